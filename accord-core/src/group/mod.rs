@@ -19,6 +19,10 @@
 //! Sources: Amir et al., "The Totem single-ring ordering and membership protocol", TOCS 1995; Moser et
 //! al., "Extended virtual synchrony", ICDCS 1994. Read [`crate::replica`] next for what is built on it.
 
+#[cfg(feature = "testing")]
+pub mod contract;
+pub mod solo;
+
 use crate::ids::NodeId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
