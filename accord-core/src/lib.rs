@@ -20,6 +20,7 @@ extern crate std;
 
 pub mod group;
 pub mod ids;
+pub mod replica;
 pub mod rng;
 pub mod time;
 pub mod wire;

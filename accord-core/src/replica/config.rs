@@ -1,0 +1,84 @@
+//! How a replica is set up: identity, durability, bounds.
+
+use crate::ids::NodeId;
+use crate::time::Duration;
+use alloc::collections::BTreeSet;
+
+/// What "durable" means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Memory is the medium: an entry is durable when appended, and a restarted server has a new
+    /// incarnation and is readmitted by the others.
+    Memory,
+    /// The disk is the medium: an entry is durable when [`super::io::Ticket`] comes back.
+    Persistent,
+}
+
+/// How a replica is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaConfig {
+    /// This server.
+    pub node: NodeId,
+    /// The servers that form the cluster together at its very first start.
+    pub initial: BTreeSet<NodeId>,
+    /// What "durable" means.
+    pub durability: Durability,
+    /// Bounds.
+    pub limits: ReplicaLimits,
+}
+
+/// The bounds of a replica's queues and messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaLimits {
+    /// A batch is closed when it has this many bytes; one larger command makes a batch of its own.
+    pub batch_bytes_max: usize,
+    /// The largest command, in bytes.
+    pub command_bytes_max: usize,
+    /// Own messages that may be in the group layer, not yet delivered back. More make larger pipelines,
+    /// fewer make larger batches.
+    pub frames_in_flight_max: usize,
+    /// Bytes of own commands that wait for commitment; above, proposals are refused.
+    pub proposals_bytes_max: usize,
+    /// Bytes of the open epoch's entries that a server keeps while it still fetches older ones. What
+    /// does not fit is fetched later.
+    pub live_bytes_max: usize,
+    /// Bytes in one message of a transfer.
+    pub chunk_bytes_max: usize,
+    /// The largest snapshot accepted from another server, in bytes.
+    pub snapshot_bytes_max: u64,
+    /// Bytes of applied entries kept for servers that were away for a short time.
+    pub log_bytes_retained: usize,
+    /// Bytes of log after which a checkpoint is taken (persistent mode).
+    pub checkpoint_bytes: usize,
+    /// A digest of the state is exchanged whenever the index is a multiple of this. At least 1.
+    pub digest_interval: u64,
+    /// How long an unanswered request for a transfer waits before the next server is asked.
+    pub transfer_timeout: Duration,
+}
+
+impl Default for ReplicaLimits {
+    fn default() -> Self {
+        Self {
+            batch_bytes_max: 64 << 10,
+            command_bytes_max: 64 << 20,
+            frames_in_flight_max: 4,
+            proposals_bytes_max: 16 << 20,
+            live_bytes_max: 64 << 20,
+            chunk_bytes_max: 256 << 10,
+            snapshot_bytes_max: 64 << 30,
+            log_bytes_retained: 64 << 20,
+            checkpoint_bytes: 256 << 20,
+            digest_interval: 1024,
+            transfer_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+impl ReplicaLimits {
+    /// Asserts that the bounds make sense together.
+    pub fn check(&self) {
+        assert!(self.batch_bytes_max > 0 && self.command_bytes_max > 0);
+        assert!(self.frames_in_flight_max > 0, "at least one message must be allowed in flight");
+        assert!(self.chunk_bytes_max > 0 && self.digest_interval > 0);
+    }
+}

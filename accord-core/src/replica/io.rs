@@ -1,0 +1,444 @@
+//! What goes in and out of the replica: entries, records, actions, status.
+//!
+//! The driver's duties are written on each [`Action`]. Read [`super::message`] next for what replicas
+//! say to each other.
+
+use super::voters::{ChangeError, VoterSet};
+use crate::group::MEMBERS_MAX;
+use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+
+/// An entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The epoch in which it was appended.
+    pub epoch: Epoch,
+    /// Its place in the log, from 1 without gaps.
+    pub index: Index,
+    /// What it says.
+    pub body: Body,
+}
+
+impl Entry {
+    /// Epoch and index.
+    pub const fn position(&self) -> LogPosition {
+        LogPosition { epoch: self.epoch, index: self.index }
+    }
+
+    /// About how much memory or disk the entry takes, in bytes.
+    pub fn cost_bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Marker { members } => members.len() * 4,
+            Body::Batch { commands, .. } => commands.len(),
+            Body::Voters(set) => set.voters.len() * 12,
+        };
+        body + 64
+    }
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// The epoch begins, with these members of the view. Always the epoch's first entry.
+    Marker {
+        /// Sorted.
+        members: Vec<NodeId>,
+    },
+    /// Commands that one server packed together.
+    Batch {
+        /// That server.
+        origin: NodeId,
+        /// Drawn by the server at its start: numbers count within it.
+        salt: u64,
+        /// Counts the server's batches from 1. A number that was applied before is skipped.
+        number: u64,
+        /// Commands, each prefixed by its length as a varint. See [`commands`].
+        commands: Bytes,
+    },
+    /// The voter set from here on, effective when appended.
+    Voters(VoterSet),
+}
+
+/// The commands of a batch, in order. Ends early where the bytes are malformed, which only a server
+/// that is itself broken can cause; all replicas then end at the same place.
+pub fn commands(batch: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    let mut reader = Reader::new(batch.clone());
+    core::iter::from_fn(move || {
+        if reader.remaining() == 0 {
+            return None;
+        }
+        reader.bytes("command", usize::MAX).ok()
+    })
+}
+
+impl Encode for Entry {
+    fn encode(&self, out: &mut Writer) {
+        self.epoch.encode(out);
+        self.index.encode(out);
+        match &self.body {
+            Body::Marker { members } => {
+                out.u8(0);
+                out.varint(members.len() as u64);
+                members.iter().for_each(|node| node.encode(out));
+            }
+            Body::Batch { origin, salt, number, commands } => {
+                out.u8(1);
+                origin.encode(out);
+                out.u64(*salt);
+                out.varint(*number);
+                out.bytes(commands);
+            }
+            Body::Voters(set) => {
+                out.u8(2);
+                set.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for Entry {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        let epoch = Epoch::decode(input)?;
+        let index = Index::decode(input)?;
+        let body = match input.u8()? {
+            0 => {
+                let count = input.count("members", MEMBERS_MAX, 1)?;
+                let members = (0..count).map(|_| NodeId::decode(input));
+                Body::Marker { members: members.collect::<Result<_, _>>()? }
+            }
+            1 => Body::Batch {
+                origin: NodeId::decode(input)?,
+                salt: input.u64()?,
+                number: input.varint()?,
+                commands: input.bytes("batch", usize::MAX)?,
+            },
+            2 => Body::Voters(VoterSet::decode(input)?),
+            tag => return Err(WireError::UnknownTag { what: "entry", tag: u64::from(tag) }),
+        };
+        Ok(Self { epoch, index, body })
+    }
+}
+
+/// The last batch applied of one server: what makes a batch apply at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The salt of the server's start.
+    pub salt: u64,
+    /// The number of its last applied batch.
+    pub number: u64,
+}
+
+/// Everything up to a point of the log, in one piece.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The last entry that it contains.
+    pub last: LogPosition,
+    /// The voter set at that point.
+    pub voters: VoterSet,
+    /// The last applied batch of each server.
+    pub origins: BTreeMap<NodeId, Origin>,
+    /// The replicated state, opaque to the replica.
+    pub state: Bytes,
+}
+
+const SNAPSHOT_VERSION: u8 = 1;
+const ORIGINS_MAX: usize = 1 << 20;
+
+impl Encode for Snapshot {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(SNAPSHOT_VERSION);
+        self.last.encode(out);
+        self.voters.encode(out);
+        out.varint(self.origins.len() as u64);
+        for (node, origin) in &self.origins {
+            node.encode(out);
+            out.u64(origin.salt);
+            out.varint(origin.number);
+        }
+        out.bytes(&self.state);
+        out.u32(crc32fast::hash(out.as_slice()));
+    }
+}
+
+impl Decode for Snapshot {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        let mut checked = input.clone();
+        let whole = checked.rest();
+        let start = input.position();
+        input.version(SNAPSHOT_VERSION)?;
+        let last = LogPosition::decode(input)?;
+        let voters = VoterSet::decode(input)?;
+        let mut origins = BTreeMap::new();
+        for _ in 0..input.count("origins", ORIGINS_MAX, 10)? {
+            let node = NodeId::decode(input)?;
+            let origin = Origin { salt: input.u64()?, number: input.varint()? };
+            origins.insert(node, origin);
+        }
+        let state = input.bytes("state", usize::MAX)?;
+        let body = input.position() - start;
+        if input.u32()? != crc32fast::hash(&whole[..body]) {
+            return Err(WireError::Invalid { what: "snapshot checksum" });
+        }
+        Ok(Self { last, voters, origins, state })
+    }
+}
+
+/// Numbers the writes to the disk, ascending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What a persistent server writes, in this order, to its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// The first record: whose disk this is.
+    Identity {
+        /// The server.
+        node: NodeId,
+        /// The incarnation of this disk.
+        store: StoreId,
+        /// True if the operator said that a new cluster may be formed with this disk.
+        bootstrap: bool,
+    },
+    /// The highest epoch promised.
+    Promise(Epoch),
+    /// The entry that follows the last one.
+    Append(Entry),
+    /// Entries from here on are no longer part of the log.
+    Truncate(Index),
+    /// The log up to `last` may be forgotten: here is what it led to.
+    Checkpoint(Snapshot),
+    /// Everything before is replaced by what another server had.
+    Install(Snapshot),
+}
+
+const RECORD_VERSION: u8 = 1;
+
+impl Encode for Record {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(RECORD_VERSION);
+        match self {
+            Self::Identity { node, store, bootstrap } => {
+                out.u8(0);
+                node.encode(out);
+                store.encode(out);
+                out.bool(*bootstrap);
+            }
+            Self::Promise(epoch) => {
+                out.u8(1);
+                epoch.encode(out);
+            }
+            Self::Append(entry) => {
+                out.u8(2);
+                entry.encode(out);
+            }
+            Self::Truncate(index) => {
+                out.u8(3);
+                index.encode(out);
+            }
+            Self::Checkpoint(snapshot) => {
+                out.u8(4);
+                snapshot.encode(out);
+            }
+            Self::Install(snapshot) => {
+                out.u8(5);
+                snapshot.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for Record {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        input.version(RECORD_VERSION)?;
+        Ok(match input.u8()? {
+            0 => Self::Identity {
+                node: Decode::decode(input)?,
+                store: Decode::decode(input)?,
+                bootstrap: input.bool()?,
+            },
+            1 => Self::Promise(Decode::decode(input)?),
+            2 => Self::Append(Decode::decode(input)?),
+            3 => Self::Truncate(Decode::decode(input)?),
+            4 => Self::Checkpoint(Decode::decode(input)?),
+            5 => Self::Install(Decode::decode(input)?),
+            tag => return Err(WireError::UnknownTag { what: "record", tag: u64::from(tag) }),
+        })
+    }
+}
+
+/// Identifies a group of linearizable reads that wait for one barrier. Ascending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BarrierId(pub u64);
+
+/// What the replica asks of its driver. The order of actions is a promise: carry them out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Submit to the group layer. If it is full, keep the message and try again; never reorder.
+    Multicast(Bytes),
+    /// Write to the disk after all earlier records; report the ticket when it and all earlier ones
+    /// are durable. Never emitted in memory mode.
+    Persist {
+        /// To be handed back.
+        ticket: Ticket,
+        /// What to write.
+        record: Record,
+    },
+    /// Send to one server, outside the order. May be lost or delivered twice.
+    Peer {
+        /// To whom.
+        to: NodeId,
+        /// An encoded [`super::message::PeerMessage`].
+        message: Bytes,
+    },
+    /// The entry is committed: apply it. Entries come in order of their index, without gaps, each
+    /// once, except over an `Install`.
+    Commit(Entry),
+    /// This server is in the primary component and up to date with the epoch's beginning.
+    Opened {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The members of its view.
+        members: Vec<NodeId>,
+    },
+    /// This server is not, or not any more, in a primary component.
+    Closed(ClosedReason),
+    /// The barriers up to this one are passed: a read may be served from a state that contains the
+    /// entry at `index`.
+    BarrierDone {
+        /// This and all earlier ones.
+        up_to: BarrierId,
+        /// What must be applied first.
+        index: Index,
+    },
+    /// Call [`super::Replica::provide_snapshot`] with the state as of the last committed entry that
+    /// was handed out.
+    SnapshotWanted,
+    /// Replace the state: it contains everything up to the index.
+    Install {
+        /// The last entry contained.
+        index: Index,
+        /// The state, as another server provided it.
+        state: Bytes,
+    },
+    /// A change asked for by [`super::Replica::change_voters`] is committed, or refused.
+    VotersChanged {
+        /// The caller's number.
+        request: u64,
+        /// What came of it.
+        result: Result<(), ChangeError>,
+    },
+    /// The server must stop: going on could do harm. Nothing follows.
+    Halt(HaltReason),
+}
+
+/// Why there is no primary component here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ClosedReason {
+    /// The membership has changed and the members are still exchanging reports.
+    #[error("the group's membership has just changed; reports are being exchanged")]
+    Gathering,
+    /// The voters in the view are no majority.
+    #[error(
+        "{intact} of {voters} voters are connected with their memory intact, {quorum} are needed{}",
+        if forgotten.is_empty() { "" } else { "; some servers have lost their memory" }
+    )]
+    NoQuorum {
+        /// Voters connected with the incarnation that votes.
+        intact: usize,
+        /// Size of the voter set.
+        voters: usize,
+        /// How many are needed.
+        quorum: usize,
+        /// Voters that are connected but came back with another, empty memory. If too many have,
+        /// only the operator's explicit recovery starts the cluster anew.
+        forgotten: Vec<NodeId>,
+    },
+    /// No cluster has been formed, and not all who are to form it are here and may do so.
+    #[error(
+        "no cluster is formed: {waiting} initial servers are missing or not allowed to form it"
+    )]
+    NotFormed {
+        /// How many initial servers are missing, or were not started with permission to bootstrap.
+        waiting: usize,
+    },
+    /// Servers of different clusters hear each other.
+    #[error("servers of different clusters hear each other; give each cluster its own key")]
+    MixedClusters,
+}
+
+/// Why the server stopped itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HaltReason {
+    /// Committed entries of this server are not part of the cluster's log.
+    #[error(
+        "this server has committed up to {committed}, the cluster's log agrees only up to {common}: \
+         histories diverged; keep this data for inspection and start with an empty directory"
+    )]
+    Diverged {
+        /// Committed here.
+        committed: Index,
+        /// Where the logs agree.
+        common: Index,
+    },
+    /// The state differs from that of the other servers.
+    #[error("the state at {index} has digest {mine:016x}, others have {theirs:016x}")]
+    DigestMismatch {
+        /// After which entry.
+        index: Index,
+        /// This server's value.
+        mine: u64,
+        /// The others' value.
+        theirs: u64,
+    },
+    /// The disk failed; what was written last may or may not be there.
+    #[error("a write to the disk failed; what was written last may be lost")]
+    StorageFailed,
+    /// A state that another server sent cannot be read.
+    #[error("the state received from another server cannot be read")]
+    BadSnapshot,
+}
+
+/// What the replica is doing, for people and for checkers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// This incarnation.
+    pub store: StoreId,
+    /// The open epoch, if this server is in a primary component.
+    pub epoch: Option<Epoch>,
+    /// Why not, otherwise.
+    pub closed: Option<ClosedReason>,
+    /// True if this server has the log of the open epoch.
+    pub synced: bool,
+    /// Highest epoch promised.
+    pub promised: Epoch,
+    /// Members of the present view.
+    pub members: Vec<NodeId>,
+    /// The latest voter set in the log.
+    pub voters: VoterSet,
+    /// End of the log.
+    pub last: LogPosition,
+    /// End of the durable log.
+    pub durable: Index,
+    /// Known to be committed.
+    pub commit: Index,
+    /// Handed out to be applied.
+    pub applied: Index,
+    /// First entry still in memory.
+    pub log_start: Index,
+    /// Bytes of commands that wait for commitment.
+    pub proposals_bytes: usize,
+    /// Messages that were not understood or not of the open epoch.
+    pub messages_ignored: u64,
+    /// True if the server stopped itself.
+    pub halted: bool,
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
