@@ -21,6 +21,8 @@ extern crate std;
 pub mod group;
 pub mod ids;
 pub mod replica;
+pub mod limits;
 pub mod rng;
+pub mod state;
 pub mod time;
 pub mod wire;

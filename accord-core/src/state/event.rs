@@ -1,0 +1,289 @@
+//! Events and completions: what carrying out a command tells the server above.
+//!
+//! Events are what watchers may see, in the order of the changes: by revision, then by step. A command
+//! that is refused, aborted or a duplicate has none. Which of them a client watches is the server's
+//! concern, as is telling a client the events of a command before its completion.
+
+use super::outcome::Outcome;
+use super::txn::decode_key;
+use crate::ids::{NodeId, RequestId, Revision, SessionId};
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use thiserror::Error;
+
+/// A change that can be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record changed.
+    Key(KeyEvent),
+    /// A session came or went.
+    Member(MemberEvent),
+}
+
+/// A change of a record.
+///
+/// Whoever takes the value before (nothing, if the record was created), cuts it or fills it with zeros
+/// to `size` bytes and puts `data` at `offset`, has the value after the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEvent {
+    /// Shared by all events of one command.
+    pub revision: Revision,
+    /// What happened.
+    pub kind: KeyEventKind,
+    /// Which record.
+    pub key: Bytes,
+    /// Its version after the change; for a deletion, the last it had.
+    pub version: u64,
+    /// Where the bytes of `data` went.
+    pub offset: u64,
+    /// The bytes that were written; the whole value for a copy or a replacement; none for a deletion.
+    pub data: Bytes,
+    /// The size of the value after the change; 0 for a deletion.
+    pub size: u64,
+}
+
+/// What happened to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyEventKind {
+    /// A write or an increment created it.
+    Created,
+    /// A write or an increment changed it.
+    Changed,
+    /// It was deleted, or died with its session.
+    Deleted,
+    /// It received a copy, whether or not it existed before.
+    Copied,
+}
+
+impl KeyEventKind {
+    /// Each kind; its place is its tag in encodings.
+    pub const ALL: [Self; 4] = [Self::Created, Self::Changed, Self::Deleted, Self::Copied];
+}
+
+/// A change of the membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberEvent {
+    /// The revision of the change.
+    pub revision: Revision,
+    /// What happened.
+    pub kind: MemberEventKind,
+    /// Whose session it is.
+    pub session: SessionId,
+    /// How many sessions there are after the change, by which whoever keeps a list can check it.
+    pub members: u32,
+}
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberEventKind {
+    /// It was opened.
+    Joined,
+    /// It was closed or expired. Its ephemeral records were deleted before, in the same revision.
+    Left,
+}
+
+impl Event {
+    /// The revision of the change.
+    pub const fn revision(&self) -> Revision {
+        match self {
+            Self::Key(event) => event.revision,
+            Self::Member(event) => event.revision,
+        }
+    }
+
+    /// The event with bytes of its own: it may share those of the whole message its command came in,
+    /// which is not to be kept alive by whoever keeps the event.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        match self {
+            Self::Key(event) => Self::Key(KeyEvent {
+                key: Bytes::copy_from_slice(&event.key),
+                data: Bytes::copy_from_slice(&event.data),
+                ..event.clone()
+            }),
+            Self::Member(event) => Self::Member(*event),
+        }
+    }
+}
+
+impl Encode for Event {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Key(event) => {
+                out.u8(event.kind as u8);
+                event.revision.encode(out);
+                out.bytes(&event.key);
+                out.varint(event.version);
+                out.varint(event.offset);
+                out.bytes(&event.data);
+                out.varint(event.size);
+            }
+            Self::Member(event) => {
+                out.u8(MEMBER_TAG + event.kind as u8);
+                event.revision.encode(out);
+                event.session.encode(out);
+                out.varint(u64::from(event.members));
+            }
+        }
+    }
+}
+
+/// The tag of a member event is this plus its kind's.
+const MEMBER_TAG: u8 = 16;
+
+impl Decode for Event {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        let tag = input.u8()?;
+        let member = match tag {
+            MEMBER_TAG => Some(MemberEventKind::Joined),
+            tag if tag == MEMBER_TAG + 1 => Some(MemberEventKind::Left),
+            _ => None,
+        };
+        if let Some(kind) = member {
+            return Ok(Self::Member(MemberEvent {
+                kind,
+                revision: Decode::decode(input)?,
+                session: Decode::decode(input)?,
+                members: input.varint_u32("members")?,
+            }));
+        }
+        let kind = KeyEventKind::ALL
+            .get(usize::from(tag))
+            .copied()
+            .ok_or(WireError::UnknownTag { what: "event", tag: u64::from(tag) })?;
+        Ok(Self::Key(KeyEvent {
+            kind,
+            revision: Decode::decode(input)?,
+            key: decode_key(input)?,
+            version: input.varint()?,
+            offset: input.varint()?,
+            data: input.bytes("data", usize::MAX)?,
+            size: input.varint()?,
+        }))
+    }
+}
+
+/// Why there is no session to attach to or to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum NoSession {
+    /// None of this id was ever opened.
+    #[error("there was never such a session")]
+    Unknown,
+    /// It was closed or expired (or the id is that of another change).
+    #[error("the session has ended")]
+    Ended,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndCause {
+    /// Its client closed it.
+    Closed,
+    /// Its client was silent for too long.
+    Expired,
+}
+
+/// That a command was carried out: the same on every replica; whoever proposed it knows its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// Of [`super::Command::Request`].
+    Request {
+        /// Who asked.
+        session: SessionId,
+        /// For what.
+        request: RequestId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Of [`super::Command::Open`].
+    Opened {
+        /// Who proposed it.
+        server: NodeId,
+        /// Under which name.
+        token: u64,
+        /// The new session; its number is the revision of its opening, and its generation is 1.
+        session: SessionId,
+        /// The timeout granted.
+        timeout_ms: u32,
+    },
+    /// Of [`super::Command::Open`]: there are as many sessions as there may be.
+    OpenRefused {
+        /// Who proposed it.
+        server: NodeId,
+        /// Under which name.
+        token: u64,
+    },
+    /// Of [`super::Command::Attach`]. A server that held the session before no longer does.
+    Attached {
+        /// Who proposed it, and owns the session now.
+        server: NodeId,
+        /// Under which name.
+        token: u64,
+        /// The session.
+        session: SessionId,
+        /// The number of this attachment.
+        generation: u32,
+        /// The timeout granted when it was opened.
+        timeout_ms: u32,
+        /// The last request that ran (but others may still be on their way).
+        last: RequestId,
+    },
+    /// Of [`super::Command::Attach`].
+    AttachRefused {
+        /// Who proposed it.
+        server: NodeId,
+        /// Under which name.
+        token: u64,
+        /// The session it asked for.
+        session: SessionId,
+        /// Why.
+        error: NoSession,
+    },
+    /// Of [`super::Command::Close`] and [`super::Command::Expire`].
+    Ended {
+        /// The session, which is no more.
+        session: SessionId,
+        /// Which command it was.
+        cause: EndCause,
+    },
+    /// Of [`super::Command::Close`].
+    CloseRefused {
+        /// The session it asked for.
+        session: SessionId,
+        /// Why.
+        error: NoSession,
+    },
+    /// Of [`super::Command::Expire`]: void, since the session has ended, belongs to another server or
+    /// was attached again.
+    ExpireIgnored {
+        /// Who proposed it.
+        server: NodeId,
+        /// The session.
+        session: SessionId,
+        /// The attachment that was silent.
+        generation: u32,
+    },
+    /// The bytes are no command, and say not even whose. Nothing happened.
+    Malformed {
+        /// What is wrong with them.
+        error: WireError,
+    },
+}
+
+/// What carrying out a command gave. Made once and used again, to spare allocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// What became of the command: one for each command, none for a marker.
+    pub completions: Vec<Completion>,
+    /// What changed, in order.
+    pub events: Vec<Event>,
+}
+
+impl Effects {
+    /// Empties them and keeps their memory.
+    pub fn clear(&mut self) {
+        self.completions.clear();
+        self.events.clear();
+    }
+}

@@ -1,0 +1,435 @@
+//! Outcomes: what became of a request, as it is told to the client and recorded for its retries.
+//!
+//! An outcome is cheap to clone (results are inline or shared) since it is both recorded and sent. An
+//! [`Outcome::Txn`] is final and recorded: every retry is answered with it. An [`Outcome::Refused`] is
+//! about this copy of the request, which had no effect; [`RequestError::is_definite`] says whether an
+//! earlier copy may have had one.
+
+use super::list::{Page, Stat};
+use super::txn::{decode_key, decode_option, encode_option};
+use crate::ids::{RequestId, Revision};
+use crate::limits::STEPS_MAX;
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+use core::ops::Deref;
+use thiserror::Error;
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran, now or when an earlier copy of it was applied.
+    Txn(TxnOutcome),
+    /// It did not run.
+    Refused(RequestError),
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// All of the branch took effect.
+    Committed {
+        /// The revision of its changes; if it changed nothing, of the state that it saw.
+        revision: Revision,
+        /// Which branch it was.
+        branch: Branch,
+        /// One result for each step.
+        results: Results,
+    },
+    /// Nothing took effect.
+    Aborted {
+        /// Which branch it was.
+        branch: Branch,
+        /// The first step that failed, from 0.
+        step: u32,
+        /// Why.
+        error: StepError,
+    },
+}
+
+/// A branch of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Branch {
+    /// The guard held.
+    Then,
+    /// It did not.
+    Otherwise,
+}
+
+/// The results of a transaction's steps, in order: a slice that is cheap to clone.
+#[derive(Clone, Default)]
+pub struct Results(Repr);
+
+#[derive(Clone, Default)]
+enum Repr {
+    #[default]
+    None,
+    /// The common case, recorded without an allocation.
+    One(StepResult),
+    /// Two or more.
+    Many(Arc<[StepResult]>),
+}
+
+impl Results {
+    /// The results of a transaction with one step.
+    pub const fn one(result: StepResult) -> Self {
+        Self(Repr::One(result))
+    }
+
+    /// Takes the results out of `results`, which keeps its memory.
+    pub fn drain(results: &mut Vec<StepResult>) -> Self {
+        match results.len() {
+            0 => Self(Repr::None),
+            1 => Self(results.pop().map_or(Repr::None, Repr::One)),
+            _ => Self(Repr::Many(results.drain(..).collect())),
+        }
+    }
+}
+
+impl Deref for Results {
+    type Target = [StepResult];
+    fn deref(&self) -> &[StepResult] {
+        match &self.0 {
+            Repr::None => &[],
+            Repr::One(result) => core::slice::from_ref(result),
+            Repr::Many(results) => results,
+        }
+    }
+}
+impl From<Vec<StepResult>> for Results {
+    fn from(mut results: Vec<StepResult>) -> Self {
+        Self::drain(&mut results)
+    }
+}
+impl PartialEq for Results {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+impl Eq for Results {}
+impl fmt::Debug for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// What one step gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// Of [`super::Step::Read`].
+    Read {
+        /// The bytes, at most as many as asked for.
+        value: Bytes,
+        /// What is known of the record, its whole size included.
+        stat: Stat,
+    },
+    /// Of [`super::Step::Write`].
+    Written {
+        /// The record's version now; 1 if this step created it.
+        version: u64,
+        /// For a sequence key, the whole key with its number.
+        key: Option<Bytes>,
+    },
+    /// Of [`super::Step::Delete`].
+    Deleted,
+    /// Of [`super::Step::Copy`].
+    Copied {
+        /// The target's version now; 1 if this step created it.
+        version: u64,
+    },
+    /// Of [`super::Step::Compare`]: it held.
+    Held,
+    /// Of [`super::Step::Increment`].
+    Incremented {
+        /// The number after the addition.
+        value: u64,
+        /// The record's version now; 1 if this step created it.
+        version: u64,
+    },
+    /// Of [`super::Step::List`].
+    Listed(Page),
+}
+
+/// Why a step failed, and its transaction with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum StepError {
+    /// There is no such record.
+    #[error("not found")]
+    NotFound,
+    /// There is such a record already.
+    #[error("exists already")]
+    Exists,
+    /// The comparison does not hold.
+    #[error("the comparison does not hold")]
+    Unequal,
+    /// The value has no number of that width at that place.
+    #[error("the value has no number of that width at that place")]
+    NotANumber,
+    /// The key is longer than the limit.
+    #[error("the key is too long")]
+    KeyTooLarge,
+    /// The value would be larger than the limit.
+    #[error("the value would be too large")]
+    ValueTooLarge,
+    /// The transaction would return more than the limit.
+    #[error("the results would be too large")]
+    ResultTooLarge,
+    /// The store would hold more than the limit.
+    #[error("the store is full")]
+    StoreFull,
+    /// The session would own more ephemeral records than the limit.
+    #[error("the session owns too many ephemeral records")]
+    EphemeralsFull,
+}
+
+impl StepError {
+    /// Each error; its place is its tag in encodings.
+    pub const ALL: [Self; 9] = [
+        Self::NotFound,
+        Self::Exists,
+        Self::Unequal,
+        Self::NotANumber,
+        Self::KeyTooLarge,
+        Self::ValueTooLarge,
+        Self::ResultTooLarge,
+        Self::StoreFull,
+        Self::EphemeralsFull,
+    ];
+}
+
+/// Why a request did not run. It had no effect, and the session's numbering is as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum RequestError {
+    /// No session of this id was ever opened.
+    #[error("there was never such a session")]
+    SessionUnknown,
+    /// The session was closed or expired (or the id is that of another change).
+    #[error("the session has ended")]
+    SessionEnded,
+    /// The client itself said that it needs no answer to this request any more, and so its outcome was
+    /// dropped, if it ran at all.
+    #[error("requests below {acked_below} were acknowledged by the client")]
+    Acknowledged {
+        /// The first number that is not acknowledged.
+        acked_below: RequestId,
+    },
+    /// A later request of the session ran before any copy of this one did: it never ran and never will.
+    #[error("the request was passed over by request {last} and will never run")]
+    PassedOver {
+        /// The last request that ran.
+        last: RequestId,
+    },
+    /// The session has as many unacknowledged outcomes as it may. The request can be tried again, after
+    /// acknowledging some; unless a later one ran meanwhile.
+    #[error("too many unacknowledged requests")]
+    WindowFull,
+    /// The transaction's bytes are none, or the request's number is 0 or below what it acknowledges.
+    #[error("the request is malformed")]
+    Malformed,
+    /// The command is larger than the limit.
+    #[error("the command is too large")]
+    CommandTooLarge,
+    /// A branch or the guard is longer than the limit.
+    #[error("the transaction has too many steps")]
+    TooManySteps,
+}
+
+impl RequestError {
+    /// True if no copy of the request ever had an effect up to now; false if an earlier copy may have.
+    ///
+    /// For a request whose number was passed over, later ones cannot have one either.
+    pub const fn is_definite(self) -> bool {
+        match self {
+            // The session ran nothing, as it never existed.
+            Self::SessionUnknown => true,
+            // Its records died with the session, what it had done did not.
+            Self::SessionEnded => false,
+            // The record is gone because the client let go of it.
+            Self::Acknowledged { .. } => false,
+            // Everything that ran and is not acknowledged has a record, and this has none.
+            Self::PassedOver { .. } => true,
+            // Refused because its number is above the last that ran.
+            Self::WindowFull | Self::CommandTooLarge | Self::TooManySteps | Self::Malformed => true,
+        }
+    }
+}
+
+mod tag {
+    pub(super) const COMMITTED: u8 = 1;
+    pub(super) const ABORTED: u8 = 2;
+    pub(super) const REFUSED: u8 = 3;
+
+    pub(super) const READ: u8 = 1;
+    pub(super) const WRITTEN: u8 = 2;
+    pub(super) const DELETED: u8 = 3;
+    pub(super) const COPIED: u8 = 4;
+    pub(super) const HELD: u8 = 5;
+    pub(super) const INCREMENTED: u8 = 6;
+    pub(super) const LISTED: u8 = 7;
+}
+
+impl Encode for Outcome {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Txn(TxnOutcome::Committed { revision, branch, results }) => {
+                out.u8(tag::COMMITTED);
+                revision.encode(out);
+                branch.encode(out);
+                out.varint(results.len() as u64);
+                results.iter().for_each(|result| result.encode(out));
+            }
+            Self::Txn(TxnOutcome::Aborted { branch, step, error }) => {
+                out.u8(tag::ABORTED);
+                branch.encode(out);
+                out.varint(u64::from(*step));
+                error.encode(out);
+            }
+            Self::Refused(error) => {
+                out.u8(tag::REFUSED);
+                error.encode(out);
+            }
+        }
+    }
+}
+impl Decode for Outcome {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        match input.u8()? {
+            tag::COMMITTED => {
+                let revision = Decode::decode(input)?;
+                let branch = Decode::decode(input)?;
+                let count = input.count("results", STEPS_MAX, 1)?;
+                let mut results = Vec::with_capacity(count.min(64));
+                for _ in 0..count {
+                    results.push(StepResult::decode(input)?);
+                }
+                let results = Results::from(results);
+                Ok(Self::Txn(TxnOutcome::Committed { revision, branch, results }))
+            }
+            tag::ABORTED => Ok(Self::Txn(TxnOutcome::Aborted {
+                branch: Decode::decode(input)?,
+                step: input.varint_u32("step")?,
+                error: Decode::decode(input)?,
+            })),
+            tag::REFUSED => Ok(Self::Refused(Decode::decode(input)?)),
+            found => Err(WireError::UnknownTag { what: "outcome", tag: u64::from(found) }),
+        }
+    }
+}
+
+impl Encode for Branch {
+    fn encode(&self, out: &mut Writer) {
+        out.bool(matches!(self, Self::Then));
+    }
+}
+impl Decode for Branch {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(if input.bool()? { Self::Then } else { Self::Otherwise })
+    }
+}
+
+impl Encode for StepResult {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Read { value, stat } => {
+                out.u8(tag::READ);
+                out.bytes(value);
+                stat.encode(out);
+            }
+            Self::Written { version, key } => {
+                out.u8(tag::WRITTEN);
+                out.varint(*version);
+                encode_option(key.as_ref(), out, |key, out| out.bytes(key));
+            }
+            Self::Deleted => out.u8(tag::DELETED),
+            Self::Copied { version } => {
+                out.u8(tag::COPIED);
+                out.varint(*version);
+            }
+            Self::Held => out.u8(tag::HELD),
+            Self::Incremented { value, version } => {
+                out.u8(tag::INCREMENTED);
+                out.varint(*value);
+                out.varint(*version);
+            }
+            Self::Listed(page) => {
+                out.u8(tag::LISTED);
+                page.encode(out);
+            }
+        }
+    }
+}
+impl Decode for StepResult {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        match input.u8()? {
+            tag::READ => {
+                let value = input.bytes("value", usize::MAX)?;
+                Ok(Self::Read { value, stat: Decode::decode(input)? })
+            }
+            tag::WRITTEN => {
+                let version = input.varint()?;
+                Ok(Self::Written { version, key: decode_option(input, decode_key)? })
+            }
+            tag::DELETED => Ok(Self::Deleted),
+            tag::COPIED => Ok(Self::Copied { version: input.varint()? }),
+            tag::HELD => Ok(Self::Held),
+            tag::INCREMENTED => {
+                Ok(Self::Incremented { value: input.varint()?, version: input.varint()? })
+            }
+            tag::LISTED => Ok(Self::Listed(Decode::decode(input)?)),
+            found => Err(WireError::UnknownTag { what: "step result", tag: u64::from(found) }),
+        }
+    }
+}
+
+impl Encode for StepError {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(*self as u8);
+    }
+}
+impl Decode for StepError {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        let tag = input.u8()?;
+        let known = Self::ALL.get(usize::from(tag)).copied();
+        known.ok_or(WireError::UnknownTag { what: "step error", tag: u64::from(tag) })
+    }
+}
+
+impl Encode for RequestError {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::SessionUnknown => out.u8(1),
+            Self::SessionEnded => out.u8(2),
+            Self::Acknowledged { acked_below } => {
+                out.u8(3);
+                acked_below.encode(out);
+            }
+            Self::PassedOver { last } => {
+                out.u8(4);
+                last.encode(out);
+            }
+            Self::WindowFull => out.u8(5),
+            Self::Malformed => out.u8(6),
+            Self::CommandTooLarge => out.u8(7),
+            Self::TooManySteps => out.u8(8),
+        }
+    }
+}
+impl Decode for RequestError {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(match input.u8()? {
+            1 => Self::SessionUnknown,
+            2 => Self::SessionEnded,
+            3 => Self::Acknowledged { acked_below: Decode::decode(input)? },
+            4 => Self::PassedOver { last: Decode::decode(input)? },
+            5 => Self::WindowFull,
+            6 => Self::Malformed,
+            7 => Self::CommandTooLarge,
+            8 => Self::TooManySteps,
+            found => {
+                return Err(WireError::UnknownTag { what: "request error", tag: u64::from(found) });
+            }
+        })
+    }
+}
