@@ -1,6 +1,332 @@
 //! From agreed order to durable, linearizable commits.
+//!
+//! The group layer orders; a quorum of voters makes the order durable, with one cumulative
+//! acknowledgement per batch (Keidar & Dolev's COReL; Amir & Tutu 2002), and the log rules are those of
+//! Viewstamped Replication and Raft. No server is a master; each orders its own clients' commands.
+//!
+//! A view goes through these phases, each deciding alike at every member because it looks at nothing
+//! but messages delivered in the view, in their order:
+//!
+//! 1. *gathering*: every member multicasts a [`message::Report`]; see [`opening`];
+//! 2. *promising*: if the intact voters are a majority, each promises the next epoch, durably;
+//! 3. *open*: a majority has promised; frames are appended, acknowledged, committed ([`epoch`]), while
+//!    members that lack something fetch it ([`transfer`]); otherwise
+//! 4. *closed*: no primary component here, with the reason.
+//!
+//! Invariants, asserted by [`Replica::check`] and hunted by the simulator:
+//!
+//! - an epoch is opened in at most one view (two need two majorities of promises, which intersect);
+//! - what is committed is held durably by a majority and is in the log of every later epoch's source;
+//! - applied <= commit <= last; nothing committed is ever truncated.
+//!
+//! `docs/replication.md` has the safety argument in full. Reading order: [`io`], [`message`],
+//! [`opening`], [`epoch`], [`proposals`], [`transfer`], [`durable`].
+
 pub mod config;
+mod divergence;
+mod durable;
+mod epoch;
 pub mod io;
 pub mod log;
 pub mod message;
+mod opening;
+mod proposals;
+mod readmission;
+mod reads;
+mod transfer;
 pub mod voters;
+
+use crate::group::{GroupEvent, View};
+use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::Decode;
+use alloc::collections::{BTreeMap, VecDeque};
+use bytes::Bytes;
+use config::{Durability, ReplicaConfig};
+use durable::Disk;
+use epoch::OpenEpoch;
+use io::{Action, ClosedReason, HaltReason, Origin, Record, ReplicaStatus, Ticket};
+use log::{Log, Recovered};
+use message::{GroupMessage, PeerMessage, Report};
+use opening::Plan;
+use proposals::Proposals;
+use reads::Barriers;
+use transfer::Serving;
+
+pub use proposals::ProposeError;
+
+/// The replicated log of one server. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    config: ReplicaConfig,
+    store: StoreId,
+    /// Tells this start's batches from those of an earlier one.
+    salt: u64,
+    bootstrap: bool,
+    promised: Epoch,
+    log: Log,
+    /// Invariant: at most `commit`.
+    applied: Index,
+    /// Known to be committed, and held. Invariant: at most the log's end.
+    commit: Index,
+    /// The last applied batch of each server.
+    origins: BTreeMap<NodeId, Origin>,
+    view: Option<View>,
+    phase: Phase,
+    proposals: Proposals,
+    barriers: Barriers,
+    disk: Disk,
+    serving: Serving,
+    actions: VecDeque<Action>,
+    messages_ignored: u64,
+    halted: bool,
+}
+
+/// How far the present view has come.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// There was no view yet.
+    Idle,
+    /// Reports are awaited.
+    Gathering { reports: BTreeMap<NodeId, Report> },
+    /// All have reported, and there is no primary component.
+    Closed { reports: BTreeMap<NodeId, Report>, reason: ClosedReason },
+    /// Promises are awaited.
+    Promising { plan: Plan, promises: alloc::collections::BTreeSet<NodeId> },
+    /// The epoch is open.
+    Open(alloc::boxed::Box<OpenEpoch>),
+}
+
+impl Replica {
+    /// A replica that has what `recovered` says. `seed` must differ from start to start.
+    pub fn new(config: ReplicaConfig, recovered: Recovered, seed: u64) -> Self {
+        config.limits.check();
+        let snapshot = recovered.snapshot;
+        let applied = recovered.log.base().index;
+        let mut replica = Self {
+            store: recovered.store,
+            salt: Rng::new(seed).next_u64(),
+            bootstrap: recovered.bootstrap,
+            promised: recovered.promised,
+            applied,
+            commit: applied,
+            origins: snapshot.as_ref().map(|s| s.origins.clone()).unwrap_or_default(),
+            view: None,
+            phase: Phase::Idle,
+            proposals: Proposals::default(),
+            barriers: Barriers::default(),
+            disk: Disk::new(recovered.log.last().index, applied),
+            serving: Serving::default(),
+            actions: VecDeque::new(),
+            messages_ignored: 0,
+            halted: false,
+            log: recovered.log,
+            config,
+        };
+        if recovered.fresh {
+            let (node, store) = (replica.config.node, replica.store);
+            let bootstrap = replica.bootstrap;
+            replica.persist(Record::Identity { node, store, bootstrap });
+        }
+        if let Some(snapshot) = snapshot {
+            let install = Action::Install { index: snapshot.last.index, state: snapshot.state };
+            replica.actions.push_back(install);
+        }
+        replica.check();
+        replica
+    }
+
+    /// Takes what the group layer delivered.
+    pub fn handle_group(&mut self, now: Instant, event: GroupEvent) {
+        if self.halted {
+            return;
+        }
+        match event {
+            GroupEvent::View(view) => self.on_view(view),
+            GroupEvent::Deliver { from, payload } => self.on_deliver(now, from, &payload),
+        }
+        self.pump();
+        self.check();
+    }
+
+    fn on_deliver(&mut self, now: Instant, from: NodeId, payload: &Bytes) {
+        let member = self.view.as_ref().is_some_and(|view| view.contains(from));
+        let message = GroupMessage::from_payload(payload);
+        let (Ok(message), true) = (message, member) else {
+            self.messages_ignored += 1;
+            return;
+        };
+        match message {
+            GroupMessage::Report(report) => self.on_report(from, report),
+            GroupMessage::Promise { view, epoch } => self.on_promise(now, from, view, epoch),
+            GroupMessage::Frame(frame) => self.on_frame(from, frame),
+        }
+    }
+
+    /// Takes word that the record with this ticket and all before it are durable.
+    pub fn handle_stored(&mut self, _now: Instant, ticket: Ticket) {
+        if !self.halted {
+            self.on_stored(ticket);
+            self.pump();
+            self.check();
+        }
+    }
+
+    /// Takes word that a write failed. The server stops: it cannot know what its disk holds.
+    pub fn handle_store_failed(&mut self) {
+        self.halt(HaltReason::StorageFailed);
+    }
+
+    /// Takes a message that another server sent beside the group.
+    pub fn handle_peer(&mut self, now: Instant, from: NodeId, message: &Bytes) {
+        if self.halted {
+            return;
+        }
+        match PeerMessage::from_bytes(message) {
+            Ok(message) => self.on_peer(now, from, message),
+            Err(_) => self.messages_ignored += 1,
+        }
+        self.pump();
+        self.check();
+    }
+
+    /// Does what is due.
+    pub fn handle_timer(&mut self, now: Instant) {
+        if !self.halted {
+            self.on_transfer_timer(now);
+            self.pump();
+            self.check();
+        }
+    }
+
+    /// When [`Self::handle_timer`] is to be called next, if at all.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.halted { None } else { self.transfer_deadline() }
+    }
+
+    /// What to do next. Drain it after every call.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// This server's id.
+    pub const fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// The open epoch, once this server is synced with its beginning.
+    pub fn open_epoch(&self) -> Option<Epoch> {
+        match &self.phase {
+            Phase::Open(epoch) if epoch.is_synced() => Some(epoch.plan.epoch),
+            _ => None,
+        }
+    }
+
+    /// What the replica is doing.
+    pub fn status(&self) -> ReplicaStatus {
+        let (epoch, closed) = match &self.phase {
+            Phase::Idle | Phase::Gathering { .. } | Phase::Promising { .. } => {
+                (None, Some(ClosedReason::Gathering))
+            }
+            Phase::Closed { reason, .. } => (None, Some(reason.clone())),
+            Phase::Open(epoch) => (Some(epoch.plan.epoch), None),
+        };
+        ReplicaStatus {
+            store: self.store,
+            epoch,
+            closed,
+            synced: self.open_epoch().is_some(),
+            promised: self.promised,
+            members: self.view.as_ref().map(|view| view.members.clone()).unwrap_or_default(),
+            voters: self.log.voters().clone(),
+            last: self.log.last(),
+            durable: self.disk.durable(),
+            commit: self.commit,
+            applied: self.applied,
+            log_start: self.log.base().index.next(),
+            proposals_bytes: self.proposals.bytes(),
+            messages_ignored: self.messages_ignored,
+            halted: self.halted,
+        }
+    }
+
+    /// The log, for checkers that compare servers.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Asserts the invariants. Costs little; runs in release builds too.
+    pub fn check(&self) {
+        self.log.check();
+        let last = self.log.last();
+        assert!(self.applied <= self.commit, "only what is committed is applied");
+        assert!(self.commit <= last.index, "what is committed here is held here");
+        assert!(self.applied >= self.log.base().index, "only what is applied is forgotten");
+        assert!(self.disk.durable() <= last.index, "what is durable is in the log");
+        assert!(last.epoch <= self.highest_epoch(), "the log is not ahead of its epoch");
+        if let Phase::Open(epoch) = &self.phase {
+            epoch.check(&self.log);
+        }
+        self.proposals.check();
+    }
+
+    fn highest_epoch(&self) -> Epoch {
+        match &self.phase {
+            Phase::Open(epoch) => self.promised.max(epoch.plan.epoch),
+            _ => self.promised.max(self.log.last().epoch),
+        }
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.config.durability == Durability::Persistent
+    }
+
+    fn multicast(&mut self, message: &GroupMessage) {
+        self.actions.push_back(Action::Multicast(message.to_payload()));
+    }
+
+    fn send(&mut self, to: NodeId, message: &PeerMessage) {
+        use crate::wire::Encode;
+        self.actions.push_back(Action::Peer { to, message: message.to_bytes() });
+    }
+
+    fn halt(&mut self, reason: HaltReason) {
+        if !self.halted {
+            self.halted = true;
+            self.actions.push_back(Action::Halt(reason));
+        }
+    }
+
+    /// Hands out what is committed, held, and not handed out yet.
+    fn advance(&mut self) {
+        while self.applied < self.commit {
+            self.applied = self.applied.next();
+            let entry = self.log.get(self.applied).expect("committed entries are held");
+            let mut entry = entry.clone();
+            self.skip_if_repeated(&mut entry);
+            self.actions.push_back(Action::Commit(entry));
+        }
+        self.consider_checkpoint();
+        self.trim();
+    }
+
+    /// Forgets applied entries that no one is likely to ask for, and that are not needed on disk.
+    fn trim(&mut self) {
+        let retained = self.config.limits.log_bytes_retained;
+        if self.log.bytes() <= retained.saturating_add(retained / 4) {
+            return;
+        }
+        let mut up_to = self.applied;
+        if self.is_persistent() {
+            up_to = up_to.min(self.disk.checkpointed());
+        }
+        up_to = up_to.min(self.serving.needed_from(self.log.bytes(), retained));
+        let point = self.log.trim_point(up_to, retained);
+        self.log.trim(point);
+    }
+
+    fn position_applied(&self) -> LogPosition {
+        self.log.position_at(self.applied).expect("the last applied entry or the base is known")
+    }
+}

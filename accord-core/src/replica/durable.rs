@@ -1,0 +1,200 @@
+//! What is on the disk, and what is on its way there.
+//!
+//! Records are written in order and complete in order. In memory mode the medium is memory: a record is
+//! durable at once, and nothing is written.
+
+use super::io::{Action, Entry, Record, Snapshot, Ticket};
+use super::{Phase, Replica};
+use crate::ids::{Epoch, Index, LogPosition, NodeId};
+use crate::wire::Encode;
+use alloc::collections::{BTreeMap, VecDeque};
+use bytes::Bytes;
+
+/// What becomes true when a record is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// The log is durable up to here.
+    Log(Index),
+    /// The epoch is promised.
+    Promise(Epoch),
+    /// The log up to here is not needed any more.
+    Checkpoint(Index),
+    /// Nothing to be told.
+    None,
+}
+
+/// The server's disk as the replica sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Disk {
+    ticket: Ticket,
+    /// Written, not yet durable. Bounded by what the replica appends, which acknowledgements pace.
+    pending: VecDeque<(Ticket, Effect)>,
+    /// Invariant: never above the log's end.
+    durable: Index,
+    checkpointed: Index,
+    /// Bytes appended since the last checkpoint.
+    appended_bytes: usize,
+    checkpoint_under_way: bool,
+}
+
+impl Disk {
+    pub(super) const fn new(durable: Index, checkpointed: Index) -> Self {
+        Self {
+            ticket: Ticket(0),
+            pending: VecDeque::new(),
+            durable,
+            checkpointed,
+            appended_bytes: 0,
+            checkpoint_under_way: false,
+        }
+    }
+
+    pub(super) const fn durable(&self) -> Index {
+        self.durable
+    }
+
+    pub(super) const fn checkpointed(&self) -> Index {
+        self.checkpointed
+    }
+
+    /// What follows `end` is no longer part of the log, whatever becomes durable.
+    fn cut(&mut self, end: Index) {
+        self.durable = self.durable.min(end);
+        for (_, effect) in &mut self.pending {
+            if let Effect::Log(index) = effect {
+                *index = (*index).min(end);
+            }
+        }
+    }
+}
+
+/// The log position and the rest of a snapshot whose state the driver is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotFrame {
+    pub(super) last: LogPosition,
+    pub(super) voters: super::voters::VoterSet,
+    pub(super) origins: BTreeMap<NodeId, super::io::Origin>,
+}
+
+impl Replica {
+    /// Writes a record, or in memory mode lets it be durable at once.
+    pub(super) fn persist(&mut self, record: Record) {
+        let effect = match &record {
+            Record::Identity { .. } => Effect::None,
+            Record::Promise(epoch) => Effect::Promise(*epoch),
+            Record::Append(entry) => Effect::Log(entry.index),
+            Record::Truncate(from) => Effect::Log(from.prev()),
+            Record::Checkpoint(snapshot) => Effect::Checkpoint(snapshot.last.index),
+            Record::Install(snapshot) => Effect::Log(snapshot.last.index),
+        };
+        if !self.is_persistent() {
+            self.on_durable(effect);
+            return;
+        }
+        self.disk.ticket.0 += 1;
+        let ticket = self.disk.ticket;
+        self.disk.pending.push_back((ticket, effect));
+        self.actions.push_back(Action::Persist { ticket, record });
+    }
+
+    pub(super) fn on_stored(&mut self, ticket: Ticket) {
+        while let Some((waiting, effect)) = self.disk.pending.front().copied() {
+            if waiting > ticket {
+                break;
+            }
+            self.disk.pending.pop_front();
+            self.on_durable(effect);
+        }
+    }
+
+    fn on_durable(&mut self, effect: Effect) {
+        match effect {
+            Effect::Log(index) => self.disk.durable = index,
+            Effect::Promise(epoch) => self.on_promise_durable(epoch),
+            Effect::Checkpoint(index) => {
+                self.disk.checkpointed = index;
+                self.disk.checkpoint_under_way = false;
+                self.trim();
+            }
+            Effect::None => {}
+        }
+    }
+
+    /// Appends an entry to the log and writes it.
+    pub(super) fn append(&mut self, entry: Entry) {
+        self.disk.appended_bytes += entry.cost_bytes();
+        self.log.append(entry.clone());
+        self.persist(Record::Append(entry));
+    }
+
+    /// Drops a suffix that was never committed.
+    pub(super) fn truncate(&mut self, from: Index) {
+        assert!(from > self.commit, "nothing committed is ever truncated");
+        self.log.truncate(from);
+        self.disk.cut(from.prev());
+        self.persist(Record::Truncate(from));
+    }
+
+    /// Replaces log and state by a snapshot from another server.
+    pub(super) fn install(&mut self, snapshot: Snapshot) {
+        assert!(snapshot.last.index > self.applied, "a snapshot leads forward");
+        self.log = super::log::Log::after(&snapshot);
+        self.applied = snapshot.last.index;
+        self.commit = snapshot.last.index;
+        self.origins = snapshot.origins.clone();
+        self.disk.cut(Index(0));
+        self.disk.appended_bytes = 0;
+        self.disk.checkpointed = snapshot.last.index;
+        let state = snapshot.state.clone();
+        self.actions.push_back(Action::Install { index: self.applied, state });
+        self.persist(Record::Install(snapshot));
+        self.settle_installed_batches();
+    }
+
+    /// What this server can vouch for in the open epoch; zero for nothing.
+    pub(super) fn acknowledgeable(&self) -> Index {
+        match &self.phase {
+            Phase::Open(epoch) if epoch.is_synced() && self.disk.durable >= epoch.marker => {
+                self.disk.durable
+            }
+            _ => Index(0),
+        }
+    }
+
+    /// Asks for a checkpoint when the log on disk has grown enough.
+    pub(super) fn consider_checkpoint(&mut self) {
+        let due = self.disk.appended_bytes >= self.config.limits.checkpoint_bytes;
+        let useful = self.applied > self.disk.checkpointed;
+        if self.is_persistent() && due && useful && !self.disk.checkpoint_under_way {
+            self.disk.checkpoint_under_way = true;
+            self.disk.appended_bytes = 0;
+            self.want_snapshot(true);
+        }
+    }
+
+    pub(super) fn snapshot_frame(&self) -> SnapshotFrame {
+        SnapshotFrame {
+            last: self.position_applied(),
+            voters: self.log.voters_at(self.applied).clone(),
+            origins: self.origins.clone(),
+        }
+    }
+
+    /// Takes the state that [`Action::SnapshotWanted`] asked for.
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    pub fn provide_snapshot(&mut self, now: crate::time::Instant, state: Bytes) {
+        let (frame, for_disk) = self.serving.take_wanted();
+        let SnapshotFrame { last, voters, origins } = frame;
+        let snapshot = Snapshot { last, voters, origins, state };
+        self.serve_image(now, last, snapshot.to_bytes());
+        // An installed state may have overtaken the checkpoint.
+        if for_disk && last.index > self.disk.checkpointed && self.log.base().index <= last.index {
+            self.persist(Record::Checkpoint(snapshot));
+        } else if for_disk {
+            self.disk.checkpoint_under_way = false;
+        }
+        self.check();
+    }
+}

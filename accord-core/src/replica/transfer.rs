@@ -1,0 +1,427 @@
+//! Fetching what this server lacks, and serving what others lack.
+//!
+//! A member whose log is not the source's asks for what follows where both agree; the answer drops its
+//! conflicting, never-committed suffix. Until it has everything before the epoch's entries that it holds
+//! aside, it acknowledges nothing; the others do not wait for it. Peers are asked one at a time; an
+//! unanswered request is repeated to the next. Nothing here is remembered per requester, except one
+//! image of the state while it is being fetched.
+
+use super::durable::SnapshotFrame;
+use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
+use super::message::{PeerMessage, SEGMENTS_MAX};
+use super::{Phase, Replica};
+use crate::ids::{Epoch, Index, LogPosition, NodeId};
+use crate::time::Instant;
+use crate::wire::Decode;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// An image that nobody asked for during this many timeouts is dropped.
+const IMAGE_IDLE_TIMEOUTS: u64 = 16;
+/// An image is given up if keeping the log after it takes this many times the usual memory.
+const IMAGE_LOG_FACTOR: usize = 4;
+
+/// What a member that is behind keeps while it fetches.
+#[derive(Clone, Debug)]
+pub(super) struct Fetching {
+    /// Entries of the epoch, the newest that fit. Invariant: without gaps, up to the epoch's next.
+    live: VecDeque<Entry>,
+    live_bytes: usize,
+    /// The first entry that need not be fetched: the front of `live`.
+    live_first: Index,
+    peer: NodeId,
+    request: Ticket,
+    deadline: Instant,
+    partial: Option<Partial>,
+    /// True if the log cannot lead to the epoch's, so a snapshot is needed.
+    needs_snapshot: bool,
+}
+
+/// A snapshot that has arrived in part.
+#[derive(Clone, Debug)]
+struct Partial {
+    image: LogPosition,
+    total_bytes: u64,
+    data: Vec<u8>,
+}
+
+impl Fetching {
+    /// Keeps an entry of the epoch; the oldest make room and are fetched later.
+    pub(super) fn push_live(&mut self, entry: Entry, live_bytes_max: usize) {
+        self.live_bytes += entry.cost_bytes();
+        self.live.push_back(entry);
+        while self.live_bytes > live_bytes_max && self.live.len() > 1 {
+            self.pop_live();
+        }
+    }
+
+    fn pop_live(&mut self) -> Option<Entry> {
+        let entry = self.live.pop_front()?;
+        self.live_bytes -= entry.cost_bytes();
+        self.live_first = entry.index.next();
+        Some(entry)
+    }
+}
+
+/// What a member keeps to serve others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Serving {
+    /// The state that the driver is asked for, and whether a checkpoint wants it.
+    wanted: Option<(SnapshotFrame, bool)>,
+    /// The image being served.
+    image: Option<Image>,
+    /// Requests that wait for an image, or came before the epoch opened here. One per member.
+    waiting: BTreeMap<NodeId, PeerMessage>,
+}
+
+#[derive(Clone, Debug)]
+struct Image {
+    last: LogPosition,
+    bytes: Bytes,
+    expires: Instant,
+}
+
+impl Serving {
+    pub(super) fn on_epoch_end(&mut self) {
+        self.image = None;
+        self.waiting.clear();
+    }
+
+    /// The entry up to which the log may be forgotten without making the image useless.
+    pub(super) fn needed_from(&mut self, log_bytes: usize, retained: usize) -> Index {
+        if log_bytes > retained.saturating_mul(IMAGE_LOG_FACTOR) {
+            self.image = None;
+        }
+        let wanted = self.wanted.as_ref().map(|(frame, _)| frame.last.index);
+        let image = self.image.as_ref().map(|image| image.last.index);
+        wanted.into_iter().chain(image).min().unwrap_or(Index(u64::MAX))
+    }
+
+    pub(super) fn take_wanted(&mut self) -> (SnapshotFrame, bool) {
+        self.wanted.take().expect("a snapshot is provided only when asked for")
+    }
+}
+
+impl Replica {
+    /// Asks the driver for the state, unless it was asked already.
+    pub(super) fn want_snapshot(&mut self, for_disk: bool) {
+        if let Some((_, disk)) = &mut self.serving.wanted {
+            *disk |= for_disk;
+            return;
+        }
+        self.serving.wanted = Some((self.snapshot_frame(), for_disk));
+        self.actions.push_back(Action::SnapshotWanted);
+    }
+
+    /// Begins to fetch what lies before the epoch's first entry.
+    pub(super) fn start_fetching(&mut self, now: Instant, source: NodeId) {
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        epoch.fetching = Some(Fetching {
+            live: VecDeque::new(),
+            live_bytes: 0,
+            live_first: epoch.marker,
+            peer: source,
+            request: Ticket(0),
+            deadline: now,
+            partial: None,
+            needs_snapshot: false,
+        });
+        for entry in epoch.first_entries() {
+            self.append_live(entry);
+        }
+        self.fetch(now);
+    }
+
+    /// The log is the source's: appends the epoch's entries, and takes part from here on.
+    pub(super) fn finish_sync(&mut self) {
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        epoch.agreed = self.log.last().index;
+        match epoch.fetching.take() {
+            None => {
+                for entry in epoch.first_entries() {
+                    self.append_live(entry);
+                }
+            }
+            Some(fetching) => {
+                epoch.agreed = epoch.next.prev();
+                let last = self.log.last().index;
+                for entry in fetching.live.into_iter().filter(|entry| entry.index > last) {
+                    self.append(entry);
+                }
+            }
+        }
+        let Phase::Open(epoch) = &self.phase else { return };
+        let (number, members) = (epoch.plan.epoch, epoch.members.clone());
+        self.actions.push_back(Action::Opened { epoch: number, members });
+        self.update_commit();
+        self.readmit();
+    }
+
+    /// Sends the next request to the present peer.
+    fn fetch(&mut self, now: Instant) {
+        let segments = self.log.segments();
+        let commit = self.commit;
+        let timeout = self.config.limits.transfer_timeout;
+        let Phase::Open(open) = &mut self.phase else { return };
+        let epoch = open.plan.epoch;
+        let Some(fetching) = &mut open.fetching else { return };
+        fetching.request.0 += 1;
+        fetching.deadline = now + timeout;
+        let (request, peer) = (fetching.request, fetching.peer);
+        let message = if fetching.needs_snapshot {
+            let partial = fetching.partial.as_ref();
+            PeerMessage::FetchSnapshot {
+                epoch,
+                request,
+                image: partial.map(|partial| partial.image).unwrap_or_default(),
+                offset: partial.map_or(0, |partial| partial.data.len() as u64),
+            }
+        } else {
+            let until = fetching.live_first.prev();
+            PeerMessage::FetchLog { epoch, request, segments, commit, until }
+        };
+        self.send(peer, &message);
+    }
+
+    pub(super) fn on_transfer_timer(&mut self, now: Instant) {
+        if self.serving.image.as_ref().is_some_and(|image| image.expires <= now) {
+            self.serving.image = None;
+        }
+        let me = self.config.node;
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let members = &epoch.members;
+        let Some(fetching) = &mut epoch.fetching else { return };
+        if fetching.deadline > now {
+            return;
+        }
+        let others = || members.iter().copied().filter(|node| *node != me);
+        let next = others().find(|node| *node > fetching.peer).or_else(|| others().next());
+        fetching.peer = next.expect("a member that is behind is not alone");
+        self.fetch(now);
+    }
+
+    pub(super) fn transfer_deadline(&self) -> Option<Instant> {
+        let fetching = match &self.phase {
+            Phase::Open(epoch) => epoch.fetching.as_ref().map(|fetching| fetching.deadline),
+            _ => None,
+        };
+        let image = self.serving.image.as_ref().map(|image| image.expires);
+        fetching.into_iter().chain(image).min()
+    }
+
+    pub(super) fn on_peer(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::FetchLog { .. } | PeerMessage::FetchSnapshot { .. } => {
+                self.on_request(now, from, message);
+            }
+            answer => self.on_answer(now, from, answer),
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
+        let (epoch, request) = message.tag();
+        let opening = match &self.phase {
+            Phase::Open(open) if open.plan.epoch == epoch && open.is_synced() => {
+                return self.serve(now, from, message);
+            }
+            Phase::Open(open) => open.plan.epoch < epoch,
+            _ => true,
+        };
+        // The requester may have seen the epoch open a moment earlier.
+        let known = self.view.as_ref().is_some_and(|view| view.contains(from));
+        if opening && known {
+            self.serving.waiting.insert(from, message);
+        } else {
+            self.send(from, &PeerMessage::NotReady { epoch, request });
+        }
+    }
+
+    /// Answers those who asked before the epoch was open here.
+    pub(super) fn answer_early_requests(&mut self, now: Instant) {
+        for (from, message) in core::mem::take(&mut self.serving.waiting) {
+            self.on_request(now, from, message);
+        }
+    }
+
+    fn serve(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::FetchLog { epoch, request, segments, commit, until } => {
+                // A list that was cut short still agrees up to what the requester has committed.
+                let floor = if segments.len() < SEGMENTS_MAX { Index(0) } else { commit };
+                let common = self.log.common(&segments, floor);
+                let answer = if common < self.log.base().index {
+                    PeerMessage::UseSnapshot { epoch, request }
+                } else {
+                    let bytes_max = self.config.limits.chunk_bytes_max;
+                    let entries = self.log.slice(common, until, bytes_max);
+                    PeerMessage::LogChunk { epoch, request, common, entries }
+                };
+                self.send(from, &answer);
+            }
+            PeerMessage::FetchSnapshot { epoch, request, image, offset } => {
+                self.serve_snapshot(now, from, (epoch, request), image, offset);
+            }
+            _ => unreachable!("only requests are served"),
+        }
+    }
+
+    fn serve_snapshot(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        (epoch, request): (Epoch, Ticket),
+        wanted: LogPosition,
+        offset: u64,
+    ) {
+        let limits = &self.config.limits;
+        let expires = now + limits.transfer_timeout.times(IMAGE_IDLE_TIMEOUTS);
+        let usable = |image: &&mut Image| image.last.index >= self.log.base().index;
+        let Some(image) = self.serving.image.as_mut().filter(usable) else {
+            let message = PeerMessage::FetchSnapshot { epoch, request, image: wanted, offset };
+            self.serving.waiting.insert(to, message);
+            self.want_snapshot(false);
+            return;
+        };
+        image.expires = expires;
+        let total = image.bytes.len();
+        let start = usize::try_from(offset).ok().filter(|at| image.last == wanted && *at <= total);
+        let start = start.unwrap_or(0);
+        let end = total.min(start.saturating_add(limits.chunk_bytes_max));
+        let answer = PeerMessage::SnapshotChunk {
+            epoch,
+            request,
+            image: image.last,
+            total_bytes: total as u64,
+            offset: start as u64,
+            data: image.bytes.slice(start..end),
+        };
+        self.send(to, &answer);
+    }
+
+    /// The state arrived: serves those who wait for it.
+    pub(super) fn serve_image(&mut self, now: Instant, last: LogPosition, bytes: Bytes) {
+        if self.serving.waiting.is_empty() {
+            return;
+        }
+        self.serving.image = Some(Image { last, bytes, expires: now });
+        self.answer_early_requests(now);
+    }
+
+    fn on_answer(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
+        let tag = message.tag();
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let expected = epoch.plan.epoch;
+        let Some(fetching) = &mut epoch.fetching else { return };
+        if (expected, fetching.request) != tag || fetching.peer != from {
+            return;
+        }
+        match message {
+            PeerMessage::LogChunk { common, entries, .. } => {
+                self.on_log_chunk(now, common, entries)
+            }
+            PeerMessage::UseSnapshot { .. } => {
+                fetching.needs_snapshot = true;
+                self.fetch(now);
+            }
+            PeerMessage::SnapshotChunk { image, total_bytes, offset, data, .. } => {
+                let chunk = Partial { image, total_bytes, data: data.to_vec() };
+                self.on_snapshot_chunk(now, offset, chunk);
+            }
+            // The deadline leads to another peer.
+            _ => {}
+        }
+    }
+
+    fn on_log_chunk(&mut self, now: Instant, common: Index, entries: Vec<Entry>) {
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let Some(fetching) = &epoch.fetching else { return };
+        if common < self.commit {
+            let committed = self.commit;
+            return self.halt(HaltReason::Diverged { committed, common });
+        }
+        let (number, until) = (epoch.plan.epoch, fetching.live_first.prev());
+        if common > self.log.last().index || !follows(&self.log, common, &entries, number) {
+            self.messages_ignored += 1;
+            return;
+        }
+        if common < self.log.last().index {
+            self.truncate(common.next());
+        }
+        for entry in entries.into_iter().take_while(|entry| entry.index <= until) {
+            self.append(entry);
+        }
+        self.after_fetched(now);
+    }
+
+    fn on_snapshot_chunk(&mut self, now: Instant, offset: u64, chunk: Partial) {
+        let bytes_max = self.config.limits.snapshot_bytes_max;
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let Some(fetching) = &mut epoch.fetching else { return };
+        let total_bytes = chunk.total_bytes;
+        let partial = match &mut fetching.partial {
+            Some(partial) if partial.image == chunk.image => {
+                let fits =
+                    offset == partial.data.len() as u64 && total_bytes == partial.total_bytes;
+                if fits {
+                    partial.data.extend_from_slice(&chunk.data);
+                }
+                partial
+            }
+            other if offset == 0 => other.insert(chunk),
+            _ => return,
+        };
+        let got = partial.data.len() as u64;
+        if got > total_bytes || total_bytes > bytes_max {
+            fetching.partial = None;
+            self.messages_ignored += 1;
+        } else if got < total_bytes {
+            self.fetch(now);
+        } else {
+            let partial = fetching.partial.take().expect("just completed");
+            self.on_snapshot_complete(now, partial);
+        }
+    }
+
+    fn on_snapshot_complete(&mut self, now: Instant, partial: Partial) {
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let Some(fetching) = &mut epoch.fetching else { return };
+        fetching.needs_snapshot = false;
+        let snapshot = Snapshot::from_bytes(&Bytes::from(partial.data));
+        match snapshot {
+            Ok(snapshot) if snapshot.last == partial.image => {
+                if snapshot.last.index > self.applied.max(self.commit) {
+                    self.install(snapshot);
+                }
+                self.after_fetched(now);
+            }
+            // Damaged on the way: fetched again when the deadline passes.
+            _ => self.messages_ignored += 1,
+        }
+    }
+
+    /// Something was fetched: goes on, or takes part if it was the last.
+    fn after_fetched(&mut self, now: Instant) {
+        let last = self.log.last().index;
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        epoch.agreed = last;
+        let Some(fetching) = &mut epoch.fetching else { return };
+        if last >= fetching.live_first.prev() {
+            self.finish_sync();
+        } else {
+            self.fetch(now);
+            self.update_commit();
+        }
+    }
+}
+
+/// True if the entries can stand after `common` in an epoch's log.
+fn follows(log: &super::log::Log, common: Index, entries: &[Entry], epoch: Epoch) -> bool {
+    let Some(mut last) = log.position_at(common) else { return false };
+    entries.iter().all(|entry| {
+        let next = entry.index == last.index.next();
+        let ordered = entry.epoch >= last.epoch && entry.epoch <= epoch;
+        last = entry.position();
+        next && ordered
+    })
+}
