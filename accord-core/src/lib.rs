@@ -20,8 +20,8 @@ extern crate std;
 
 pub mod group;
 pub mod ids;
-pub mod replica;
 pub mod limits;
+pub mod replica;
 pub mod rng;
 pub mod state;
 pub mod time;

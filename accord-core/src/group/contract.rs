@@ -6,8 +6,8 @@
 //! implementation, so the same checker judges solo, the ring, Corosync and the adversary.
 //!
 //! Messages are told apart by their bytes. A payload that one sender submits twice is still checked
-//! for inventions and sender order, and by virtual synchrony, but takes no part in the comparison of
-//! orders; a harness whose payloads are all distinct has the sharpest check.
+//! for inventions, sender order, total order and virtual synchrony, but not for every duplicate; a
+//! harness whose payloads are all distinct has the sharpest check.
 
 use crate::group::{GroupEvent, View, ViewId};
 use crate::ids::NodeId;
@@ -110,17 +110,23 @@ pub enum Violation {
         /// Which of the sender's submissions, from 0.
         number: usize,
     },
-    /// Two members delivered two messages of one view in different orders.
-    #[error("in {view}, {run:?} and {other:?} delivered a message of {from} in different orders")]
+    /// A member's k-th message of a view is not the k-th message of others: either their orders
+    /// differ or one of them was delivered a message beyond a hole.
+    #[error(
+        "in {view}, {run:?} was delivered a message of {from} at position {position}, where \
+             others have one of {other_from}"
+    )]
     TotalOrder {
-        /// Who delivered the message last.
+        /// Who delivered last.
         run: Run,
-        /// The member that had delivered it at another place.
-        other: Run,
         /// The view.
         view: ViewId,
         /// The sender of the message.
         from: NodeId,
+        /// The sender of the message that others were delivered there.
+        other_from: NodeId,
+        /// The position, from 0.
+        position: usize,
     },
     /// Two members went from one view to the next having delivered different messages.
     #[error(
@@ -143,7 +149,8 @@ pub enum Violation {
         /// The first position at which the two sequences differ.
         differs_at: usize,
     },
-    /// A live member's own message was not delivered to it, though all has been quiet for long.
+    /// A live member's own message was not delivered to it, though all has been quiet for long and
+    /// no view was lost together with it.
     #[error("{run:?} was not delivered its own submission {number} ({missing} missing in all)")]
     SelfDelivery {
         /// Who.
@@ -172,9 +179,7 @@ type Message = (NodeId, u64);
 #[derive(Debug, Default)]
 struct Delivered {
     sequence: Vec<Message>,
-    positions: BTreeMap<Message, usize>,
-    /// For each other run, the largest position here of a message that both delivered.
-    common: BTreeMap<Run, usize>,
+    known: BTreeSet<Message>,
     /// The view installed next, once left.
     next: Option<ViewId>,
 }
@@ -182,6 +187,8 @@ struct Delivered {
 #[derive(Debug, Default)]
 struct ViewRecord {
     members: Vec<NodeId>,
+    /// The longest sequence that any member delivered: every other must be a prefix of it.
+    order: Vec<Message>,
     delivered: BTreeMap<Run, Delivered>,
     occupants: usize,
 }
@@ -289,7 +296,10 @@ impl ContractChecker {
             }
             self.check_virtual_synchrony(run, last, view.id)?;
         }
-        self.runs.entry(run).or_default().view = Some(view.id);
+        let record = self.runs.entry(run).or_default();
+        record.view = Some(view.id);
+        // What was not delivered by now may be lost with the old view.
+        record.outstanding.clear();
         self.views_seen += u64::from(!self.views.contains_key(&view.id));
         let record = self.views.entry(view.id).or_default();
         record.members.clone_from(&view.members);
@@ -339,19 +349,18 @@ impl ContractChecker {
         }
         self.deliveries += 1;
         let digest = xxhash_rust::xxh3::xxh3_64(payload);
-        let unique = self.check_submission(run, view, from, digest)?;
-        self.check_total_order(run, view, (from, digest), unique)
+        self.check_submission(run, view, from, digest)?;
+        self.check_total_order(run, view, (from, digest))
     }
 
-    /// Finds the submission that a delivery answers to; tells whether it is the only one with its
-    /// bytes.
+    /// Finds the submission that a delivery answers to.
     fn check_submission(
         &mut self,
         run: Run,
         view: ViewId,
         from: NodeId,
         digest: u64,
-    ) -> Result<bool, Violation> {
+    ) -> Result<(), Violation> {
         let numbers = self.submissions.get(&from).and_then(|s| s.by_digest.get(&digest));
         let Some(numbers) = numbers else {
             return Err(Violation::Invention { run, view, from });
@@ -362,7 +371,7 @@ impl ContractChecker {
         let Some(&number) = numbers.get(at) else {
             let number = numbers[numbers.len() - 1];
             let again = self.views.values().any(|view| {
-                view.delivered.get(&run).is_some_and(|d| d.positions.contains_key(&(from, digest)))
+                view.delivered.get(&run).is_some_and(|d| d.known.contains(&(from, digest)))
             });
             return Err(match again {
                 true => Violation::Duplicate { run, view, from, number },
@@ -373,7 +382,7 @@ impl ContractChecker {
         if from == run.node {
             record.outstanding.remove(&number);
         }
-        Ok(numbers.len() == 1)
+        Ok(())
     }
 
     fn check_total_order(
@@ -381,29 +390,20 @@ impl ContractChecker {
         run: Run,
         view: ViewId,
         message: Message,
-        unique: bool,
     ) -> Result<(), Violation> {
         let record = self.views.get_mut(&view).expect("a view with an occupant is kept");
-        let mut here = record.delivered.remove(&run).expect("an occupant has a record");
+        let here = record.delivered.get_mut(&run).expect("an occupant has a record");
         let position = here.sequence.len();
         here.sequence.push(message);
-        here.positions.insert(message, position);
-        let mut result = Ok(());
-        for (other, there) in record.delivered.iter_mut().filter(|_| unique) {
-            let Some(&their_position) = there.positions.get(&message) else {
-                continue;
-            };
-            // What both delivered before must come before, there too.
-            if there.common.get(&run).is_some_and(|&last| their_position <= last) {
-                let (from, other) = (message.0, *other);
-                result = Err(Violation::TotalOrder { run, other, view, from });
-                break;
-            }
-            there.common.insert(run, their_position);
-            here.common.insert(*other, position);
+        here.known.insert(message);
+        if position == record.order.len() {
+            record.order.push(message);
         }
-        record.delivered.insert(run, here);
-        result
+        let (from, other_from) = (message.0, record.order[position].0);
+        match record.order[position] == message {
+            true => Ok(()),
+            false => Err(Violation::TotalOrder { run, view, from, other_from, position }),
+        }
     }
 
     fn forget_old_views(&mut self) {
@@ -504,12 +504,30 @@ mod tests {
     fn different_orders_are_refused_even_when_interleaved() {
         let events = [
             (A, deliver(1, "a0")),
-            (B, deliver(2, "b0")),
-            (A, deliver(2, "b0")),
             (B, deliver(1, "a0")),
+            (A, deliver(2, "b0")),
+            (B, deliver(1, "a1")),
         ];
         let violation = play(&mut two(), &events);
-        assert!(matches!(violation, Some(Violation::TotalOrder { run: B, other: A, .. })));
+        assert!(matches!(violation, Some(Violation::TotalOrder { run: B, position: 1, .. })));
+    }
+
+    #[test]
+    fn a_message_beyond_a_hole_is_refused_whoever_has_the_hole() {
+        let whole = [(A, deliver(1, "a0")), (A, deliver(2, "b0")), (A, deliver(1, "a1"))];
+        let holed = [(B, deliver(1, "a0")), (B, deliver(1, "a1"))];
+        let late: Vec<_> = whole.iter().chain(&holed).cloned().collect();
+        let early: Vec<_> = holed.iter().chain(&whole).cloned().collect();
+        let late = play(&mut two(), &late);
+        assert!(
+            matches!(late, Some(Violation::TotalOrder { run: B, position: 1, .. })),
+            "{late:?}"
+        );
+        let early = play(&mut two(), &early);
+        assert!(
+            matches!(early, Some(Violation::TotalOrder { run: A, position: 1, .. })),
+            "{early:?}"
+        );
     }
 
     #[test]
@@ -578,8 +596,8 @@ mod tests {
             (A, deliver(1, "a0")),
             (A, deliver(2, "b0")),
             (A, deliver(1, "a0")),
-            (B, deliver(2, "b0")),
             (B, deliver(1, "a0")),
+            (B, deliver(2, "b0")),
         ];
         assert_eq!(play(&mut checker, &events), None);
     }
