@@ -85,7 +85,7 @@ impl Limits {
             sessions_max: 4,
             ephemerals_max: 2,
             outcomes_max: 3,
-            outcome_bytes_max: 96,
+            outcome_bytes_max: 160,
             timeout_ms_min: 10,
             timeout_ms_max: 1000,
         }

@@ -8,6 +8,7 @@ use crate::ids::{Revision, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::ops::Bound;
 
 /// A set of neighbouring keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,14 @@ impl Range {
             Self::Span { from, until } => {
                 key >= &from[..] && until.as_ref().is_none_or(|until| key < &until[..])
             }
+        }
+    }
+
+    /// Where the range begins.
+    pub(super) fn start(&self) -> Bound<&[u8]> {
+        match self {
+            Self::Prefix(prefix) => Bound::Included(prefix),
+            Self::Span { from, .. } => Bound::Included(from),
         }
     }
 }
@@ -143,6 +152,26 @@ pub struct ListEntry {
     pub stat: Stat,
     /// Its whole value, unless the query left it out.
     pub value: Option<Bytes>,
+}
+
+/// What a record on a page counts besides its key and value, in bytes.
+pub(super) const ENTRY_OVERHEAD_BYTES: u64 = 16;
+
+impl ListEntry {
+    /// What it counts against the limits, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let value_bytes = self.value.as_ref().map_or(0, Bytes::len);
+        (self.key.len() + value_bytes) as u64 + ENTRY_OVERHEAD_BYTES
+    }
+
+    /// The entry with bytes of its own.
+    pub(super) fn detached(&self) -> Self {
+        Self {
+            key: Bytes::copy_from_slice(&self.key),
+            stat: self.stat,
+            value: self.value.as_ref().map(|value| Bytes::copy_from_slice(value)),
+        }
+    }
 }
 
 impl Encode for ListEntry {

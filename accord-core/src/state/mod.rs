@@ -1,14 +1,30 @@
 //! What is replicated: an ordered store of records, the sessions, and what they may do with them.
 //!
-//! The state is a deterministic function of the commands applied: no clock, no connection, no
+//! The [`State`] is a deterministic function of the commands applied: no clock, no connection, no
 //! randomness, no iteration in hash order. Read in this order: [`command`], [`txn`] and [`list`] (what
-//! can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside the order).
+//! can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside the order),
+//! then `execute`, `store`, [`session`] and [`snapshot`] for how.
+//!
+//! # Revisions
+//!
+//! The revision grows by one with each command that changes what can be watched: a transaction that
+//! commits and ran at least one write, delete, copy or increment (whether or not bytes differ after it),
+//! an opening, and an end of a session. All changes of a command share its revision. It stays with a
+//! command that is refused or a duplicate, with a transaction that aborts or only reads, with an
+//! attachment, and with an epoch's marker. A session's id is the revision of its opening, and a lock's
+//! fencing token is the revision that created its key.
 
 pub mod command;
+mod compact;
+mod digest;
 pub mod event;
+mod execute;
 pub mod list;
 pub mod outcome;
 pub mod read;
+pub mod session;
+pub mod snapshot;
+mod store;
 pub mod txn;
 
 pub use command::{Command, encode_request};
@@ -16,7 +32,310 @@ pub use event::{
     Completion, Effects, EndCause, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind,
     NoSession,
 };
+pub use execute::SEQUENCE_DIGITS;
 pub use list::{ListEntry, ListQuery, Page, Range, Stat};
 pub use outcome::{Branch, Outcome, RequestError, Results, StepError, StepResult, TxnOutcome};
 pub use read::{ReadQuery, ReadResult, SessionInfo};
+pub use session::Session;
+pub use snapshot::SnapshotError;
 pub use txn::{Compare, Flags, Relation, Step, Txn, Width};
+
+use crate::ids::{NodeId, RequestId, Revision, SessionId};
+use crate::limits::Limits;
+use crate::wire::Reader;
+use alloc::collections::BTreeMap;
+use bytes::Bytes;
+use command::Head;
+use core::ops::Bound;
+use digest::Digest;
+use execute::{Execution, Scratch, deleted};
+use session::{Admission, first_broken};
+use store::Store;
+
+/// The replicated state.
+#[derive(Debug)]
+pub struct State {
+    limits: Limits,
+    revision: Revision,
+    /// The number of the next sequence key, over the whole store. Invariant: at least 1.
+    sequence: u64,
+    /// Over everything applied.
+    digest: Digest,
+    store: Store,
+    /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is here.
+    sessions: BTreeMap<SessionId, Session>,
+    /// The transaction being carried out; empty in between, so that no message is kept alive.
+    txn: Txn,
+    scratch: Scratch,
+}
+
+impl State {
+    /// The state before any command.
+    ///
+    /// # Panics
+    /// If the limits do not fit each other ([`Limits::check`]).
+    pub fn new(limits: Limits) -> Self {
+        limits.check();
+        Self {
+            revision: Revision(0),
+            sequence: 1,
+            digest: Digest(limits.fingerprint()),
+            store: Store::default(),
+            sessions: BTreeMap::new(),
+            txn: Txn::default(),
+            scratch: Scratch::default(),
+            limits,
+        }
+    }
+
+    /// The revision of the last change.
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+    /// The bounds, the same on every replica.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+    /// How many records there are.
+    pub fn records(&self) -> usize {
+        self.store.len()
+    }
+    /// The size of all keys and values, in bytes.
+    pub const fn store_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+    /// The open sessions, in the order in which they joined.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+    /// One session, if it is open.
+    pub fn session(&self, session: SessionId) -> Option<&Session> {
+        self.sessions.get(&session)
+    }
+
+    /// A chain over everything applied, with which replicas compare themselves at equal indices.
+    pub const fn digest(&self) -> u64 {
+        self.digest.0
+    }
+
+    /// Carries out one committed command. Bytes that are no command change nothing.
+    pub fn apply(&mut self, command: &Bytes, effects: &mut Effects) {
+        effects.clear();
+        let mut input = Reader::new(command.clone());
+        let completion = match Head::decode(&mut input) {
+            Ok(Head::Request { session, request, acked_below }) => {
+                let bytes = command.len() as u64;
+                let outcome =
+                    self.on_request((session, request, acked_below), bytes, input, effects);
+                Completion::Request { session, request, outcome }
+            }
+            Ok(Head::Whole(whole)) => match input.finish() {
+                Ok(()) => self.on_whole(whole, effects),
+                Err(error) => Completion::Malformed { error },
+            },
+            Err(error) => Completion::Malformed { error },
+        };
+        self.digest.bytes(command);
+        self.digest.completion(&completion);
+        effects.events.iter().for_each(|event| self.digest.event(event));
+        effects.completions.push(completion);
+    }
+
+    /// Carries out an epoch's marker: sessions whose server is not among the epoch's members are
+    /// orphaned, and anyone may propose their end until their client attaches elsewhere.
+    pub fn apply_marker(&mut self, members: &[NodeId], effects: &mut Effects) {
+        effects.clear();
+        for session in self.sessions.values_mut() {
+            if session.owner.is_some_and(|owner| !members.contains(&owner)) {
+                session.owner = None;
+            }
+        }
+        self.digest.marker(members);
+    }
+
+    fn on_request(
+        &mut self,
+        (session, request, acked_below): (SessionId, RequestId, RequestId),
+        command_bytes: u64,
+        mut input: Reader,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return Outcome::Refused(match self.no_session(session) {
+                NoSession::Unknown => RequestError::SessionUnknown,
+                NoSession::Ended => RequestError::SessionEnded,
+            });
+        };
+        match open.admit(request, acked_below, &self.limits) {
+            Admission::Run => {}
+            Admission::Recorded(outcome) => return outcome,
+            Admission::Refused(error) => return Outcome::Refused(error),
+        }
+        if command_bytes > self.limits.command_bytes_max {
+            return Outcome::Refused(RequestError::CommandTooLarge);
+        }
+        let decoded = self.txn.decode_into(&mut input).and_then(|()| input.finish());
+        let outcome = if decoded.is_err() {
+            Outcome::Refused(RequestError::Malformed)
+        } else if self.txn.steps() > self.limits.steps_max as usize {
+            Outcome::Refused(RequestError::TooManySteps)
+        } else {
+            let mut execution = Execution {
+                store: &mut self.store,
+                sequence: &mut self.sequence,
+                events: &mut effects.events,
+                scratch: &mut self.scratch,
+                limits: &self.limits,
+                session,
+                revision: self.revision,
+            };
+            let outcome = Outcome::Txn(execution.run(&self.txn));
+            open.record(request, outcome.clone());
+            outcome
+        };
+        if !effects.events.is_empty() {
+            self.revision = self.revision.next();
+        }
+        self.txn.clear();
+        outcome
+    }
+
+    fn on_whole(&mut self, command: Command, effects: &mut Effects) -> Completion {
+        match command {
+            Command::Open { server, token, timeout_ms } => {
+                self.on_open(server, token, timeout_ms, effects)
+            }
+            Command::Attach { server, session, token } => self.on_attach(server, session, token),
+            Command::Close { session } => {
+                if !self.sessions.contains_key(&session) {
+                    return Completion::CloseRefused { session, error: self.no_session(session) };
+                }
+                self.end_session(session, effects);
+                Completion::Ended { session, cause: EndCause::Closed }
+            }
+            Command::Expire { server, session, generation } => {
+                let counts = self.sessions.get(&session).is_some_and(|open| {
+                    let entitled = open.owner.is_none_or(|owner| owner == server);
+                    entitled && open.generation == generation
+                });
+                if !counts {
+                    return Completion::ExpireIgnored { server, session, generation };
+                }
+                self.end_session(session, effects);
+                Completion::Ended { session, cause: EndCause::Expired }
+            }
+            Command::Request { .. } => unreachable!("a request is not decoded whole"),
+        }
+    }
+
+    fn on_open(
+        &mut self,
+        server: NodeId,
+        token: u64,
+        timeout_ms: u32,
+        effects: &mut Effects,
+    ) -> Completion {
+        if self.sessions.len() >= self.limits.sessions_max as usize {
+            return Completion::OpenRefused { server, token };
+        }
+        self.revision = self.revision.next();
+        let session = SessionId(self.revision.0);
+        let timeout_ms = self.limits.grant_timeout_ms(timeout_ms);
+        self.sessions.insert(session, Session::new(server, timeout_ms));
+        effects.events.push(self.member_event(MemberEventKind::Joined, session));
+        Completion::Opened { server, token, session, timeout_ms }
+    }
+
+    fn on_attach(&mut self, server: NodeId, session: SessionId, token: u64) -> Completion {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            let error = self.no_session(session);
+            return Completion::AttachRefused { server, token, session, error };
+        };
+        open.owner = Some(server);
+        open.generation = open.generation.wrapping_add(1);
+        Completion::Attached {
+            server,
+            token,
+            session,
+            generation: open.generation,
+            timeout_ms: open.timeout_ms,
+            last: open.last,
+        }
+    }
+
+    /// Ends an open session: first its records, then itself, in one revision.
+    fn end_session(&mut self, session: SessionId, effects: &mut Effects) {
+        self.revision = self.revision.next();
+        while let Some(key) = self.store.first_ephemeral(session) {
+            let record = self.store.remove(&key).expect("what is indexed is there");
+            effects.events.push(deleted(self.revision, key.to_bytes(), &record));
+        }
+        self.sessions.remove(&session);
+        effects.events.push(self.member_event(MemberEventKind::Left, session));
+    }
+
+    fn member_event(&self, kind: MemberEventKind, session: SessionId) -> Event {
+        let members = self.sessions.len() as u32;
+        Event::Member(MemberEvent { revision: self.revision, kind, session, members })
+    }
+
+    /// Why there is no session of this id.
+    const fn no_session(&self, session: SessionId) -> NoSession {
+        let never = session.0 == 0 || session.0 > self.revision.0;
+        if never { NoSession::Unknown } else { NoSession::Ended }
+    }
+
+    /// Answers a question from what is applied.
+    pub fn read(&self, query: &ReadQuery) -> ReadResult {
+        match query {
+            ReadQuery::Get { key, offset, length_max } => match self.store.get(key) {
+                None => ReadResult::NotFound,
+                Some(record) => ReadResult::Value {
+                    value: record.value.part(*offset, *length_max),
+                    stat: record.stat(),
+                },
+            },
+            ReadQuery::List(query) => ReadResult::Listed(self.store.page(query, &self.limits).0),
+            ReadQuery::Members { after, limit } => self.members(*after, *limit),
+            ReadQuery::Session { session } => match self.sessions.get(session) {
+                None => ReadResult::NotFound,
+                Some(open) => {
+                    ReadResult::Session(SessionInfo::new(open, self.store.ephemerals(*session)))
+                }
+            },
+        }
+    }
+
+    fn members(&self, after: Option<SessionId>, limit: u32) -> ReadResult {
+        let limit = limit.min(self.limits.page_entries_max) as usize;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.sessions.range((start, Bound::Unbounded)).map(|(id, _)| *id);
+        let members = rest.by_ref().take(limit).collect();
+        ReadResult::Members { members, more: rest.next().is_some() }
+    }
+
+    /// Asserts the invariants, over everything.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
+        assert_eq!(self.fault(), None, "an invariant of the state holds");
+    }
+
+    /// The first invariant that is broken. What [`State::check`] asserts and a snapshot must fulfil.
+    fn fault(&self) -> Option<&'static str> {
+        let mut owners = self.store.owners();
+        let own = first_broken(&[
+            (self.sequence >= 1, "sequence numbers begin at 1"),
+            (self.txn.steps() == 0 && self.scratch.is_empty(), "no transaction is kept"),
+            (self.sessions.len() <= self.limits.sessions_max as usize, "sessions_max holds"),
+            (owners.all(|id| self.sessions.contains_key(&id)), "ephemerals die with their session"),
+        ]);
+        let sessions = self.sessions.iter().find_map(|(id, session)| {
+            let opened = (1..=self.revision.0).contains(&id.0);
+            let own = first_broken(&[(opened, "a session's id is the revision of its opening")]);
+            own.or_else(|| session.fault(&self.limits))
+        });
+        own.or(sessions).or_else(|| self.store.fault(self.revision, &self.limits))
+    }
+}

@@ -5,7 +5,7 @@
 //! about this copy of the request, which had no effect; [`RequestError::is_definite`] says whether an
 //! earlier copy may have had one.
 
-use super::list::{Page, Stat};
+use super::list::{ListEntry, Page, Stat};
 use super::txn::{decode_key, decode_option, encode_option};
 use crate::ids::{RequestId, Revision};
 use crate::limits::STEPS_MAX;
@@ -25,6 +25,36 @@ pub enum Outcome {
     /// It did not run.
     Refused(RequestError),
 }
+
+impl Outcome {
+    /// What a recorded outcome counts against the limits, in bytes: what its results carry, and
+    /// [`RESULT_OVERHEAD_BYTES`] for each.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Txn(TxnOutcome::Committed { results, .. }) => {
+                results.iter().map(|result| RESULT_OVERHEAD_BYTES + result.bytes()).sum()
+            }
+            Self::Txn(TxnOutcome::Aborted { .. }) => RESULT_OVERHEAD_BYTES,
+            Self::Refused(_) => 0,
+        }
+    }
+
+    /// The outcome with bytes of its own, sharing none with what it was decoded from.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        match self {
+            Self::Txn(TxnOutcome::Committed { revision, branch, results }) => {
+                let results: Vec<_> = results.iter().map(StepResult::detached).collect();
+                let (revision, branch, results) = (*revision, *branch, results.into());
+                Self::Txn(TxnOutcome::Committed { revision, branch, results })
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// What the result of a step counts besides the bytes that it carries.
+pub const RESULT_OVERHEAD_BYTES: u64 = 64;
 
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +180,34 @@ pub enum StepResult {
     },
     /// Of [`super::Step::List`].
     Listed(Page),
+}
+
+impl StepResult {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Read { value, .. } => value.len() as u64,
+            Self::Written { key, .. } => key.as_ref().map_or(0, |key| key.len() as u64),
+            Self::Listed(page) => page.entries.iter().map(ListEntry::bytes).sum(),
+            Self::Deleted | Self::Copied { .. } | Self::Held | Self::Incremented { .. } => 0,
+        }
+    }
+
+    fn detached(&self) -> Self {
+        match self {
+            Self::Read { value, stat } => {
+                Self::Read { value: Bytes::copy_from_slice(value), stat: *stat }
+            }
+            Self::Written { version, key } => {
+                let key = key.as_ref().map(|key| Bytes::copy_from_slice(key));
+                Self::Written { version: *version, key }
+            }
+            Self::Listed(page) => {
+                let entries = page.entries.iter().map(ListEntry::detached).collect();
+                Self::Listed(Page { entries, more: page.more })
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 /// Why a step failed, and its transaction with it.

@@ -3,6 +3,7 @@
 //! Whether that state is recent enough (a linearizable read waits for a barrier) is decided above.
 
 use super::list::{ListQuery, Page, Stat};
+use super::session::Session;
 use super::txn::{decode_key, decode_option, encode_option};
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -75,6 +76,19 @@ pub struct SessionInfo {
     pub last: RequestId,
     /// How many ephemeral records it owns.
     pub ephemerals: u32,
+}
+
+impl SessionInfo {
+    /// What is known of `session`, which owns so many ephemeral records.
+    pub(super) fn new(session: &Session, ephemerals: usize) -> Self {
+        Self {
+            owner: session.owner(),
+            generation: session.generation(),
+            timeout_ms: session.timeout_ms(),
+            last: session.last(),
+            ephemerals: u32::try_from(ephemerals).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 impl Encode for ReadQuery {

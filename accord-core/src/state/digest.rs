@@ -1,0 +1,154 @@
+//! The digest: one number that two replicas share exactly if they applied the same to the same effect.
+//!
+//! It is a chain over every command, its completion and its events. What a command does is a function of
+//! the state, so replicas whose states differ will differ in the digest at the latest when the
+//! difference shows; [`super::State::digest_full`] looks at everything at once.
+//! xxh3 with the chain as its seed: fast, and good against mistakes, not against an adversary.
+
+use super::event::{Completion, EndCause, Event, NoSession};
+use super::list::Stat;
+use super::outcome::{Branch, Outcome, RequestError, StepResult, TxnOutcome};
+use crate::ids::NodeId;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// A chain over everything that was absorbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest(pub(super) u64);
+
+impl Digest {
+    /// Absorbs bytes.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// Absorbs numbers.
+    pub(super) fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
+        for pair in numbers.chunks(2) {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&pair[0].to_le_bytes());
+            let second = pair.get(1).copied().unwrap_or(0);
+            bytes[8..].copy_from_slice(&second.to_le_bytes());
+            self.bytes(&bytes);
+        }
+    }
+
+    /// Absorbs the members of an epoch.
+    pub(super) fn marker(&mut self, members: &[NodeId]) {
+        self.numbers([20, members.len() as u64]);
+        members.iter().for_each(|member| self.numbers([u64::from(member.0)]));
+    }
+
+    /// Absorbs an event.
+    pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Key(event) => {
+                self.numbers([event.revision.0, event.version, event.offset, event.size]);
+                self.bytes(&event.key);
+                self.bytes(&event.data);
+                self.numbers([event.kind as u64]);
+            }
+            Event::Member(event) => {
+                let kind = 16 + event.kind as u64;
+                self.numbers([kind, event.revision.0, event.session.0, u64::from(event.members)]);
+            }
+        }
+    }
+
+    /// Absorbs what became of a command.
+    pub(super) fn completion(&mut self, completion: &Completion) {
+        match completion {
+            Completion::Request { session, request, outcome } => {
+                self.numbers([session.0, request.0]);
+                self.outcome(outcome);
+            }
+            Completion::Opened { server, token, session, timeout_ms } => {
+                let server = u64::from(server.0);
+                self.numbers([2, server, *token, session.0, u64::from(*timeout_ms)]);
+            }
+            Completion::OpenRefused { server, token } => {
+                self.numbers([3, u64::from(server.0), *token]);
+            }
+            Completion::Attached { server, token, session, generation, timeout_ms, last } => {
+                self.numbers([4, u64::from(server.0), *token, session.0]);
+                self.numbers([u64::from(*generation), u64::from(*timeout_ms), last.0]);
+            }
+            Completion::AttachRefused { server, token, session, error } => {
+                self.numbers([5, u64::from(server.0), *token, session.0, no_session(*error)]);
+            }
+            Completion::Ended { session, cause } => {
+                let cause = u64::from(*cause == EndCause::Expired);
+                self.numbers([6, session.0, cause]);
+            }
+            Completion::CloseRefused { session, error } => {
+                self.numbers([7, session.0, no_session(*error)]);
+            }
+            Completion::ExpireIgnored { server, session, generation } => {
+                self.numbers([8, u64::from(server.0), session.0, u64::from(*generation)]);
+            }
+            Completion::Malformed { .. } => self.numbers([9]),
+        }
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Txn(TxnOutcome::Committed { revision, branch, results }) => {
+                let head = 32 + u64::from(*branch == Branch::Then);
+                self.numbers([head, revision.0]);
+                results.iter().for_each(|result| self.result(result));
+            }
+            Outcome::Txn(TxnOutcome::Aborted { branch, step, error }) => {
+                let head = 34 + u64::from(*branch == Branch::Then);
+                self.numbers([head, u64::from(*step), *error as u64]);
+            }
+            Outcome::Refused(error) => self.numbers(match error {
+                RequestError::SessionUnknown => [40, 0],
+                RequestError::SessionEnded => [41, 0],
+                RequestError::Acknowledged { acked_below } => [42, acked_below.0],
+                RequestError::PassedOver { last } => [43, last.0],
+                RequestError::WindowFull => [44, 0],
+                RequestError::Malformed => [45, 0],
+                RequestError::CommandTooLarge => [46, 0],
+                RequestError::TooManySteps => [47, 0],
+            }),
+        }
+    }
+
+    fn result(&mut self, result: &StepResult) {
+        match result {
+            StepResult::Read { value, stat } => {
+                self.numbers([1]);
+                self.bytes(value);
+                self.stat(stat);
+            }
+            StepResult::Written { version, key } => {
+                self.numbers([2 + 16 * u64::from(key.is_some()), *version]);
+                if let Some(key) = key {
+                    self.bytes(key);
+                }
+            }
+            StepResult::Deleted => self.numbers([3]),
+            StepResult::Copied { version } => self.numbers([4, *version]),
+            StepResult::Held => self.numbers([5]),
+            StepResult::Incremented { value, version } => self.numbers([6, *value, *version]),
+            StepResult::Listed(page) => {
+                self.numbers([7, page.entries.len() as u64, u64::from(page.more)]);
+                for entry in &page.entries {
+                    self.bytes(&entry.key);
+                    self.stat(&entry.stat);
+                    if let Some(value) = &entry.value {
+                        self.bytes(value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stat(&mut self, stat: &Stat) {
+        let owner = stat.owner.map_or(0, |owner| owner.0);
+        self.numbers([stat.version, stat.created.0, stat.modified.0, stat.size, owner]);
+    }
+}
+
+fn no_session(error: NoSession) -> u64 {
+    u64::from(error == NoSession::Ended)
+}

@@ -1,0 +1,164 @@
+//! Sessions: who may ask, which of their requests ran, and what came of those.
+//!
+//! A session remembers the outcome of every request that ran and that its client has not acknowledged;
+//! none is ever pushed out. So a number at or below the last that ran is exactly one of three: recorded
+//! (answered again), acknowledged, or passed over (it never ran and never will). When the window is full,
+//! requests are refused before they have any effect.
+
+use super::outcome::{Outcome, RequestError};
+use crate::ids::{NodeId, RequestId};
+use crate::limits::Limits;
+use alloc::collections::VecDeque;
+
+/// A client's standing with the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub(super) owner: Option<NodeId>,
+    /// Invariant: at least 1 (until 32 bits wrap around).
+    pub(super) generation: u32,
+    pub(super) timeout_ms: u32,
+    pub(super) last: RequestId,
+    /// Invariant: at most `last` + 1.
+    pub(super) acked_below: RequestId,
+    /// Invariant: numbers ascend, from `acked_below` to `last`; at most `outcomes_max`.
+    pub(super) outcomes: VecDeque<Recorded>,
+    /// Invariant: the sum of `bytes` over the outcomes; at most `outcome_bytes_max` without the last.
+    pub(super) outcome_bytes: u64,
+}
+
+/// The outcome of a request that ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Recorded {
+    pub(super) request: RequestId,
+    pub(super) outcome: Outcome,
+    /// What it counts against `outcome_bytes_max`.
+    pub(super) bytes: u64,
+}
+
+/// What to do with a request.
+pub(super) enum Admission {
+    /// It did not run yet.
+    Run,
+    /// It ran before.
+    Recorded(Outcome),
+    /// It cannot run.
+    Refused(RequestError),
+}
+
+impl Session {
+    /// A session just opened.
+    pub(super) fn new(owner: NodeId, timeout_ms: u32) -> Self {
+        Self {
+            owner: Some(owner),
+            generation: 1,
+            timeout_ms,
+            last: RequestId(0),
+            acked_below: RequestId(0),
+            outcomes: VecDeque::new(),
+            outcome_bytes: 0,
+        }
+    }
+
+    /// The server its client is attached to; none if it is orphaned.
+    pub const fn owner(&self) -> Option<NodeId> {
+        self.owner
+    }
+    /// The number of its attachments, the opening included.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+    /// How long its client may be silent, in milliseconds.
+    pub const fn timeout_ms(&self) -> u32 {
+        self.timeout_ms
+    }
+    /// The last request that ran; 0: none did.
+    pub const fn last(&self) -> RequestId {
+        self.last
+    }
+    /// Requests that ran and are not acknowledged.
+    pub fn outcomes(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Drops what is acknowledged and decides whether `request` is to run.
+    pub(super) fn admit(
+        &mut self,
+        request: RequestId,
+        acked_below: RequestId,
+        limits: &Limits,
+    ) -> Admission {
+        if request.0 == 0 {
+            return Admission::Refused(RequestError::Malformed);
+        }
+        // Saturating, since the client chose its numbers.
+        let above_last = RequestId(self.last.0.saturating_add(1));
+        self.acknowledge(acked_below.min(request).min(above_last));
+        if request <= self.last {
+            return self.recall(request);
+        }
+        let full = self.outcomes.len() >= limits.outcomes_max as usize
+            || self.outcome_bytes >= limits.outcome_bytes_max;
+        if full { Admission::Refused(RequestError::WindowFull) } else { Admission::Run }
+    }
+
+    fn acknowledge(&mut self, below: RequestId) {
+        self.acked_below = self.acked_below.max(below);
+        while let Some(first) = self.outcomes.front()
+            && first.request < self.acked_below
+        {
+            self.outcome_bytes -= first.bytes;
+            self.outcomes.pop_front();
+        }
+    }
+
+    fn recall(&self, request: RequestId) -> Admission {
+        if request < self.acked_below {
+            let acked_below = self.acked_below;
+            return Admission::Refused(RequestError::Acknowledged { acked_below });
+        }
+        match self.outcomes.binary_search_by_key(&request, |recorded| recorded.request) {
+            Ok(found) => Admission::Recorded(self.outcomes[found].outcome.clone()),
+            Err(_) => Admission::Refused(RequestError::PassedOver { last: self.last }),
+        }
+    }
+
+    /// Remembers the outcome of a request that just ran.
+    pub(super) fn record(&mut self, request: RequestId, outcome: Outcome) {
+        assert!(request > self.last, "a request runs once");
+        self.last = request;
+        let bytes = outcome.bytes();
+        self.outcome_bytes += bytes;
+        self.outcomes.push_back(Recorded { request, outcome, bytes });
+    }
+
+    /// The first invariant that is broken.
+    pub(super) fn fault(&self, limits: &Limits) -> Option<&'static str> {
+        let mut above = None;
+        let mut bytes = 0;
+        let mut bytes_before_last = 0;
+        let mut recorded_rightly = true;
+        for recorded in &self.outcomes {
+            let within = (self.acked_below..=self.last).contains(&recorded.request);
+            let ran = matches!(recorded.outcome, Outcome::Txn(_));
+            recorded_rightly &= above < Some(recorded.request) && within && ran;
+            above = Some(recorded.request);
+            bytes_before_last = bytes;
+            bytes += recorded.bytes;
+        }
+        let room = self.outcomes.is_empty() || bytes_before_last < limits.outcome_bytes_max;
+        let timeouts = limits.timeout_ms_min..=limits.timeout_ms_max;
+        first_broken(&[
+            (self.acked_below.0.saturating_sub(1) <= self.last.0, "what ran is acknowledged"),
+            (recorded_rightly, "recorded outcomes are of what ran, in order"),
+            (bytes == self.outcome_bytes, "the bytes of outcomes are counted"),
+            (self.outcomes.len() <= limits.outcomes_max as usize, "outcomes_max holds"),
+            (room, "outcome_bytes_max holds but for the last"),
+            (timeouts.contains(&self.timeout_ms), "timeouts are within their bounds"),
+        ])
+    }
+}
+
+/// The name of the first condition that does not hold.
+pub(super) fn first_broken(conditions: &[(bool, &'static str)]) -> Option<&'static str> {
+    conditions.iter().find(|(holds, _)| !holds).map(|(_, what)| *what)
+}

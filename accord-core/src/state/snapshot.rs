@@ -1,0 +1,404 @@
+//! Snapshots: the whole state as bytes, the same on every replica that applied the same.
+//!
+//! ```text
+//! magic "ACDS" | version 1 byte | chunk ... | trailer chunk
+//! chunk:   kind 1 byte | payload length 4 bytes | CRC-32 of kind and payload 4 bytes | payload
+//! head:    limits' fingerprint | revision | next sequence number | digest | records | sessions
+//! records: (flags | key | value | version | created | modified | owner if flag 1)*, by key
+//! sessions: (id | owner | generation | timeout | last | acked_below | recorded outcomes)*, by id
+//! trailer: xxh3 of everything before it, which is [`State::digest_full`]
+//! ```
+//!
+//! Integers are little-endian or varints, as in [`crate::wire`]. A chunk ends with the first item that
+//! fills 64 KiB. Record flags other than 1 are kept for what records may become. Restoring is total: bytes
+//! that are no snapshot, were damaged, or describe a state that breaks an invariant are refused.
+
+use super::compact::{Key, Value};
+use super::digest::Digest;
+use super::execute::Scratch;
+use super::outcome::Outcome;
+use super::session::{Recorded, Session};
+use super::store::{Record, Store};
+use super::txn::{decode_option, encode_option};
+use super::{State, Txn};
+use crate::ids::{NodeId, RequestId, Revision, SessionId};
+use crate::limits::Limits;
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use thiserror::Error;
+use xxhash_rust::xxh3::Xxh3;
+
+const MAGIC: [u8; 4] = *b"ACDS";
+/// The version of the snapshot encoding that this build writes and reads.
+pub const SNAPSHOT_VERSION: u8 = 1;
+/// A chunk ends with the first item that makes its payload this large.
+const CHUNK_BYTES: usize = 64 << 10;
+/// No counter of a real state comes near this; one that does would soon overflow.
+const COUNTER_MAX: u64 = 1 << 62;
+
+mod kind {
+    pub(super) const HEAD: u8 = 1;
+    pub(super) const RECORDS: u8 = 2;
+    pub(super) const SESSIONS: u8 = 3;
+    pub(super) const TRAILER: u8 = 4;
+}
+
+/// A record with an owner.
+const FLAG_EPHEMERAL: u8 = 1;
+
+/// Why bytes could not be restored. Nothing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SnapshotError {
+    /// They do not begin as a snapshot does.
+    #[error("not a snapshot")]
+    Magic,
+    /// An encoding is cut short or is none.
+    #[error("chunk {chunk}: {error}")]
+    Wire {
+        /// Which chunk, from 0.
+        chunk: usize,
+        /// What is wrong.
+        error: WireError,
+    },
+    /// A chunk's checksum does not match: the bytes were damaged.
+    #[error("chunk {chunk} is damaged: its checksum does not match")]
+    Checksum {
+        /// Which chunk, from 0.
+        chunk: usize,
+    },
+    /// The chunks are each intact, but are not those that were written together.
+    #[error("the snapshot was put together from parts that do not belong together")]
+    Mixed,
+    /// It is of a cluster with other limits.
+    #[error("the snapshot was taken under other limits")]
+    Limits,
+    /// It describes what cannot be the state of a replica.
+    #[error("the snapshot breaks an invariant: {what}")]
+    Invalid {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+impl State {
+    /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
+    pub fn snapshot(&self) -> Bytes {
+        let estimate = self.store.bytes() as usize + self.store.len() * 16 + CHUNK_BYTES;
+        let mut all = Vec::with_capacity(estimate);
+        let digest = self.write_chunks(|bytes| all.extend_from_slice(bytes));
+        let mut trailer = Chunk::new(kind::TRAILER);
+        trailer.payload.u64(digest);
+        trailer.emit(&mut |bytes| all.extend_from_slice(bytes));
+        Bytes::from(all)
+    }
+
+    /// The digest over the whole content, as of a snapshot: for replicas that do not agree, or for a
+    /// check that their memory still holds what they applied. Takes as long as a snapshot.
+    pub fn digest_full(&self) -> u64 {
+        self.write_chunks(|_| {})
+    }
+
+    /// Hands all bytes before the trailer to `sink`, and returns their hash.
+    fn write_chunks(&self, mut sink: impl FnMut(&[u8])) -> u64 {
+        let mut hash = Xxh3::new();
+        let mut sink = |bytes: &[u8]| {
+            hash.update(bytes);
+            sink(bytes);
+        };
+        sink(&MAGIC);
+        sink(&[SNAPSHOT_VERSION]);
+        let mut chunk = Chunk::new(kind::HEAD);
+        chunk.payload.u64(self.limits.fingerprint());
+        self.revision.encode(&mut chunk.payload);
+        chunk.payload.varint(self.sequence);
+        chunk.payload.u64(self.digest.0);
+        chunk.payload.varint(self.store.len() as u64);
+        chunk.payload.varint(self.sessions.len() as u64);
+        chunk.emit(&mut sink);
+        chunk.kind = kind::RECORDS;
+        for (key, record) in self.store.iter() {
+            encode_record(key, record, &mut chunk.payload);
+            chunk.emit_if_full(&mut sink);
+        }
+        chunk.emit(&mut sink);
+        chunk.kind = kind::SESSIONS;
+        for (id, session) in &self.sessions {
+            encode_session(*id, session, &mut chunk.payload);
+            chunk.emit_if_full(&mut sink);
+        }
+        chunk.emit(&mut sink);
+        hash.digest()
+    }
+
+    /// The state of which `bytes` is the snapshot.
+    ///
+    /// # Errors
+    /// A [`SnapshotError`] for any other bytes.
+    ///
+    /// # Panics
+    /// If the limits do not fit each other ([`Limits::check`]).
+    pub fn restore(bytes: &Bytes, limits: Limits) -> Result<Self, SnapshotError> {
+        limits.check();
+        let mut chunks = Chunks::new(bytes)?;
+        let head = chunks.next(kind::HEAD, Head::decode)?;
+        if head.fingerprint != limits.fingerprint() {
+            return Err(SnapshotError::Limits);
+        }
+        let records = chunks.items(kind::RECORDS, head.records, decode_record)?;
+        let sessions = chunks.items(kind::SESSIONS, head.sessions, decode_session)?;
+        let hash = chunks.hash();
+        if chunks.next(kind::TRAILER, Reader::u64)? != hash {
+            return Err(SnapshotError::Mixed);
+        }
+        chunks.finish()?;
+        if !records.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(SnapshotError::Invalid { what: "keys ascend" });
+        }
+        if !sessions.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(SnapshotError::Invalid { what: "sessions ascend" });
+        }
+        let state = Self {
+            revision: head.revision,
+            sequence: head.sequence,
+            digest: Digest(head.digest),
+            store: Store::from_records(records.into_iter()),
+            sessions: sessions.into_iter().collect::<BTreeMap<_, _>>(),
+            txn: Txn::default(),
+            scratch: Scratch::default(),
+            limits,
+        };
+        match state.fault() {
+            None => Ok(state),
+            Some(what) => Err(SnapshotError::Invalid { what }),
+        }
+    }
+}
+
+/// A chunk being filled.
+struct Chunk {
+    kind: u8,
+    payload: Writer,
+}
+
+impl Chunk {
+    fn new(kind: u8) -> Self {
+        Self { kind, payload: Writer::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8) }
+    }
+
+    fn emit_if_full(&mut self, sink: &mut impl FnMut(&[u8])) {
+        if self.payload.len() >= CHUNK_BYTES {
+            self.emit(sink);
+        }
+    }
+
+    /// Hands over the chunk, unless it is empty, and begins the next.
+    fn emit(&mut self, sink: &mut impl FnMut(&[u8])) {
+        if self.payload.is_empty() {
+            return;
+        }
+        let payload = self.payload.as_slice();
+        let length = u32::try_from(payload.len()).expect("an item is bounded far below 4 GiB");
+        sink(&[self.kind]);
+        sink(&length.to_le_bytes());
+        sink(&checksum(self.kind, payload).to_le_bytes());
+        sink(payload);
+        self.payload.clear();
+    }
+}
+
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// The chunks of a snapshot being restored.
+struct Chunks<'a> {
+    bytes: &'a Bytes,
+    input: Reader,
+    /// How many were read.
+    count: usize,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(bytes: &'a Bytes) -> Result<Self, SnapshotError> {
+        let mut input = Reader::new(bytes.clone());
+        let magic = input.raw(MAGIC.len()).map_err(|_| SnapshotError::Magic)?;
+        if magic[..] != MAGIC {
+            return Err(SnapshotError::Magic);
+        }
+        let chunks = |error| SnapshotError::Wire { chunk: 0, error };
+        input.version(SNAPSHOT_VERSION).map_err(chunks)?;
+        Ok(Self { bytes, input, count: 0 })
+    }
+
+    /// The hash of everything read so far.
+    fn hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&self.bytes[..self.input.position()]);
+        hash.digest()
+    }
+
+    fn wire<T>(&self, result: Result<T, WireError>) -> Result<T, SnapshotError> {
+        result.map_err(|error| SnapshotError::Wire { chunk: self.count, error })
+    }
+
+    /// The payload of the next chunk, which must be of this kind and intact.
+    fn payload(&mut self, kind: u8) -> Result<Reader, SnapshotError> {
+        let found = self.input.u8();
+        let found = self.wire(found)?;
+        let length = self.input.u32();
+        let length = self.wire(length)? as usize;
+        let expected = self.input.u32();
+        let expected = self.wire(expected)?;
+        let payload = self.input.raw(length);
+        let payload = self.wire(payload)?;
+        if checksum(found, &payload) != expected {
+            return Err(SnapshotError::Checksum { chunk: self.count });
+        }
+        if found != kind {
+            let error = WireError::UnknownTag { what: "chunk", tag: u64::from(found) };
+            return self.wire(Err(error));
+        }
+        Ok(Reader::new(payload))
+    }
+
+    /// The next chunk, which is one value.
+    fn next<T>(
+        &mut self,
+        kind: u8,
+        decode: impl Fn(&mut Reader) -> Result<T, WireError>,
+    ) -> Result<T, SnapshotError> {
+        let mut payload = self.payload(kind)?;
+        let value = decode(&mut payload).and_then(|value| payload.finish().map(|()| value));
+        let value = self.wire(value)?;
+        self.count += 1;
+        Ok(value)
+    }
+
+    /// `count` items, over as many chunks as they fill.
+    fn items<T>(
+        &mut self,
+        kind: u8,
+        count: u64,
+        decode: impl Fn(&mut Reader) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, SnapshotError> {
+        let mut items = Vec::new();
+        while (items.len() as u64) < count {
+            let mut payload = self.payload(kind)?;
+            while payload.remaining() > 0 {
+                let item = decode(&mut payload);
+                items.push(self.wire(item)?);
+            }
+            self.count += 1;
+        }
+        if items.len() as u64 == count {
+            Ok(items)
+        } else {
+            Err(SnapshotError::Invalid { what: "as many items as the head says" })
+        }
+    }
+
+    fn finish(&self) -> Result<(), SnapshotError> {
+        self.wire(self.input.finish())
+    }
+}
+
+struct Head {
+    fingerprint: u64,
+    revision: Revision,
+    sequence: u64,
+    digest: u64,
+    records: u64,
+    sessions: u64,
+}
+
+impl Head {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            fingerprint: input.u64()?,
+            revision: Revision(counter(input, "revision")?),
+            sequence: counter(input, "sequence")?,
+            digest: input.u64()?,
+            records: input.varint()?,
+            sessions: input.varint()?,
+        })
+    }
+}
+
+/// Reads a number that only ever grew by ones.
+fn counter(input: &mut Reader, what: &'static str) -> Result<u64, WireError> {
+    let found = input.varint()?;
+    if found > COUNTER_MAX {
+        return Err(WireError::OverLimit { what, found, max: COUNTER_MAX });
+    }
+    Ok(found)
+}
+
+fn encode_record(key: &Key, record: &Record, out: &mut Writer) {
+    let ephemeral = record.owner.0 != 0;
+    out.u8(if ephemeral { FLAG_EPHEMERAL } else { 0 });
+    out.bytes(key);
+    out.bytes(&record.value);
+    out.varint(record.version);
+    record.created.encode(out);
+    record.modified.encode(out);
+    if ephemeral {
+        record.owner.encode(out);
+    }
+}
+
+fn decode_record(input: &mut Reader) -> Result<(Key, Record), WireError> {
+    let flags = input.u8()?;
+    if flags > FLAG_EPHEMERAL {
+        return Err(WireError::Invalid { what: "record flags" });
+    }
+    let key = Key::new(&input.bytes("key", usize::MAX)?);
+    let value = Value::new(&input.bytes("value", usize::MAX)?);
+    let version = counter(input, "version")?;
+    let created = Decode::decode(input)?;
+    let modified = Decode::decode(input)?;
+    let owner = if flags == FLAG_EPHEMERAL { Decode::decode(input)? } else { SessionId(0) };
+    if flags == FLAG_EPHEMERAL && owner.0 == 0 {
+        return Err(WireError::Invalid { what: "owner" });
+    }
+    Ok((key, Record { value, version, created, modified, owner }))
+}
+
+fn encode_session(id: SessionId, session: &Session, out: &mut Writer) {
+    id.encode(out);
+    encode_option(session.owner.as_ref(), out, NodeId::encode);
+    out.varint(u64::from(session.generation));
+    out.varint(u64::from(session.timeout_ms));
+    session.last.encode(out);
+    session.acked_below.encode(out);
+    out.varint(session.outcomes.len() as u64);
+    for recorded in &session.outcomes {
+        recorded.request.encode(out);
+        recorded.outcome.encode(out);
+    }
+}
+
+fn decode_session(input: &mut Reader) -> Result<(SessionId, Session), WireError> {
+    let id = Decode::decode(input)?;
+    let mut session = Session {
+        owner: decode_option(input, NodeId::decode)?,
+        generation: input.varint_u32("generation")?,
+        timeout_ms: input.varint_u32("timeout_ms")?,
+        last: Decode::decode(input)?,
+        acked_below: Decode::decode(input)?,
+        outcomes: VecDeque::new(),
+        outcome_bytes: 0,
+    };
+    for _ in 0..input.count("outcomes", usize::MAX / 16, 3)? {
+        let request: RequestId = Decode::decode(input)?;
+        let outcome = Outcome::decode(input)?.detached();
+        let bytes = outcome.bytes();
+        session.outcome_bytes += bytes;
+        session.outcomes.push_back(Recorded { request, outcome, bytes });
+    }
+    Ok((id, session))
+}
