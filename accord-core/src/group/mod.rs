@@ -28,6 +28,8 @@
 //! al., "Extended virtual synchrony", ICDCS 1994. Read [`crate::replica`] next for what is built on it.
 
 #[cfg(feature = "testing")]
+pub mod adversary;
+#[cfg(feature = "testing")]
 pub mod contract;
 pub mod solo;
 
