@@ -36,7 +36,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Many cases, the same ones in every run.
+fn config() -> ProptestConfig {
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(2011);
+    ProptestConfig { cases: 2_000, rng_seed, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn any_value_reads_as_it_was_printed(value in value()) {
         prop_assert_eq!(read_value(&value.to_string()).unwrap(), value);

@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
         let Some(first) = self.bump() else {
             return Err(ReadError::new(at, "a character after '\\'", Found(None)));
         };
-        if is_blank(first) {
+        if is_blank(first) && first != ',' {
             return Err(ReadError::new(at, "a character after '\\'", Found(Some(first))));
         }
         let mut name = String::from(first);

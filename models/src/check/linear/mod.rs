@@ -1,0 +1,57 @@
+//! Linearizability: is there one order of the operations that respects real time and explains every
+//! result?
+//!
+//! A history is cut into partitions that do not touch each other (keys, or groups of keys that
+//! transactions join); it is linearizable if and only if each of them is (Herlihy & Wing 1990). Each
+//! is searched by [`search`]; a refused one is shrunk by [`explain`] to the operations that matter.
+//! What runs out of budget is undecided, and said so.
+
+mod bits;
+mod explain;
+mod search;
+
+pub use search::{Call, Found, Stuck, search};
+
+use super::budget::Budget;
+use crate::history::History;
+use crate::spec::Spec;
+use crate::verdict::Verdict;
+
+/// A part of a history that touches no other part.
+#[derive(Clone, Debug)]
+pub struct Partition<S: Spec> {
+    /// What it is about, for people: `key :x`.
+    pub name: String,
+    /// What its operations are to obey.
+    pub spec: S,
+    /// Its operations, in the order of their invocations.
+    pub calls: Vec<Call<S::Op>>,
+}
+
+/// Judges every partition. A refusal is reported even if another partition is undecided.
+pub fn check_partitions<S: Spec>(
+    history: &History,
+    partitions: &[Partition<S>],
+    budget: &Budget,
+) -> Verdict {
+    let mut purse = budget.purse();
+    let mut undecided = None;
+    for Partition { name, spec, calls } in partitions {
+        match search(spec, calls, &[], &mut purse) {
+            Found::Ordered(_) => {}
+            Found::Stuck(stuck) => {
+                let minimal = explain::Minimal::of(spec, calls, &stuck, budget);
+                return Verdict::Invalid(minimal.explanation(name, history));
+            }
+            Found::Exhausted => {
+                undecided.get_or_insert_with(|| {
+                    format!(
+                        "the search over {name} ({} operations) ran out of steps or memory",
+                        calls.len()
+                    )
+                });
+            }
+        }
+    }
+    undecided.map_or(Verdict::Valid, |why| Verdict::Undecided { why })
+}

@@ -1,0 +1,64 @@
+//! The checkers. [`check`] is the way in; a [`Model`] says which one.
+//!
+//! Each checker reads the operations of a history into its own types first, so that a value of the
+//! wrong shape is an error with its place ([`HistoryError`]) and not a verdict.
+//!
+//! Architecture invariant: a checker says [`Verdict::Valid`] only if it is certain; what its budget
+//! does not reach is [`Verdict::Undecided`]. Verdicts and explanations are functions of the history
+//! and the options alone.
+
+mod budget;
+pub mod linear;
+mod register;
+mod shape;
+mod store;
+
+pub use budget::{Budget, Purse};
+
+use crate::history::{History, HistoryError};
+use crate::model::Model;
+use crate::verdict::Verdict;
+
+/// How to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What the check may spend.
+    pub budget: Budget,
+    /// For `list-append`: transactions take effect between invocation and completion (strict
+    /// serializability). Otherwise in any order that explains the results (serializability).
+    pub realtime: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { budget: Budget::default(), realtime: true }
+    }
+}
+
+/// Judges `history` by `model`.
+///
+/// # Errors
+/// If an operation has no place in the model or a value not its shape: with its line and column, if
+/// the history was read from text.
+///
+/// ```
+/// use accord_models::{Model, Recorder, check::{Options, check}, edn::Value};
+///
+/// let mut recorder = Recorder::new(2);
+/// let write = recorder.invoke(0, 0, "write", Value::Int(1));
+/// recorder.ok(write, 1, Value::Int(1));
+/// let read = recorder.invoke(1, 2, "read", Value::Nil);
+/// recorder.ok(read, 3, Value::Nil);
+/// let history = recorder.finish();
+/// let verdict = check(&history, Model::Register, &Options::default())?;
+/// assert_eq!(verdict.explanation().unwrap().operations, [0, 1]);
+/// # Ok::<(), accord_models::history::HistoryError>(())
+/// ```
+pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdict, HistoryError> {
+    let budget = &options.budget;
+    Ok(match model {
+        Model::Register => register::check(history, false, budget)?,
+        Model::Txn => store::check(history, budget)?,
+        Model::CasRegister => register::check(history, true, budget)?,
+    })
+}

@@ -1,0 +1,55 @@
+//! Sequential specifications: what each object does when one operation follows another.
+//!
+//! A specification says nothing about concurrency; a history is right if its operations can be put
+//! in one order, consistent with real time, in which the specification explains every result. The
+//! general search for such an order is [`crate::check::linear`]; the other checkers decide faster for
+//! their own objects and are tested against the specifications here.
+
+mod lock;
+mod membership;
+mod queue;
+mod register;
+mod store;
+mod watch;
+
+use std::fmt;
+use std::hash::Hash;
+
+pub use lock::{Lock, LockOp, LockState};
+pub use membership::{Membership, MembershipChange};
+pub use queue::{Queue, QueueOp};
+pub use register::{Register, RegisterOp};
+pub use store::{Store, StoreOp, StoreResult, StoreStep};
+pub use watch::{Change, ChangeKind, WatchFilter, WatchLog};
+
+/// A sequential object.
+pub trait Spec {
+    /// An operation with the result that was observed, if it is known.
+    type Op: Clone + Ord + fmt::Debug;
+    /// The object's state.
+    type State: Clone + Eq + Hash + fmt::Debug;
+
+    /// Whether repeating changes without end reaches only finitely many states.
+    ///
+    /// True for stores of values; false for a queue, which grows.
+    const FINITE: bool;
+
+    /// The state before the first operation.
+    fn initial(&self) -> Self::State;
+
+    /// The state after `op`, or `None` if `op` cannot have its result in `state`.
+    ///
+    /// An operation whose result is not known may have any; `None` then means that it has no effect.
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// Whether `op` never changes any state. The search orders such an operation as soon as it can.
+    fn is_pure(&self, op: &Self::Op) -> bool;
+
+    /// About how many bytes of memory `state` takes.
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        std::mem::size_of_val(state)
+    }
+
+    /// `state` in words, to follow "then".
+    fn describe(&self, state: &Self::State) -> String;
+}

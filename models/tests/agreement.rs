@@ -1,0 +1,260 @@
+//! The search agrees with trying every order, on thousands of small random histories.
+
+use accord_core::rng::Rng;
+use accord_models::check::linear::Call;
+use accord_models::check::{Options, check};
+use accord_models::edn::Value;
+use accord_models::spec::{Spec, Store, StoreOp, StoreResult, StoreStep};
+use accord_models::{History, Model, OpId, Recorder, Verdict};
+
+/// Whether some order of some of `calls`, the required ones among them, respects real time and the
+/// specification: tries them all.
+fn has_order<S: Spec>(spec: &S, state: &S::State, left: &[Call<S::Op>]) -> bool {
+    if !left.iter().any(Call::is_required) {
+        return true;
+    }
+    (0..left.len()).any(|number| {
+        let call = &left[number];
+        if left.iter().any(|other| other.returned < call.invoked) {
+            return false;
+        }
+        let rest: Vec<_> = [&left[..number], &left[number + 1..]].concat();
+        spec.step(state, &call.op).is_some_and(|after| has_order(spec, &after, &rest))
+    })
+}
+
+/// Calls by `clients` clients with random intervals; one in eight with an unknown outcome.
+fn random_calls<Op>(rng: &mut Rng, count: u64, op: impl Fn(&mut Rng) -> Op) -> Vec<Call<Op>> {
+    let mut outstanding: Vec<(u64, u64, Op)> = Vec::new();
+    let mut calls = Vec::new();
+    let (mut event, mut invoked_count) = (0, 0);
+    while invoked_count < count || !outstanding.is_empty() {
+        event += 1;
+        if invoked_count < count && (outstanding.is_empty() || rng.chance(1, 2)) {
+            outstanding.push((invoked_count, event, op(rng)));
+            invoked_count += 1;
+            continue;
+        }
+        let (index, invoked, op) =
+            outstanding.swap_remove(rng.below(outstanding.len() as u64) as usize);
+        let returned = if rng.chance(1, 8) { u64::MAX } else { event };
+        calls.push(Call { index: index as usize, op, invoked, returned });
+    }
+    calls.sort_by_key(|call| call.invoked);
+    calls
+}
+
+/// How often each verdict was given, so that a test can insist on having seen both.
+#[derive(Default)]
+struct Seen {
+    valid: u32,
+    invalid: u32,
+}
+
+impl Seen {
+    fn count(&mut self, is_valid: bool) {
+        *(if is_valid { &mut self.valid } else { &mut self.invalid }) += 1;
+    }
+
+    fn assert_both(&self, at_least: u32) {
+        assert!(self.valid >= at_least, "only {} valid histories", self.valid);
+        assert!(self.invalid >= at_least, "only {} invalid histories", self.invalid);
+    }
+}
+
+/// What one operation looks like in a history.
+struct Written {
+    f: &'static str,
+    input: Value,
+    output: Value,
+}
+
+fn history_of<Op>(calls: &[Call<Op>], write: impl Fn(&Op) -> Written) -> History {
+    let mut events: Vec<(u64, usize)> = Vec::new();
+    for (number, call) in calls.iter().enumerate() {
+        events.push((call.invoked, number));
+        events.extend(call.is_required().then_some((call.returned, number)));
+    }
+    events.sort_unstable();
+    let mut recorder = Recorder::new(100);
+    let mut ids: Vec<Option<OpId>> = calls.iter().map(|_| None).collect();
+    for (event, number) in events {
+        let Written { f, input, output } = write(&calls[number].op);
+        match ids[number].take() {
+            None => ids[number] = Some(recorder.invoke(number as u64, event, f, input)),
+            Some(id) => recorder.ok(id, event, output),
+        }
+    }
+    recorder.finish()
+}
+
+fn judge(history: &History, model: Model) -> Verdict {
+    // What is judged is what a file would hold.
+    let text = history.to_string();
+    let read = accord_models::history::read(text.as_bytes()).unwrap();
+    assert_eq!(read.to_string(), text);
+    check(&read, model, &Options::default()).unwrap()
+}
+
+/// A store with the keys and values that random histories use.
+fn small_store() -> Store {
+    let values = |names: [i64; 2]| names.map(Value::Int);
+    Store {
+        keys: values([10, 11]).into(),
+        values: [vec![Value::Nil], values([1, 2]).into()].concat(),
+    }
+}
+
+fn keyed(key: u32, value: Value) -> Value {
+    Value::vector([Value::Int(i64::from(key)), value])
+}
+
+fn number(value: u32) -> Value {
+    if value == 0 { Value::Nil } else { Value::Int(i64::from(value)) }
+}
+
+/// A register's operation as a transaction: a read, a write, or a compare and a write.
+fn write_register(op: &StoreOp) -> Written {
+    match op.steps[..] {
+        [StoreStep::Read(key, seen)] => Written {
+            f: "read",
+            input: keyed(key, Value::Nil),
+            output: keyed(key, number(seen.unwrap())),
+        },
+        [StoreStep::Write(key, value)] => {
+            let value = keyed(key, number(value));
+            Written { f: "write", input: value.clone(), output: value }
+        }
+        [StoreStep::Compare(key, from), StoreStep::Write(_, to)] => {
+            let value = keyed(key, Value::vector([number(from), number(to)]));
+            Written { f: "cas", input: value.clone(), output: value }
+        }
+        _ => unreachable!("no register does this"),
+    }
+}
+
+fn write_txn(op: &StoreOp) -> Written {
+    let steps = |is_answer: bool| {
+        Value::vector(op.steps.iter().map(|step| {
+            let (f, key, value) = match *step {
+                StoreStep::Read(key, seen) if is_answer => ("r", key, seen.unwrap()),
+                StoreStep::Read(key, _) => ("r", key, 0),
+                StoreStep::Write(key, value) => ("w", key, value),
+                StoreStep::Compare(key, value) => ("cmp", key, value),
+            };
+            Value::vector([Value::keyword(f), Value::Int(i64::from(key)), number(value)])
+        }))
+    };
+    let output = match op.result {
+        StoreResult::Committed => steps(true),
+        StoreResult::Aborted(at) => Value::map([("aborted", Value::Int(at as i64))]),
+    };
+    Written { f: "txn", input: steps(false), output }
+}
+
+/// That the checker says of `calls` what trying every order says, and that what it names as
+/// contradictory cannot be ordered even if all else took effect at any time.
+fn assert_agreement(
+    calls: &[Call<StoreOp>],
+    model: Model,
+    write: impl Fn(&StoreOp) -> Written,
+) -> bool {
+    let store = small_store();
+    // The result of an operation that was never answered is not known.
+    let forget = |call: &Call<StoreOp>| {
+        let mut call = call.clone();
+        if !call.is_required() {
+            call.op.result = StoreResult::Committed;
+            for step in &mut call.op.steps {
+                if let StoreStep::Read(_, seen) = step {
+                    *seen = None;
+                }
+            }
+        }
+        call
+    };
+    let calls: Vec<Call<StoreOp>> = calls.iter().map(forget).collect();
+    let expected = has_order(&store, &store.initial(), &calls);
+    let history = history_of(&calls, |op| {
+        let mut op = op.clone();
+        for step in &mut op.steps {
+            if let StoreStep::Read(_, seen @ None) = step {
+                *seen = Some(0);
+            }
+        }
+        write(&op)
+    });
+    let verdict = judge(&history, model);
+    assert_eq!(verdict.is_valid(), expected, "{verdict:?}\n{history}");
+    if let Verdict::Invalid(explanation) = &verdict {
+        let named = |number: &usize| explanation.operations.contains(number);
+        // The contradiction is complete when one of its operations returns.
+        let contradicts = |event: u64| {
+            let mut relaxed = calls.clone();
+            for (number, call) in relaxed.iter_mut().enumerate() {
+                if !named(&number) {
+                    call.invoked = if call.invoked < event { 0 } else { event };
+                    call.returned = u64::MAX;
+                } else if call.returned > event {
+                    call.returned = u64::MAX;
+                }
+            }
+            relaxed.retain(|call| call.invoked < event);
+            !has_order(&store, &store.initial(), &relaxed)
+        };
+        let mut returns = explanation.operations.iter().map(|number| calls[*number].returned);
+        let report = explanation.display(&history);
+        assert!(returns.any(contradicts), "{report}\n{history}");
+    }
+    expected
+}
+
+#[test]
+fn registers_are_judged_as_trying_every_order_does() {
+    let mut seen = Seen::default();
+    for seed in 0..6_000 {
+        let mut rng = Rng::new(seed);
+        let mut pick = |bound: u64| rng.below(bound) as u32;
+        let (count, kinds) = (4 + u64::from(pick(3)), 2 + u64::from(pick(2)));
+        let calls = random_calls(&mut rng, count, |rng| {
+            let mut pick = |bound: u64| rng.below(bound) as u32;
+            let key = u32::from(pick(4) == 0);
+            let steps = match pick(kinds) {
+                0 => vec![StoreStep::Read(key, Some(pick(3)))],
+                1 => vec![StoreStep::Write(key, 1 + pick(2))],
+                _ => vec![StoreStep::Compare(key, pick(3)), StoreStep::Write(key, 1 + pick(2))],
+            };
+            StoreOp { steps, result: StoreResult::Committed }
+        });
+        let model = if kinds == 2 { Model::Register } else { Model::CasRegister };
+        seen.count(assert_agreement(&calls, model, write_register));
+    }
+    seen.assert_both(1_000);
+}
+
+#[test]
+fn transactions_are_judged_as_trying_every_order_does() {
+    let mut seen = Seen::default();
+    for seed in 0..6_000 {
+        let mut rng = Rng::new(seed);
+        let count = 3 + rng.below(4);
+        let calls = random_calls(&mut rng, count, |rng| {
+            let mut pick = |bound: u64| rng.below(bound) as u32;
+            let steps: Vec<StoreStep> = (0..=pick(2))
+                .map(|_| match pick(5) {
+                    0 | 1 => StoreStep::Read(pick(2), Some(pick(3))),
+                    2 | 3 => StoreStep::Write(pick(2), pick(3)),
+                    _ => StoreStep::Compare(pick(2), pick(3)),
+                })
+                .collect();
+            let compares = |step: &StoreStep| matches!(step, StoreStep::Compare(..));
+            let result = match steps.iter().position(compares) {
+                Some(at) if pick(2) == 0 => StoreResult::Aborted(at),
+                _ => StoreResult::Committed,
+            };
+            StoreOp { steps, result }
+        });
+        seen.count(assert_agreement(&calls, Model::Txn, write_txn));
+    }
+    seen.assert_both(900);
+}
