@@ -9,11 +9,13 @@ pub enum Model {
     CasRegister,
     /// Linearizable transactions over a whole store.
     Txn,
+    /// Locks with fencing tokens.
+    Lock,
 }
 
 impl Model {
     /// Every model.
-    pub const ALL: [Self; 3] = [Self::Register, Self::CasRegister, Self::Txn];
+    pub const ALL: [Self; 4] = [Self::Register, Self::CasRegister, Self::Txn, Self::Lock];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -21,6 +23,7 @@ impl Model {
             Self::Register => "register",
             Self::CasRegister => "cas-register",
             Self::Txn => "txn",
+            Self::Lock => "lock",
         }
     }
 

@@ -4,7 +4,7 @@ use accord_core::rng::Rng;
 use accord_models::check::linear::Call;
 use accord_models::check::{Options, check};
 use accord_models::edn::Value;
-use accord_models::spec::{Spec, Store, StoreOp, StoreResult, StoreStep};
+use accord_models::spec::{Lock, LockOp, Spec, Store, StoreOp, StoreResult, StoreStep};
 use accord_models::{History, Model, OpId, Recorder, Verdict};
 
 /// Whether some order of some of `calls`, the required ones among them, respects real time and the
@@ -257,4 +257,46 @@ fn transactions_are_judged_as_trying_every_order_does() {
         seen.count(assert_agreement(&calls, Model::Txn, write_txn));
     }
     seen.assert_both(900);
+}
+
+fn write_lock(op: &LockOp) -> Written {
+    let value = |token: u64| Value::map([("lock", Value::keyword("l")), ("token", token.into())]);
+    match *op {
+        LockOp::Acquire { token } => {
+            // A session for each hold: none of them expires.
+            let entry = |key, value: u64| (Value::keyword(key), Value::from(value));
+            let Value::Map(mut entries) = value(token) else { unreachable!("it is a map") };
+            entries.push(entry("session", token));
+            let output = Value::Map(entries.clone());
+            entries.remove(1);
+            Written { f: "acquire", input: Value::Map(entries), output }
+        }
+        LockOp::End { token } => Written { f: "release", input: value(token), output: Value::Nil },
+        LockOp::Use { token } => Written { f: "use", input: value(token), output: Value::Nil },
+    }
+}
+
+#[test]
+fn locks_are_judged_as_trying_every_order_does() {
+    let mut seen = Seen::default();
+    for seed in 0..20_000 {
+        let mut rng = Rng::new(seed);
+        let count = 3 + rng.below(4);
+        let mut calls = random_calls(&mut rng, count, |rng| {
+            let token = 1 + rng.below(3);
+            match rng.below(5) {
+                0 | 1 => LockOp::Acquire { token },
+                2 | 3 => LockOp::End { token },
+                _ => LockOp::Use { token },
+            }
+        });
+        // An acquisition that was never answered has no token to compare.
+        calls.retain(|call| call.is_required() || !matches!(call.op, LockOp::Acquire { .. }));
+        let expected = has_order(&Lock, &Lock.initial(), &calls);
+        let history = history_of(&calls, write_lock);
+        let verdict = judge(&history, Model::Lock);
+        assert_eq!(verdict.is_valid(), expected, "{verdict:?}\n{history}");
+        seen.count(expected);
+    }
+    seen.assert_both(500);
 }

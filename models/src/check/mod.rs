@@ -9,6 +9,7 @@
 
 mod budget;
 pub mod linear;
+mod lock;
 mod register;
 mod shape;
 mod store;
@@ -58,6 +59,7 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
     let budget = &options.budget;
     Ok(match model {
         Model::Register => register::check(history, false, budget)?,
+        Model::Lock => lock::check(history)?,
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })

@@ -1,5 +1,7 @@
 //! A lock whose holders have fencing tokens.
 
+use std::collections::BTreeSet;
+
 use super::Spec;
 
 /// An operation on one lock.
@@ -23,12 +25,12 @@ pub enum LockOp {
 }
 
 /// The state of a lock and of what it protects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LockState {
     /// The token of the present holder.
     pub holder: Option<u64>,
-    /// The greatest token that was ever given.
-    pub given: u64,
+    /// The tokens that were given: each greater than those before it.
+    pub given: BTreeSet<u64>,
     /// The greatest token that what the lock protects has seen: it accepts no smaller one.
     pub seen: u64,
 }
@@ -47,15 +49,24 @@ impl Spec for Lock {
     }
 
     fn step(&self, state: &LockState, op: &LockOp) -> Option<LockState> {
-        match *op {
-            LockOp::Acquire { token } => (state.holder.is_none() && token > state.given)
-                .then_some(LockState { holder: Some(token), given: token, ..*state }),
-            LockOp::End { token } => {
-                (state.holder == Some(token)).then_some(LockState { holder: None, ..*state })
+        let mut after = state.clone();
+        let last = state.given.last().copied().unwrap_or(0);
+        let right = match *op {
+            LockOp::Acquire { token } => {
+                after.holder = Some(token);
+                after.given.insert(token);
+                state.holder.is_none() && token > last
             }
-            LockOp::Use { token } => (token >= state.seen && token <= state.given)
-                .then_some(LockState { seen: token, ..*state }),
-        }
+            LockOp::End { token } => {
+                after.holder = None;
+                state.holder == Some(token)
+            }
+            LockOp::Use { token } => {
+                after.seen = token;
+                token >= state.seen && state.given.contains(&token)
+            }
+        };
+        right.then_some(after)
     }
 
     fn is_pure(&self, _: &LockOp) -> bool {
@@ -65,7 +76,7 @@ impl Spec for Lock {
     fn describe(&self, state: &LockState) -> String {
         match state.holder {
             Some(token) => format!("the lock is held with token {token}"),
-            None => format!("the lock is free, its last token {}", state.given),
+            None => format!("the lock is free, its tokens so far {:?}", state.given),
         }
     }
 }

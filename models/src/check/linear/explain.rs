@@ -17,8 +17,10 @@ pub(super) struct Minimal<'a, S: Spec> {
     spec: &'a S,
     /// The operations that contradict each other.
     strict: Vec<Call<S::Op>>,
-    /// Where an order of these alone gets stuck.
-    stuck: Stuck<S::State>,
+    /// Where an order of these gets stuck, if the budget sufficed to find out.
+    stuck: Option<Stuck<S::State>>,
+    /// The event at which the contradiction is complete.
+    event: u64,
     freed_count: usize,
     /// Whether operations were invoked when the contradiction was already complete.
     has_later: bool,
@@ -33,7 +35,8 @@ impl<'a, S: Spec> Minimal<'a, S> {
         stuck: &Stuck<S::State>,
         budget: &Budget,
     ) -> Self {
-        let prefix = prefix(calls, stuck.event);
+        let event = stuck.event;
+        let prefix = prefix(calls, event);
         let has_later = prefix.len() < calls.len();
         let mut shrinking = Shrinking {
             spec,
@@ -46,33 +49,21 @@ impl<'a, S: Spec> Minimal<'a, S> {
         let strict = shrinking.strict();
         let freed_count = shrinking.prefix.len() - strict.len();
         let stuck = match shrinking.trial(&mut budget.purse()) {
-            Found::Stuck(stuck) => stuck,
-            Found::Ordered(_) | Found::Exhausted => stuck.clone(),
+            Found::Stuck(stuck) => Some(stuck),
+            Found::Ordered(_) | Found::Exhausted => None,
         };
-        Self { spec, strict, stuck, freed_count, has_later, is_minimal }
+        Self { spec, strict, stuck, event, freed_count, has_later, is_minimal }
     }
 
     /// The contradiction in words.
     pub(super) fn explanation(&self, name: &str, history: &History) -> Explanation {
-        let blocked = self.strict.iter().find(|call| call.returned == self.stuck.event);
         let summary = format!(
             "no order of these {} operations on {name} explains their results",
             self.strict.len()
         );
         let indices = self.strict.iter().map(|call| call.index);
         let mut explanation = Explanation::new("not-linearizable", summary, indices);
-        if let Some(blocked) = blocked {
-            let order: Vec<String> =
-                self.stuck.order.iter().filter_map(|n| self.name_of(*n)).collect();
-            let first =
-                if order.is_empty() { "at first".to_owned() } else { order.join(", ") + ", then" };
-            let state = self.spec.describe(&self.stuck.state);
-            let op = &history.operations()[blocked.index];
-            explanation.notes.push(format!(
-                "the furthest order: {first} {state}, where #{} :{} cannot have its result",
-                blocked.index, op.f
-            ));
-        }
+        explanation.notes.extend(self.furthest(history));
         if self.freed_count > 0 {
             explanation.notes.push(format!(
                 "{} other operations do not help, even if they took effect at any time",
@@ -82,13 +73,27 @@ impl<'a, S: Spec> Minimal<'a, S> {
         if self.has_later {
             explanation.notes.push(format!(
                 "what was invoked after event {} came too late to matter",
-                self.stuck.event
+                self.event
             ));
         }
         if !self.is_minimal {
             explanation.notes.push("the budget ended before the set was smallest".to_owned());
         }
         explanation
+    }
+
+    /// The order that gets furthest, and what it cannot explain.
+    fn furthest(&self, history: &History) -> Option<String> {
+        let stuck = self.stuck.as_ref()?;
+        let blocked = self.strict.iter().find(|call| call.returned == stuck.event)?;
+        let order: Vec<String> = stuck.order.iter().filter_map(|n| self.name_of(*n)).collect();
+        let order =
+            if order.is_empty() { "at first".to_owned() } else { order.join(", ") + ", then" };
+        let state = self.spec.describe(&stuck.state);
+        let (index, f) = (blocked.index, &history.operations()[blocked.index].f);
+        Some(format!(
+            "the furthest order: {order} {state}, where #{index} :{f} cannot have its result"
+        ))
     }
 
     /// `None` for a free operation, which stands behind the strict ones.
