@@ -202,20 +202,20 @@ impl Judge<'_> {
         for (token, hold) in &self.lock.holds {
             let Some(evidence) = hold.evidence(self.ops) else { continue };
             let granted = self.ops[evidence].returned();
-            if let Some(acquire) = hold.acquire {
-                if latest_acquire.is_none_or(|(op, _)| op < acquire) {
-                    latest_acquire = Some((acquire, *token));
-                }
+            if let Some(acquire) = hold.acquire
+                && latest_acquire.is_none_or(|(op, _)| op < acquire)
+            {
+                latest_acquire = Some((acquire, *token));
             }
-            if let Some((acquire, smaller)) = latest_acquire {
-                if self.ops[acquire].invoked.event > granted {
-                    return Some(self.token_order(*token, evidence, smaller, acquire));
-                }
+            if let Some((acquire, smaller)) = latest_acquire
+                && self.ops[acquire].invoked.event > granted
+            {
+                return Some(self.token_order(*token, evidence, smaller, acquire));
             }
-            if let Some((ended, smaller_hold, smaller)) = latest_end {
-                if ended > granted {
-                    return Some(self.two_holders(*token, evidence, smaller, smaller_hold));
-                }
+            if let Some((ended, smaller_hold, smaller)) = latest_end
+                && ended > granted
+            {
+                return Some(self.two_holders(*token, evidence, smaller, smaller_hold));
             }
             let ended = match (hold.end(self.ops), hold.acquire) {
                 (Some(end), _) => self.ops[end].invoked.event,
@@ -268,14 +268,14 @@ impl Judge<'_> {
         // In ascending order of tokens: the use of a smaller one that was invoked last.
         let mut latest: Option<(u64, usize)> = None;
         for (token, index) in uses {
-            if let Some((smaller, stale)) = latest.filter(|(smaller, _)| *smaller < token) {
-                if self.ops[index].precedes(&self.ops[stale]) {
-                    let summary = format!(
-                        "stale token {smaller} of lock {} was accepted after token {token}",
-                        self.name
-                    );
-                    return Some(Explanation::new("stale-token", summary, [index, stale]));
-                }
+            if let Some((smaller, stale)) = latest.filter(|(smaller, _)| *smaller < token)
+                && self.ops[index].precedes(&self.ops[stale])
+            {
+                let summary = format!(
+                    "stale token {smaller} of lock {} was accepted after token {token}",
+                    self.name
+                );
+                return Some(Explanation::new("stale-token", summary, [index, stale]));
             }
             if latest.is_none_or(|(_, op)| op < index) {
                 latest = Some((token, index));
