@@ -226,7 +226,10 @@ impl Replica {
         assert_eq!(entry.index, epoch.next, "entries of an epoch follow each other");
         epoch.next = epoch.next.next();
         match &mut epoch.fetching {
-            Some(fetching) => fetching.push_live(entry, live_bytes_max),
+            Some(fetching) => {
+                fetching.push_live(entry, live_bytes_max);
+                self.after_awaited();
+            }
             None => {
                 epoch.agreed = entry.index;
                 self.append(entry);

@@ -150,6 +150,7 @@ const ORIGINS_MAX: usize = 1 << 20;
 
 impl Encode for Snapshot {
     fn encode(&self, out: &mut Writer) {
+        let start = out.len();
         out.u8(SNAPSHOT_VERSION);
         self.last.encode(out);
         self.voters.encode(out);
@@ -160,7 +161,7 @@ impl Encode for Snapshot {
             out.varint(origin.number);
         }
         out.bytes(&self.state);
-        out.u32(crc32fast::hash(out.as_slice()));
+        out.u32(crc32fast::hash(&out.as_slice()[start..]));
     }
 }
 

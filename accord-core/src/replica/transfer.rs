@@ -32,7 +32,9 @@ pub(super) struct Fetching {
     live_first: Index,
     peer: NodeId,
     request: Ticket,
-    deadline: Instant,
+    /// When to ask the next peer. None: nothing is to be fetched any more, but the image received is
+    /// of a server to which more of the epoch was delivered, so its entries are awaited here too.
+    deadline: Option<Instant>,
     partial: Option<Partial>,
     /// True if the log cannot lead to the epoch's, so a snapshot is needed.
     needs_snapshot: bool,
@@ -123,7 +125,7 @@ impl Replica {
             live_first: epoch.marker,
             peer: source,
             request: Ticket(0),
-            deadline: now,
+            deadline: Some(now),
             partial: None,
             needs_snapshot: false,
         });
@@ -167,7 +169,7 @@ impl Replica {
         let epoch = open.plan.epoch;
         let Some(fetching) = &mut open.fetching else { return };
         fetching.request.0 += 1;
-        fetching.deadline = now + timeout;
+        fetching.deadline = Some(now + timeout);
         let (request, peer) = (fetching.request, fetching.peer);
         let message = if fetching.needs_snapshot {
             let partial = fetching.partial.as_ref();
@@ -192,7 +194,7 @@ impl Replica {
         let Phase::Open(epoch) = &mut self.phase else { return };
         let members = &epoch.members;
         let Some(fetching) = &mut epoch.fetching else { return };
-        if fetching.deadline > now {
+        if fetching.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
         let others = || members.iter().copied().filter(|node| *node != me);
@@ -203,7 +205,7 @@ impl Replica {
 
     pub(super) fn transfer_deadline(&self) -> Option<Instant> {
         let fetching = match &self.phase {
-            Phase::Open(epoch) => epoch.fetching.as_ref().map(|fetching| fetching.deadline),
+            Phase::Open(epoch) => epoch.fetching.as_ref().and_then(|fetching| fetching.deadline),
             _ => None,
         };
         let image = self.serving.image.as_ref().map(|image| image.expires);
@@ -313,7 +315,8 @@ impl Replica {
         let Phase::Open(epoch) = &mut self.phase else { return };
         let expected = epoch.plan.epoch;
         let Some(fetching) = &mut epoch.fetching else { return };
-        if (expected, fetching.request) != tag || fetching.peer != from {
+        let asked = fetching.deadline.is_some() && fetching.peer == from;
+        if (expected, fetching.request) != tag || !asked {
             return;
         }
         match message {
@@ -406,11 +409,23 @@ impl Replica {
         let Phase::Open(epoch) = &mut self.phase else { return };
         epoch.agreed = last;
         let Some(fetching) = &mut epoch.fetching else { return };
-        if last >= fetching.live_first.prev() {
-            self.finish_sync();
-        } else {
+        if last < fetching.live_first.prev() {
             self.fetch(now);
             self.update_commit();
+        } else if last < epoch.next {
+            self.finish_sync();
+        } else {
+            fetching.deadline = None;
+        }
+    }
+
+    /// An entry was delivered that an image already contains: perhaps it was the last of them.
+    pub(super) fn after_awaited(&mut self) {
+        let last = self.log.last().index;
+        let Phase::Open(epoch) = &self.phase else { return };
+        let awaiting = epoch.fetching.as_ref().is_some_and(|fetching| fetching.deadline.is_none());
+        if awaiting && last < epoch.next {
+            self.finish_sync();
         }
     }
 }
