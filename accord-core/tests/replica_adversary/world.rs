@@ -376,7 +376,7 @@ impl World {
         for node in self.nodes.clone() {
             while self.deliver(node) {}
         }
-        self.group.form_views(&[self.nodes.clone()]);
+        self.group.form_views(core::slice::from_ref(&self.nodes));
         self.partition = vec![self.nodes.clone()];
         for _ in 0..100_000 {
             let mut busy = false;
