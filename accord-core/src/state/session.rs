@@ -80,6 +80,19 @@ impl Session {
         self.outcomes.len()
     }
 
+    /// What a retry of `request` would be answered; `None` if its number is above the last that ran,
+    /// so that a copy of it may still run.
+    pub fn settled(&self, request: RequestId) -> Option<Outcome> {
+        if request > self.last {
+            return None;
+        }
+        match self.recall(request) {
+            Admission::Recorded(outcome) => Some(outcome),
+            Admission::Refused(error) => Some(Outcome::Refused(error)),
+            Admission::Run => None,
+        }
+    }
+
     /// Drops what is acknowledged and decides whether `request` is to run.
     pub(super) fn admit(
         &mut self,

@@ -1,0 +1,67 @@
+//! What operators ask: how the server is, who votes, and the last resort.
+
+use super::Server;
+use super::io::{AdminId, AdminReply, AdminRequest, Output, ServerStatus};
+use crate::replica::voters::{ChangeError, VoterChange};
+use alloc::boxed::Box;
+
+impl Server {
+    pub(super) fn on_admin(&mut self, admin: AdminId, request: AdminRequest) {
+        match request {
+            AdminRequest::Status => {
+                let reply = AdminReply::Status(Box::new(self.status()));
+                self.outputs.push_back(Output::Admin { admin, reply });
+            }
+            AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
+            AdminRequest::ForceRecovery => {
+                let reply = AdminReply::Recovering(self.replica.force_recovery());
+                self.outputs.push_back(Output::Admin { admin, reply });
+            }
+        }
+    }
+
+    fn on_change_voters(&mut self, admin: AdminId, change: VoterChange) {
+        self.change_last += 1;
+        let number = self.change_last;
+        match self.replica.change_voters(number, change) {
+            Ok(()) => {
+                self.changes.insert(number, admin);
+            }
+            Err(error) => self.answer_change(admin, Err(error)),
+        }
+    }
+
+    pub(super) fn on_voters_changed(&mut self, number: u64, result: Result<(), ChangeError>) {
+        if let Some(admin) = self.changes.remove(&number) {
+            self.answer_change(admin, result);
+        }
+    }
+
+    fn answer_change(&mut self, admin: AdminId, result: Result<(), ChangeError>) {
+        let reply = AdminReply::VotersChanged(result);
+        self.outputs.push_back(Output::Admin { admin, reply });
+    }
+
+    /// How the server is.
+    pub fn status(&self) -> ServerStatus {
+        ServerStatus {
+            replica: self.replica.status(),
+            primary: self.primary,
+            applied: self.applied,
+            revision: self.state.revision(),
+            digest: self.state.digest(),
+            sessions: self.state.sessions().count(),
+            attached: self.attached.len(),
+            conns: self.conns.len(),
+            watches: self.watches.len(),
+            history_events: self.history.len(),
+            history_floor: self.history.floor(),
+            requests: self.requests_pending,
+            held: self.held.len(),
+            reads: self.reads.len(),
+            refusals: self.refusals.clone(),
+            disconnects: self.disconnects.clone(),
+            malformed: self.malformed,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Connections: what each is about, how much it has under way, and what it was sent.
+//!
+//! Everything a connection can pile up is bounded: requests and reads at admission, watches when
+//! they are set, messages by hanging up on a client that does not take them (an event is never
+//! dropped from the middle of a stream).
+
+use super::Server;
+use super::io::{DisconnectReason, Output};
+use crate::ids::{ConnId, RequestId, Revision, SessionId};
+use crate::protocol::{Refusal, ServerMessage, SessionEnd};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) phase: Phase,
+    /// The latest revision that the client had seen when it attached.
+    pub(super) floor: Revision,
+    /// Requests taken and not answered, kept to be proposed again after an installed state.
+    pub(super) requests: BTreeMap<RequestId, PendingRequest>,
+    /// Invariant: the bytes of the transactions in `requests`.
+    pub(super) request_bytes: usize,
+    /// Reads that wait, by their place in the server's queue.
+    pub(super) reads: BTreeSet<u64>,
+    /// Watches set.
+    pub(super) watches: usize,
+    /// Weights of the messages that have not left, oldest first.
+    unsent: VecDeque<usize>,
+    /// Invariant: the sum of `unsent`.
+    pub(super) unsent_bytes: usize,
+}
+
+/// A request taken and not answered.
+#[derive(Clone, Debug)]
+pub(super) struct PendingRequest {
+    pub(super) acked_below: RequestId,
+    pub(super) txn: Bytes,
+}
+
+/// How far a connection has come with its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has none.
+    Idle,
+    /// Its opening is on the way, under this name.
+    Opening { token: u64, timeout_ms: u32 },
+    /// Its attachment is on the way, under this name.
+    Attaching { token: u64, session: SessionId },
+    /// It has one.
+    Attached { session: SessionId, generation: u32 },
+}
+
+impl Conn {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Idle,
+            floor: Revision(0),
+            requests: BTreeMap::new(),
+            request_bytes: 0,
+            reads: BTreeSet::new(),
+            watches: 0,
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+        }
+    }
+
+    pub(super) const fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Attached { session, .. } => Some(session),
+            Phase::Idle | Phase::Opening { .. } | Phase::Attaching { .. } => None,
+        }
+    }
+
+    /// True if a message of this weight may join those that have not left.
+    pub(super) fn has_room(&self, weight: usize, unsent_bytes_max: usize) -> bool {
+        self.unsent.is_empty() || self.unsent_bytes + weight <= unsent_bytes_max
+    }
+
+    fn on_sent(&mut self, weight: usize) {
+        self.unsent.push_back(weight);
+        self.unsent_bytes += weight;
+    }
+
+    fn on_written(&mut self, messages: usize) {
+        for weight in self.unsent.drain(..messages.min(self.unsent.len())) {
+            self.unsent_bytes -= weight;
+        }
+    }
+
+    pub(super) fn take_request(&mut self, request: RequestId) -> bool {
+        let Some(pending) = self.requests.remove(&request) else { return false };
+        self.request_bytes -= pending.txn.len();
+        true
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let bytes: usize = self.requests.values().map(|pending| pending.txn.len()).sum();
+        assert_eq!(bytes, self.request_bytes, "the bytes of requests are counted");
+        assert_eq!(self.unsent.iter().sum::<usize>(), self.unsent_bytes, "unsent is counted");
+        let quiet = self.requests.is_empty() && self.watches == 0;
+        assert!(quiet || self.session().is_some(), "requests and watches need a session");
+    }
+}
+
+impl Server {
+    pub(super) fn on_connected(&mut self, id: ConnId) {
+        if self.conns.len() >= self.config.limits.conns_max {
+            self.note_disconnect(id, DisconnectReason::TooManyConnections);
+            return;
+        }
+        let before = self.conns.insert(id, Conn::new());
+        assert!(before.is_none(), "the driver never uses the number of a connection again");
+        if !self.primary {
+            self.send(id, ServerMessage::Status { primary: false });
+        }
+    }
+
+    pub(super) fn on_written(&mut self, id: ConnId, messages: usize) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.on_written(messages);
+        }
+    }
+
+    /// Forgets a connection. What it had proposed may still take effect.
+    pub(super) fn on_disconnected(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        match conn.phase {
+            Phase::Idle => {}
+            Phase::Opening { token, .. } | Phase::Attaching { token, .. } => {
+                self.tokens.remove(&token);
+            }
+            Phase::Attached { session, .. } => {
+                if self.attached.get(&session) == Some(&id) {
+                    self.attached.remove(&session);
+                }
+            }
+        }
+        self.watches.remove_conn(id);
+        for read in conn.reads {
+            self.reads.remove(read);
+        }
+        self.requests_pending -= conn.requests.len();
+    }
+
+    /// Hangs up.
+    pub(super) fn disconnect(&mut self, id: ConnId, reason: DisconnectReason) {
+        if self.conns.contains_key(&id) {
+            self.on_disconnected(id);
+            self.note_disconnect(id, reason);
+        }
+    }
+
+    fn note_disconnect(&mut self, conn: ConnId, reason: DisconnectReason) {
+        *self.disconnects.entry(reason).or_default() += 1;
+        self.outputs.push_back(Output::Disconnect { conn, reason });
+    }
+
+    /// Sends to a client, or hangs up if it does not take what it was sent. Nothing if it is gone.
+    pub(super) fn send(&mut self, id: ConnId, message: ServerMessage) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let weight = message.weight();
+        if conn.has_room(weight, self.config.limits.unsent_bytes_max) {
+            conn.on_sent(weight);
+            self.outputs.push_back(Output::Client { conn: id, message });
+        } else {
+            self.disconnect(id, DisconnectReason::TooSlow);
+        }
+    }
+
+    pub(super) fn broadcast(&mut self, message: &ServerMessage) {
+        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.send(id, message.clone()));
+    }
+
+    /// Tells a client how its session ended, and hangs up.
+    pub(super) fn end_session(&mut self, id: ConnId, reason: SessionEnd) {
+        self.send(id, ServerMessage::SessionClosed { reason });
+        self.disconnect(id, DisconnectReason::SessionClosed);
+    }
+
+    pub(super) fn count_refusal(&mut self, reason: Refusal) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+
+    /// True if the driver should go on reading from this connection: back-pressure. Ask again after
+    /// any input.
+    pub fn accepts(&self, conn: ConnId) -> bool {
+        let limits = &self.config.limits;
+        self.conns.get(&conn).is_some_and(|conn| {
+            conn.requests.len() < limits.requests_per_conn_max
+                && conn.request_bytes < limits.request_bytes_per_conn_max
+                && conn.reads.len() < limits.reads_per_conn_max
+                && conn.unsent_bytes <= limits.unsent_bytes_max / 2
+                && self.held.accepts()
+        })
+    }
+}

@@ -1,0 +1,386 @@
+//! A server: the replica and the state behind the requests of its clients.
+//!
+//! [`Server`] is what a driver runs. It takes [`Input`]s with the time and hands back [`Output`]s;
+//! see [`io`] for the contract of the loop and the bounds.
+//!
+//! Replicated and local are kept apart: what is in [`crate::state`] is the same on every server,
+//! what is here (connections, watches, waiting reads, session timers) is this server's own.
+//! Invariants:
+//!
+//! - the events of a command go out before its completion and before any read that reflects it;
+//! - a request is answered only when it is applied, that is, committed by a majority;
+//! - a session is bound to one connection; whoever had it before is told, and has it no more;
+//! - every queue has a bound; what exceeds it is refused with a reason or the connection is closed.
+//!
+//! Where next: `conn` (connections), `requests`, `reads`, `events` and `watches`, `sessions`,
+//! `admin`.
+
+mod admin;
+mod conn;
+mod events;
+mod history;
+pub mod io;
+mod reads;
+mod requests;
+mod sessions;
+mod watches;
+
+pub use io::{
+    AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, ServerConfig, ServerLimits,
+    ServerStatus,
+};
+
+use crate::ids::{ConnId, Index, NodeId, SessionId};
+use crate::protocol::{ClientMessage, Refusal, ServerMessage};
+use crate::replica::Replica;
+use crate::replica::io::{Action, Body, Entry, HaltReason, commands};
+use crate::replica::log::Recovered;
+use crate::rng::Rng;
+use crate::state::{Completion, Effects, State};
+use crate::time::Instant;
+use crate::wire::Writer;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use conn::{Conn, Phase};
+use events::WatchRequest;
+use history::History;
+use reads::ReadQueue;
+use requests::HeldQueue;
+use sessions::Timers;
+use watches::{Delivery, WatchTable};
+
+/// One server. See the module's documentation.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    now: Instant,
+    rng: Rng,
+    replica: Replica,
+    state: State,
+    /// The last entry applied.
+    applied: Index,
+    /// True while the replica has an open epoch whose beginning it holds.
+    primary: bool,
+    /// The members of the last open epoch, who share out the orphaned sessions.
+    members: Vec<NodeId>,
+    conns: BTreeMap<ConnId, Conn>,
+    /// Invariant: exactly the connections that are attached, by session.
+    attached: BTreeMap<SessionId, ConnId>,
+    /// Invariant: exactly the connections whose session is beginning, by its name.
+    tokens: BTreeMap<u64, ConnId>,
+    /// Invariant: the number of requests of all connections.
+    requests_pending: usize,
+    held: HeldQueue,
+    reads: ReadQueue,
+    watches: WatchTable,
+    history: History,
+    timers: Timers,
+    /// Changes of voters under way, by number.
+    changes: BTreeMap<u64, AdminId>,
+    change_last: u64,
+    outputs: VecDeque<Output>,
+    refusals: BTreeMap<Refusal, u64>,
+    disconnects: BTreeMap<DisconnectReason, u64>,
+    malformed: u64,
+    halted: bool,
+    /// Memory that is used again: empty in between.
+    effects: Effects,
+    deliveries: Vec<Delivery>,
+    scratch: Writer,
+}
+
+impl Server {
+    /// A server that starts with what its disk had. `seed` must differ from start to start.
+    ///
+    /// # Panics
+    /// If the limits do not fit each other.
+    pub fn new(config: ServerConfig, recovered: Recovered, seed: u64, now: Instant) -> Self {
+        config.limits.check();
+        let mut rng = Rng::new(seed);
+        let replica = Replica::new(config.replica.clone(), recovered, rng.next_u64());
+        let state = State::new(config.state.clone());
+        let limits = &config.limits;
+        let history =
+            History::new(state.revision(), limits.history_events_max, limits.history_bytes_max);
+        let mut server = Self {
+            now,
+            rng,
+            replica,
+            applied: Index(0),
+            primary: false,
+            members: Vec::new(),
+            conns: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            requests_pending: 0,
+            held: HeldQueue::new(limits.held_max, limits.held_bytes_max),
+            reads: ReadQueue::default(),
+            watches: WatchTable::default(),
+            history,
+            timers: Timers::default(),
+            changes: BTreeMap::new(),
+            change_last: 0,
+            outputs: VecDeque::new(),
+            refusals: BTreeMap::new(),
+            disconnects: BTreeMap::new(),
+            malformed: 0,
+            halted: false,
+            effects: Effects::default(),
+            deliveries: Vec::new(),
+            scratch: Writer::new(),
+            state,
+            config,
+        };
+        server.settle();
+        server
+    }
+
+    /// Takes one input. Poll the outputs after it.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.halted {
+            return;
+        }
+        self.now = self.now.max(now);
+        match input {
+            Input::Group(event) => self.replica.handle_group(self.now, event),
+            Input::Connected { conn } => self.on_connected(conn),
+            Input::Client { conn, message } => self.on_client(conn, message),
+            Input::Written { conn, messages } => self.on_written(conn, messages),
+            Input::Disconnected { conn } => self.on_disconnected(conn),
+            Input::Stored { ticket } => self.replica.handle_stored(self.now, ticket),
+            Input::StoreFailed => self.replica.handle_store_failed(),
+            Input::Peer { from, message } => self.replica.handle_peer(self.now, from, &message),
+            Input::Admin { admin, request } => self.on_admin(admin, request),
+            Input::Timer => self.on_timer(),
+        }
+        self.settle();
+    }
+
+    /// What to do next. Drain it after every input, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to hand in [`Input::Timer`] next, if at all.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.halted {
+            return None;
+        }
+        let own = [self.timers_deadline(), self.reads.next_deadline()];
+        own.into_iter().flatten().chain(self.replica.next_deadline()).min()
+    }
+
+    fn on_timer(&mut self) {
+        self.replica.handle_timer(self.now);
+        self.expire_silent();
+        self.refuse_overdue_reads();
+    }
+
+    fn on_client(&mut self, id: ConnId, message: ClientMessage) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let session = conn.session();
+        let idle = conn.phase == Phase::Idle;
+        if let Some(session) = session {
+            self.timers.hear(session, self.now);
+        }
+        match (message, session) {
+            (ClientMessage::Open { timeout_ms }, None) if idle => self.on_open(id, timeout_ms),
+            (ClientMessage::Attach { session, seen }, None) if idle => {
+                self.conns.get_mut(&id).expect("just seen").floor = seen;
+                self.on_attach(id, session);
+            }
+            (ClientMessage::Read { read, consistency, query }, _) => {
+                self.on_read(id, read, consistency, query);
+            }
+            (ClientMessage::Ping { nonce }, session) => self.on_ping(id, session, nonce),
+            (ClientMessage::Close, Some(session)) => self.on_close(id, session),
+            (ClientMessage::Request { request, acked_below, txn }, Some(session)) => {
+                self.on_request(id, session, (request, acked_below), txn);
+            }
+            (ClientMessage::Watch { watch, filter, mask, once, from }, Some(_)) => {
+                self.on_watch(id, WatchRequest { watch, filter, mask, once, from });
+            }
+            (ClientMessage::Unwatch { watch }, Some(_)) => self.on_unwatch(id, watch),
+            (ClientMessage::Open { .. } | ClientMessage::Attach { .. }, _) => {
+                self.disconnect(id, DisconnectReason::Protocol("a session was begun twice"));
+            }
+            (_, None) => {
+                self.disconnect(id, DisconnectReason::Protocol("a session must be begun first"));
+            }
+        }
+    }
+
+    /// Proposes what waits and carries out what the replica asks, until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            self.propose_held();
+            self.replica.flush();
+            let Some(action) = self.replica.poll_action() else { break };
+            self.on_action(action);
+            while let Some(action) = self.replica.poll_action() {
+                self.on_action(action);
+            }
+        }
+    }
+
+    fn on_action(&mut self, action: Action) {
+        if self.halted {
+            return;
+        }
+        match action {
+            Action::Multicast(message) => self.outputs.push_back(Output::Multicast(message)),
+            Action::Persist { ticket, record } => {
+                self.outputs.push_back(Output::Persist { ticket, record });
+            }
+            Action::Peer { to, message } => self.outputs.push_back(Output::Peer { to, message }),
+            Action::Commit(entry) => self.on_commit(&entry),
+            Action::Opened { epoch: _, members } => self.on_primary(members),
+            Action::Closed(_) => self.on_primary_lost(),
+            Action::BarrierDone { up_to, index } => self.on_barrier_done(up_to, index),
+            Action::SnapshotWanted => {
+                let snapshot = self.state.snapshot();
+                self.replica.provide_snapshot(self.now, snapshot);
+            }
+            Action::Install { index, state } => self.on_install(index, &state),
+            Action::VotersChanged { request, result } => self.on_voters_changed(request, result),
+            Action::Halt(reason) => self.halt(reason),
+        }
+    }
+
+    fn halt(&mut self, reason: HaltReason) {
+        self.halted = true;
+        self.primary = false;
+        self.outputs.push_back(Output::Halt(reason));
+    }
+
+    fn on_primary(&mut self, members: Vec<NodeId>) {
+        self.primary = true;
+        self.members = members;
+        self.restart_timers();
+        self.broadcast(&ServerMessage::Status { primary: true });
+    }
+
+    fn on_primary_lost(&mut self) {
+        if self.primary {
+            self.primary = false;
+            self.broadcast(&ServerMessage::Status { primary: false });
+        }
+    }
+
+    /// Applies a committed entry, and tells everyone concerned.
+    fn on_commit(&mut self, entry: &Entry) {
+        assert_eq!(entry.index, self.applied.next(), "entries are applied without gaps");
+        self.applied = entry.index;
+        match &entry.body {
+            Body::Batch { commands: batch, .. } => {
+                commands(batch).for_each(|command| self.apply(&command));
+            }
+            Body::Marker { members } => self.apply_marker(members),
+            Body::Voters(_) => {}
+        }
+        if self.replica.wants_digest(entry.index) {
+            self.replica.note_digest(entry.index, self.state.digest());
+        }
+        self.answer_ready_reads();
+    }
+
+    fn apply(&mut self, command: &Bytes) {
+        let mut effects = core::mem::take(&mut self.effects);
+        self.state.apply(command, &mut effects);
+        self.publish(&effects.events);
+        effects.events.clear();
+        effects.completions.drain(..).for_each(|completion| self.on_completion(completion));
+        self.effects = effects;
+    }
+
+    fn apply_marker(&mut self, members: &[NodeId]) {
+        let mut effects = core::mem::take(&mut self.effects);
+        self.state.apply_marker(members, &mut effects);
+        assert!(effects.events.is_empty(), "a marker changes nothing that is watched");
+        self.effects = effects;
+        self.release_sessions();
+        self.restart_timers();
+    }
+
+    fn on_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Request { session, request, outcome } => {
+                self.on_outcome(session, request, outcome);
+            }
+            Completion::Opened { server, token, session, timeout_ms } => {
+                self.on_opened(server, token, session, timeout_ms);
+            }
+            Completion::OpenRefused { server, token } => self.on_open_refused(server, token),
+            Completion::Attached { server, token, session, generation, timeout_ms, last: _ } => {
+                self.on_attached(server, token, (session, generation, timeout_ms));
+            }
+            Completion::AttachRefused { server, token, session: _, error: _ } => {
+                self.on_attach_refused(server, token);
+            }
+            Completion::Ended { session, cause } => self.on_ended(session, cause),
+            Completion::CloseRefused { .. } => {}
+            Completion::ExpireIgnored { server, session, generation } => {
+                self.on_expire_ignored(server, session, generation);
+            }
+            Completion::Malformed { .. } => self.malformed += 1,
+        }
+    }
+
+    /// Replaces the state by what another server had, or by what the disk had at the start.
+    fn on_install(&mut self, index: Index, snapshot: &Bytes) {
+        let before = self.state.revision();
+        self.state = match State::restore(snapshot, self.config.state.clone()) {
+            Ok(state) => state,
+            Err(_) => return self.halt(HaltReason::BadSnapshot),
+        };
+        self.applied = index;
+        if self.state.revision() != before {
+            self.lose_watches();
+        }
+        self.timers = Timers::default();
+        self.restart_timers();
+        self.release_sessions();
+        self.resume_after_install();
+        self.answer_ready_reads();
+    }
+
+    /// The replicated state, for checkers and tools.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The replica, for checkers and tools.
+    pub const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Asserts the invariants. Runs in release builds too; costs as much as the server holds.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
+        self.replica.check();
+        self.conns.values().for_each(Conn::check);
+        let attached = self.conns.values().filter(|conn| conn.session().is_some()).count();
+        assert_eq!(attached, self.attached.len(), "a session has one connection");
+        for (session, id) in &self.attached {
+            assert_eq!(self.conns[id].session(), Some(*session), "and it has the session");
+        }
+        let beginning =
+            |conn: &&Conn| matches!(conn.phase, Phase::Opening { .. } | Phase::Attaching { .. });
+        assert_eq!(self.conns.values().filter(beginning).count(), self.tokens.len());
+        let requests: usize = self.conns.values().map(|conn| conn.requests.len()).sum();
+        assert_eq!(requests, self.requests_pending, "requests are counted");
+        let reads: usize = self.conns.values().map(|conn| conn.reads.len()).sum();
+        assert_eq!(reads, self.reads.len(), "a read has a connection");
+        let watches: usize = self.conns.values().map(|conn| conn.watches).sum();
+        assert_eq!(watches, self.watches.len(), "a watch has a connection");
+        assert!(self.halted || self.primary == self.replica.open_epoch().is_some());
+        self.held.check();
+        self.reads.check();
+        self.watches.check();
+        self.history.check();
+        self.timers.check();
+    }
+}

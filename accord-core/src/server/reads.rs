@@ -1,0 +1,199 @@
+//! Reads: answered from this server's applied state, once it is recent enough.
+//!
+//! A linearizable read joins the next barrier, passes it, and waits until what the barrier names is
+//! applied. If the primary component is lost meanwhile, the barrier passes in a later epoch or the
+//! read is refused after a while; it is never answered from a state that might be old. A local read
+//! waits only until the state has what its session saw before. A read is answered after the events
+//! of everything that it reflects, because both go out over one connection in the order of
+//! application.
+
+use super::Server;
+use crate::ids::{ConnId, Index, Revision};
+use crate::protocol::{Consistency, Refusal, ServerMessage};
+use crate::replica::io::BarrierId;
+use crate::state::ReadQuery;
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+/// A read that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    pub(super) conn: ConnId,
+    pub(super) read: u64,
+    pub(super) query: ReadQuery,
+    stage: Stage,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// For its barrier.
+    Barrier,
+    /// For the entry to be applied.
+    Index(Index),
+    /// For the revision to be reached.
+    Floor(Revision),
+}
+
+/// All reads that wait, by their place in the queue: places ascend, and deadlines with them.
+#[derive(Debug, Default)]
+pub(super) struct ReadQueue {
+    next: u64,
+    waits: BTreeMap<u64, Wait>,
+    /// In order of both. May name reads that no longer wait.
+    barriers: VecDeque<(BarrierId, u64)>,
+    /// Invariant: exactly the reads of that stage.
+    by_index: BTreeSet<(Index, u64)>,
+    /// Invariant: exactly the reads of that stage.
+    by_floor: BTreeSet<(Revision, u64)>,
+}
+
+impl ReadQueue {
+    pub(super) fn len(&self) -> usize {
+        self.waits.len()
+    }
+
+    fn push(&mut self, wait: Wait) -> u64 {
+        let place = self.next;
+        self.next += 1;
+        if let Stage::Floor(revision) = wait.stage {
+            self.by_floor.insert((revision, place));
+        }
+        self.waits.insert(place, wait);
+        place
+    }
+
+    /// Takes a read out of the queue.
+    pub(super) fn remove(&mut self, place: u64) -> Option<Wait> {
+        let wait = self.waits.remove(&place)?;
+        match wait.stage {
+            Stage::Barrier => {}
+            Stage::Index(index) => {
+                self.by_index.remove(&(index, place));
+            }
+            Stage::Floor(revision) => {
+                self.by_floor.remove(&(revision, place));
+            }
+        }
+        while self.barriers.front().is_some_and(|(_, place)| !self.waits.contains_key(place)) {
+            self.barriers.pop_front();
+        }
+        Some(wait)
+    }
+
+    fn on_barrier_done(&mut self, up_to: BarrierId, index: Index) {
+        while let Some((barrier, place)) = self.barriers.front().copied() {
+            if barrier > up_to {
+                break;
+            }
+            self.barriers.pop_front();
+            if let Some(wait) = self.waits.get_mut(&place) {
+                wait.stage = Stage::Index(index);
+                self.by_index.insert((index, place));
+            }
+        }
+    }
+
+    /// The next read for which the state is recent enough.
+    fn next_ready(&self, applied: Index, revision: Revision) -> Option<u64> {
+        let by_index = self.by_index.first().filter(|(index, _)| *index <= applied);
+        let by_floor = self.by_floor.first().filter(|(floor, _)| *floor <= revision);
+        by_index.map(|(_, place)| *place).or(by_floor.map(|(_, place)| *place))
+    }
+
+    fn next_overdue(&self, now: Instant) -> Option<u64> {
+        let (place, wait) = self.waits.first_key_value()?;
+        (wait.deadline <= now).then_some(*place)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waits.first_key_value().map(|(_, wait)| wait.deadline)
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let stage = |of: fn(&Stage) -> bool| self.waits.values().filter(|w| of(&w.stage)).count();
+        assert_eq!(stage(|stage| matches!(stage, Stage::Index(_))), self.by_index.len());
+        assert_eq!(stage(|stage| matches!(stage, Stage::Floor(_))), self.by_floor.len());
+        let waiting = |(_, place): &&(BarrierId, u64)| self.waits.contains_key(place);
+        let barriers = self.barriers.iter().filter(waiting).count();
+        assert_eq!(stage(|stage| matches!(stage, Stage::Barrier)), barriers);
+        let deadlines: Vec<Instant> = self.waits.values().map(|wait| wait.deadline).collect();
+        assert!(deadlines.is_sorted(), "who came first gives up first");
+    }
+}
+
+impl Server {
+    pub(super) fn on_read(
+        &mut self,
+        id: ConnId,
+        read: u64,
+        consistency: Consistency,
+        query: ReadQuery,
+    ) {
+        let conn = &self.conns[&id];
+        let stage = match consistency {
+            Consistency::Linearizable => Stage::Barrier,
+            Consistency::Local if conn.floor <= self.state.revision() => {
+                return self.answer_read(id, read, &query);
+            }
+            Consistency::Local => Stage::Floor(conn.floor),
+        };
+        if conn.reads.len() >= self.config.limits.reads_per_conn_max {
+            return self.refuse_read(id, read, Refusal::TooManyReads);
+        }
+        let deadline = self.now + self.config.limits.read_wait_max;
+        let place = self.reads.push(Wait { conn: id, read, query, stage, deadline });
+        if stage == Stage::Barrier {
+            let barrier = self.replica.read_barrier_later();
+            self.reads.barriers.push_back((barrier, place));
+        }
+        self.conns.get_mut(&id).expect("just seen").reads.insert(place);
+    }
+
+    fn answer_read(&mut self, id: ConnId, read: u64, query: &ReadQuery) {
+        let result = self.state.read(query);
+        let revision = self.state.revision();
+        let reply = ServerMessage::ReadReply { read, revision, result };
+        let Some(conn) = self.conns.get(&id) else { return };
+        if conn.has_room(reply.weight(), self.config.limits.unsent_bytes_max) {
+            self.send(id, reply);
+        } else {
+            self.refuse_read(id, read, Refusal::Busy);
+        }
+    }
+
+    fn refuse_read(&mut self, id: ConnId, read: u64, reason: Refusal) {
+        self.count_refusal(reason);
+        self.send(id, ServerMessage::ReadRefused { read, reason });
+    }
+
+    pub(super) fn on_barrier_done(&mut self, up_to: BarrierId, index: Index) {
+        self.reads.on_barrier_done(up_to, index);
+        self.answer_ready_reads();
+    }
+
+    /// Answers every read for which the state is recent enough.
+    pub(super) fn answer_ready_reads(&mut self) {
+        while let Some(place) = self.reads.next_ready(self.applied, self.state.revision()) {
+            let wait = self.take_wait(place);
+            self.answer_read(wait.conn, wait.read, &wait.query);
+        }
+    }
+
+    /// Refuses the reads that waited for as long as they may.
+    pub(super) fn refuse_overdue_reads(&mut self) {
+        while let Some(place) = self.reads.next_overdue(self.now) {
+            let wait = self.take_wait(place);
+            self.refuse_read(wait.conn, wait.read, Refusal::NotPrimary);
+        }
+    }
+
+    fn take_wait(&mut self, place: u64) -> Wait {
+        let wait = self.reads.remove(place).expect("the caller just saw it");
+        let conn = self.conns.get_mut(&wait.conn).expect("the reads of a connection go with it");
+        conn.reads.remove(&place);
+        wait
+    }
+}

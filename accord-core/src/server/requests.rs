@@ -1,0 +1,284 @@
+//! Requests: from a client into the order, and their outcome back to it.
+//!
+//! Every request goes through the order, also one that was applied long ago: its recorded outcome
+//! then comes back as if it had just run. While there is no primary component, or the replica is
+//! full, commands are held back here in the order they came, within a bound; what its client no
+//! longer waits for is dropped instead of proposed.
+
+use super::Server;
+use super::conn::{PendingRequest, Phase};
+use crate::ids::{ConnId, RequestId, SessionId};
+use crate::protocol::{Refusal, ServerMessage};
+use crate::replica::ProposeError;
+use crate::state::{Command, Outcome, encode_request};
+use crate::wire::{Encode, Writer};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Bytes that a command may have beside its transaction.
+const COMMAND_HEAD_BYTES_MAX: usize = 32;
+
+/// A command that waits to be proposed, by what will tell it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// A request of a connection.
+    Request { conn: ConnId, request: RequestId },
+    /// The beginning of a session.
+    Session { token: u64 },
+    /// The end of a connection's session.
+    Close { conn: ConnId },
+}
+
+/// Commands that wait to be proposed, in the order they came.
+#[derive(Debug)]
+pub(super) struct HeldQueue {
+    items: VecDeque<(Held, usize)>,
+    /// Invariant: the sum of the items' bytes.
+    bytes: usize,
+    items_max: usize,
+    bytes_max: usize,
+}
+
+impl HeldQueue {
+    pub(super) const fn new(items_max: usize, bytes_max: usize) -> Self {
+        Self { items: VecDeque::new(), bytes: 0, items_max, bytes_max }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True if the queue is far enough from its bounds that clients may go on.
+    pub(super) fn accepts(&self) -> bool {
+        self.items.len() <= self.items_max / 2 && self.bytes <= self.bytes_max / 2
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.items.len() < self.items_max && self.bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    fn push(&mut self, held: Held, bytes: usize) {
+        self.items.push_back((held, bytes));
+        self.bytes += bytes;
+    }
+
+    fn pop(&mut self) -> Option<(Held, usize)> {
+        let (held, bytes) = self.items.pop_front()?;
+        self.bytes -= bytes;
+        Some((held, bytes))
+    }
+
+    fn unpop(&mut self, held: Held, bytes: usize) {
+        self.items.push_front((held, bytes));
+        self.bytes += bytes;
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let bytes: usize = self.items.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(bytes, self.bytes, "the bytes held are counted");
+    }
+}
+
+/// The server holds back as much as it may.
+pub(super) struct Busy;
+
+impl Server {
+    pub(super) fn on_request(
+        &mut self,
+        id: ConnId,
+        session: SessionId,
+        (request, acked_below): (RequestId, RequestId),
+        txn: Bytes,
+    ) {
+        if let Err(reason) = self.admit_request(id, request, txn.len()) {
+            self.count_refusal(reason);
+            return self.send(id, ServerMessage::RequestRefused { request, reason });
+        }
+        let conn = self.conns.get_mut(&id).expect("the caller found it");
+        if conn.requests.contains_key(&request) {
+            // Sent twice over one connection: the first copy will be answered.
+            return;
+        }
+        let mut command = core::mem::take(&mut self.scratch);
+        command.clear();
+        encode_request(session, request, acked_below, &txn, &mut command);
+        conn.request_bytes += txn.len();
+        conn.requests.insert(request, PendingRequest { acked_below, txn });
+        self.requests_pending += 1;
+        let proposed = self.propose(command.as_slice(), Held::Request { conn: id, request });
+        self.scratch = command;
+        if proposed.is_err() {
+            self.settle_request(id, request);
+            self.count_refusal(Refusal::Busy);
+            let reason = Refusal::Busy;
+            self.send(id, ServerMessage::RequestRefused { request, reason });
+        }
+    }
+
+    fn admit_request(&self, id: ConnId, request: RequestId, bytes: usize) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        let conn = &self.conns[&id];
+        let command_bytes_max = self.config.replica.limits.command_bytes_max;
+        if bytes.saturating_add(COMMAND_HEAD_BYTES_MAX) > command_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        if conn.requests.contains_key(&request) {
+            return Ok(());
+        }
+        if conn.requests.len() >= limits.requests_per_conn_max {
+            return Err(Refusal::TooManyOutstanding);
+        }
+        let bytes_fit = conn.request_bytes + bytes <= limits.request_bytes_per_conn_max;
+        if !bytes_fit && !conn.requests.is_empty() {
+            return Err(Refusal::TooManyBytes);
+        }
+        Ok(())
+    }
+
+    /// Forgets a request that was answered. False if nobody here waits for it.
+    fn settle_request(&mut self, id: ConnId, request: RequestId) -> bool {
+        let settled = self.conns.get_mut(&id).is_some_and(|conn| conn.take_request(request));
+        self.requests_pending -= usize::from(settled);
+        settled
+    }
+
+    /// The outcome of a request is known: its client hears of it, if it is attached here and waits.
+    pub(super) fn on_outcome(&mut self, session: SessionId, request: RequestId, outcome: Outcome) {
+        let Some(id) = self.attached.get(&session).copied() else { return };
+        if self.settle_request(id, request) {
+            self.send(id, ServerMessage::Reply { request, outcome });
+        }
+    }
+
+    /// Brings a command into the order, now or as soon as possible.
+    pub(super) fn propose(&mut self, command: &[u8], held: Held) -> Result<(), Busy> {
+        if self.primary && self.held.len() == 0 {
+            match self.replica.propose_later(command) {
+                Ok(()) | Err(ProposeError::Halted) => return Ok(()),
+                Err(ProposeError::TooLarge { .. }) => {
+                    unreachable!("the size was checked at admission")
+                }
+                Err(ProposeError::Full) => {}
+            }
+        }
+        if !self.held.has_room(command.len()) {
+            self.drop_unwanted();
+        }
+        if !self.held.has_room(command.len()) {
+            return Err(Busy);
+        }
+        self.held.push(held, command.len());
+        Ok(())
+    }
+
+    /// Proposes what was held back, as far as the replica takes it.
+    pub(super) fn propose_held(&mut self) {
+        if !self.primary {
+            return;
+        }
+        while let Some((held, bytes)) = self.held.pop() {
+            let mut command = core::mem::take(&mut self.scratch);
+            command.clear();
+            let wanted = self.encode_held(held, &mut command);
+            let proposed =
+                if wanted { self.replica.propose_later(command.as_slice()) } else { Ok(()) };
+            self.scratch = command;
+            if proposed == Err(ProposeError::Full) {
+                return self.held.unpop(held, bytes);
+            }
+        }
+    }
+
+    fn drop_unwanted(&mut self) {
+        let mut held = core::mem::replace(&mut self.held, HeldQueue::new(0, 0));
+        let (items_max, bytes_max) = (held.items_max, held.bytes_max);
+        self.held = HeldQueue::new(items_max, bytes_max);
+        while let Some((item, bytes)) = held.pop() {
+            if self.is_wanted(item) {
+                self.held.push(item, bytes);
+            }
+        }
+    }
+
+    fn is_wanted(&self, held: Held) -> bool {
+        match held {
+            Held::Request { conn, request } => {
+                self.conns.get(&conn).is_some_and(|conn| conn.requests.contains_key(&request))
+            }
+            Held::Session { token } => self.tokens.contains_key(&token),
+            Held::Close { conn } => self.conns.contains_key(&conn),
+        }
+    }
+
+    /// Writes the command that was held back. False if nobody waits for it any more.
+    fn encode_held(&self, held: Held, out: &mut Writer) -> bool {
+        if !self.is_wanted(held) {
+            return false;
+        }
+        let server = self.replica.node();
+        match held {
+            Held::Request { conn, request } => {
+                let conn = &self.conns[&conn];
+                let pending = &conn.requests[&request];
+                let session = conn.session().expect("requests need a session");
+                encode_request(session, request, pending.acked_below, &pending.txn, out);
+            }
+            Held::Session { token } => match self.conns[&self.tokens[&token]].phase {
+                Phase::Opening { token, timeout_ms } => {
+                    Command::Open { server, token, timeout_ms }.encode(out);
+                }
+                Phase::Attaching { token, session } => {
+                    Command::Attach { server, session, token }.encode(out);
+                }
+                Phase::Idle | Phase::Attached { .. } => {
+                    unreachable!("a token belongs to a beginning")
+                }
+            },
+            Held::Close { conn } => match self.conns[&conn].session() {
+                Some(session) => Command::Close { session }.encode(out),
+                None => return false,
+            },
+        }
+        true
+    }
+
+    /// The state was replaced by one that may contain commands of this server, whose completions
+    /// are lost with their entries. Requests that it settled are answered from its records;
+    /// everything else is proposed once more, which for a request changes nothing, and for a
+    /// beginning is a new one.
+    pub(super) fn resume_after_install(&mut self) {
+        let pending: Vec<(ConnId, SessionId, RequestId)> = self
+            .attached
+            .iter()
+            .flat_map(|(session, id)| {
+                let requests = self.conns[id].requests.keys();
+                requests.map(|request| (*id, *session, *request))
+            })
+            .collect();
+        self.held = HeldQueue::new(self.held.items_max, self.held.bytes_max);
+        let beginnings: Vec<ConnId> = self.tokens.values().copied().collect();
+        self.tokens.clear();
+        for id in beginnings {
+            let phase = self.conns[&id].phase;
+            self.conns.get_mut(&id).expect("just seen").phase = Phase::Idle;
+            match phase {
+                Phase::Opening { timeout_ms, .. } => self.on_open(id, timeout_ms),
+                Phase::Attaching { session, .. } => self.on_attach(id, session),
+                Phase::Idle | Phase::Attached { .. } => {}
+            }
+        }
+        for (conn, session, request) in pending {
+            let settled = self.state.session(session).and_then(|open| open.settled(request));
+            match settled {
+                Some(outcome) => self.on_outcome(session, request, outcome),
+                None => {
+                    let bytes = self.conns.get(&conn).and_then(|conn| conn.requests.get(&request));
+                    let bytes = bytes.map_or(0, |pending| pending.txn.len());
+                    self.held.push(Held::Request { conn, request }, bytes);
+                }
+            }
+        }
+    }
+}

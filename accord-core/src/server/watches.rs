@@ -1,0 +1,221 @@
+//! Who wants to know what: the watches of this server's connections, found by key.
+//!
+//! Watches are local to a server: they are set by a connection and go with it. An event looks its
+//! key up once among the watched keys and once for every *length* of watched prefix, so that its
+//! cost is that of the watches it concerns and not of those that are set.
+//!
+//! The events of one revision that concern one watch are told together, in one message: a
+//! connection that breaks between two messages leaves its client with whole revisions, and a watch
+//! can resume from one.
+//!
+//! Where next: `history`, from which a watch catches up.
+
+use crate::ids::{ConnId, Revision, WatchId};
+use crate::protocol::{EventMask, WatchFilter};
+use crate::state::Event;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Which watch of which connection.
+pub(super) type Target = (ConnId, WatchId);
+
+/// What is wanted of a watch, beside what it is set on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Which kinds of event.
+    pub(super) mask: EventMask,
+    /// Ends with the first revision that concerns it.
+    pub(super) once: bool,
+    /// Only what is later than this concerns it.
+    pub(super) after: Revision,
+}
+
+/// The events of one revision for one watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    /// For whom.
+    pub(super) target: Target,
+    /// At least one.
+    pub(super) events: Arc<[Event]>,
+    /// The watch was one-shot, and is removed.
+    pub(super) done: bool,
+}
+
+/// All watches of a server.
+#[derive(Debug, Default)]
+pub(super) struct WatchTable {
+    /// Invariant: holds exactly the targets that stand in one of the three indexes below.
+    filters: BTreeMap<Target, WatchFilter>,
+    keys: BTreeMap<Bytes, BTreeMap<Target, Terms>>,
+    prefixes: BTreeMap<Bytes, BTreeMap<Target, Terms>>,
+    /// How many of the watched prefixes have each length.
+    prefix_lengths: BTreeMap<usize, usize>,
+    members: BTreeMap<Target, Terms>,
+}
+
+impl WatchTable {
+    /// How many watches are set.
+    pub(super) fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    pub(super) fn contains(&self, target: Target) -> bool {
+        self.filters.contains_key(&target)
+    }
+
+    /// Sets a watch.
+    ///
+    /// # Panics
+    /// If the target has a watch already: the caller refuses that.
+    pub(super) fn insert(&mut self, target: Target, filter: WatchFilter, terms: Terms) {
+        match &filter {
+            WatchFilter::Key(key) => {
+                self.keys.entry(key.clone()).or_default().insert(target, terms);
+            }
+            WatchFilter::Prefix(prefix) => {
+                let group = self.prefixes.entry(prefix.clone()).or_default();
+                if group.is_empty() {
+                    *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
+                }
+                group.insert(target, terms);
+            }
+            WatchFilter::Members => {
+                self.members.insert(target, terms);
+            }
+        }
+        let before = self.filters.insert(target, filter);
+        assert!(before.is_none(), "a watch number stands for one watch");
+    }
+
+    /// Removes a watch, if it is set.
+    pub(super) fn remove(&mut self, target: Target) {
+        match self.filters.remove(&target) {
+            None => {}
+            Some(WatchFilter::Key(key)) => remove_from(&mut self.keys, &key, target),
+            Some(WatchFilter::Prefix(prefix)) => {
+                remove_from(&mut self.prefixes, &prefix, target);
+                if !self.prefixes.contains_key(&prefix) {
+                    self.forget_prefix_length(prefix.len());
+                }
+            }
+            Some(WatchFilter::Members) => {
+                self.members.remove(&target);
+            }
+        }
+    }
+
+    fn forget_prefix_length(&mut self, length: usize) {
+        let count = self.prefix_lengths.get_mut(&length).expect("counted when it was inserted");
+        *count -= 1;
+        if *count == 0 {
+            self.prefix_lengths.remove(&length);
+        }
+    }
+
+    /// The watches of one connection, ascending.
+    pub(super) fn of_conn(&self, conn: ConnId) -> impl Iterator<Item = Target> {
+        let all = (conn, WatchId(0))..=(conn, WatchId(u64::MAX));
+        self.filters.range(all).map(|(target, _)| *target)
+    }
+
+    /// Removes every watch of a connection.
+    pub(super) fn remove_conn(&mut self, conn: ConnId) {
+        let targets: Vec<Target> = self.of_conn(conn).collect();
+        targets.into_iter().for_each(|target| self.remove(target));
+    }
+
+    /// Appends to `deliveries` what the events of one revision mean to whom, and removes the
+    /// one-shot watches that are thereby done. Each target appears once.
+    pub(super) fn deliver(&mut self, group: &Arc<[Event]>, deliveries: &mut Vec<Delivery>) {
+        let first = deliveries.len();
+        match &group[..] {
+            [] => return,
+            [event] => self.each_concerned(event, |target, terms| {
+                deliveries.push(Delivery { target, events: group.clone(), done: terms.once });
+            }),
+            _ => self.deliver_many(group, deliveries),
+        }
+        for delivery in &deliveries[first..] {
+            if delivery.done {
+                self.remove(delivery.target);
+            }
+        }
+    }
+
+    fn deliver_many(&self, group: &[Event], deliveries: &mut Vec<Delivery>) {
+        let mut concerned: BTreeMap<Target, (bool, Vec<Event>)> = BTreeMap::new();
+        for event in group {
+            self.each_concerned(event, |target, terms| {
+                let (once, events) = concerned.entry(target).or_default();
+                *once = terms.once;
+                events.push(event.clone());
+            });
+        }
+        deliveries.extend(concerned.into_iter().map(|(target, (done, events))| Delivery {
+            target,
+            events: Arc::from(events),
+            done,
+        }));
+    }
+
+    fn each_concerned(&self, event: &Event, mut tell: impl FnMut(Target, Terms)) {
+        let mut tell_all = |group: &BTreeMap<Target, Terms>| {
+            for (target, terms) in group {
+                if terms.mask.admits(event) && event.revision() > terms.after {
+                    tell(*target, *terms);
+                }
+            }
+        };
+        let Some(key) = key_of(event) else { return tell_all(&self.members) };
+        if let Some(group) = self.keys.get(key) {
+            tell_all(group);
+        }
+        for (&length, _) in self.prefix_lengths.range(..=key.len()) {
+            if let Some(group) = self.prefixes.get(&key[..length]) {
+                tell_all(group);
+            }
+        }
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        let indexed = self.keys.values().chain(self.prefixes.values()).chain([&self.members]);
+        let count: usize = indexed.map(BTreeMap::len).sum();
+        assert_eq!(count, self.filters.len(), "every watch stands in one index");
+        let lengths: usize = self.prefix_lengths.values().sum();
+        assert_eq!(lengths, self.prefixes.len(), "every watched prefix has its length counted");
+        let lengths: BTreeSet<usize> = self.prefixes.keys().map(Bytes::len).collect();
+        assert!(lengths.iter().eq(self.prefix_lengths.keys()), "no length is counted in vain");
+    }
+}
+
+/// True if a watch on `filter` with `mask` looks at `event`.
+pub(super) fn concerns(filter: &WatchFilter, mask: EventMask, event: &Event) -> bool {
+    let place = match (filter, key_of(event)) {
+        (WatchFilter::Key(key), Some(found)) => key == found,
+        (WatchFilter::Prefix(prefix), Some(found)) => found.starts_with(prefix),
+        (WatchFilter::Members, None) => true,
+        (WatchFilter::Key(_) | WatchFilter::Prefix(_), None) | (WatchFilter::Members, Some(_)) => {
+            false
+        }
+    };
+    place && mask.admits(event)
+}
+
+fn remove_from(index: &mut BTreeMap<Bytes, BTreeMap<Target, Terms>>, key: &Bytes, target: Target) {
+    let group = index.get_mut(key).expect("an index holds what the filters hold");
+    group.remove(&target);
+    if group.is_empty() {
+        index.remove(key);
+    }
+}
+
+/// The record that an event is about; `None` for an event of the membership.
+fn key_of(event: &Event) -> Option<&Bytes> {
+    match event {
+        Event::Key(event) => Some(&event.key),
+        Event::Member(_) => None,
+    }
+}

@@ -1,0 +1,458 @@
+//! What a server owes to its clients, one promise a test.
+
+use crate::cluster::{Cluster, committed, put, request, watch};
+use accord_core::ids::{RequestId, Revision, WatchId};
+use accord_core::protocol::{
+    ClientMessage, Consistency, EventMask, Refusal, ServerMessage, SessionEnd, SessionRefusal,
+    WatchFilter,
+};
+use accord_core::server::{AdminReply, AdminRequest, DisconnectReason};
+use accord_core::state::{Event, KeyEventKind, Outcome, ReadQuery, ReadResult};
+use accord_core::time::Duration;
+use bytes::Bytes;
+
+fn get(read: u64, consistency: Consistency, key: &'static str) -> ClientMessage {
+    let key = Bytes::from_static(key.as_bytes());
+    let query = ReadQuery::Get { key, offset: 0, length_max: 1 << 20 };
+    ClientMessage::Read { read, consistency, query }
+}
+
+fn value(message: &ServerMessage) -> &[u8] {
+    match message {
+        ServerMessage::ReadReply { result: ReadResult::Value { value, .. }, .. } => value,
+        ServerMessage::ReadReply { result: ReadResult::NotFound, .. } => b"",
+        other => panic!("not the answer to a read: {other:?}"),
+    }
+}
+
+#[test]
+fn a_write_is_answered_once_it_is_applied_and_only_to_who_asked() {
+    let mut cluster = Cluster::new(3);
+    let (first, _) = cluster.open(1, 5000);
+    let (second, _) = cluster.open(2, 5000);
+    cluster.say(first, request(1, &put("k", "v")));
+    assert_eq!(cluster.take(first), [], "nothing is answered before the order carried it");
+    cluster.run();
+    let replies = cluster.take(first);
+    assert_eq!(replies.len(), 1);
+    committed(&replies[0]);
+    assert_eq!(cluster.take(second), []);
+    let digests: Vec<u64> = cluster.servers.values().map(|s| s.status().digest).collect();
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+}
+
+#[test]
+fn a_client_sees_its_own_change_before_the_answer_to_it() {
+    let mut cluster = Cluster::new(1);
+    let (conn, _) = cluster.open(1, 5000);
+    cluster.tell(conn, watch(1, "k"));
+    assert!(matches!(cluster.next(conn), Some(ServerMessage::Watching { .. })));
+    cluster.tell(conn, request(1, &put("k", "v")));
+    let Some(ServerMessage::Events { watch: WatchId(1), revision, events }) = cluster.next(conn)
+    else {
+        panic!("the event comes first");
+    };
+    assert!(matches!(&events[0], Event::Key(event) if event.kind == KeyEventKind::Created));
+    assert_eq!(committed(&cluster.next(conn).unwrap()), revision);
+}
+
+#[test]
+fn a_read_by_another_client_comes_after_the_event_that_it_reflects() {
+    let mut cluster = Cluster::new(3);
+    let (writer, _) = cluster.open(1, 5000);
+    let (reader, _) = cluster.open(2, 5000);
+    cluster.tell(reader, watch(1, "k"));
+    cluster.take(reader);
+    cluster.say(writer, request(1, &put("k", "v")));
+    cluster.say(reader, get(1, Consistency::Linearizable, "k"));
+    cluster.run();
+    let got = cluster.take(reader);
+    let event = got.iter().position(|m| matches!(m, ServerMessage::Events { .. })).unwrap();
+    let read = got.iter().position(|m| matches!(m, ServerMessage::ReadReply { .. })).unwrap();
+    assert!(value(&got[read]) == b"" || event < read, "{got:?}");
+}
+
+#[test]
+fn a_retry_is_answered_from_the_record_and_changes_nothing() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(1, 5000);
+    cluster.tell(conn, request(1, &put("k", "first")));
+    let original = cluster.take(conn);
+    let (other, _) = cluster.open(3, 5000);
+    cluster.tell(other, request(1, &put("k", "second")));
+    cluster.hang_up(conn);
+
+    let again = cluster.attach(2, session);
+    cluster.tell(again, request(1, &put("k", "first")));
+    assert_eq!(cluster.take(again), original);
+    cluster.tell(again, get(1, Consistency::Linearizable, "k"));
+    assert_eq!(value(&cluster.next(again).unwrap()), b"second");
+}
+
+#[test]
+fn a_request_that_was_under_way_at_two_servers_takes_effect_once() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(1, 5000);
+    cluster.say(conn, request(1, &put("k", "x")));
+    cluster.hang_up(conn);
+    let again = cluster.connect(2);
+    cluster.say(again, ClientMessage::Attach { session, seen: Revision(0) });
+    cluster.run();
+    cluster.take(again);
+    cluster.tell(again, request(1, &put("k", "x")));
+    let revision = committed(&cluster.next(again).unwrap());
+    assert_eq!(cluster.servers.values().next().unwrap().state().revision(), revision);
+}
+
+#[test]
+fn attaching_elsewhere_fences_the_old_connection() {
+    let mut cluster = Cluster::new(3);
+    let (old, session) = cluster.open(1, 5000);
+    let new = cluster.attach(2, session);
+    assert_eq!(cluster.take(old), [ServerMessage::SessionClosed { reason: SessionEnd::Moved }]);
+    assert_eq!(cluster.closed(old), Some(DisconnectReason::SessionClosed));
+    let newer = cluster.attach(2, session);
+    assert_eq!(cluster.take(new), [ServerMessage::SessionClosed { reason: SessionEnd::Moved }]);
+    assert_eq!(cluster.closed(newer), None);
+}
+
+#[test]
+fn a_watch_resumes_where_it_was_cut_off_before_the_recorded_answer() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(1, 5000);
+    cluster.tell(conn, watch(1, "k"));
+    let Some(ServerMessage::Watching { from, .. }) = cluster.next(conn) else { panic!() };
+    cluster.say(conn, request(1, &put("k", "v")));
+    cluster.hang_up(conn);
+    cluster.run();
+
+    let again = cluster.attach(2, session);
+    let ClientMessage::Watch { watch, filter, mask, once, .. } = watch(1, "k") else { panic!() };
+    cluster.say(again, ClientMessage::Watch { watch, filter, mask, once, from: Some(from) });
+    cluster.tell(again, request(1, &put("k", "v")));
+    let got = cluster.take(again);
+    assert!(matches!(got[0], ServerMessage::Watching { members: None, .. }), "{got:?}");
+    assert!(matches!(got[1], ServerMessage::Events { .. }), "{got:?}");
+    committed(&got[2]);
+    assert_eq!(got.len(), 3, "none twice, none missed: {got:?}");
+}
+
+#[test]
+fn a_watch_whose_history_is_gone_is_told_so() {
+    let mut cluster = Cluster::with(1, |config| config.limits.history_events_max = 2);
+    let (conn, _) = cluster.open(1, 5000);
+    for number in 1..=5 {
+        cluster.tell(conn, request(number, &put("k", "v")));
+    }
+    cluster.take(conn);
+    let watch = |number, from| ClientMessage::Watch {
+        watch: WatchId(number),
+        filter: WatchFilter::Prefix(Bytes::new()),
+        mask: EventMask::ALL,
+        once: false,
+        from: Some(Revision(from)),
+    };
+    cluster.tell(conn, watch(1, 3));
+    let lost = ServerMessage::WatchLost { watch: WatchId(1), oldest: Revision(4) };
+    assert_eq!(cluster.take(conn), [lost]);
+    cluster.tell(conn, watch(2, 4));
+    assert_eq!(cluster.take(conn).len(), 3, "set, and two revisions of events");
+}
+
+#[test]
+fn a_one_shot_watch_tells_the_first_revision_only() {
+    let mut cluster = Cluster::new(1);
+    let (conn, _) = cluster.open(1, 5000);
+    let once = |number, from| ClientMessage::Watch {
+        watch: WatchId(number),
+        filter: WatchFilter::Key(Bytes::from_static(b"k")),
+        mask: EventMask::ALL,
+        once: true,
+        from,
+    };
+    cluster.tell(conn, once(1, None));
+    cluster.tell(conn, request(1, &put("k", "1")));
+    cluster.tell(conn, request(2, &put("k", "2")));
+    cluster.tell(conn, once(2, Some(Revision(1))));
+    cluster.tell(conn, request(3, &put("k", "3")));
+    let got = cluster.take(conn);
+    let told: Vec<_> = got
+        .iter()
+        .filter_map(|message| match message {
+            ServerMessage::Events { watch, revision, .. } => Some((watch.0, revision.0)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(1, 2), (2, 2)]);
+    assert_eq!(cluster.servers.values().next().unwrap().status().watches, 0);
+}
+
+#[test]
+fn members_are_listed_once_and_then_told_by_difference() {
+    let mut cluster = Cluster::new(2);
+    let (conn, mine) = cluster.open(1, 5000);
+    let (_, second) = cluster.open(2, 5000);
+    cluster.tell(
+        conn,
+        ClientMessage::Watch {
+            watch: WatchId(9),
+            filter: WatchFilter::Members,
+            mask: EventMask::ALL,
+            once: false,
+            from: None,
+        },
+    );
+    let Some(ServerMessage::Watching { members, .. }) = cluster.next(conn) else { panic!() };
+    assert_eq!(members, Some(vec![mine, second]));
+    let (third_conn, third) = cluster.open(2, 5000);
+    cluster.tell(third_conn, ClientMessage::Close);
+    let sessions: Vec<_> = cluster
+        .take(conn)
+        .iter()
+        .map(|message| match message {
+            ServerMessage::Events { events, .. } => match &events[..] {
+                [Event::Member(event)] => event.session,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sessions, [third, third], "joined, then left");
+}
+
+#[test]
+fn a_silent_session_expires_and_one_that_pings_does_not() {
+    let mut cluster = Cluster::new(3);
+    let (silent, _) = cluster.open(1, 1000);
+    let (lively, _) = cluster.open(1, 1000);
+    for nonce in 0..5 {
+        cluster.pass(Duration::from_millis(300));
+        cluster.tell(lively, ClientMessage::Ping { nonce });
+    }
+    assert_eq!(
+        cluster.take(silent),
+        [ServerMessage::SessionClosed { reason: SessionEnd::Expired }]
+    );
+    let pongs = cluster.take(lively);
+    assert_eq!(pongs.len(), 5, "{pongs:?}");
+    assert!(pongs.iter().all(|message| matches!(message, ServerMessage::Pong { .. })));
+    assert_eq!(cluster.closed(lively), None);
+}
+
+#[test]
+fn an_open_connection_alone_keeps_no_session_and_a_lost_one_ends_none() {
+    let mut cluster = Cluster::new(1);
+    let (conn, session) = cluster.open(1, 1000);
+    cluster.hang_up(conn);
+    cluster.pass(Duration::from_millis(900));
+    let again = cluster.attach(1, session);
+    cluster.pass(Duration::from_millis(900));
+    assert_eq!(cluster.closed(again), None, "attaching gave it its time anew");
+    cluster.pass(Duration::from_millis(200));
+    assert_eq!(cluster.closed(again), Some(DisconnectReason::SessionClosed));
+}
+
+#[test]
+fn an_expiry_that_is_under_way_spares_a_session_attached_elsewhere_first() {
+    let mut cluster = Cluster::new(2);
+    let (conn, session) = cluster.open(1, 1000);
+    cluster.hang_up(conn);
+    let new = cluster.connect(2);
+    cluster.say(new, ClientMessage::Attach { session, seen: Revision(0) });
+    // The owner's clock runs out before it hears of the attachment.
+    cluster.now = cluster.now + Duration::from_millis(1000);
+    cluster.input(accord_core::ids::NodeId(1), accord_core::server::Input::Timer);
+    cluster.run();
+    assert!(matches!(cluster.next(new), Some(ServerMessage::Attached { generation: 2, .. })));
+    assert_eq!(cluster.closed(new), None);
+    assert_eq!(cluster.servers.values().next().unwrap().status().sessions, 1);
+}
+
+#[test]
+fn the_sessions_of_a_lost_server_are_adopted_with_their_time_anew() {
+    let mut cluster = Cluster::new(3);
+    let sessions: Vec<_> = (0..4).map(|_| cluster.open(3, 1000).1).collect();
+    cluster.pass(Duration::from_millis(900));
+    cluster.partition(&[&[1, 2], &[3]]);
+    let count = |cluster: &Cluster| cluster.servers.values().next().unwrap().status().sessions;
+    cluster.pass(Duration::from_millis(900));
+    assert_eq!(count(&cluster), 4, "the adopters give each its time anew");
+    let saved = cluster.attach(2, sessions[0]);
+    cluster.pass(Duration::from_millis(200));
+    assert_eq!(count(&cluster), 1);
+    assert_eq!(cluster.closed(saved), None);
+}
+
+#[test]
+fn a_server_without_a_primary_expires_nobody_and_reads_nothing_stale() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(3, 1000);
+    cluster.tell(conn, request(1, &put("k", "old")));
+    cluster.take(conn);
+    cluster.partition(&[&[1, 2], &[3]]);
+    assert_eq!(cluster.next(conn), Some(ServerMessage::Status { primary: false }));
+    let (other, _) = cluster.open(1, 60_000);
+    cluster.tell(other, request(1, &put("k", "new")));
+    cluster.tell(conn, get(1, Consistency::Local, "k"));
+    assert_eq!(value(&cluster.next(conn).unwrap()), b"old", "a local read may be old");
+    cluster.tell(conn, get(2, Consistency::Linearizable, "k"));
+    assert_eq!(cluster.next(conn), None);
+    cluster.pass(Duration::from_secs(6));
+    let refused = ServerMessage::ReadRefused { read: 2, reason: Refusal::NotPrimary };
+    assert_eq!(cluster.take(conn), [refused]);
+    assert!(cluster.servers[&accord_core::ids::NodeId(3)].state().session(session).is_some());
+
+    cluster.tell(conn, get(3, Consistency::Linearizable, "k"));
+    cluster.partition(&[&[1, 2, 3]]);
+    let got = cluster.take(conn);
+    let read = got.iter().find(|m| matches!(m, ServerMessage::ReadReply { .. }));
+    assert!(read.is_none_or(|read| value(read) == b"new"), "{got:?}");
+}
+
+#[test]
+fn requests_are_held_while_there_is_no_primary_and_run_when_there_is() {
+    let mut cluster = Cluster::new(3);
+    let (conn, _) = cluster.open(1, 60_000);
+    cluster.partition(&[&[1], &[2], &[3]]);
+    cluster.take(conn);
+    for number in 1..=3 {
+        cluster.tell(conn, request(number, &put("k", &number.to_string())));
+    }
+    assert_eq!(cluster.take(conn), []);
+    cluster.partition(&[&[1, 2, 3]]);
+    let got = cluster.take(conn);
+    let numbers: Vec<u64> = got
+        .iter()
+        .filter_map(|message| match message {
+            ServerMessage::Reply { request, .. } => Some(request.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "{got:?}");
+}
+
+#[test]
+fn a_server_that_the_cluster_gave_up_sends_its_clients_away() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(3, 60_000);
+    cluster.partition(&[&[1, 2], &[3]]);
+    cluster.partition(&[&[1, 2, 3]]);
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::Orphaned));
+    cluster.attach(3, session);
+}
+
+#[test]
+fn what_exceeds_a_bound_is_refused_by_name() {
+    let mut cluster = Cluster::with(1, |config| {
+        config.limits.requests_per_conn_max = 2;
+        config.limits.watches_per_conn_max = 1;
+        config.replica.limits.command_bytes_max = 200;
+    });
+    let (conn, _) = cluster.open(1, 5000);
+    let refusal = |cluster: &mut Cluster| match cluster.next(conn) {
+        Some(
+            ServerMessage::RequestRefused { reason, .. }
+            | ServerMessage::WatchRefused { reason, .. },
+        ) => reason,
+        other => panic!("{other:?}"),
+    };
+    cluster.tell(conn, request(1, &put("k", &"x".repeat(500))));
+    assert_eq!(refusal(&mut cluster), Refusal::TooLarge);
+    cluster.say(conn, request(2, &put("k", "1")));
+    cluster.say(conn, request(3, &put("k", "2")));
+    let node = accord_core::ids::NodeId(1);
+    assert!(!cluster.servers[&node].accepts(conn), "the driver was told to stop reading");
+    cluster.say(conn, request(4, &put("k", "3")));
+    assert_eq!(refusal(&mut cluster), Refusal::TooManyOutstanding);
+    cluster.run();
+    assert!(cluster.servers[&node].accepts(conn));
+    cluster.take(conn);
+    cluster.tell(conn, watch(1, "a"));
+    cluster.tell(conn, watch(1, "a"));
+    cluster.next(conn);
+    assert_eq!(refusal(&mut cluster), Refusal::WatchInUse);
+    cluster.tell(conn, watch(2, "a"));
+    assert_eq!(refusal(&mut cluster), Refusal::TooManyWatches);
+    assert_eq!(cluster.servers[&node].status().refusals.len(), 4);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_disconnected_and_not_gapped() {
+    let mut cluster = Cluster::with(1, |config| config.limits.unsent_bytes_max = 1000);
+    let (slow, session) = cluster.open(1, 60_000);
+    let (writer, _) = cluster.open(1, 60_000);
+    cluster.tell(slow, watch(1, "k"));
+    let Some(ServerMessage::Watching { from, .. }) = cluster.next(slow) else { panic!() };
+    cluster.writes_at_once = false;
+    let mut number = 0;
+    while cluster.closed(slow).is_none() {
+        number += 1;
+        cluster.tell(writer, request(number, &put("k", "0123456789")));
+        cluster.input(
+            accord_core::ids::NodeId(1),
+            accord_core::server::Input::Written { conn: writer, messages: 1 },
+        );
+    }
+    assert_eq!(cluster.closed(slow), Some(DisconnectReason::TooSlow));
+    let revisions = |got: &[ServerMessage]| -> Vec<u64> {
+        let events = got.iter().filter_map(|message| match message {
+            ServerMessage::Events { revision, .. } => Some(revision.0),
+            _ => None,
+        });
+        events.collect()
+    };
+    let before = revisions(&cluster.take(slow));
+    assert!((3..20).contains(&before.len()), "{before:?}");
+    cluster.writes_at_once = true;
+    let again = cluster.attach(1, session);
+    let seen = Revision(before.last().copied().unwrap_or(from.0));
+    let ClientMessage::Watch { watch, filter, mask, once, .. } = watch(1, "k") else { panic!() };
+    cluster.tell(again, ClientMessage::Watch { watch, filter, mask, once, from: Some(seen) });
+    let after = revisions(&cluster.take(again));
+    let all: Vec<u64> = before.into_iter().chain(after).collect();
+    assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no gap, none twice: {all:?}");
+    assert_eq!(all.len() as u64, number);
+}
+
+#[test]
+fn who_speaks_out_of_turn_is_disconnected() {
+    let mut cluster = Cluster::new(1);
+    let conn = cluster.connect(1);
+    cluster.tell(conn, request(1, &put("k", "v")));
+    assert!(matches!(cluster.closed(conn), Some(DisconnectReason::Protocol(_))));
+    let conn = cluster.connect(1);
+    let unknown = accord_core::ids::SessionId(999);
+    cluster.tell(conn, ClientMessage::Attach { session: unknown, seen: Revision(0) });
+    let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
+    assert_eq!(cluster.take(conn), [refused]);
+}
+
+#[test]
+fn a_malformed_transaction_is_refused_and_disturbs_nothing() {
+    let mut cluster = Cluster::new(1);
+    let (conn, _) = cluster.open(1, 5000);
+    let junk = ClientMessage::Request {
+        request: RequestId(1),
+        acked_below: RequestId(1),
+        txn: Bytes::from_static(&[0xff; 9]),
+    };
+    cluster.tell(conn, junk);
+    let got = cluster.next(conn);
+    assert!(
+        matches!(got, Some(ServerMessage::Reply { outcome: Outcome::Refused(_), .. })),
+        "{got:?}"
+    );
+    cluster.tell(conn, request(2, &put("k", "v")));
+    committed(&cluster.next(conn).unwrap());
+}
+
+#[test]
+fn an_operator_sees_how_the_server_is() {
+    let mut cluster = Cluster::new(3);
+    let (conn, _) = cluster.open(1, 5000);
+    cluster.tell(conn, watch(1, "a"));
+    let AdminReply::Status(status) = cluster.ask(1, AdminRequest::Status) else { panic!() };
+    assert!(status.primary);
+    assert_eq!((status.sessions, status.attached, status.watches, status.conns), (1, 1, 1, 1));
+    assert_eq!(status.replica.voters.voters.len(), 3);
+}
