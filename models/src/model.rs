@@ -9,13 +9,16 @@ pub enum Model {
     CasRegister,
     /// Linearizable transactions over a whole store.
     Txn,
+    /// Serializable transactions over lists.
+    ListAppend,
     /// Locks with fencing tokens.
     Lock,
 }
 
 impl Model {
     /// Every model.
-    pub const ALL: [Self; 4] = [Self::Register, Self::CasRegister, Self::Txn, Self::Lock];
+    pub const ALL: [Self; 5] =
+        [Self::Register, Self::CasRegister, Self::Txn, Self::ListAppend, Self::Lock];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -23,6 +26,7 @@ impl Model {
             Self::Register => "register",
             Self::CasRegister => "cas-register",
             Self::Txn => "txn",
+            Self::ListAppend => "list-append",
             Self::Lock => "lock",
         }
     }

@@ -300,3 +300,132 @@ fn locks_are_judged_as_trying_every_order_does() {
     }
     seen.assert_both(500);
 }
+
+/// Lists that start empty. A transaction's steps are appends and reads with their results.
+struct Lists;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ListStep {
+    Append(usize, i64),
+    /// A read; `None` if its result is not known.
+    Read(usize, Option<Vec<i64>>),
+}
+
+impl Spec for Lists {
+    type Op = Vec<ListStep>;
+    type State = [Vec<i64>; 2];
+    const FINITE: bool = false;
+
+    fn initial(&self) -> Self::State {
+        Self::State::default()
+    }
+
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State> {
+        let mut after = state.clone();
+        for step in op {
+            match step {
+                ListStep::Append(key, value) => after[*key].push(*value),
+                ListStep::Read(_, None) => {}
+                ListStep::Read(key, Some(list)) if *list == after[*key] => {}
+                ListStep::Read(..) => return None,
+            }
+        }
+        Some(after)
+    }
+
+    fn is_pure(&self, _: &Self::Op) -> bool {
+        false
+    }
+
+    fn describe(&self, state: &Self::State) -> String {
+        format!("{state:?}")
+    }
+}
+
+fn write_lists(op: &[ListStep]) -> Written {
+    let steps = |is_answer: bool| {
+        Value::vector(op.iter().map(|step| {
+            let (f, key, value) = match step {
+                ListStep::Append(key, value) => ("append", key, Value::Int(*value)),
+                ListStep::Read(key, Some(list)) if is_answer => {
+                    ("r", key, Value::vector(list.iter().map(|value| Value::Int(*value))))
+                }
+                ListStep::Read(key, _) => ("r", key, Value::Nil),
+            };
+            Value::vector([Value::keyword(f), Value::Int(*key as i64), value])
+        }))
+    };
+    Written { f: "txn", input: steps(false), output: steps(true) }
+}
+
+/// Transactions whose reads see prefixes of one order of appends, mostly, so that many histories are
+/// right and most wrong ones nearly so.
+fn random_lists(rng: &mut Rng) -> Vec<Call<Vec<ListStep>>> {
+    let count = 2 + rng.below(3);
+    let value = std::cell::Cell::new(0);
+    let mut calls = random_calls(rng, count, |rng| {
+        let step = |rng: &mut Rng| match rng.below(2) {
+            0 => {
+                value.set(value.get() + 1);
+                ListStep::Append(rng.below(2) as usize, value.get())
+            }
+            _ => ListStep::Read(rng.below(2) as usize, None),
+        };
+        (0..=rng.below(3)).map(|_| step(rng)).collect::<Vec<_>>()
+    });
+    let mut order: Vec<usize> = (0..calls.len()).collect();
+    if rng.chance(1, 4) {
+        order.reverse();
+    }
+    // Run the transactions in this order, with some reads falling behind by one append.
+    let mut state: [Vec<i64>; 2] = Default::default();
+    for number in order {
+        let is_required = calls[number].is_required();
+        if !is_required && rng.chance(1, 3) {
+            continue;
+        }
+        for step in &mut calls[number].op {
+            match step {
+                ListStep::Append(key, value) => state[*key].push(*value),
+                ListStep::Read(key, seen) if is_required => {
+                    let length = state[*key].len();
+                    let behind = usize::from(rng.chance(1, 4));
+                    *seen = Some(state[*key][..length.saturating_sub(behind)].to_vec());
+                }
+                ListStep::Read(..) => {}
+            }
+        }
+    }
+    for step in calls.iter_mut().filter(|call| call.is_required()).flat_map(|call| &mut call.op) {
+        if let ListStep::Read(_, seen @ None) = step {
+            *seen = Some(Vec::new());
+        }
+    }
+    calls
+}
+
+#[test]
+fn list_transactions_are_judged_as_trying_every_order_does() {
+    let (mut strict, mut loose) = (Seen::default(), Seen::default());
+    for seed in 0..20_000 {
+        let calls = random_lists(&mut Rng::new(seed));
+        let history = history_of(&calls, |op| write_lists(op));
+        let expected = has_order(&Lists, &Lists.initial(), &calls);
+        let verdict = judge(&history, Model::ListAppend);
+        assert_eq!(verdict.is_valid(), expected, "seed {seed}: {verdict:?}\n{history}");
+        strict.count(expected);
+
+        let options = Options { realtime: false, ..Options::default() };
+        let verdict = check(&history, Model::ListAppend, &options).unwrap();
+        let timeless: Vec<_> = calls
+            .into_iter()
+            .map(|call| Call { invoked: 0, returned: call.returned.max(u64::MAX - 1), ..call })
+            .collect();
+        let expected = has_order(&Lists, &Lists.initial(), &timeless);
+        assert_eq!(verdict.is_valid(), expected, "seed {seed}: {verdict:?}\n{history}");
+        loose.count(expected);
+    }
+    strict.assert_both(2_000);
+    loose.assert_both(2_000);
+    assert!(strict.invalid > loose.invalid, "real time must refuse some");
+}

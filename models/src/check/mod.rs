@@ -7,6 +7,7 @@
 //! does not reach is [`Verdict::Undecided`]. Verdicts and explanations are functions of the history
 //! and the options alone.
 
+mod append;
 mod budget;
 pub mod linear;
 mod lock;
@@ -60,6 +61,7 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
     Ok(match model {
         Model::Register => register::check(history, false, budget)?,
         Model::Lock => lock::check(history)?,
+        Model::ListAppend => append::check(history, options)?,
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })

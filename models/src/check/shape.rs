@@ -122,6 +122,11 @@ impl Numbers {
         number
     }
 
+    /// The value with this number.
+    pub(super) fn name(&self, number: u32) -> &Value {
+        &self.values[number as usize]
+    }
+
     /// The values, by number.
     pub(super) fn into_values(self) -> Vec<Value> {
         self.values
