@@ -31,6 +31,7 @@
 pub mod adversary;
 #[cfg(feature = "testing")]
 pub mod contract;
+pub mod ring;
 pub mod solo;
 
 use crate::ids::NodeId;

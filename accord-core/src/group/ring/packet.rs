@@ -1,0 +1,560 @@
+//! The datagrams of a ring: their layout, and the code that proves that a member made them.
+//!
+//! Every datagram is `version, kind, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3 keyed
+//! with the group's secret over all before. Nothing is looked at before the code was found right, and
+//! what was authenticated is decoded with care all the same. A datagram of messages is kept as it
+//! came and sent again as it is, whoever asks, so its sender is always the member that made it.
+
+use crate::group::{MEMBERS_MAX, ViewId};
+use crate::ids::NodeId;
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+
+/// The version of the layout.
+const VERSION: u8 = 1;
+/// How much of the BLAKE3 output authenticates a datagram.
+const CODE_BYTES: usize = 16;
+const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
+const VIEW_ID_BYTES: usize = 8 + 4 + 8;
+/// Bytes before the body of a data datagram: header, ring, sequence number, flags.
+const DATA_HEADER_BYTES: usize = HEADER_BYTES + VIEW_ID_BYTES + 8 + 1;
+/// Bytes of a data datagram that are not chunks, wrapped once more for recovery.
+pub(super) const DATA_OVERHEAD_BYTES: usize = 2 * (DATA_HEADER_BYTES + CODE_BYTES);
+/// Bytes before each chunk: its length and flags, and the message's length in a first fragment.
+pub(super) const FRAGMENT_HEADER_BYTES: usize = 4 + 8;
+/// The most missing datagrams that a token asks for.
+pub(super) const REQUESTS_MAX: usize = 256;
+
+/// One run of one node. A restarted node is another processor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Proc {
+    /// The node.
+    pub node: NodeId,
+    /// Drawn at the start of the run.
+    pub salt: u64,
+}
+
+impl fmt::Debug for Proc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:04x}", self.node, self.salt >> 48)
+    }
+}
+
+/// What a datagram says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    Data(Data),
+    Token(Token),
+    Commit(Commit),
+    Presence(Vec<Row>),
+    /// The representative shall not keep the token: somebody has something to send.
+    HoldCancel(ViewId),
+    /// The sender leaves for good.
+    Leave,
+}
+
+const KIND_DATA: u8 = 1;
+const KIND_TOKEN: u8 = 2;
+const KIND_COMMIT: u8 = 3;
+const KIND_PRESENCE: u8 = 4;
+const KIND_HOLD_CANCEL: u8 = 5;
+const KIND_LEAVE: u8 = 6;
+
+/// A numbered datagram of a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Data {
+    pub(super) ring: ViewId,
+    pub(super) seq: u64,
+    pub(super) packet: Packet,
+}
+
+/// A data datagram as it is kept: for delivery, and to be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) origin: Proc,
+    /// The body is a datagram of the ring before, carried over by recovery.
+    pub(super) wrapped: bool,
+    pub(super) datagram: Bytes,
+}
+
+impl Packet {
+    /// The chunks, or the wrapped datagram; shares the datagram's memory.
+    pub(super) fn body(&self) -> Bytes {
+        self.datagram.slice(DATA_HEADER_BYTES..self.datagram.len() - CODE_BYTES)
+    }
+}
+
+/// The token: who holds it may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) ring: ViewId,
+    /// Counts hand-overs, so that a copy is known for one.
+    pub(super) hop: u64,
+    /// The highest number given to a datagram.
+    pub(super) seq: u64,
+    /// All members have all up to here, once it was seen twice.
+    pub(super) aru: u64,
+    /// Who lowered `aru` last.
+    pub(super) aru_setter: Option<NodeId>,
+    /// Datagrams sent by all in the last rotation.
+    pub(super) sent: u32,
+    /// Hand-overs in a row without anything to do.
+    pub(super) idle: u32,
+    /// During recovery: members in a row that have sent and received all there is.
+    pub(super) ready: u32,
+    /// Numbers that somebody misses.
+    /// Invariant: sorted, at most [`REQUESTS_MAX`].
+    pub(super) requests: Vec<u64>,
+}
+
+/// The token of a ring that is being formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub(super) ring: ViewId,
+    pub(super) hop: u32,
+    /// Invariant: sorted, no two of one node.
+    pub(super) members: Vec<Proc>,
+    /// What the members in order, as far as the token got, bring along.
+    pub(super) entries: Vec<Origin>,
+}
+
+/// Where a member of a new ring comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Its ring before.
+    pub(super) ring: ViewId,
+    /// It has all of that ring's datagrams up to here.
+    pub(super) aru: u64,
+}
+
+/// What is known of one processor: its own words, perhaps passed on by others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) proc: Proc,
+    /// Counts the processor's announcements: the highest is the newest.
+    pub(super) version: u64,
+    /// The highest ring sequence that the processor knows of.
+    pub(super) seq_max: u64,
+    /// The ring that the processor is or was last in.
+    pub(super) ring: ViewId,
+    pub(super) gathering: bool,
+    /// Whom it hears. Sorted.
+    pub(super) hears: Vec<Proc>,
+    /// Whom it wants to form a ring with; empty while undecided. Sorted.
+    pub(super) proposal: Vec<Proc>,
+}
+
+/// Why bytes are not a datagram of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpenError {
+    /// The code is wrong: a stranger, another key, or damage.
+    Unauthentic,
+    /// Authentic, but not in this layout.
+    Malformed,
+}
+
+impl From<WireError> for OpenError {
+    fn from(_: WireError) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Makes and opens datagrams with the group's key.
+#[derive(Clone)]
+pub(super) struct Seal {
+    key: [u8; 32],
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+impl Seal {
+    pub(super) const fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    fn code(&self, bytes: &[u8]) -> [u8; CODE_BYTES] {
+        let mut code = [0; CODE_BYTES];
+        code.copy_from_slice(&blake3::keyed_hash(&self.key, bytes).as_bytes()[..CODE_BYTES]);
+        code
+    }
+
+    fn close(&self, mut out: Writer) -> Bytes {
+        let code = self.code(out.as_slice());
+        out.raw(&code);
+        out.finish()
+    }
+
+    /// The datagram of anything but data.
+    pub(super) fn control(&self, sender: Proc, body: &Body) -> Bytes {
+        let mut out = Writer::with_capacity(256);
+        match body {
+            Body::Data(_) => unreachable!("data is made by `data`"),
+            Body::Token(token) => {
+                header(&mut out, KIND_TOKEN, sender);
+                encode_token(token, &mut out);
+            }
+            Body::Commit(commit) => {
+                header(&mut out, KIND_COMMIT, sender);
+                encode_commit(commit, &mut out);
+            }
+            Body::Presence(rows) => {
+                header(&mut out, KIND_PRESENCE, sender);
+                encode_rows(rows, &mut out);
+            }
+            Body::HoldCancel(ring) => {
+                header(&mut out, KIND_HOLD_CANCEL, sender);
+                ring.encode(&mut out);
+            }
+            Body::Leave => header(&mut out, KIND_LEAVE, sender),
+        }
+        self.close(out)
+    }
+
+    /// A data datagram whose body `fill` writes; `capacity_bytes` is a good guess of its size.
+    pub(super) fn data(
+        &self,
+        sender: Proc,
+        (ring, seq): (ViewId, u64),
+        wrapped: bool,
+        capacity_bytes: usize,
+        fill: impl FnOnce(&mut Writer),
+    ) -> Packet {
+        let mut out = Writer::with_capacity(capacity_bytes);
+        header(&mut out, KIND_DATA, sender);
+        out.u64(ring.seq);
+        out.u32(ring.representative.0);
+        out.u64(ring.salt);
+        out.u64(seq);
+        out.bool(wrapped);
+        assert_eq!(out.len(), DATA_HEADER_BYTES);
+        fill(&mut out);
+        Packet { origin: sender, wrapped, datagram: self.close(out) }
+    }
+
+    /// Checks and decodes a datagram.
+    pub(super) fn open(&self, datagram: &Bytes) -> Result<(Proc, Body), OpenError> {
+        let Some(length) = datagram.len().checked_sub(CODE_BYTES) else {
+            return Err(OpenError::Unauthentic);
+        };
+        let expected = self.code(&datagram[..length]);
+        let differing =
+            expected.iter().zip(&datagram[length..]).fold(0, |acc, (a, b)| acc | (a ^ b));
+        if differing != 0 {
+            return Err(OpenError::Unauthentic);
+        }
+        decode(datagram)
+    }
+
+    /// Decodes a wrapped datagram, which the wrapper's code vouches for.
+    pub(super) fn unwrap(datagram: &Bytes) -> Option<Data> {
+        if datagram.len() < DATA_HEADER_BYTES + CODE_BYTES {
+            return None;
+        }
+        match decode(datagram) {
+            Ok((_, Body::Data(data))) => Some(data),
+            _ => None,
+        }
+    }
+}
+
+fn header(out: &mut Writer, kind: u8, sender: Proc) {
+    out.u8(VERSION);
+    out.u8(kind);
+    out.u32(sender.node.0);
+    out.u64(sender.salt);
+}
+
+/// Decodes a datagram of at least [`CODE_BYTES`], without a look at the code.
+fn decode(datagram: &Bytes) -> Result<(Proc, Body), OpenError> {
+    let mut input = Reader::new(datagram.slice(..datagram.len() - CODE_BYTES));
+    input.version(VERSION)?;
+    let kind = input.u8()?;
+    let sender = Proc { node: NodeId(input.u32()?), salt: input.u64()? };
+    let body = match kind {
+        KIND_DATA => {
+            let seq = input.u64()?;
+            let representative = NodeId(input.u32()?);
+            let ring = ViewId { seq, representative, salt: input.u64()? };
+            let seq = input.u64()?;
+            let wrapped = input.bool()?;
+            input.rest();
+            let packet = Packet { origin: sender, wrapped, datagram: datagram.clone() };
+            Body::Data(Data { ring, seq, packet })
+        }
+        KIND_TOKEN => Body::Token(decode_token(&mut input)?),
+        KIND_COMMIT => Body::Commit(decode_commit(&mut input)?),
+        KIND_PRESENCE => Body::Presence(decode_rows(&mut input)?),
+        KIND_HOLD_CANCEL => Body::HoldCancel(ViewId::decode(&mut input)?),
+        KIND_LEAVE => Body::Leave,
+        _ => return Err(OpenError::Malformed),
+    };
+    input.finish()?;
+    Ok((sender, body))
+}
+
+fn encode_token(token: &Token, out: &mut Writer) {
+    token.ring.encode(out);
+    out.varint(token.hop);
+    out.varint(token.seq);
+    out.varint(token.aru);
+    out.bool(token.aru_setter.is_some());
+    token.aru_setter.unwrap_or_default().encode(out);
+    out.u32(token.sent);
+    out.u32(token.idle);
+    out.u32(token.ready);
+    out.varint(token.requests.len() as u64);
+    let mut last = 0;
+    for seq in &token.requests {
+        out.varint(seq - last);
+        last = *seq;
+    }
+}
+
+fn decode_token(input: &mut Reader) -> Result<Token, WireError> {
+    let ring = ViewId::decode(input)?;
+    let (hop, seq, aru) = (input.varint()?, input.varint()?, input.varint()?);
+    let aru_set = input.bool()?;
+    let aru_setter = Some(NodeId::decode(input)?).filter(|_| aru_set);
+    let (sent, idle, ready) = (input.u32()?, input.u32()?, input.u32()?);
+    let count = input.count("requests", REQUESTS_MAX, 1)?;
+    let mut requests = Vec::with_capacity(count);
+    let mut last = 0u64;
+    for _ in 0..count {
+        let step = input.varint()?;
+        last = last.checked_add(step).filter(|_| step > 0).ok_or(invalid("request"))?;
+        requests.push(last);
+    }
+    if aru > seq || last > seq {
+        return Err(invalid("token"));
+    }
+    Ok(Token { ring, hop, seq, aru, aru_setter, sent, idle, ready, requests })
+}
+
+const fn invalid(what: &'static str) -> WireError {
+    WireError::Invalid { what }
+}
+
+fn encode_proc(proc: Proc, out: &mut Writer) {
+    proc.node.encode(out);
+    out.u64(proc.salt);
+}
+
+fn encode_procs(procs: &[Proc], out: &mut Writer) {
+    out.varint(procs.len() as u64);
+    for proc in procs {
+        encode_proc(*proc, out);
+    }
+}
+
+/// Decodes processors, sorted and without duplicates.
+fn decode_procs(input: &mut Reader) -> Result<Vec<Proc>, WireError> {
+    let count = input.count("processors", MEMBERS_MAX, 9)?;
+    let mut procs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let proc = Proc { node: Decode::decode(input)?, salt: input.u64()? };
+        if procs.last().is_some_and(|last| *last >= proc) {
+            return Err(invalid("processors"));
+        }
+        procs.push(proc);
+    }
+    Ok(procs)
+}
+
+fn encode_commit(commit: &Commit, out: &mut Writer) {
+    commit.ring.encode(out);
+    out.u32(commit.hop);
+    encode_procs(&commit.members, out);
+    out.varint(commit.entries.len() as u64);
+    for entry in &commit.entries {
+        entry.ring.encode(out);
+        out.varint(entry.aru);
+    }
+}
+
+fn decode_commit(input: &mut Reader) -> Result<Commit, WireError> {
+    let ring = ViewId::decode(input)?;
+    let hop = input.u32()?;
+    let members = decode_procs(input)?;
+    let one_run_each = members.windows(2).all(|pair| pair[0].node != pair[1].node);
+    let by_first = members.first().is_some_and(|first| first.node == ring.representative);
+    if !one_run_each || !by_first {
+        return Err(invalid("commit members"));
+    }
+    let count = input.count("commit entries", members.len(), 11)?;
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        entries.push(Origin { ring: Decode::decode(input)?, aru: input.varint()? });
+    }
+    Ok(Commit { ring, hop, members, entries })
+}
+
+/// Rows share one table of processors and refer to it by bit masks.
+fn encode_rows(rows: &[Row], out: &mut Writer) {
+    let mut procs: Vec<Proc> = rows
+        .iter()
+        .flat_map(|row| core::iter::once(&row.proc).chain(&row.hears).chain(&row.proposal))
+        .copied()
+        .collect();
+    procs.sort_unstable();
+    procs.dedup();
+    // More than fit are left out: only a group that is restarting over and over has so many.
+    procs.truncate(MEMBERS_MAX);
+    let mask = |list: &[Proc]| {
+        let bits = list.iter().filter_map(|proc| procs.binary_search(proc).ok());
+        bits.fold(0u128, |mask, at| mask | 1 << at)
+    };
+    let known: Vec<(usize, &Row)> =
+        rows.iter().filter_map(|row| Some((procs.binary_search(&row.proc).ok()?, row))).collect();
+    encode_procs(&procs, out);
+    out.varint(known.len() as u64);
+    for (at, row) in known {
+        out.varint(at as u64);
+        out.varint(row.version);
+        out.varint(row.seq_max);
+        row.ring.encode(out);
+        out.bool(row.gathering);
+        for mask in [mask(&row.hears), mask(&row.proposal)] {
+            out.u64(mask as u64);
+            out.u64((mask >> 64) as u64);
+        }
+    }
+}
+
+fn decode_rows(input: &mut Reader) -> Result<Vec<Row>, WireError> {
+    let procs = decode_procs(input)?;
+    let count = input.count("rows", procs.len(), 1 + 1 + 1 + 10 + 1 + 32)?;
+    let mut rows = Vec::with_capacity(count);
+    for _ in 0..count {
+        let at = input.varint()?;
+        let proc = usize::try_from(at).ok().and_then(|at| procs.get(at));
+        let proc = *proc.ok_or(invalid("row processor"))?;
+        let (version, seq_max) = (input.varint()?, input.varint()?);
+        let ring = ViewId::decode(input)?;
+        let gathering = input.bool()?;
+        let hears = decode_mask(&procs, input)?;
+        let proposal = decode_mask(&procs, input)?;
+        rows.push(Row { proc, version, seq_max, ring, gathering, hears, proposal });
+    }
+    Ok(rows)
+}
+
+fn decode_mask(procs: &[Proc], input: &mut Reader) -> Result<Vec<Proc>, WireError> {
+    let mask = u128::from(input.u64()?) | u128::from(input.u64()?) << 64;
+    if procs.len() < 128 && mask >> procs.len() != 0 {
+        return Err(invalid("row mask"));
+    }
+    Ok(procs.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, p)| *p).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    const SEAL: Seal = Seal::new([3; 32]);
+    const ME: Proc = Proc { node: NodeId(1), salt: 10 };
+    const YOU: Proc = Proc { node: NodeId(2), salt: 20 };
+    const RING: ViewId = ViewId { seq: 300, representative: NodeId(1), salt: u64::MAX };
+
+    fn samples() -> Vec<Body> {
+        let token = Token {
+            ring: RING,
+            hop: 9,
+            seq: 1000,
+            aru: 990,
+            aru_setter: Some(NodeId(0)),
+            sent: 3,
+            idle: 2,
+            ready: 1,
+            requests: vec![991, 993, 1000],
+        };
+        let commit = Commit {
+            ring: RING,
+            hop: 4,
+            members: vec![ME, YOU],
+            entries: vec![Origin { ring: RING, aru: 5 }],
+        };
+        let row = Row {
+            proc: YOU,
+            version: 4,
+            seq_max: 300,
+            ring: RING,
+            gathering: true,
+            hears: vec![ME],
+            proposal: vec![ME, YOU],
+        };
+        vec![
+            Body::Token(token),
+            Body::Commit(commit),
+            Body::Presence(vec![row]),
+            Body::HoldCancel(RING),
+            Body::Leave,
+        ]
+    }
+
+    #[test]
+    fn every_kind_round_trips() {
+        for body in samples() {
+            assert_eq!(SEAL.open(&SEAL.control(ME, &body)), Ok((ME, body)));
+        }
+        let packet = SEAL.data(ME, (RING, 7), true, 64, |out| out.raw(b"chunks"));
+        assert_eq!(packet.body(), Bytes::from_static(b"chunks"));
+        let data = Data { ring: RING, seq: 7, packet: packet.clone() };
+        assert_eq!(Seal::unwrap(&packet.datagram), Some(data.clone()));
+        assert_eq!(SEAL.open(&packet.datagram), Ok((ME, Body::Data(data))));
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_refused() {
+        for body in samples() {
+            let good = SEAL.control(ME, &body);
+            for at in 0..good.len() {
+                let mut bad = good.to_vec();
+                bad[at] ^= 1 << (at % 8);
+                assert_eq!(SEAL.open(&Bytes::from(bad)), Err(OpenError::Unauthentic));
+                assert_eq!(SEAL.open(&good.slice(..at)), Err(OpenError::Unauthentic));
+            }
+            assert_eq!(Seal::new([4; 32]).open(&good), Err(OpenError::Unauthentic));
+        }
+    }
+
+    #[test]
+    fn a_token_that_contradicts_itself_is_malformed() {
+        let Some(Body::Token(token)) = samples().into_iter().next() else { unreachable!() };
+        for bad in [
+            Token { aru: 1001, ..token.clone() },
+            Token { requests: vec![5, 5], ..token.clone() },
+            Token { requests: vec![1001], ..token },
+        ] {
+            let datagram = SEAL.control(ME, &Body::Token(bad));
+            assert_eq!(SEAL.open(&datagram), Err(OpenError::Malformed));
+        }
+    }
+
+    proptest! {
+        /// A member gone mad holds the key, so authentic nonsense must be harmless as well.
+        #[test]
+        fn authentic_nonsense_is_decoded_or_refused(
+            kind in 0u8..8, bytes in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
+            let mut out = Writer::new();
+            header(&mut out, kind, ME);
+            out.raw(&bytes);
+            let datagram = SEAL.close(out);
+            if let Ok((sender, body)) = SEAL.open(&datagram) {
+                prop_assert_eq!(sender, ME);
+                if !matches!(body, Body::Data(_)) {
+                    prop_assert_eq!(SEAL.open(&SEAL.control(ME, &body)), Ok((ME, body)));
+                }
+            }
+            Seal::unwrap(&Bytes::from(bytes));
+        }
+    }
+}

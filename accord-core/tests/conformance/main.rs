@@ -1,0 +1,4 @@
+//! The ordering contract, tried on every implementation in the core.
+
+mod net;
+mod ring_faults;
