@@ -1,0 +1,10 @@
+//! The replicated state from outside: tables of outcomes, sessions, encodings, snapshots, and a naive
+//! model that it must agree with.
+
+mod codec;
+mod model;
+mod naive;
+mod sessions;
+mod snapshots;
+mod support;
+mod table;

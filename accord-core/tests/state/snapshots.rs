@@ -1,0 +1,237 @@
+//! Snapshots and digests: canonical, restored exactly, and total on what is none.
+
+use crate::support::*;
+use accord_core::limits::Limits;
+use accord_core::state::{
+    Command, Completion, Effects, Flags, Range, SnapshotError, State, Step, Txn,
+};
+use accord_core::wire::{Encode, WireError};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+/// A state with something of everything, over several chunks.
+fn full() -> World {
+    let mut world = World::new(Limits::default());
+    let second = world.open();
+    for number in 1..=1500 {
+        let key = format!("key/{number:05}");
+        world.commit(vec![put(&key, &"v".repeat(number % 97))]);
+    }
+    world.commit(vec![put(&"long".repeat(20), &"x".repeat(100_000)), put("", "empty key")]);
+    let ephemeral = write("e", "mine", 0, Flags::CREATE | Flags::EPHEMERAL);
+    let sequence = write("s", "", 0, Flags::SEQUENCE);
+    world.request(second, 1, 0, Txn::of(vec![ephemeral, sequence, get("e")]));
+    world.request(second, 2, 0, Txn::of(vec![delete("none")]));
+    world.request(second, 5, 0, Txn::of(vec![Step::List(list(Range::ALL, None, 3))]));
+    world.state.apply_marker(&[], &mut world.effects);
+    world
+}
+
+fn restore(bytes: &Bytes) -> Result<State, SnapshotError> {
+    State::restore(bytes, Limits::default())
+}
+
+#[test]
+fn a_restored_state_is_the_same_and_goes_on_the_same() {
+    let mut world = full();
+    let bytes = world.state.snapshot();
+    let mut restored = restore(&bytes).expect("it is a snapshot");
+    restored.check();
+    assert_eq!(restored.snapshot(), bytes);
+    assert_eq!(restored.digest(), world.state.digest());
+    assert_eq!(restored.digest_full(), world.state.digest_full());
+    assert_eq!(restored.revision(), world.state.revision());
+    assert_eq!(restored.records(), world.state.records());
+    let session = world.session;
+    let mut effects = Effects::default();
+    for command in [
+        Command::Attach { server: HOME, session, token: 1 },
+        Command::Close { session },
+        Command::Open { server: HOME, token: 2, timeout_ms: 0 },
+    ] {
+        let completion = world.apply(&command);
+        restored.apply(&command.to_bytes(), &mut effects);
+        assert_eq!(
+            (&effects.completions[0], &effects.events),
+            (&completion, &world.effects.events)
+        );
+    }
+    assert_eq!(restored.digest(), world.state.digest());
+}
+
+#[test]
+fn recorded_outcomes_survive_a_transfer() {
+    let mut world = World::new(Limits::tiny());
+    let session = world.session;
+    let append = Txn::of(vec![write("k", "x", 0, Flags::CREATE | Flags::APPEND)]);
+    let outcome = world.request(session, 1, 0, append.clone());
+    world.state = State::restore(&world.state.snapshot(), Limits::tiny()).expect("a snapshot");
+    assert_eq!(world.request(session, 1, 0, append), outcome);
+    assert_eq!(world.value("k"), Some(b"x".to_vec()));
+}
+
+#[test]
+fn the_digest_differs_with_the_history_and_the_full_one_with_the_content() {
+    let mut a = World::new(Limits::tiny());
+    let mut b = World::new(Limits::tiny());
+    assert_eq!(
+        (a.state.digest(), a.state.digest_full()),
+        (b.state.digest(), b.state.digest_full())
+    );
+    a.commit(vec![put("k", "1")]);
+    b.commit(vec![put("k", "2")]);
+    assert_ne!(a.state.digest(), b.state.digest());
+    assert_ne!(a.state.digest_full(), b.state.digest_full());
+    let tiny = State::new(Limits::tiny());
+    assert_ne!(tiny.digest(), State::new(Limits::default()).digest(), "limits are part of it");
+    let (mut c, mut d) = (World::new(Limits::tiny()), World::new(Limits::tiny()));
+    c.state.apply_marker(&[HOME], &mut c.effects);
+    d.state.apply_marker(&[], &mut d.effects);
+    assert_ne!(c.state.digest(), d.state.digest(), "markers are part of it");
+}
+
+#[test]
+fn what_is_no_snapshot_is_named() {
+    let world = full();
+    let bytes = world.state.snapshot();
+    let fail = |bytes: &[u8]| restore(&Bytes::copy_from_slice(bytes)).expect_err("not a snapshot");
+    assert_eq!(fail(b""), SnapshotError::Magic);
+    assert_eq!(fail(b"ACDX\x01"), SnapshotError::Magic);
+    let error = WireError::Version { found: 9, known: 1 };
+    assert_eq!(fail(b"ACDS\x09"), SnapshotError::Wire { chunk: 0, error });
+    let mut damaged = bytes.to_vec();
+    *damaged.last_mut().expect("not empty") ^= 1;
+    assert!(matches!(fail(&damaged), SnapshotError::Checksum { .. }));
+    let mut longer = bytes.to_vec();
+    longer.push(0);
+    assert!(matches!(fail(&longer), SnapshotError::Wire { error: WireError::Trailing { .. }, .. }));
+    assert_eq!(State::restore(&bytes, Limits::tiny()).err(), Some(SnapshotError::Limits));
+}
+
+#[test]
+fn intact_parts_of_different_snapshots_are_refused() {
+    let mut world = World::new(Limits::tiny());
+    world.commit(vec![put("k", "1")]);
+    let before = world.state.snapshot();
+    world.commit(vec![put("k", "2")]);
+    let after = world.state.snapshot();
+    // The trailer of the one after the body of the other.
+    let trailer_bytes = 1 + 4 + 4 + 8;
+    let body = &before[..before.len() - trailer_bytes];
+    let mixed = [body, &after[after.len() - trailer_bytes..]].concat();
+    let error = State::restore(&Bytes::from(mixed), Limits::tiny()).err();
+    assert_eq!(error, Some(SnapshotError::Mixed));
+}
+
+#[test]
+fn a_snapshot_that_breaks_an_invariant_is_refused() {
+    // A snapshot whose limits claim to be the tiny ones, but whose values obey larger ones: made by
+    // writing the tiny fingerprint over the other and the checksums and the hash anew.
+    let limits = Limits {
+        value_bytes_max: 1 << 20,
+        store_bytes_max: 1 << 20,
+        command_bytes_max: 1 << 20,
+        ..Limits::tiny()
+    };
+    let mut world = World::new(limits);
+    world.commit(vec![put("k", &"x".repeat(65))]);
+    let forged = reseal(&world.state.snapshot(), |kind, payload| {
+        if kind == 1 {
+            payload[..8].copy_from_slice(&Limits::tiny().fingerprint().to_le_bytes());
+        }
+    });
+    let what = "value_bytes_max holds";
+    let error = State::restore(&forged, Limits::tiny()).err();
+    assert_eq!(error, Some(SnapshotError::Invalid { what }));
+    let mut world = World::new(Limits::tiny());
+    world.commit(vec![put("k1", "v"), put("k2", "v")]);
+    let swapped = reseal(&world.state.snapshot(), |kind, payload| {
+        if kind == 2 {
+            let half = payload.len() / 2;
+            payload.rotate_left(half);
+        }
+    });
+    let error = State::restore(&swapped, Limits::tiny()).err();
+    assert_eq!(error, Some(SnapshotError::Invalid { what: "keys ascend" }));
+}
+
+/// Changes the payloads of a snapshot's chunks and makes its checksums and its hash right again.
+fn reseal(bytes: &Bytes, change: impl Fn(u8, &mut [u8])) -> Bytes {
+    let (mut at, mut all) = (5, bytes[..5].to_vec());
+    while at < bytes.len() {
+        let kind = bytes[at];
+        let length = bytes[at + 1..at + 5].try_into().map(u32::from_le_bytes).expect("four bytes");
+        let mut payload = bytes[at + 9..at + 9 + length as usize].to_vec();
+        change(kind, &mut payload);
+        if kind == 4 {
+            payload = xxhash_rust::xxh3::xxh3_64(&all).to_le_bytes().to_vec();
+        }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&[kind]);
+        crc.update(&payload);
+        all.push(kind);
+        all.extend_from_slice(&length.to_le_bytes());
+        all.extend_from_slice(&crc.finalize().to_le_bytes());
+        all.extend_from_slice(&payload);
+        at += 9 + length as usize;
+    }
+    Bytes::from(all)
+}
+
+#[test]
+fn a_resealed_snapshot_is_one() {
+    let bytes = full().state.snapshot();
+    assert_eq!(reseal(&bytes, |_, _| {}), bytes);
+}
+
+#[test]
+fn every_cut_of_a_snapshot_is_refused() {
+    let mut world = World::new(Limits::tiny());
+    world.commit(vec![put("k", "v")]);
+    let bytes = world.state.snapshot();
+    for length in 0..bytes.len() {
+        assert!(State::restore(&bytes.slice(..length), Limits::tiny()).is_err(), "{length} bytes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_payloads_behind_right_checksums_never_panic(
+        at in 0usize..400, byte: u8, and in 0usize..400, other: u8,
+    ) {
+        let mut world = World::new(Limits::tiny());
+        let session = world.session;
+        world.request(session, 1, 0, Txn::of(vec![put("k", "v"), write("e", "", 0, Flags::CREATE | Flags::EPHEMERAL)]));
+        world.request(session, 2, 2, Txn::of(vec![get("k")]));
+        let forged = reseal(&world.state.snapshot(), |kind, payload| {
+            // The head's fingerprint and digest stay, or nothing else would be met.
+            let free = if kind == 1 { 8 } else { 0 };
+            if payload.len() > free && kind != 4 {
+                let length = payload.len() - free;
+                payload[free + at % length] = byte;
+                payload[free + and % length] = other;
+            }
+        });
+        if let Ok(mut state) = State::restore(&forged, Limits::tiny()) {
+            state.check();
+            let mut effects = Effects::default();
+            let txn = Txn::of(vec![put("k", "w"), put("e", "w")]);
+            let (request, acked_below) = (accord_core::ids::RequestId(3), accord_core::ids::RequestId(3));
+            state.apply(&Command::Request { session, request, acked_below, txn }.to_bytes(), &mut effects);
+            state.apply(&Command::Close { session }.to_bytes(), &mut effects);
+            state.check();
+            let known = matches!(
+                effects.completions[0],
+                Completion::Ended { .. } | Completion::CloseRefused { .. }
+            );
+            prop_assert!(known);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut bytes = bytes;
+        bytes.splice(..0, *b"ACDS\x01");
+        prop_assert!(State::restore(&Bytes::from(bytes), Limits::tiny()).is_err());
+    }
+}
