@@ -1,9 +1,9 @@
 //! Every bound of the replicated state, in one place.
 //!
-//! A bound decides what a command does (it is carried out or refused), so all replicas of a cluster must
-//! have the same [`Limits`]: their fingerprint starts the state's digest and stands in every snapshot,
-//! and a server with other limits is found out at the first comparison. Simulations draw tiny values, so
-//! that every bound is hit. Read [`crate::state`] next for what is bounded.
+//! A bound decides what a command does (it is carried out or refused), so all replicas of a cluster
+//! must have the same [`Limits`]: their fingerprint starts the state's digest and stands in every
+//! snapshot, and a server with other limits is found out at the first comparison. Simulations draw
+//! tiny values, so that every bound is hit. Read [`crate::state`] next for what is bounded.
 
 use crate::wire::{Encode, Writer};
 use xxhash_rust::xxh3::xxh3_64;
@@ -17,8 +17,8 @@ pub const STEPS_MAX: usize = 65_535;
 pub struct Limits {
     /// The longest key, in bytes.
     pub key_bytes_max: u32,
-    /// The largest value, in bytes, however it comes about (a write far behind the end fills the gap
-    /// with zeros, so this also bounds what one short command can allocate).
+    /// The largest value, in bytes, however it comes about (a write far behind the end fills the
+    /// gap with zeros, so this also bounds what one short command can allocate).
     pub value_bytes_max: u64,
     /// Keys and values together, in bytes, over the whole store.
     pub store_bytes_max: u64,

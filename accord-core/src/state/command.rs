@@ -19,8 +19,8 @@ pub enum Command {
     Request {
         /// Who asks.
         session: SessionId,
-        /// The client's number for it: from 1, ascending. Gaps are allowed, but a number once passed
-        /// over never runs.
+        /// The client's number for it: from 1, ascending. Gaps are allowed, but a number once
+        /// passed over never runs.
         request: RequestId,
         /// The client has the answers of all requests below this number (or no longer wants them);
         /// their recorded outcomes are dropped. At most `request`.

@@ -1,8 +1,8 @@
 //! Keys and values as the store holds them: small ones inline, large ones in memory of their own.
 //!
-//! What arrives is a slice of the message that it came in; keeping the slice would keep the message, so
-//! bytes are copied once, on their way into the store. A key of up to 22 bytes and a value of up to 15
-//! need no allocation, and comparing keys needs no pointer to be followed.
+//! What arrives is a slice of the message that it came in; keeping the slice would keep the
+//! message, so bytes are copied once, on their way into the store. A key of up to 22 bytes and a
+//! value of up to 15 need no allocation, and comparing keys needs no pointer to be followed.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn values_behave_as_vectors(edits in proptest::collection::vec((0usize..40, bytes(20), any::<bool>()), 0..20)) {
+        fn values_behave_as_vectors(edits in edits()) {
             let mut value = Value::EMPTY;
             let mut naive: Vec<u8> = Vec::new();
             for (at, data, cut) in edits {
@@ -216,6 +216,10 @@ mod tests {
             let from = naive.len().min(3);
             prop_assert_eq!(&part[..], &naive[from..naive.len().min(8)]);
         }
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<(usize, Vec<u8>, bool)>> {
+        proptest::collection::vec((0usize..40, bytes(20), any::<bool>()), 0..20)
     }
 
     fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {

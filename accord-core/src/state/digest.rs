@@ -1,9 +1,10 @@
-//! The digest: one number that two replicas share exactly if they applied the same to the same effect.
+//! The digest: one number that two replicas share exactly if they applied the same to the same
+//! effect.
 //!
-//! It is a chain over every command, its completion and its events. What a command does is a function of
-//! the state, so replicas whose states differ will differ in the digest at the latest when the
-//! difference shows; [`super::State::digest_full`] looks at everything at once.
-//! xxh3 with the chain as its seed: fast, and good against mistakes, not against an adversary.
+//! It is a chain over every command, its completion and its events. What a command does is a
+//! function of the state, so replicas whose states differ will differ in the digest at the latest
+//! when the difference shows; [`super::State::digest_full`] looks at everything at once. xxh3 with
+//! the chain as its seed: fast, and good against mistakes, not against an adversary.
 
 use super::event::{Completion, EndCause, Event, NoSession};
 use super::list::Stat;

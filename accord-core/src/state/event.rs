@@ -1,8 +1,8 @@
 //! Events and completions: what carrying out a command tells the server above.
 //!
-//! Events are what watchers may see, in the order of the changes: by revision, then by step. A command
-//! that is refused, aborted or a duplicate has none. Which of them a client watches is the server's
-//! concern, as is telling a client the events of a command before its completion.
+//! Events are what watchers may see, in the order of the changes: by revision, then by step. A
+//! command that is refused, aborted or a duplicate has none. Which of them a client watches is the
+//! server's concern, as is telling a client the events of a command before its completion.
 
 use super::outcome::Outcome;
 use super::txn::decode_key;
@@ -23,8 +23,8 @@ pub enum Event {
 
 /// A change of a record.
 ///
-/// Whoever takes the value before (nothing, if the record was created), cuts it or fills it with zeros
-/// to `size` bytes and puts `data` at `offset`, has the value after the change.
+/// Whoever takes the value before (nothing, if the record was created), cuts it or fills it with
+/// zeros to `size` bytes and puts `data` at `offset`, has the value after the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEvent {
     /// Shared by all events of one command.
@@ -37,7 +37,8 @@ pub struct KeyEvent {
     pub version: u64,
     /// Where the bytes of `data` went.
     pub offset: u64,
-    /// The bytes that were written; the whole value for a copy or a replacement; none for a deletion.
+    /// The bytes that were written; the whole value for a copy or a replacement; none for a
+    /// deletion.
     pub data: Bytes,
     /// The size of the value after the change; 0 for a deletion.
     pub size: u64,
@@ -92,8 +93,8 @@ impl Event {
         }
     }
 
-    /// The event with bytes of its own: it may share those of the whole message its command came in,
-    /// which is not to be kept alive by whoever keeps the event.
+    /// The event with bytes of its own: it may share those of the whole message its command came
+    /// in, which is not to be kept alive by whoever keeps the event.
     #[must_use]
     pub fn detached(&self) -> Self {
         match self {
@@ -254,8 +255,8 @@ pub enum Completion {
         /// Why.
         error: NoSession,
     },
-    /// Of [`super::Command::Expire`]: void, since the session has ended, belongs to another server or
-    /// was attached again.
+    /// Of [`super::Command::Expire`]: void, since the session has ended, belongs to another server
+    /// or was attached again.
     ExpireIgnored {
         /// Who proposed it.
         server: NodeId,

@@ -1,8 +1,9 @@
-//! Carrying out a transaction: its guard, the steps of the branch, and taking them back if one fails.
+//! Carrying out a transaction: its guard, the steps of the branch, and taking them back if one
+//! fails.
 //!
 //! A step checks everything before it changes anything, so what is to be taken back are the earlier
-//! steps alone; a branch of one step keeps no undo log. Changes share the revision that the command will
-//! have if it commits with a change, and the one after the current in any case.
+//! steps alone; a branch of one step keeps no undo log. Changes share the revision that the command
+//! will have if it commits with a change, and the one after the current in any case.
 
 use super::compact::Value;
 use super::event::{Event, KeyEvent, KeyEventKind};
@@ -58,8 +59,8 @@ struct Run<'a, 'b> {
 }
 
 impl Execution<'_> {
-    /// Carries the transaction out: all of a branch, or nothing. A commit that changed something has
-    /// the next revision.
+    /// Carries the transaction out: all of a branch, or nothing. A commit that changed something
+    /// has the next revision.
     pub(super) fn run(&mut self, txn: &Txn) -> TxnOutcome {
         let holds = txn.guard.iter().all(|compare| check_compare(self.store, compare).is_ok());
         let (branch, steps) =

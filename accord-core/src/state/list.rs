@@ -1,7 +1,9 @@
-//! Lists: a page of the records in a range of keys, the same inside a transaction and in a plain read.
+//! Lists: a page of the records in a range of keys, the same inside a transaction and in a plain
+//! read.
 //!
 //! A page is bounded in entries and bytes; `more` says that it was cut, and the next page begins
-//! `after` its last key. Pages of one transaction are of one state; pages of separate reads are not.
+//! `after` its last key. Pages of one transaction are of one state; pages of separate reads are
+//! not.
 
 use super::txn::{decode_key, decode_option, encode_option};
 use crate::ids::{Revision, SessionId};

@@ -1,18 +1,18 @@
 //! What is replicated: an ordered store of records, the sessions, and what they may do with them.
 //!
 //! The [`State`] is a deterministic function of the commands applied: no clock, no connection, no
-//! randomness, no iteration in hash order. Read in this order: [`command`], [`txn`] and [`list`] (what
-//! can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside the order),
-//! then `execute`, `store`, [`session`] and [`snapshot`] for how.
+//! randomness, no iteration in hash order. Read in this order: [`command`], [`txn`] and [`list`]
+//! (what can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside
+//! the order), then `execute`, `store`, [`session`] and [`snapshot`] for how.
 //!
 //! # Revisions
 //!
 //! The revision grows by one with each command that changes what can be watched: a transaction that
-//! commits and ran at least one write, delete, copy or increment (whether or not bytes differ after it),
-//! an opening, and an end of a session. All changes of a command share its revision. It stays with a
-//! command that is refused or a duplicate, with a transaction that aborts or only reads, with an
-//! attachment, and with an epoch's marker. A session's id is the revision of its opening, and a lock's
-//! fencing token is the revision that created its key.
+//! commits and ran at least one write, delete, copy or increment (whether or not bytes differ after
+//! it), an opening, and an end of a session. All changes of a command share its revision. It stays
+//! with a command that is refused or a duplicate, with a transaction that aborts or only reads,
+//! with an attachment, and with an epoch's marker. A session's id is the revision of its opening,
+//! and a lock's fencing token is the revision that created its key.
 
 pub mod command;
 mod compact;
@@ -62,7 +62,8 @@ pub struct State {
     /// Over everything applied.
     digest: Digest,
     store: Store,
-    /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is here.
+    /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is
+    /// here.
     sessions: BTreeMap<SessionId, Session>,
     /// The transaction being carried out; empty in between, so that no message is kept alive.
     txn: Txn,
@@ -322,7 +323,8 @@ impl State {
         assert_eq!(self.fault(), None, "an invariant of the state holds");
     }
 
-    /// The first invariant that is broken. What [`State::check`] asserts and a snapshot must fulfil.
+    /// The first invariant that is broken. What [`State::check`] asserts and a snapshot must
+    /// fulfil.
     fn fault(&self) -> Option<&'static str> {
         let mut owners = self.store.owners();
         let own = first_broken(&[

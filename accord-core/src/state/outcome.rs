@@ -1,9 +1,9 @@
 //! Outcomes: what became of a request, as it is told to the client and recorded for its retries.
 //!
-//! An outcome is cheap to clone (results are inline or shared) since it is both recorded and sent. An
-//! [`Outcome::Txn`] is final and recorded: every retry is answered with it. An [`Outcome::Refused`] is
-//! about this copy of the request, which had no effect; [`RequestError::is_definite`] says whether an
-//! earlier copy may have had one.
+//! An outcome is cheap to clone (results are inline or shared) since it is both recorded and sent.
+//! An [`Outcome::Txn`] is final and recorded: every retry is answered with it. An
+//! [`Outcome::Refused`] is about this copy of the request, which had no effect;
+//! [`RequestError::is_definite`] says whether an earlier copy may have had one.
 
 use super::list::{ListEntry, Page, Stat};
 use super::txn::{decode_key, decode_option, encode_option};
@@ -266,24 +266,26 @@ pub enum RequestError {
     /// The session was closed or expired (or the id is that of another change).
     #[error("the session has ended")]
     SessionEnded,
-    /// The client itself said that it needs no answer to this request any more, and so its outcome was
-    /// dropped, if it ran at all.
+    /// The client itself said that it needs no answer to this request any more, and so its outcome
+    /// was dropped, if it ran at all.
     #[error("requests below {acked_below} were acknowledged by the client")]
     Acknowledged {
         /// The first number that is not acknowledged.
         acked_below: RequestId,
     },
-    /// A later request of the session ran before any copy of this one did: it never ran and never will.
+    /// A later request of the session ran before any copy of this one did: it never ran and never
+    /// will.
     #[error("the request was passed over by request {last} and will never run")]
     PassedOver {
         /// The last request that ran.
         last: RequestId,
     },
-    /// The session has as many unacknowledged outcomes as it may. The request can be tried again, after
-    /// acknowledging some; unless a later one ran meanwhile.
+    /// The session has as many unacknowledged outcomes as it may. The request can be tried again,
+    /// after acknowledging some; unless a later one ran meanwhile.
     #[error("too many unacknowledged requests")]
     WindowFull,
-    /// The transaction's bytes are none, or the request's number is 0 or below what it acknowledges.
+    /// The transaction's bytes are none, or the request's number is 0 or below what it
+    /// acknowledges.
     #[error("the request is malformed")]
     Malformed,
     /// The command is larger than the limit.
@@ -295,7 +297,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// True if no copy of the request ever had an effect up to now; false if an earlier copy may have.
+    /// True if no copy of the request ever had an effect up to now; false if an earlier copy may
+    /// have.
     ///
     /// For a request whose number was passed over, later ones cannot have one either.
     pub const fn is_definite(self) -> bool {

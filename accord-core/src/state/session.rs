@@ -1,9 +1,9 @@
 //! Sessions: who may ask, which of their requests ran, and what came of those.
 //!
-//! A session remembers the outcome of every request that ran and that its client has not acknowledged;
-//! none is ever pushed out. So a number at or below the last that ran is exactly one of three: recorded
-//! (answered again), acknowledged, or passed over (it never ran and never will). When the window is full,
-//! requests are refused before they have any effect.
+//! A session remembers the outcome of every request that ran and that its client has not
+//! acknowledged; none is ever pushed out. So a number at or below the last that ran is exactly one
+//! of three: recorded (answered again), acknowledged, or passed over (it never ran and never will).
+//! When the window is full, requests are refused before they have any effect.
 
 use super::outcome::{Outcome, RequestError};
 use crate::ids::{NodeId, RequestId};
@@ -22,7 +22,8 @@ pub struct Session {
     pub(super) acked_below: RequestId,
     /// Invariant: numbers ascend, from `acked_below` to `last`; at most `outcomes_max`.
     pub(super) outcomes: VecDeque<Recorded>,
-    /// Invariant: the sum of `bytes` over the outcomes; at most `outcome_bytes_max` without the last.
+    /// Invariant: the sum of `bytes` over the outcomes; at most `outcome_bytes_max` without the
+    /// last.
     pub(super) outcome_bytes: u64,
 }
 
@@ -80,8 +81,8 @@ impl Session {
         self.outcomes.len()
     }
 
-    /// What a retry of `request` would be answered; `None` if its number is above the last that ran,
-    /// so that a copy of it may still run.
+    /// What a retry of `request` would be answered; `None` if its number is above the last that
+    /// ran, so that a copy of it may still run.
     pub fn settled(&self, request: RequestId) -> Option<Outcome> {
         if request > self.last {
             return None;

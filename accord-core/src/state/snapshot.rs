@@ -9,9 +9,10 @@
 //! trailer: xxh3 of everything before it, which is [`State::digest_full`]
 //! ```
 //!
-//! Integers are little-endian or varints, as in [`crate::wire`]. A chunk ends with the first item that
-//! fills 64 KiB. Record flags other than 1 are kept for what records may become. Restoring is total: bytes
-//! that are no snapshot, were damaged, or describe a state that breaks an invariant are refused.
+//! Integers are little-endian or varints, as in [`crate::wire`]. A chunk ends with the first item
+//! that fills 64 KiB. Record flags other than 1 are kept for what records may become. Restoring is
+//! total: bytes that are no snapshot, were damaged, or describe a state that breaks an invariant
+//! are refused.
 
 use super::compact::{Key, Value};
 use super::digest::Digest;
@@ -94,8 +95,8 @@ impl State {
         Bytes::from(all)
     }
 
-    /// The digest over the whole content, as of a snapshot: for replicas that do not agree, or for a
-    /// check that their memory still holds what they applied. Takes as long as a snapshot.
+    /// The digest over the whole content, as of a snapshot: for replicas that do not agree, or for
+    /// a check that their memory still holds what they applied. Takes as long as a snapshot.
     pub fn digest_full(&self) -> u64 {
         self.write_chunks(|_| {})
     }

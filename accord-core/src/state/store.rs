@@ -1,8 +1,8 @@
 //! The store: one ordered keyspace of records, with what its bounds and the ends of sessions need.
 //!
-//! Every change goes through [`Store::insert`], [`Store::remove`] and [`Store::edit`], which keep the
-//! byte count and the index of ephemeral records true; an [`Undo`] takes one back. Which changes are
-//! allowed is decided in [`super::execute`].
+//! Every change goes through [`Store::insert`], [`Store::remove`] and [`Store::edit`], which keep
+//! the byte count and the index of ephemeral records true; an [`Undo`] takes one back. Which
+//! changes are allowed is decided in [`super::execute`].
 
 use super::compact::{Key, Value};
 use super::list::{ENTRY_OVERHEAD_BYTES, ListEntry, ListQuery, Page, Stat};
@@ -270,8 +270,8 @@ impl Editor<'_> {
         *self.bytes
     }
 
-    /// Changes the value and says how to take it back. With `undo` unset the caller will not take it
-    /// back, and nothing is kept of what was there.
+    /// Changes the value and says how to take it back. With `undo` unset the caller will not take
+    /// it back, and nothing is kept of what was there.
     pub(super) fn edit(self, key: &Bytes, edit: Edit<'_>, undo: bool) -> Option<Undo> {
         let Record { value, version, modified, .. } = self.record;
         *self.bytes -= value.len() as u64;

@@ -1,13 +1,13 @@
 //! Transactions: what a client may ask of the store, and how it is written down.
 //!
-//! A [`Txn`] is a guard of comparisons and two branches of steps. If all comparisons hold, `then` runs,
-//! else `otherwise`; its steps run in order, each sees what the earlier ones did, and all take effect or
-//! none. Everything the first Accord had is one step here; every write is answered once a quorum holds
-//! it durably, so its flag SYNC is what always happens.
+//! A [`Txn`] is a guard of comparisons and two branches of steps. If all comparisons hold, `then`
+//! runs, else `otherwise`; its steps run in order, each sees what the earlier ones did, and all
+//! take effect or none. Everything the first Accord had is one step here; every write is answered
+//! once a quorum holds it durably, so its flag SYNC is what always happens.
 //!
 //! The encoding is canonical: one transaction, one byte string. Step tags 0..=63 are the key-value
-//! store's; those from 64 are kept for the tree of znodes. Read [`super::execute`] next for what the
-//! steps do.
+//! store's; those from 64 are kept for the tree of znodes. Read [`super::execute`] next for what
+//! the steps do.
 
 use super::list::ListQuery;
 use crate::ids::Revision;
@@ -111,13 +111,14 @@ impl Flags {
     pub const EXCLUSIVE: Self = Self(2);
     /// The offset is the end of the value, whatever the step says.
     pub const APPEND: Self = Self(4);
-    /// The old value is dropped first, so that the value is exactly what is written (from the offset).
+    /// The old value is dropped first, so that the value is exactly what is written (from the
+    /// offset).
     pub const REPLACE: Self = Self(8);
-    /// A record that this step creates belongs to the requesting session and dies with it. No effect
-    /// on a record that exists.
+    /// A record that this step creates belongs to the requesting session and dies with it. No
+    /// effect on a record that exists.
     pub const EPHEMERAL: Self = Self(16);
-    /// The key gets a number from the order as its suffix, 20 decimal digits, ascending over the whole
-    /// store. Implies [`Flags::CREATE`] and [`Flags::EXCLUSIVE`].
+    /// The key gets a number from the order as its suffix, 20 decimal digits, ascending over the
+    /// whole store. Implies [`Flags::CREATE`] and [`Flags::EXCLUSIVE`].
     pub const SEQUENCE: Self = Self(32);
 
     /// These flags and those.
@@ -226,8 +227,8 @@ pub enum Step {
         source: Bytes,
         /// The record to copy to.
         target: Bytes,
-        /// [`Flags::CREATE`], [`Flags::EXCLUSIVE`] and [`Flags::EPHEMERAL`] only: whether the target
-        /// must, may or must not exist.
+        /// [`Flags::CREATE`], [`Flags::EXCLUSIVE`] and [`Flags::EPHEMERAL`] only: whether the
+        /// target must, may or must not exist.
         flags: Flags,
     },
     /// Aborts the transaction if the comparison does not hold.
@@ -243,8 +244,8 @@ pub enum Step {
         offset: Option<u64>,
         /// How wide the number is.
         width: Width,
-        /// [`Flags::CREATE`] and [`Flags::EPHEMERAL`] only: with CREATE, a missing number is created
-        /// as zero (behind `offset` zero bytes) before it is added to.
+        /// [`Flags::CREATE`] and [`Flags::EPHEMERAL`] only: with CREATE, a missing number is
+        /// created as zero (behind `offset` zero bytes) before it is added to.
         flags: Flags,
     },
     /// A page of the records in a range.
@@ -373,7 +374,8 @@ pub(super) fn decode_option<T>(
     if input.bool()? { decode(input).map(Some) } else { Ok(None) }
 }
 
-/// How the left side of a comparison must stand to the right. Byte strings compare as in a dictionary.
+/// How the left side of a comparison must stand to the right. Byte strings compare as in a
+/// dictionary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// Equal; for byte strings, in size and content.
@@ -421,8 +423,8 @@ impl Decode for Relation {
     }
 }
 
-/// A condition on the store. In a guard it chooses the branch (an absent record fails it); as a step it
-/// aborts the transaction.
+/// A condition on the store. In a guard it chooses the branch (an absent record fails it); as a
+/// step it aborts the transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
     /// The record's value stands so to these bytes. An absent record is *not found*.
@@ -453,7 +455,8 @@ pub enum Compare {
         version: u64,
     },
     /// The revision that created the record stands so to this one. An absent record has revision 0.
-    /// With a fencing token on the right and [`Relation::Equal`], it says that the lock is still held.
+    /// With a fencing token on the right and [`Relation::Equal`], it says that the lock is still
+    /// held.
     Created {
         /// Left side: the created revision of this record.
         key: Bytes,

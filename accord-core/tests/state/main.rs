@@ -1,5 +1,5 @@
-//! The replicated state from outside: tables of outcomes, sessions, encodings, snapshots, and a naive
-//! model that it must agree with.
+//! The replicated state from outside: tables of outcomes, sessions, encodings, snapshots, and a
+//! naive model that it must agree with.
 
 mod codec;
 mod model;

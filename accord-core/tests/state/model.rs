@@ -1,5 +1,6 @@
-//! Random commands on the real state and on the naive model, which must agree on every outcome, event,
-//! revision and record; a second replica that was restored from snapshots must agree to the byte.
+//! Random commands on the real state and on the naive model, which must agree on every outcome,
+//! event, revision and record; a second replica that was restored from snapshots must agree to the
+//! byte.
 
 use crate::codec;
 use crate::naive::{self, Answer, Happened, Model};
@@ -293,7 +294,7 @@ fn mirror(mirror: &mut Mirror, event: &accord_core::state::KeyEvent) {
         return;
     }
     let created = event.kind == KeyEventKind::Created;
-    assert_eq!(created && mirror.contains_key(&event.key[..]), false, "created once");
+    assert!(!created || !mirror.contains_key(&event.key[..]), "created once");
     let (value, version) = mirror.entry(event.key.to_vec()).or_default();
     value.resize(event.size as usize, 0);
     let from = event.offset as usize;

@@ -1,6 +1,7 @@
 //! Snapshots and digests: canonical, restored exactly, and total on what is none.
 
 use crate::support::*;
+use accord_core::ids::RequestId;
 use accord_core::limits::Limits;
 use accord_core::state::{
     Command, Completion, Effects, Flags, Range, SnapshotError, State, Step, Txn,
@@ -201,7 +202,8 @@ proptest! {
     ) {
         let mut world = World::new(Limits::tiny());
         let session = world.session;
-        world.request(session, 1, 0, Txn::of(vec![put("k", "v"), write("e", "", 0, Flags::CREATE | Flags::EPHEMERAL)]));
+        let ephemeral = write("e", "", 0, Flags::CREATE | Flags::EPHEMERAL);
+        world.request(session, 1, 0, Txn::of(vec![put("k", "v"), ephemeral]));
         world.request(session, 2, 2, Txn::of(vec![get("k")]));
         let forged = reseal(&world.state.snapshot(), |kind, payload| {
             // The head's fingerprint and digest stay, or nothing else would be met.
@@ -216,8 +218,9 @@ proptest! {
             state.check();
             let mut effects = Effects::default();
             let txn = Txn::of(vec![put("k", "w"), put("e", "w")]);
-            let (request, acked_below) = (accord_core::ids::RequestId(3), accord_core::ids::RequestId(3));
-            state.apply(&Command::Request { session, request, acked_below, txn }.to_bytes(), &mut effects);
+            let (request, acked_below) = (RequestId(3), RequestId(3));
+            let command = Command::Request { session, request, acked_below, txn };
+            state.apply(&command.to_bytes(), &mut effects);
             state.apply(&Command::Close { session }.to_bytes(), &mut effects);
             state.check();
             let known = matches!(

@@ -15,8 +15,8 @@ const EXCL: Flags = Flags::CREATE.with(Flags::EXCLUSIVE);
 const APPEND: Flags = Flags::APPEND;
 
 /// Runs `steps` on a store with `a` = "alpha" and `n` = 4 bytes of 7, and compares with what is
-/// expected: the value of `a` afterwards, or the step that fails and why. After a failure nothing must
-/// have changed.
+/// expected: the value of `a` afterwards, or the step that fails and why. After a failure nothing
+/// must have changed.
 fn row(steps: Vec<Step>, expected: Result<&str, (u32, StepError)>) {
     let mut world = World::new(Limits::tiny());
     world.commit(vec![put("a", "alpha"), put("n", "\x07\0\0\0")]);
