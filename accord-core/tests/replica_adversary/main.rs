@@ -32,7 +32,7 @@ fn hunt(seeds: core::ops::Range<u64>, durability: Durability, steps: u64) -> wor
         let servers = [1, 3, 3, 5][(seed % 4) as usize];
         let mut world = World::new(seed, servers, durability, limits);
         let everyone = world.nodes.clone();
-        world.form_views(vec![everyone.clone()]);
+        world.form_views(vec![everyone.clone()], (0, 1));
         for _ in 0..steps {
             world.step();
         }
@@ -45,6 +45,7 @@ fn hunt(seeds: core::ops::Range<u64>, durability: Durability, steps: u64) -> wor
         total.opened += counters.opened;
         total.lost_records += counters.lost_records;
         total.wiped += counters.wiped;
+        total.swapped_back += counters.swapped_back;
     }
     total
 }
@@ -90,7 +91,7 @@ fn judge(seed: u64, world: &mut World, everyone: &[NodeId]) {
 fn a_calm_cluster_commits_and_reads() {
     let mut world = World::new(1, 3, Durability::Persistent, ReplicaLimits::default());
     let everyone = world.nodes.clone();
-    world.form_views(vec![everyone.clone()]);
+    world.form_views(vec![everyone.clone()], (0, 1));
     world.settle();
     for node in &everyone {
         world.propose(*node);

@@ -78,6 +78,7 @@ pub struct Counters {
     pub opened: u64,
     pub lost_records: u64,
     pub wiped: u64,
+    pub swapped_back: u64,
 }
 
 pub struct World {
@@ -85,6 +86,8 @@ pub struct World {
     pub servers: BTreeMap<NodeId, Server>,
     pub nodes: Vec<NodeId>,
     pub disks: BTreeMap<NodeId, Vec<Record>>,
+    /// Disks that were taken out.
+    drawer: BTreeMap<NodeId, Vec<Record>>,
     pub rng: Rng,
     pub now: Instant,
     pub durability: Durability,
@@ -105,6 +108,7 @@ impl World {
             group: AdversarialGroup::new(&nodes, AdversaryLimits::default(), seed),
             servers: BTreeMap::new(),
             disks: BTreeMap::new(),
+            drawer: BTreeMap::new(),
             rng: Rng::new(seed),
             now: Instant::ZERO,
             durability,
@@ -166,10 +170,23 @@ impl World {
         disk.extend(server.unsynced.into_iter().take(survives).map(|(_, record)| record));
     }
 
+    /// Takes a server's disk away; it may come back later.
     pub fn wipe(&mut self, node: NodeId) {
         self.crash(node);
-        self.disks.remove(&node);
+        let disk = self.disks.remove(&node).unwrap_or_default();
+        // A disk that was prepared for forming a cluster must not come back after another one has.
+        if !self.committed.is_empty() {
+            self.drawer.insert(node, disk);
+        }
         self.counters.wiped += 1;
+    }
+
+    /// Gives a server the disk back that it had before, in place of its present one.
+    fn swap_back(&mut self, node: NodeId) {
+        let Some(disk) = self.drawer.remove(&node) else { return };
+        let present = self.disks.insert(node, disk).unwrap_or_default();
+        self.drawer.insert(node, present);
+        self.counters.swapped_back += 1;
     }
 
     /// True if every server is up and votes.
@@ -181,8 +198,12 @@ impl World {
         self.servers.len() == self.nodes.len() && self.servers.values().all(votes)
     }
 
-    pub fn form_views(&mut self, partition: Vec<Vec<NodeId>>) {
+    /// Forms views for some sides of a partition; the others stay in theirs and hear nothing of it.
+    pub fn form_views(&mut self, partition: Vec<Vec<NodeId>>, unaware: (u64, u64)) {
         for side in &partition {
+            if self.rng.chance(unaware.0, unaware.1) {
+                continue;
+            }
             let up: Vec<NodeId> =
                 side.iter().copied().filter(|node| self.group.is_up(*node)).collect();
             if !self.group.can_form(&up) {
@@ -334,15 +355,18 @@ impl World {
                     partition[side].push(node);
                 }
                 partition.retain(|side| !side.is_empty());
-                self.form_views(partition);
+                self.form_views(partition, (1, 3));
             }
             5..=7 if self.durability == Durability::Persistent => self.crash(node),
             // Forgetting is survived only while a majority remembers, so mostly it waits for that.
             8..=9 if self.all_remember() || self.rng.chance(1, 100) => self.wipe(node),
             10..=30 if !self.servers.contains_key(&node) => {
+                if self.rng.chance(1, 4) {
+                    self.swap_back(node);
+                }
                 self.restart(node);
                 let partition = self.partition.clone();
-                self.form_views(partition);
+                self.form_views(partition, (0, 1));
             }
             31..=150 => self.propose(node),
             151..=180 => self.read(node),
