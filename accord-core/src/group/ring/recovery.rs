@@ -3,8 +3,7 @@
 //! Whoever has an old datagram that another may lack sends it wrapped in a numbered datagram of the
 //! new ring, whose own token sees to it that all get it. When the token finds all members in a row
 //! with nothing left to send and nothing missing, each installs: the old ring's datagrams are
-//! delivered up to the first hole, and beyond it those of the members that come along, which are
-//! complete; then the new view begins. Until then nothing of the old ring is given up, so a
+//! delivered up to the first hole, and the new view begins. Until then nothing of the old ring is given up, so a
 //! recovery that fails may be tried again with other members.
 //!
 //! Why those who move together deliver the same: the old ring takes in nothing but wrapped datagrams
@@ -27,8 +26,6 @@ use bytes::Bytes;
 pub(super) struct Recovering {
     /// The ring to be.
     pub(super) circuit: Circuit,
-    /// Members that come from our old ring. Invariant: sorted, contains us.
-    companions: Vec<Proc>,
     /// Numbers of old datagrams that we shall carry over, unless another does before us.
     to_carry: VecDeque<u64>,
     /// Numbers of old datagrams that were carried over.
@@ -61,7 +58,6 @@ impl Recovering {
 
     pub(super) fn check(&self, me: Proc, seq_max: u64) {
         self.circuit.check(me);
-        assert!(self.companions.binary_search(&me).is_ok());
         assert!(self.circuit.id.seq <= seq_max);
         assert!(self.circuit.held.is_none(), "no token is kept in recovery");
     }
@@ -76,7 +72,6 @@ impl Ring {
             .filter(|(_, origin)| origin.ring == self.ring.id)
             .map(|(proc, origin)| (*proc, origin.aru))
             .collect();
-        let companions: Vec<Proc> = ours.iter().map(|(proc, _)| *proc).collect();
         let lowest = ours.iter().map(|(_, aru)| *aru).min().unwrap_or(0);
         let highest = ours.iter().map(|(_, aru)| *aru).max().unwrap_or(0);
         let holder = ours.iter().find(|(_, aru)| *aru == highest).map(|(proc, _)| *proc);
@@ -84,7 +79,7 @@ impl Ring {
         store.widen();
         // One who has all up to `highest` carries that over; beyond, each what it has.
         let first = lowest.max(store.base()).saturating_add(1);
-        let alone = companions.len() < 2;
+        let alone = ours.len() < 2;
         let to_carry = (first..=store.high())
             .filter(|seq| !alone && store.get(*seq).is_some())
             .filter(|seq| *seq > highest || holder == Some(self.me))
@@ -93,7 +88,7 @@ impl Ring {
         let circuit = Circuit::new(commit.ring, members, &self.config.limits, now);
         self.timers.clear_all();
         let carried = BTreeSet::new();
-        let recovering = Recovering { circuit, companions, to_carry, carried };
+        let recovering = Recovering { circuit, to_carry, carried };
         self.stage = Stage::Recovery(Box::new(recovering));
     }
 
@@ -119,7 +114,7 @@ impl Ring {
         let Stage::Recovery(recovering) = stage else {
             panic!("only a ring in recovery is installed from it");
         };
-        self.install(now, recovering.circuit, &recovering.companions);
+        self.install(now, recovering.circuit);
     }
 
     /// Installs a ring of ourselves.
@@ -128,13 +123,12 @@ impl Ring {
         let id = ViewId { seq: self.seq_max, representative: self.me.node, salt: self.me.salt };
         let circuit = Circuit::new(id, vec![self.me], &self.config.limits, now);
         self.timers.clear_all();
-        let me = self.me;
         self.stage = Stage::Operational;
-        self.install(now, circuit, &[me]);
+        self.install(now, circuit);
     }
 
-    fn install(&mut self, now: Instant, circuit: Circuit, companions: &[Proc]) {
-        self.finish_old_ring(companions);
+    fn install(&mut self, now: Instant, circuit: Circuit) {
+        self.finish_old_ring();
         self.ring = circuit;
         self.reassembly.clear();
         self.outbox.rewind();
@@ -143,15 +137,10 @@ impl Ring {
         self.timers.set(Timer::Presence, now);
     }
 
-    /// Delivers what is left of the old ring: all up to the first hole, then what the members made
-    /// that come along, of which nothing is missing.
-    fn finish_old_ring(&mut self, companions: &[Proc]) {
+    /// Delivers what is left of the old ring, up to the first hole. What lies beyond it is lost with
+    /// the view, our own included: others may hold what is missing and have delivered both, so to
+    /// deliver it here would break the order, and to send it again would deliver it there twice.
+    fn finish_old_ring(&mut self) {
         while !self.ring.is_single() && self.deliver_next() {}
-        for seq in self.ring.store.aru() + 1..=self.ring.store.high() {
-            let packet = self.ring.store.get(seq).cloned();
-            if let Some(packet) = packet.filter(|p| companions.binary_search(&p.origin).is_ok()) {
-                self.deliver_packet(&packet);
-            }
-        }
     }
 }
