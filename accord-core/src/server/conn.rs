@@ -18,7 +18,7 @@ pub(super) struct Conn {
     pub(super) phase: Phase,
     /// The latest revision that the client had seen when it attached.
     pub(super) floor: Revision,
-    /// Requests taken and not answered, kept to be proposed again after an installed state.
+    /// Requests taken and not answered.
     pub(super) requests: BTreeMap<RequestId, PendingRequest>,
     /// Invariant: the bytes of the transactions in `requests`.
     pub(super) request_bytes: usize,
@@ -32,7 +32,7 @@ pub(super) struct Conn {
     pub(super) unsent_bytes: usize,
 }
 
-/// A request taken and not answered.
+/// A request taken and not answered: what it takes to propose it later.
 #[derive(Clone, Debug)]
 pub(super) struct PendingRequest {
     pub(super) acked_below: RequestId,
@@ -71,6 +71,11 @@ impl Conn {
             Phase::Attached { session, .. } => Some(session),
             Phase::Idle | Phase::Opening { .. } | Phase::Attaching { .. } => None,
         }
+    }
+
+    /// True if its session is being opened or attached.
+    pub(super) const fn is_beginning(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. } | Phase::Attaching { .. })
     }
 
     /// True if a message of this weight may join those that have not left.
@@ -151,6 +156,17 @@ impl Server {
             self.on_disconnected(id);
             self.note_disconnect(id, reason);
         }
+    }
+
+    /// Hangs up on every connection of which `whose` holds.
+    pub(super) fn disconnect_all(
+        &mut self,
+        reason: DisconnectReason,
+        whose: impl Fn(&Conn) -> bool,
+    ) {
+        let found = self.conns.iter().filter(|(_, conn)| whose(conn)).map(|(id, _)| *id);
+        let found: Vec<ConnId> = found.collect();
+        found.into_iter().for_each(|id| self.disconnect(id, reason));
     }
 
     fn note_disconnect(&mut self, conn: ConnId, reason: DisconnectReason) {

@@ -4,6 +4,7 @@
 //! gapped in silence: it is told all, or it is told [`ServerMessage::WatchLost`] and ends.
 
 use super::Server;
+use super::io::DisconnectReason;
 use super::watches::{Delivery, Target, Terms};
 use crate::ids::{ConnId, Revision, WatchId};
 use crate::protocol::{
@@ -11,7 +12,6 @@ use crate::protocol::{
 };
 use crate::state::Event;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 /// A watch as its client asks for it.
 pub(super) struct WatchRequest {
@@ -130,19 +130,10 @@ impl Server {
         self.send(id, ServerMessage::WatchLost { watch, oldest: revision });
     }
 
-    /// The state was replaced by a later one: what changed between them is not known here.
-    pub(super) fn lose_watches(&mut self) {
-        let oldest = self.state.revision();
-        self.history.reset(oldest);
-        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
-        for id in ids {
-            let targets: Vec<Target> = self.watches.of_conn(id).collect();
-            for target in targets {
-                if self.conns.contains_key(&id) {
-                    self.drop_watch(target);
-                    self.send(id, ServerMessage::WatchLost { watch: target.1, oldest });
-                }
-            }
-        }
+    /// The state was replaced by a later one: what changed between them is not known here. The
+    /// clients that watch something may resume where it is.
+    pub(super) fn on_events_skipped(&mut self) {
+        self.history.reset(self.state.revision());
+        self.disconnect_all(DisconnectReason::Replaced, |conn| conn.watches > 0);
     }
 }

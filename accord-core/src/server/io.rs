@@ -128,6 +128,10 @@ pub enum DisconnectReason {
     /// up.
     #[error("the cluster had given this server up; the session must be attached again")]
     Orphaned,
+    /// The session goes on, but its client has to attach again: this server had fallen far behind,
+    /// and its state was replaced at once by another server's.
+    #[error("this server's state was replaced; the session must be attached again")]
+    Replaced,
     /// The client does not take its messages fast enough.
     #[error("the client does not take its messages fast enough")]
     TooSlow,

@@ -335,13 +335,13 @@ impl Server {
             Err(_) => return self.halt(HaltReason::BadSnapshot),
         };
         self.applied = index;
-        if self.state.revision() != before {
-            self.lose_watches();
-        }
         self.timers = Timers::default();
         self.restart_timers();
         self.release_sessions();
-        self.resume_after_install();
+        if self.state.revision() != before {
+            self.on_events_skipped();
+        }
+        self.answer_after_install();
         self.answer_ready_reads();
     }
 
@@ -367,9 +367,8 @@ impl Server {
         for (session, id) in &self.attached {
             assert_eq!(self.conns[id].session(), Some(*session), "and it has the session");
         }
-        let beginning =
-            |conn: &&Conn| matches!(conn.phase, Phase::Opening { .. } | Phase::Attaching { .. });
-        assert_eq!(self.conns.values().filter(beginning).count(), self.tokens.len());
+        let beginning = self.conns.values().filter(|conn| conn.is_beginning()).count();
+        assert_eq!(beginning, self.tokens.len(), "what begins has a name");
         let requests: usize = self.conns.values().map(|conn| conn.requests.len()).sum();
         assert_eq!(requests, self.requests_pending, "requests are counted");
         let reads: usize = self.conns.values().map(|conn| conn.reads.len()).sum();

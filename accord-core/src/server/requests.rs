@@ -6,7 +6,8 @@
 //! longer waits for is dropped instead of proposed.
 
 use super::Server;
-use super::conn::{PendingRequest, Phase};
+use super::conn::{Conn, PendingRequest, Phase};
+use super::io::DisconnectReason;
 use crate::ids::{ConnId, RequestId, SessionId};
 use crate::protocol::{Refusal, ServerMessage};
 use crate::replica::ProposeError;
@@ -245,40 +246,22 @@ impl Server {
     }
 
     /// The state was replaced by one that may contain commands of this server, whose completions
-    /// are lost with their entries. Requests that it settled are answered from its records;
-    /// everything else is proposed once more, which for a request changes nothing, and for a
-    /// beginning is a new one.
-    pub(super) fn resume_after_install(&mut self) {
-        let pending: Vec<(ConnId, SessionId, RequestId)> = self
+    /// are lost with their entries. Requests that it settled are answered from its records. What
+    /// became of anything else is not known here: those clients attach again and ask again, so that
+    /// they, who count the copies of a request, know of every one.
+    pub(super) fn answer_after_install(&mut self) {
+        let pending: Vec<(SessionId, RequestId)> = self
             .attached
             .iter()
-            .flat_map(|(session, id)| {
-                let requests = self.conns[id].requests.keys();
-                requests.map(|request| (*id, *session, *request))
-            })
+            .flat_map(|(session, id)| self.conns[id].requests.keys().map(|it| (*session, *it)))
             .collect();
-        self.held = HeldQueue::new(self.held.items_max, self.held.bytes_max);
-        let beginnings: Vec<ConnId> = self.tokens.values().copied().collect();
-        self.tokens.clear();
-        for id in beginnings {
-            let phase = self.conns[&id].phase;
-            self.conns.get_mut(&id).expect("just seen").phase = Phase::Idle;
-            match phase {
-                Phase::Opening { timeout_ms, .. } => self.on_open(id, timeout_ms),
-                Phase::Attaching { session, .. } => self.on_attach(id, session),
-                Phase::Idle | Phase::Attached { .. } => {}
+        for (session, request) in pending {
+            let open = self.state.session(session);
+            if let Some(outcome) = open.and_then(|open| open.settled(request)) {
+                self.on_outcome(session, request, outcome);
             }
         }
-        for (conn, session, request) in pending {
-            let settled = self.state.session(session).and_then(|open| open.settled(request));
-            match settled {
-                Some(outcome) => self.on_outcome(session, request, outcome),
-                None => {
-                    let bytes = self.conns.get(&conn).and_then(|conn| conn.requests.get(&request));
-                    let bytes = bytes.map_or(0, |pending| pending.txn.len());
-                    self.held.push(Held::Request { conn, request }, bytes);
-                }
-            }
-        }
+        let unsettled = |conn: &Conn| conn.is_beginning() || !conn.requests.is_empty();
+        self.disconnect_all(DisconnectReason::Replaced, unsettled);
     }
 }

@@ -36,6 +36,8 @@ pub struct Cluster {
     pub writes_at_once: bool,
     /// Servers that no longer deliver, nor are delivered to.
     pub frozen: BTreeSet<NodeId>,
+    /// Servers that hear nothing of what their clients say.
+    pub deaf: BTreeSet<NodeId>,
     homes: BTreeMap<ConnId, NodeId>,
     components: Vec<BTreeSet<NodeId>>,
     queue: VecDeque<(NodeId, Bytes)>,
@@ -78,6 +80,7 @@ impl Cluster {
             halts: Vec::new(),
             writes_at_once: true,
             frozen: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             homes: BTreeMap::new(),
             components: Vec::new(),
             queue: VecDeque::new(),
@@ -199,7 +202,9 @@ impl Cluster {
     }
 
     pub fn say(&mut self, conn: ConnId, message: ClientMessage) {
-        if let Some(node) = self.homes.get(&conn).copied() {
+        if let Some(node) = self.homes.get(&conn).copied()
+            && !self.deaf.contains(&node)
+        {
             self.input(node, Input::Client { conn, message });
         }
     }

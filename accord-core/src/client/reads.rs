@@ -1,0 +1,89 @@
+//! Reads: sent again over each new connection until answered, since they change nothing.
+
+use super::io::{Cause, ClientError, ClientEvent, ReadId};
+use super::{Client, Life};
+use crate::ids::Revision;
+use crate::protocol::{ClientMessage, Consistency, Refusal};
+use crate::state::{ReadQuery, ReadResult};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+/// A read that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct PendingRead {
+    consistency: Consistency,
+    query: ReadQuery,
+    pub(super) deadline: Instant,
+}
+
+impl Client {
+    /// Reads without writing. The answer comes as [`ClientEvent::ReadDone`] or
+    /// [`ClientEvent::ReadFailed`].
+    ///
+    /// # Errors
+    /// [`ClientError::TooManyReads`] or [`ClientError::Ended`]: nothing happened.
+    pub fn read(
+        &mut self,
+        now: Instant,
+        query: ReadQuery,
+        consistency: Consistency,
+    ) -> Result<ReadId, ClientError> {
+        self.now = self.now.max(now);
+        if self.life != Life::Running {
+            return Err(ClientError::Ended);
+        }
+        if self.reads.len() >= self.config.reads_max {
+            return Err(ClientError::TooManyReads);
+        }
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        let deadline = self.now + self.config.request_timeout;
+        self.reads.insert(read, PendingRead { consistency, query, deadline });
+        if self.link.is_ready() {
+            self.send_read(read);
+        }
+        Ok(read)
+    }
+
+    fn send_read(&mut self, read: ReadId) {
+        let PendingRead { consistency, query, .. } = &self.reads[&read];
+        let (consistency, query) = (*consistency, query.clone());
+        self.send(ClientMessage::Read { read: read.0, consistency, query });
+    }
+
+    pub(super) fn send_reads(&mut self) {
+        let reads: Vec<ReadId> = self.reads.keys().copied().collect();
+        reads.into_iter().for_each(|read| self.send_read(read));
+    }
+
+    pub(super) fn on_read_reply(&mut self, read: ReadId, revision: Revision, result: ReadResult) {
+        self.see(revision);
+        if self.reads.remove(&read).is_some() {
+            self.event(ClientEvent::ReadDone { read, revision, result });
+        }
+    }
+
+    pub(super) fn on_read_refused(&mut self, read: ReadId, reason: Refusal) {
+        if self.reads.remove(&read).is_some() {
+            self.event(ClientEvent::ReadFailed { read, cause: Cause::Refused(reason) });
+        }
+    }
+
+    /// Gives up the reads whose time is up.
+    pub(super) fn give_up_reads(&mut self) {
+        while let Some((read, pending)) = self.reads.first_key_value() {
+            if pending.deadline > self.now {
+                break;
+            }
+            let read = *read;
+            self.reads.remove(&read);
+            self.event(ClientEvent::ReadFailed { read, cause: Cause::Timeout });
+        }
+    }
+
+    pub(super) fn lose_reads(&mut self) {
+        while let Some((read, _)) = self.reads.pop_first() {
+            self.event(ClientEvent::ReadFailed { read, cause: Cause::SessionLost });
+        }
+    }
+}

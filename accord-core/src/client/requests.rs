@@ -1,0 +1,166 @@
+//! Requests: numbered, sent until answered, and told apart into done, failed and unknown.
+//!
+//! A request that was sent over one connection only has one copy, and a refusal of that copy is
+//! final. If it was sent over several, another copy may still be on its way to being applied, and
+//! only a refusal that holds for every copy is.
+
+use super::io::{Cause, ClientError, ClientEvent};
+use super::{Client, Life};
+use crate::ids::RequestId;
+use crate::protocol::{ClientMessage, MESSAGE_BYTES_MAX, Refusal};
+use crate::state::{Outcome, RequestError, Txn, TxnOutcome};
+use crate::time::Instant;
+use crate::wire::Encode;
+use bytes::Bytes;
+
+/// Bytes that a message may have beside its transaction.
+const MESSAGE_HEAD_BYTES_MAX: usize = 64;
+
+/// A request that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    txn: Bytes,
+    pub(super) deadline: Instant,
+    /// How often it was sent, each time over another connection.
+    sends: u32,
+}
+
+impl Client {
+    /// Executes a transaction, exactly once. Its outcome comes as [`ClientEvent::Done`],
+    /// [`ClientEvent::Failed`] or [`ClientEvent::Unknown`].
+    ///
+    /// # Errors
+    /// [`ClientError::TooManyRequests`], [`ClientError::TooLarge`] or [`ClientError::Ended`]:
+    /// nothing happened.
+    pub fn submit(&mut self, now: Instant, txn: &Txn) -> Result<RequestId, ClientError> {
+        self.submit_encoded(now, txn.to_bytes())
+    }
+
+    /// Like [`Self::submit`], for a transaction that is already encoded.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_encoded(&mut self, now: Instant, txn: Bytes) -> Result<RequestId, ClientError> {
+        self.now = self.now.max(now);
+        if self.life != Life::Running {
+            return Err(ClientError::Ended);
+        }
+        if txn.len() > MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX {
+            return Err(ClientError::TooLarge);
+        }
+        // The oldest request holds back the acknowledgement of all later ones.
+        let unacknowledged = self.next_request.0 - self.acked_below().0;
+        if unacknowledged >= self.config.requests_max as u64 {
+            return Err(ClientError::TooManyRequests);
+        }
+        let request = self.next_request;
+        self.next_request = request.next();
+        let deadline = self.now + self.config.request_timeout;
+        self.requests.insert(request, Pending { txn, deadline, sends: 0 });
+        if self.link.is_ready() {
+            self.send_request(request);
+        }
+        Ok(request)
+    }
+
+    /// No outcome below this number is waited for.
+    pub(super) fn acked_below(&self) -> RequestId {
+        self.requests.first_key_value().map_or(self.next_request, |(request, _)| *request)
+    }
+
+    fn send_request(&mut self, request: RequestId) {
+        let acked_below = self.acked_below();
+        let pending = self.requests.get_mut(&request).expect("the caller found it");
+        pending.sends += 1;
+        let txn = pending.txn.clone();
+        self.send(ClientMessage::Request { request, acked_below, txn });
+    }
+
+    /// Sends everything that is not answered, in order, over a new connection.
+    pub(super) fn send_requests(&mut self) {
+        let mut next = self.requests.keys().next().copied();
+        while let Some(request) = next {
+            self.send_request(request);
+            next = self.requests.range(request.next()..).next().map(|(request, _)| *request);
+        }
+    }
+
+    pub(super) fn on_reply(&mut self, request: RequestId, outcome: Outcome) {
+        if let Outcome::Txn(TxnOutcome::Committed { revision, .. }) = &outcome {
+            self.see(*revision);
+        }
+        let Some(pending) = self.requests.remove(&request) else { return };
+        let error = match outcome {
+            Outcome::Txn(_) => return self.event(ClientEvent::Done { request, outcome }),
+            Outcome::Refused(error) => error,
+        };
+        let cause = Cause::Rejected(error);
+        self.event(match pending.sends == 1 || holds_for_every_copy(error) {
+            true => ClientEvent::Failed { request, cause },
+            false => ClientEvent::Unknown { request, cause },
+        });
+    }
+
+    pub(super) fn on_request_refused(&mut self, request: RequestId, reason: Refusal) {
+        let Some(pending) = self.requests.get(&request) else { return };
+        let cause = Cause::Refused(reason);
+        match (pending.sends, reason) {
+            (1, _) => {
+                self.requests.remove(&request);
+                self.event(ClientEvent::Failed { request, cause });
+            }
+            (_, Refusal::TooLarge) => {
+                self.requests.remove(&request);
+                self.event(ClientEvent::Unknown { request, cause });
+            }
+            // It stays to be seen what became of the earlier copies.
+            _ => self.leave(),
+        }
+    }
+
+    /// Gives up the requests whose time is up.
+    pub(super) fn give_up_requests(&mut self) {
+        while let Some((request, pending)) = self.requests.first_key_value() {
+            if pending.deadline > self.now {
+                break;
+            }
+            let request = *request;
+            self.give_up(request, Cause::Timeout);
+        }
+    }
+
+    pub(super) fn lose_requests(&mut self) {
+        while let Some((request, _)) = self.requests.first_key_value() {
+            let request = *request;
+            self.give_up(request, Cause::SessionLost);
+        }
+    }
+
+    fn give_up(&mut self, request: RequestId, cause: Cause) {
+        let pending = self.requests.remove(&request).expect("the caller found it");
+        self.event(match pending.sends {
+            0 => ClientEvent::Failed { request, cause },
+            _ => ClientEvent::Unknown { request, cause },
+        });
+    }
+}
+
+/// True if no copy of a request can have run, or will, when one was refused like this.
+const fn holds_for_every_copy(error: RequestError) -> bool {
+    match error {
+        // The number was passed over: no copy ran before, and none can after.
+        RequestError::PassedOver { .. } => true,
+        // There never was such a session for any copy to run in.
+        RequestError::SessionUnknown => true,
+        // A property of the transaction itself.
+        RequestError::Malformed | RequestError::TooManySteps => true,
+        // An earlier copy may have run before the session ended.
+        RequestError::SessionEnded => false,
+        // The record of an earlier copy may be among what was acknowledged.
+        RequestError::Acknowledged { .. } => false,
+        // A later copy may find room.
+        RequestError::WindowFull => false,
+        // Copies differ in the bytes of their acknowledgement.
+        RequestError::CommandTooLarge => false,
+    }
+}

@@ -1,0 +1,136 @@
+//! Watches, and from where each goes on after a reconnection.
+//!
+//! A watch is complete up to the revision of its last events, since all events of a revision come
+//! in one message, and up to that of any pong whose ping was sent after the watch was: the server
+//! works in order. Other messages prove nothing, because right after a reconnection one watch may
+//! be far ahead of another.
+
+use super::io::{ClientError, ClientEvent};
+use super::{Client, Life};
+use crate::ids::{Revision, SessionId, WatchId};
+use crate::protocol::{ClientMessage, EventMask, Refusal, WatchFilter};
+use crate::state::Event;
+use crate::time::Instant;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A watch of this client.
+#[derive(Clone, Debug)]
+pub(super) struct ClientWatch {
+    filter: WatchFilter,
+    mask: EventMask,
+    once: bool,
+    /// Everything up to here was told; unknown until the server has set the watch.
+    complete: Option<Revision>,
+    /// The application was told that it is set.
+    announced: bool,
+    /// Pings from this number on were sent after the watch, over the present connection. None: it
+    /// was not sent over the present connection.
+    proven_by: Option<u64>,
+}
+
+impl Client {
+    /// Watches a key, a prefix or the members: everything after `from`, or from now on. The
+    /// application is told [`ClientEvent::Watching`], then [`ClientEvent::Watch`] for each revision
+    /// with events.
+    ///
+    /// # Errors
+    /// [`ClientError::TooManyWatches`] or [`ClientError::Ended`]: nothing happened.
+    pub fn watch(
+        &mut self,
+        now: Instant,
+        filter: WatchFilter,
+        mask: EventMask,
+        once: bool,
+        from: Option<Revision>,
+    ) -> Result<WatchId, ClientError> {
+        self.now = self.now.max(now);
+        if self.life != Life::Running {
+            return Err(ClientError::Ended);
+        }
+        if self.watches.len() >= self.config.watches_max {
+            return Err(ClientError::TooManyWatches);
+        }
+        let watch = self.next_watch;
+        self.next_watch = WatchId(watch.0 + 1);
+        let announced = false;
+        let set = ClientWatch { filter, mask, once, complete: from, announced, proven_by: None };
+        self.watches.insert(watch, set);
+        if self.link.is_ready() {
+            self.send_watch(watch);
+        }
+        Ok(watch)
+    }
+
+    /// Ends a watch. Nothing more is told of it, also if it is under way.
+    pub fn unwatch(&mut self, now: Instant, watch: WatchId) {
+        self.now = self.now.max(now);
+        if self.watches.remove(&watch).is_some() && self.link.is_ready() {
+            self.send(ClientMessage::Unwatch { watch });
+        }
+    }
+
+    fn send_watch(&mut self, watch: WatchId) {
+        let nonce = self.link.nonce();
+        let set = self.watches.get_mut(&watch).expect("the caller found it");
+        set.proven_by = Some(nonce);
+        let ClientWatch { filter, mask, once, complete: from, .. } = set.clone();
+        self.send(ClientMessage::Watch { watch, filter, mask, once, from });
+    }
+
+    /// Sets every watch again over a new connection.
+    pub(super) fn send_watches(&mut self) {
+        let watches: Vec<WatchId> = self.watches.keys().copied().collect();
+        watches.into_iter().for_each(|watch| self.send_watch(watch));
+    }
+
+    /// What pings prove of the watches begins anew with the next connection.
+    pub(super) fn on_link_lost(&mut self) {
+        self.watches.values_mut().for_each(|watch| watch.proven_by = None);
+    }
+
+    pub(super) fn on_watching(
+        &mut self,
+        watch: WatchId,
+        from: Revision,
+        members: Option<Vec<SessionId>>,
+    ) {
+        let Some(set) = self.watches.get_mut(&watch) else { return };
+        set.complete = set.complete.max(Some(from));
+        if !set.announced {
+            set.announced = true;
+            self.event(ClientEvent::Watching { watch, from, members });
+        }
+    }
+
+    pub(super) fn on_events(&mut self, watch: WatchId, revision: Revision, events: Arc<[Event]>) {
+        self.see(revision);
+        let Some(set) = self.watches.get_mut(&watch) else { return };
+        set.complete = set.complete.max(Some(revision));
+        if set.once {
+            self.watches.remove(&watch);
+        }
+        self.event(ClientEvent::Watch { watch, revision, events });
+    }
+
+    /// The server has sent every event up to `revision` to the watches that it knew at that ping.
+    pub(super) fn advance_watches(&mut self, nonce: u64, revision: Revision) {
+        for set in self.watches.values_mut() {
+            if set.proven_by.is_some_and(|first| first <= nonce) {
+                set.complete = set.complete.max(Some(revision));
+            }
+        }
+    }
+
+    pub(super) fn on_watch_lost(&mut self, watch: WatchId, oldest: Revision) {
+        if self.watches.remove(&watch).is_some() {
+            self.event(ClientEvent::WatchLost { watch, oldest });
+        }
+    }
+
+    pub(super) fn on_watch_refused(&mut self, watch: WatchId, reason: Refusal) {
+        if self.watches.remove(&watch).is_some() {
+            self.event(ClientEvent::WatchFailed { watch, reason });
+        }
+    }
+}
