@@ -13,12 +13,14 @@ pub enum Model {
     ListAppend,
     /// Locks with fencing tokens.
     Lock,
+    /// First-in, first-out queues.
+    Queue,
 }
 
 impl Model {
     /// Every model.
-    pub const ALL: [Self; 5] =
-        [Self::Register, Self::CasRegister, Self::Txn, Self::ListAppend, Self::Lock];
+    pub const ALL: [Self; 6] =
+        [Self::Register, Self::CasRegister, Self::Txn, Self::ListAppend, Self::Lock, Self::Queue];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Model {
             Self::Txn => "txn",
             Self::ListAppend => "list-append",
             Self::Lock => "lock",
+            Self::Queue => "queue",
         }
     }
 

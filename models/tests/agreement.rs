@@ -4,7 +4,9 @@ use accord_core::rng::Rng;
 use accord_models::check::linear::Call;
 use accord_models::check::{Options, check};
 use accord_models::edn::Value;
-use accord_models::spec::{Lock, LockOp, Spec, Store, StoreOp, StoreResult, StoreStep};
+use accord_models::spec::{
+    Lock, LockOp, Queue, QueueOp, Spec, Store, StoreOp, StoreResult, StoreStep,
+};
 use accord_models::{History, Model, OpId, Recorder, Verdict};
 
 /// Whether some order of some of `calls`, the required ones among them, respects real time and the
@@ -428,4 +430,47 @@ fn list_transactions_are_judged_as_trying_every_order_does() {
     strict.assert_both(2_000);
     loose.assert_both(2_000);
     assert!(strict.invalid > loose.invalid, "real time must refuse some");
+}
+
+fn write_queue(op: &QueueOp) -> Written {
+    let taken = |output: Value| Written { f: "dequeue", input: Value::Nil, output };
+    match *op {
+        QueueOp::Enqueue(value) => {
+            Written { f: "enqueue", input: number(value), output: number(value) }
+        }
+        QueueOp::Dequeue(value) => taken(number(value)),
+        QueueOp::DequeueEmpty | QueueOp::DequeueUnknown => taken(Value::Nil),
+    }
+}
+
+#[test]
+fn queues_are_judged_as_trying_every_order_does() {
+    let mut seen = Seen::default();
+    for seed in 0..30_000 {
+        let mut rng = Rng::new(seed);
+        let count = 3 + rng.below(5);
+        let mut enqueued = std::collections::BTreeSet::new();
+        let mut calls = random_calls(&mut rng, count, |rng| match rng.below(9) {
+            0..4 => QueueOp::Enqueue(1 + rng.below(4) as u32),
+            4..8 => QueueOp::Dequeue(1 + rng.below(3) as u32),
+            _ => QueueOp::DequeueEmpty,
+        });
+        // Values are unique; a dequeue that was never answered has no value.
+        calls.retain(|call| match call.op {
+            QueueOp::Enqueue(value) => enqueued.insert(value),
+            _ => true,
+        });
+        for call in calls.iter_mut().filter(|call| !call.is_required()) {
+            if !matches!(call.op, QueueOp::Enqueue(_)) {
+                call.op = QueueOp::DequeueUnknown;
+            }
+        }
+        let queue = Queue { values: (0..5).map(Value::Int).collect() };
+        let expected = has_order(&queue, &queue.initial(), &calls);
+        let history = history_of(&calls, write_queue);
+        let verdict = judge(&history, Model::Queue);
+        assert_eq!(verdict.is_valid(), expected, "seed {seed}: {verdict:?}\n{history}");
+        seen.count(expected);
+    }
+    seen.assert_both(3_000);
 }

@@ -11,6 +11,7 @@ mod append;
 mod budget;
 pub mod linear;
 mod lock;
+mod queue;
 mod register;
 mod shape;
 mod store;
@@ -62,6 +63,7 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
         Model::Register => register::check(history, false, budget)?,
         Model::Lock => lock::check(history)?,
         Model::ListAppend => append::check(history, options)?,
+        Model::Queue => queue::check(history, budget)?,
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })

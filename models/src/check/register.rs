@@ -70,15 +70,15 @@ fn parse(op: &Operation, has_cas: bool) -> Result<(Value, Parsed<'_>), HistoryEr
         "read" => {
             let shape = Shape::best(op, "[key value], or a value");
             // The invocation names the key, whatever the completion says.
-            let (key, _) = keyed(Shape::input(op, "[key nil], or nil"))?;
-            let (answered, value) = keyed(shape)?;
+            let (key, _) = Shape::input(op, "[key nil], or nil").keyed()?;
+            let (answered, value) = shape.keyed()?;
             if op.outcome == Outcome::Ok && answered != key {
                 return Err(shape.error());
             }
             Ok((key, Parsed::Read(value.value)))
         }
         "write" => {
-            let (key, value) = keyed(Shape::input(op, "[key value], or a value"))?;
+            let (key, value) = Shape::input(op, "[key value], or a value").keyed()?;
             Ok((key, Parsed::Write(value.value)))
         }
         "cas" if has_cas => {
@@ -92,14 +92,6 @@ fn parse(op: &Operation, has_cas: bool) -> Result<(Value, Parsed<'_>), HistoryEr
             Ok((key, Parsed::Cas(from.value, to.value)))
         }
         _ => Err(unknown_f(op, if has_cas { ":read, :write, :cas" } else { ":read, :write" })),
-    }
-}
-
-/// The key and the value of `[key value]`; `nil` and the value itself of anything but a vector.
-fn keyed(shape: Shape<'_>) -> Result<(Value, Shape<'_>), HistoryError> {
-    match shape.value.items() {
-        Some(_) => shape.items().map(|[key, value]| (key.value.clone(), value)),
-        None => Ok((Value::Nil, shape)),
     }
 }
 

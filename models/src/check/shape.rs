@@ -62,6 +62,14 @@ impl<'a> Shape<'a> {
         Ok(std::array::from_fn(|i| self.part(&items[i])))
     }
 
+    /// The key and the value of `[key value]`; of anything but a vector, `nil` and the value itself.
+    pub(super) fn keyed(self) -> Result<(Value, Self), HistoryError> {
+        match self.value.items() {
+            Some(_) => self.items().map(|[key, value]| (key.value.clone(), value)),
+            None => Ok((Value::Nil, self)),
+        }
+    }
+
     /// All items of a vector.
     pub(super) fn all(self) -> Result<impl Iterator<Item = Self>, HistoryError> {
         let items = self.need(self.value.items())?;
@@ -125,6 +133,11 @@ impl Numbers {
     /// The value with this number.
     pub(super) fn name(&self, number: u32) -> &Value {
         &self.values[number as usize]
+    }
+
+    /// The values, by number.
+    pub(super) fn all(&self) -> &[Value] {
+        &self.values
     }
 
     /// The values, by number.
