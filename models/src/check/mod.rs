@@ -13,8 +13,10 @@ pub mod linear;
 mod lock;
 mod queue;
 mod register;
+mod session;
 mod shape;
 mod store;
+mod watch;
 
 pub use budget::{Budget, Purse};
 
@@ -64,6 +66,8 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
         Model::Lock => lock::check(history)?,
         Model::ListAppend => append::check(history, options)?,
         Model::Queue => queue::check(history, budget)?,
+        Model::Session => session::check(history)?,
+        Model::Watch => watch::check(history)?,
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })

@@ -1,0 +1,238 @@
+//! The judgement: the log first, then what each watch reported, then when it did.
+
+use std::collections::BTreeSet;
+
+use super::read::{Reading, Watch, WatchKey};
+use crate::spec::{Change, Spec, WatchLog};
+use crate::verdict::Explanation;
+
+/// Why the history is wrong, if it is.
+pub(super) fn refuse(reading: &Reading<'_>) -> Option<Explanation> {
+    let judge = Judge::new(reading);
+    judge
+        .strays()
+        .or_else(|| judge.log_agrees())
+        .or_else(|| reading.watches.iter().find_map(|(key, watch)| judge.stream(*key, watch)))
+        .or_else(|| judge.results())
+}
+
+struct Judge<'a> {
+    reading: &'a Reading<'a>,
+    log: Vec<Change>,
+    known: BTreeSet<Change>,
+    /// Whether the log was given: then it is complete and its order is the order of changes.
+    is_given: bool,
+}
+
+impl<'a> Judge<'a> {
+    fn new(reading: &'a Reading<'a>) -> Self {
+        let longest = reading.logs.iter().max_by_key(|(_, log)| log.len());
+        if let Some((_, log)) = longest {
+            let known = log.iter().cloned().collect();
+            return Self { reading, log: log.clone(), known, is_given: true };
+        }
+        let reported = reading.watches.values().flat_map(|watch| &watch.events);
+        let known = reading.acknowledged.iter().chain(reported).map(|(_, change)| change.clone());
+        let known: BTreeSet<Change> = known.collect();
+        Self { reading, log: known.iter().cloned().collect(), known, is_given: false }
+    }
+
+    /// Events belong to watches that somebody asked for.
+    fn strays(&self) -> Option<Explanation> {
+        let (index, (session, watch)) = self.reading.strays.first()?;
+        let summary = format!(
+            "session {session} was sent an event of its watch {watch}, which it had not asked for"
+        );
+        Some(Explanation::new("stray-event", summary, [*index]))
+    }
+
+    /// The log ascends, all who gave it agree, and what was acknowledged is in it.
+    fn log_agrees(&self) -> Option<Explanation> {
+        let (longest, _) = self.reading.logs.iter().max_by_key(|(_, log)| log.len())?;
+        if let Some(pair) = self.log.windows(2).find(|pair| pair[0].revision > pair[1].revision) {
+            let summary = format!("the log has {} before {}", pair[0], pair[1]);
+            return Some(Explanation::new("log-out-of-order", summary, [*longest]));
+        }
+        let mut logs = self.reading.logs.iter();
+        if let Some((index, _)) = logs.find(|(_, log)| !self.log.starts_with(log)) {
+            let summary = format!("#{index} and #{longest} saw different logs");
+            return Some(Explanation::new("diverging-logs", summary, [*index, *longest]));
+        }
+        let mut acknowledged = self.reading.acknowledged.iter();
+        let (index, lost) = acknowledged.find(|(_, change)| !self.known.contains(change))?;
+        let summary = format!("{lost} was acknowledged, but it is not in the log");
+        Some(Explanation::new("lost-write", summary, [*index, *longest]))
+    }
+
+    /// What a watch reported is what the log says it must, in order, up to some point.
+    fn stream(&self, key: WatchKey, watch: &Watch) -> Option<Explanation> {
+        self.unfounded(key, watch).or_else(|| {
+            let spec = self.spec(watch);
+            let mut state = spec.initial();
+            let mut reported: Vec<&(usize, Change)> = Vec::new();
+            for event in self.in_log_order(watch) {
+                let Some(after) = spec.step(&state, &event.1) else {
+                    return Some(self.misplaced(key, watch, &spec, state, &reported, event));
+                };
+                state = after;
+                reported.push(event);
+            }
+            match reported[..] {
+                [first, second, ..] if watch.is_once => {
+                    let summary =
+                        format!("{} reported twice, though once was asked for", name(key));
+                    let contradict = [watch.op, first.0, second.0];
+                    Some(Explanation::new("more-than-once", summary, contradict))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Events of changes that nobody made, or that the watch is not about.
+    fn unfounded(&self, key: WatchKey, watch: &Watch) -> Option<Explanation> {
+        for (index, change) in &watch.events {
+            let (anomaly, summary) = if !self.may_have_happened(*index, change) {
+                ("invented-event", format!("{} reported {change}: nobody did that", name(key)))
+            } else if !watch.filter.matches(change) {
+                ("unwanted-event", format!("{} reported {change}: it did not ask", name(key)))
+            } else if change.revision <= watch.from.unwrap_or(0) {
+                let summary = format!(
+                    "{} reported {change}, though it reports what is later than revision {}",
+                    name(key),
+                    watch.from.unwrap_or(0)
+                );
+                ("stale-event", summary)
+            } else {
+                continue;
+            };
+            return Some(Explanation::new(anomaly, summary, [watch.op, *index]));
+        }
+        None
+    }
+
+    fn may_have_happened(&self, event: usize, change: &Change) -> bool {
+        if self.is_given {
+            return self.known.contains(change);
+        }
+        let ops = self.reading.ops;
+        let is_before = |write: usize| ops[write].invoked.event < ops[event].returned();
+        let mut acknowledged = self.reading.acknowledged.iter();
+        acknowledged.any(|(write, made)| made == change && is_before(*write))
+            || self
+                .reading
+                .unknown
+                .iter()
+                .any(|write| ops[*write].input.get("key") == Some(&change.key) && is_before(*write))
+    }
+
+    /// The events in the order observed; within a revision, if the log was not given and so does not
+    /// tell their order, in the log's.
+    fn in_log_order<'w>(&self, watch: &'w Watch) -> Vec<&'w (usize, Change)> {
+        let mut events: Vec<&(usize, Change)> = watch.events.iter().collect();
+        if !self.is_given {
+            for run in events.chunk_by_mut(|a, b| a.1.revision == b.1.revision) {
+                run.sort_by(|a, b| a.1.cmp(&b.1));
+            }
+        }
+        events
+    }
+
+    fn spec(&self, watch: &Watch) -> WatchLog {
+        let matching = self.log.iter().filter(|change| watch.filter.matches(change));
+        let events = watch.events.iter().map(|(_, change)| change.revision);
+        // Without an answer to the watch it is not known since when it reports.
+        let from = watch.from.unwrap_or_else(|| events.min().unwrap_or(1).saturating_sub(1));
+        WatchLog { log: matching.cloned().collect(), filter: watch.filter.clone(), from }
+    }
+
+    fn misplaced(
+        &self,
+        key: WatchKey,
+        watch: &Watch,
+        spec: &WatchLog,
+        state: usize,
+        reported: &[&(usize, Change)],
+        event: &(usize, Change),
+    ) -> Explanation {
+        let (index, change) = event;
+        let name = name(key);
+        if let Some((first, _)) = reported.iter().find(|(_, earlier)| earlier == change) {
+            let summary = format!("{name} reported twice: {change}");
+            return Explanation::new("duplicate-event", summary, [*first, *index]);
+        }
+        let missed = &spec.log[state];
+        let later = watch.events.iter().find(|(later, c)| later > index && c == missed);
+        if let Some((later, _)) = later {
+            let summary = format!("{name} reported {change} before {missed}");
+            return Explanation::new("out-of-order", summary, [*index, *later]);
+        }
+        if let Some((last, earlier)) = reported.last().filter(|(_, e)| e.revision > change.revision)
+        {
+            let summary = format!("{name} reported {change} after {earlier}");
+            return Explanation::new("out-of-order", summary, [*last, *index]);
+        }
+        let summary = format!("{name} never reported {missed}, but later {change}");
+        let contradict = [watch.op, *index].into_iter().chain(self.writer(missed));
+        Explanation::new("missed-event", summary, contradict)
+    }
+
+    /// Before a session sees a result, its watches have reported what the result reflects.
+    fn results(&self) -> Option<Explanation> {
+        for (key, watch) in &self.reading.watches {
+            let spec = self.spec(watch);
+            let due_max = if watch.is_once { 1 } else { usize::MAX };
+            for seen in self.reading.results.iter().filter(|seen| seen.session == key.0) {
+                let at = self.reading.ops[seen.op].returned();
+                if watch.from.is_none() || !self.is_watching(watch, at) {
+                    continue;
+                }
+                let due_end = spec.log.partition_point(|change| change.revision <= seen.revision);
+                let due = due_end.saturating_sub(spec.initial()).min(due_max);
+                let reported = watch
+                    .events
+                    .partition_point(|(event, _)| self.reading.ops[*event].returned() < at);
+                if reported < due {
+                    let missed = &spec.log[spec.initial() + reported];
+                    return Some(self.too_late(*key, watch, seen.op, missed));
+                }
+            }
+        }
+        None
+    }
+
+    fn is_watching(&self, watch: &Watch, at: u64) -> bool {
+        let ops = self.reading.ops;
+        ops[watch.op].returned() < at && watch.end.is_none_or(|end| at < ops[end].invoked.event)
+    }
+
+    fn too_late(
+        &self,
+        key: WatchKey,
+        watch: &Watch,
+        result: usize,
+        missed: &Change,
+    ) -> Explanation {
+        let event = watch.events.iter().find(|(_, change)| change == missed);
+        let (anomaly, how) = match event {
+            Some((event, _)) => ("result-before-event", format!("#{event} reports it later")),
+            None => ("missed-event", "it was never reported".to_owned()),
+        };
+        let summary = format!(
+            "#{result} has a result that reflects {missed}, which {} had not reported: {how}",
+            name(key)
+        );
+        let others = event.map(|(event, _)| *event).into_iter().chain(self.writer(missed));
+        Explanation::new(anomaly, summary, [watch.op, result].into_iter().chain(others))
+    }
+
+    /// The operation that made the change, if its answer said so.
+    fn writer(&self, change: &Change) -> Option<usize> {
+        let mut acknowledged = self.reading.acknowledged.iter();
+        acknowledged.find(|(_, made)| made == change).map(|(index, _)| *index)
+    }
+}
+
+fn name((session, watch): WatchKey) -> String {
+    format!("watch {watch} of session {session}")
+}

@@ -1,0 +1,161 @@
+//! `accord-models`: judges histories from the command line.
+//!
+//! Exit codes: 0 the history is valid, 1 it is invalid, 2 undecided or bad input.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use accord_models::history::{self, History};
+use accord_models::{Budget, Model, Options, Outcome, Verdict, check};
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+/// Judges histories of operations in Jepsen's EDN form.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+A history is a file of events, one after another, each a map:
+
+  {:type :invoke, :f :write, :value [:x 1], :process 0}
+  {:type :ok,     :f :write, :value [:x 1], :process 0}
+
+An operation's completion is :ok (it took effect), :fail (it did not and never will) or :info (nobody \
+knows: it may take effect at any later time); without a completion it is :info. A process has one \
+operation at a time. Real time is the order of the events. `accord-models list` shows the operations \
+of each model.
+
+Examples:
+  accord-models check history.edn --model cas-register
+  accord-models check history.edn --model list-append --json | jq .anomaly
+
+Exit codes: 0 valid, 1 invalid (with the smallest set of operations that contradict each other), \
+2 undecided (the budget ended) or bad input (with line and column).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge a history
+    Check(CheckArguments),
+    /// List the models with the operations that each knows
+    List,
+}
+
+#[derive(clap::Args)]
+struct CheckArguments {
+    /// The history: an EDN file
+    history: PathBuf,
+    /// What to judge it by
+    #[arg(long, value_parser = PossibleValuesParser::new(Model::ALL.map(Model::name)))]
+    model: String,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+    /// For list-append: allow any order that explains the results, whatever the time
+    #[arg(long)]
+    no_realtime: bool,
+    /// Steps of the search before giving up as undecided
+    #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps_max)]
+    budget_steps: u64,
+    /// Memory of the search before giving up as undecided
+    #[arg(long, value_name = "MIB", default_value_t = Budget::default().cache_bytes_max >> 20)]
+    budget_mib: usize,
+    /// Steps spent on making an explanation small
+    #[arg(long, value_name = "STEPS", default_value_t = Budget::default().explain_steps_max)]
+    budget_explain: u64,
+}
+
+const EXIT_INVALID: u8 = 1;
+const EXIT_UNDECIDED: u8 = 2;
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Check(arguments) => run_check(&arguments),
+        Command::List => {
+            list();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run_check(arguments: &CheckArguments) -> ExitCode {
+    match judge(arguments) {
+        Ok((history, verdict)) => {
+            if arguments.json {
+                say(format_args!("{:#}\n", verdict.to_json(&history)));
+            } else {
+                report(&history, &verdict);
+            }
+            match verdict {
+                Verdict::Valid => ExitCode::SUCCESS,
+                Verdict::Invalid(_) => ExitCode::from(EXIT_INVALID),
+                Verdict::Undecided { .. } => ExitCode::from(EXIT_UNDECIDED),
+            }
+        }
+        Err(why) => {
+            if arguments.json {
+                say(format_args!("{:#}\n", json!({"verdict": "bad-input", "why": why})));
+            }
+            eprintln!("{why}");
+            ExitCode::from(EXIT_UNDECIDED)
+        }
+    }
+}
+
+/// Reads and judges; the error says where the input is bad.
+fn judge(arguments: &CheckArguments) -> Result<(History, Verdict), String> {
+    let path: &Path = &arguments.history;
+    let at = |error: &dyn std::fmt::Display| format!("{}:{error}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| at(&format_args!(" {error}")))?;
+    let history = history::read(&bytes).map_err(|error| at(&error))?;
+    let model = Model::named(&arguments.model).expect("clap allows no other");
+    let options = Options {
+        budget: Budget {
+            steps_max: arguments.budget_steps,
+            cache_bytes_max: arguments.budget_mib.saturating_mul(1 << 20),
+            explain_steps_max: arguments.budget_explain,
+        },
+        realtime: !arguments.no_realtime,
+    };
+    let verdict = check(&history, model, &options).map_err(|error| at(&error))?;
+    Ok((history, verdict))
+}
+
+fn report(history: &History, verdict: &Verdict) {
+    say(format_args!(
+        "{} operations: {} ok, {} failed, {} unknown\n",
+        history.operations().len(),
+        history.count(Outcome::Ok),
+        history.count(Outcome::Fail),
+        history.count(Outcome::Info)
+    ));
+    match verdict {
+        Verdict::Valid => say(format_args!("valid\n")),
+        Verdict::Undecided { why } => say(format_args!("undecided: {why}\n")),
+        Verdict::Invalid(why) => say(format_args!("invalid: {}", why.display(history))),
+    }
+}
+
+fn list() {
+    for model in Model::ALL {
+        say(format_args!("{}: {}\n", model.name(), model.demands()));
+        for op in model.operations() {
+            say(format_args!("  :f :{:8} :value {}\n", op.f, op.input));
+            if !op.output.is_empty() {
+                say(format_args!("{:17}:ok    {}\n", "", op.output));
+            }
+            say(format_args!("{:17}{}\n", "", op.meaning));
+        }
+        say(format_args!("\n"));
+    }
+}
+
+/// Writes to the standard output. A reader that has gone away (`| head`) is no error.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stdout().write_fmt(text);
+}
