@@ -13,6 +13,7 @@
 //! 6. [`client`]: the client's half of the session, also sans-IO.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::float_arithmetic)]
 
 extern crate alloc;
 #[cfg(test)]
