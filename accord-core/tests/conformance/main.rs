@@ -2,3 +2,6 @@
 
 mod net;
 mod ring_faults;
+mod ring_membership;
+mod ring_ordering;
+mod solo;

@@ -23,7 +23,12 @@ pub struct Weather {
     pub delay_min: Duration,
     /// Delays are drawn up to this, so datagrams overtake each other.
     pub delay_max: Duration,
+    /// Share of datagrams in a thousand that come up to [`STRAGGLE_MAX`] later.
+    pub straggle_permille: u64,
 }
+
+/// Longer than it takes to form a ring.
+const STRAGGLE_MAX: Duration = Duration::from_millis(400);
 
 impl Weather {
     pub const FAIR: Self = Self {
@@ -32,6 +37,7 @@ impl Weather {
         damage_percent: 0,
         delay_min: Duration::from_micros(50),
         delay_max: Duration::from_micros(100),
+        straggle_permille: 0,
     };
 }
 
@@ -68,6 +74,13 @@ pub struct Net {
     pub events: u64,
     pub datagrams: u64,
     pub bytes_sent: u64,
+    /// Datagrams longer than this do not get through to these members.
+    pub narrow: Vec<usize>,
+    pub narrow_bytes_max: usize,
+    /// Members that do not ask for their events.
+    pub inattentive: Vec<usize>,
+    /// All datagrams sent, if they are to be kept: sender, receiver, bytes.
+    pub recording: Option<Vec<(usize, usize, Bytes)>>,
 }
 
 fn node_id(at: usize) -> NodeId {
@@ -95,6 +108,10 @@ impl Net {
             events: 0,
             datagrams: 0,
             bytes_sent: 0,
+            narrow: Vec::new(),
+            narrow_bytes_max: 0,
+            inattentive: Vec::new(),
+            recording: None,
         };
         (0..count).for_each(|node| net.start(node));
         net
@@ -157,6 +174,11 @@ impl Net {
         (0..self.len()).filter(|node| self.is_up(*node)).map(|node| self.run(node)).collect()
     }
 
+    /// The nodes of a member's view.
+    pub fn view(&self, node: usize) -> Vec<u32> {
+        self.status(node).view.members.iter().map(|node| node.0).collect()
+    }
+
     pub fn status(&self, node: usize) -> RingStatus {
         self.members[node].ring.as_ref().expect("a running member").status()
     }
@@ -177,6 +199,11 @@ impl Net {
         self.checker.on_submit(run, &payload);
         self.settle(node);
         true
+    }
+
+    /// Hands a member a datagram as the wire might.
+    pub fn inject(&mut self, from: usize, to: usize, bytes: Bytes) {
+        self.schedule(self.now, Happening::Datagram { from, to, bytes });
     }
 
     fn schedule(&mut self, at: Instant, happening: Happening) {
@@ -240,7 +267,9 @@ impl Net {
         ring.check();
         let mut transmits = Vec::new();
         loop {
-            while let Some(event) = ring.poll_event() {
+            while !self.inattentive.contains(&node)
+                && let Some(event) = ring.poll_event()
+            {
                 if let (Some(log), GroupEvent::Deliver { payload, .. }) = (&mut self.log, &event) {
                     log[node].push(payload.clone());
                 }
@@ -272,14 +301,21 @@ impl Net {
         let weather = self.weather;
         self.datagrams += 1;
         self.bytes_sent += bytes.len() as u64;
-        if self.cut[from][to] || self.rng.chance(weather.loss_percent, 100) {
+        if let Some(recording) = &mut self.recording {
+            recording.push((from, to, bytes.clone()));
+        }
+        let too_long = self.narrow.contains(&to) && bytes.len() > self.narrow_bytes_max;
+        if self.cut[from][to] || too_long || self.rng.chance(weather.loss_percent, 100) {
             return;
         }
         let copies = 1 + u64::from(self.rng.chance(weather.duplicate_percent, 100));
         for _ in 0..copies {
             let spread = weather.delay_max.as_nanos() - weather.delay_min.as_nanos();
             let delay = Duration::from_nanos(self.rng.below(spread + 1));
-            let at = self.now + weather.delay_min + delay;
+            let mut at = self.now + weather.delay_min + delay;
+            if self.rng.chance(weather.straggle_permille, 1000) {
+                at = at + Duration::from_nanos(self.rng.below(STRAGGLE_MAX.as_nanos()));
+            }
             let mut bytes = bytes.clone();
             if self.rng.chance(weather.damage_percent, 100) {
                 let mut damaged = bytes.to_vec();

@@ -36,6 +36,7 @@ fn weather(rng: &mut Rng) -> Weather {
         damage_percent: [0, 1][rng.below(2) as usize],
         delay_min: Duration::from_micros(20 + rng.below(200)),
         delay_max: Duration::from_micros(300 + rng.below(8000)),
+        straggle_permille: [0, 1, 20][rng.below(3) as usize],
     }
 }
 

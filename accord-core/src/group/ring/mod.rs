@@ -295,7 +295,7 @@ impl Ring {
     pub fn check(&self) {
         self.ring.check(self.me);
         self.outbox.check();
-        self.reassembly.check();
+        self.reassembly.check(|node| self.view().contains(node));
         self.table.check();
         assert!(self.transmits.len() <= self.config.limits.transmit_packets_max);
         assert!(self.seq_max >= self.ring.id.seq, "our ring is newer than all we know of");
