@@ -10,7 +10,90 @@
 //! 3. [`replica`]: from agreed order to durable, linearizable commits.
 //! 4. [`state`]: what is replicated: store, transactions, sessions, events.
 //! 5. [`server`]: replica and state behind the client's requests.
-//! 6. [`client`]: the client's half of the session, also sans-IO.
+//! 6. [`client`]: the client's half of the session, also sans-IO; [`protocol`]: what both say.
+//!
+//! # The loop
+//!
+//! A driver hands one [`server::Input`] at a time to [`server::Server::handle`], with the present
+//! time, then carries out every [`server::Output`] in order, until none is left; then it waits for
+//! whatever comes first: a message, a completed write, the server's next deadline. Time never goes
+//! back. The group layer and the client are driven in the same way. Here is the whole of it for one
+//! server in memory mode, which executes one write:
+//!
+//! ```
+//! use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
+//! use accord_core::group::solo::{Solo, SoloLimits};
+//! use accord_core::ids::{ConnId, NodeId, StoreId};
+//! use accord_core::limits::Limits;
+//! use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
+//! use accord_core::replica::log::Recovered;
+//! use accord_core::server::{Input, Output, Server, ServerConfig, ServerLimits};
+//! use accord_core::state::{Flags, Step, Txn};
+//! use accord_core::time::Instant;
+//!
+//! let (node, conn, now) = (NodeId(1), ConnId(1), Instant::ZERO);
+//! let replica = ReplicaConfig {
+//!     node,
+//!     initial: [node].into(),
+//!     durability: Durability::Memory,
+//!     limits: ReplicaLimits::default(),
+//! };
+//! let config =
+//!     ServerConfig { replica, state: Limits::default(), limits: ServerLimits::default() };
+//! // The first start of a new cluster: an empty store, and permission to form the cluster with it.
+//! let mut server = Server::new(config, Recovered::fresh(StoreId(7), true), 1, now);
+//! let mut group = Solo::new(node, SoloLimits::default(), 2, now);
+//! let mut client = Client::new(ClientConfig::new(vec![node]), 3, now);
+//!
+//! let write = Txn::of(vec![Step::Write {
+//!     key: "greeting".into(),
+//!     value: "hello".into(),
+//!     offset: 0,
+//!     flags: Flags::CREATE,
+//! }]);
+//! let request = client.submit(now, &write).expect("nothing else is under way");
+//!
+//! let mut inputs = std::collections::VecDeque::new();
+//! let done = loop {
+//!     while let Some(event) = group.poll_event() {
+//!         inputs.push_back(Input::Group(event));
+//!     }
+//!     let mut events = Vec::new();
+//!     while let Some(output) = client.poll_output() {
+//!         match output {
+//!             ClientOutput::Connect { .. } => {
+//!                 inputs.push_back(Input::Connected { conn });
+//!                 client.handle(now, ClientInput::Connected);
+//!             }
+//!             ClientOutput::Send(message) => inputs.push_back(Input::Client { conn, message }),
+//!             ClientOutput::Disconnect => inputs.push_back(Input::Disconnected { conn }),
+//!             ClientOutput::Event(event) => events.push(event),
+//!         }
+//!     }
+//!     let finished = |event: &ClientEvent| matches!(event, ClientEvent::Done { .. });
+//!     if let Some(done) = events.into_iter().find(finished) {
+//!         break done;
+//!     }
+//!     // A driver would wait here. Nothing in this one takes time.
+//!     let input = inputs.pop_front().expect("somebody has something to say");
+//!     server.handle(now, input);
+//!     while let Some(output) = server.poll_output() {
+//!         match output {
+//!             Output::Multicast(message) => group.submit(now, message).expect("it has room"),
+//!             Output::Client { conn, message } => {
+//!                 client.handle(now, ClientInput::Message(message));
+//!                 inputs.push_back(Input::Written { conn, messages: 1 });
+//!             }
+//!             Output::Disconnect { .. } => client.handle(now, ClientInput::Disconnected),
+//!             Output::Persist { .. } => unreachable!("memory mode writes nothing"),
+//!             Output::Peer { .. } => unreachable!("there is no other server"),
+//!             Output::Admin { .. } => unreachable!("no operator asked anything"),
+//!             Output::Halt(reason) => panic!("{reason}"),
+//!         }
+//!     }
+//! };
+//! assert!(matches!(done, ClientEvent::Done { request: found, .. } if found == request));
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::float_arithmetic)]

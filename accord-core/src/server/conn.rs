@@ -204,13 +204,19 @@ impl Server {
     /// True if the driver should go on reading from this connection: back-pressure. Ask again after
     /// any input.
     pub fn accepts(&self, conn: ConnId) -> bool {
+        let unsent_bytes_max = self.config.limits.unsent_bytes_max / 2;
+        let takes = |conn: &Conn| conn.unsent_bytes <= unsent_bytes_max;
+        self.conns.get(&conn).is_some_and(takes) && !self.is_held_up(conn)
+    }
+
+    /// True if a client has to wait because of what the server has still to do, for it or others.
+    pub(super) fn is_held_up(&self, conn: ConnId) -> bool {
         let limits = &self.config.limits;
-        self.conns.get(&conn).is_some_and(|conn| {
-            conn.requests.len() < limits.requests_per_conn_max
-                && conn.request_bytes < limits.request_bytes_per_conn_max
-                && conn.reads.len() < limits.reads_per_conn_max
-                && conn.unsent_bytes <= limits.unsent_bytes_max / 2
-                && self.held.accepts()
-        })
+        let busy = |conn: &Conn| {
+            conn.requests.len() >= limits.requests_per_conn_max
+                || conn.request_bytes >= limits.request_bytes_per_conn_max
+                || conn.reads.len() >= limits.reads_per_conn_max
+        };
+        self.conns.get(&conn).is_some_and(busy) || !self.held.accepts()
     }
 }

@@ -225,7 +225,7 @@ impl Default for ServerLimits {
             history_events_max: 100_000,
             history_bytes_max: 64 << 20,
             read_wait_max: Duration::from_secs(5),
-            pause_max: Duration::from_secs(1),
+            pause_max: Duration::from_millis(250),
         }
     }
 }

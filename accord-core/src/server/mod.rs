@@ -50,6 +50,9 @@ use requests::HeldQueue;
 use sessions::Timers;
 use watches::{Delivery, WatchTable};
 
+/// The largest command that a server itself makes: the beginning or the end of a session.
+const COMMAND_BYTES_MIN: usize = 64;
+
 /// One server. See the module's documentation.
 #[derive(Debug)]
 pub struct Server {
@@ -97,6 +100,8 @@ impl Server {
     /// If the limits do not fit each other.
     pub fn new(config: ServerConfig, recovered: Recovered, seed: u64, now: Instant) -> Self {
         config.limits.check();
+        let command_bytes_max = config.replica.limits.command_bytes_max;
+        assert!(command_bytes_max >= COMMAND_BYTES_MIN, "a session's commands must fit");
         let mut rng = Rng::new(seed);
         let replica = Replica::new(config.replica.clone(), recovered, rng.next_u64());
         let state = State::new(config.state.clone());

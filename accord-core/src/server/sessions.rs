@@ -330,6 +330,11 @@ impl Server {
         }
         let server = self.replica.node();
         while let Some((session, generation)) = self.timers.pop_silent(self.now) {
+            if self.attached.get(&session).is_some_and(|id| self.is_held_up(*id)) {
+                // The silence may be this server's, which does not read what the client says.
+                self.timers.rearm(session, generation, self.now + RETRY_AFTER);
+                continue;
+            }
             let command = Command::Expire { server, session, generation }.to_bytes();
             if self.replica.propose_later(&command).is_err() {
                 self.timers.rearm(session, generation, self.now + RETRY_AFTER);

@@ -105,6 +105,7 @@ impl App {
 
     /// Breaks the connection: what was not received is lost.
     pub fn break_connection(&mut self, cluster: &mut Cluster) {
+        self.pump(cluster);
         self.hang_up(cluster);
         self.client.handle(cluster.now, ClientInput::Disconnected);
     }

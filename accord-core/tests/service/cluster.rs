@@ -34,7 +34,7 @@ pub struct Cluster {
     pub halts: Vec<(NodeId, HaltReason)>,
     /// Messages leave for the network at once; else the test says so.
     pub writes_at_once: bool,
-    /// Servers that no longer deliver, nor are delivered to.
+    /// Servers to which nothing is delivered.
     pub frozen: BTreeSet<NodeId>,
     /// Servers that hear nothing of what their clients say.
     pub deaf: BTreeSet<NodeId>,
@@ -155,10 +155,7 @@ impl Cluster {
 
     /// Delivers one multicast to its component. False if there is none.
     pub fn deliver_one(&mut self) -> bool {
-        let movable = self.queue.iter().position(|(from, _)| !self.frozen.contains(from));
-        let Some((from, payload)) = movable.and_then(|at| self.queue.remove(at)) else {
-            return false;
-        };
+        let Some((from, payload)) = self.queue.pop_front() else { return false };
         let component = self.components.iter().find(|component| component.contains(&from));
         for node in component.cloned().unwrap_or_default() {
             if !self.frozen.contains(&node) {

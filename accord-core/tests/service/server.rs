@@ -1,12 +1,14 @@
 //! What a server owes to its clients, one promise a test.
 
 use crate::cluster::{Cluster, committed, put, request, watch};
-use accord_core::ids::{RequestId, Revision, WatchId};
+use accord_core::ids::{ConnId, NodeId, RequestId, Revision, WatchId};
 use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, Refusal, ServerMessage, SessionEnd, SessionRefusal,
     WatchFilter,
 };
-use accord_core::server::{AdminReply, AdminRequest, DisconnectReason};
+use accord_core::replica::io::HaltReason;
+use accord_core::replica::voters::{ChangeError, VoterChange};
+use accord_core::server::{AdminReply, AdminRequest, DisconnectReason, Input};
 use accord_core::state::{Event, KeyEventKind, Outcome, ReadQuery, ReadResult};
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -261,7 +263,7 @@ fn an_expiry_that_is_under_way_spares_a_session_attached_elsewhere_first() {
     cluster.say(new, ClientMessage::Attach { session, seen: Revision(0) });
     // The owner's clock runs out before it hears of the attachment.
     cluster.now = cluster.now + Duration::from_millis(1000);
-    cluster.input(accord_core::ids::NodeId(1), accord_core::server::Input::Timer);
+    cluster.input(NodeId(1), Input::Timer);
     cluster.run();
     assert!(matches!(cluster.next(new), Some(ServerMessage::Attached { generation: 2, .. })));
     assert_eq!(cluster.closed(new), None);
@@ -300,7 +302,7 @@ fn a_server_without_a_primary_expires_nobody_and_reads_nothing_stale() {
     cluster.pass(Duration::from_secs(6));
     let refused = ServerMessage::ReadRefused { read: 2, reason: Refusal::NotPrimary };
     assert_eq!(cluster.take(conn), [refused]);
-    assert!(cluster.servers[&accord_core::ids::NodeId(3)].state().session(session).is_some());
+    assert!(cluster.servers[&NodeId(3)].state().session(session).is_some());
 
     cluster.tell(conn, get(3, Consistency::Linearizable, "k"));
     cluster.partition(&[&[1, 2, 3]]);
@@ -360,7 +362,7 @@ fn what_exceeds_a_bound_is_refused_by_name() {
     assert_eq!(refusal(&mut cluster), Refusal::TooLarge);
     cluster.say(conn, request(2, &put("k", "1")));
     cluster.say(conn, request(3, &put("k", "2")));
-    let node = accord_core::ids::NodeId(1);
+    let node = NodeId(1);
     assert!(!cluster.servers[&node].accepts(conn), "the driver was told to stop reading");
     cluster.say(conn, request(4, &put("k", "3")));
     assert_eq!(refusal(&mut cluster), Refusal::TooManyOutstanding);
@@ -388,10 +390,7 @@ fn a_client_that_takes_nothing_is_disconnected_and_not_gapped() {
     while cluster.closed(slow).is_none() {
         number += 1;
         cluster.tell(writer, request(number, &put("k", "0123456789")));
-        cluster.input(
-            accord_core::ids::NodeId(1),
-            accord_core::server::Input::Written { conn: writer, messages: 1 },
-        );
+        cluster.input(NodeId(1), Input::Written { conn: writer, messages: 1 });
     }
     assert_eq!(cluster.closed(slow), Some(DisconnectReason::TooSlow));
     let revisions = |got: &[ServerMessage]| -> Vec<u64> {
@@ -455,4 +454,103 @@ fn an_operator_sees_how_the_server_is() {
     assert!(status.primary);
     assert_eq!((status.sessions, status.attached, status.watches, status.conns), (1, 1, 1, 1));
     assert_eq!(status.replica.voters.voters.len(), 3);
+}
+
+/// Server 3 misses what the others commit, and then takes over their state in one piece while its
+/// session is still its own. Its client's first request is among what it missed.
+fn overtaken(cluster: &mut Cluster, watching: bool) -> ConnId {
+    let (conn, _) = cluster.open(3, 60_000);
+    let (other, _) = cluster.open(1, 60_000);
+    if watching {
+        cluster.tell(conn, watch(1, "k"));
+    }
+    cluster.take(conn);
+    cluster.frozen.insert(NodeId(3));
+    cluster.tell(conn, request(1, &put("k", "mine")));
+    for number in 1..=20 {
+        cluster.tell(other, request(number, &put("k", "theirs")));
+    }
+    assert_eq!(cluster.take(conn), []);
+    cluster.frozen.clear();
+    let missed = cluster.servers[&NodeId(3)].status().applied;
+    assert!(cluster.servers[&NodeId(1)].status().replica.log_start > missed.next());
+    cluster.partition_quietly(&[&[1, 2], &[3]]);
+    cluster.partition(&[&[1, 2, 3]]);
+    conn
+}
+
+#[test]
+fn a_request_contained_in_an_installed_state_is_answered_from_its_record() {
+    let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
+    let conn = overtaken(&mut cluster, false);
+    assert_eq!(cluster.closed(conn), None);
+    let got = cluster.take(conn);
+    let replies: Vec<_> =
+        got.iter().filter(|message| matches!(message, ServerMessage::Reply { .. })).collect();
+    assert_eq!(replies.len(), 1, "{got:?}");
+    assert_eq!(committed(replies[0]), Revision(3));
+    cluster.tell(conn, request(2, &put("k", "again")));
+    assert_eq!(committed(&cluster.next(conn).unwrap()), Revision(24));
+}
+
+#[test]
+fn a_watch_does_not_silently_skip_what_an_installed_state_contains() {
+    let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
+    let conn = overtaken(&mut cluster, true);
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::Replaced));
+    let told = |message: &ServerMessage| matches!(message, ServerMessage::Events { .. });
+    assert!(!cluster.take(conn).iter().any(told));
+}
+
+#[test]
+fn a_server_that_slept_gives_every_session_its_time_anew() {
+    let mut cluster = Cluster::new(1);
+    let (conn, _) = cluster.open(1, 1000);
+    cluster.now = cluster.now + Duration::from_secs(10);
+    cluster.input(NodeId(1), Input::Timer);
+    cluster.run();
+    assert_eq!(cluster.take(conn), [], "the client may have spoken all the while");
+    cluster.pass(Duration::from_millis(1000));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+}
+
+#[test]
+fn a_client_that_the_server_does_not_read_is_not_called_silent() {
+    let mut cluster = Cluster::with(2, |config| config.limits.requests_per_conn_max = 1);
+    let (conn, _) = cluster.open(1, 1000);
+    cluster.say(conn, request(1, &put("k", "v")));
+    assert!(!cluster.servers[&NodeId(1)].accepts(conn));
+    for _ in 0..30 {
+        cluster.now = cluster.now + Duration::from_millis(100);
+        cluster.input(NodeId(1), Input::Timer);
+    }
+    cluster.run();
+    assert_eq!(cluster.closed(conn), None);
+    cluster.pass(Duration::from_millis(1100));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+}
+
+#[test]
+fn an_operator_changes_who_votes() {
+    let mut cluster = Cluster::new(3);
+    let store = accord_core::ids::StoreId(3);
+    let change = VoterChange::Remove { node: NodeId(3), store, returning: false };
+    let removed = cluster.ask(1, AdminRequest::ChangeVoters(change));
+    assert_eq!(removed, AdminReply::VotersChanged(Ok(())));
+    assert_eq!(cluster.servers[&NodeId(2)].status().replica.voters.voters.len(), 2);
+    let again = cluster.ask(1, AdminRequest::ChangeVoters(change));
+    assert_eq!(again, AdminReply::VotersChanged(Err(ChangeError::NotVoter)));
+    let forced = cluster.ask(1, AdminRequest::ForceRecovery);
+    assert!(matches!(forced, AdminReply::Recovering(Err(_))), "{forced:?}");
+}
+
+#[test]
+fn a_server_whose_disk_failed_stops_for_good() {
+    let mut cluster = Cluster::new(1);
+    let (conn, _) = cluster.open(1, 5000);
+    cluster.input(NodeId(1), Input::StoreFailed);
+    assert_eq!(cluster.halts, [(NodeId(1), HaltReason::StorageFailed)]);
+    cluster.tell(conn, request(1, &put("k", "v")));
+    assert_eq!(cluster.take(conn), []);
+    assert_eq!(cluster.servers[&NodeId(1)].next_deadline(), None);
 }
