@@ -21,7 +21,8 @@ pub(super) struct Minimal<'a, S: Spec> {
     stuck: Option<Stuck<S::State>>,
     /// The event at which the contradiction is complete.
     event: u64,
-    freed_count: usize,
+    /// Indices of operations whose place does not matter.
+    freed: Vec<usize>,
     /// Whether operations were invoked when the contradiction was already complete.
     has_later: bool,
     is_minimal: bool,
@@ -47,29 +48,26 @@ impl<'a, S: Spec> Minimal<'a, S> {
         };
         let is_minimal = shrinking.shrink();
         let strict = shrinking.strict();
-        let freed_count = shrinking.prefix.len() - strict.len();
+        let freed = shrinking.freed();
         let stuck = match shrinking.trial(&mut budget.purse()) {
             Found::Stuck(stuck) => Some(stuck),
             Found::Ordered(_) | Found::Exhausted => None,
         };
-        Self { spec, strict, stuck, event, freed_count, has_later, is_minimal }
+        Self { spec, strict, stuck, event, freed, has_later, is_minimal }
     }
 
     /// The contradiction in words.
     pub(super) fn explanation(&self, name: &str, history: &History) -> Explanation {
-        let summary = format!(
-            "no order of these {} operations on {name} explains their results",
-            self.strict.len()
-        );
+        let summary = match self.strict.len() {
+            1 => format!("no order explains the result of this operation on {name}"),
+            count => {
+                format!("no order of these {count} operations on {name} explains their results")
+            }
+        };
         let indices = self.strict.iter().map(|call| call.index);
         let mut explanation = Explanation::new("not-linearizable", summary, indices);
         explanation.notes.extend(self.furthest(history));
-        if self.freed_count > 0 {
-            explanation.notes.push(format!(
-                "{} other operations do not help, even if they took effect at any time",
-                self.freed_count
-            ));
-        }
+        explanation.notes.extend(self.unhelpful());
         if self.has_later {
             explanation.notes.push(format!(
                 "what was invoked after event {} came too late to matter",
@@ -80,6 +78,18 @@ impl<'a, S: Spec> Minimal<'a, S> {
             explanation.notes.push("the budget ended before the set was smallest".to_owned());
         }
         explanation
+    }
+
+    /// The operations that were set free.
+    fn unhelpful(&self) -> Option<String> {
+        const NAMED_MAX: usize = 6;
+        let names: Vec<String> = self.freed.iter().map(|index| format!("#{index}")).collect();
+        let who = match names.len() {
+            0 => return None,
+            1..=NAMED_MAX => names.join(", "),
+            count => format!("{count} other operations"),
+        };
+        Some(format!("it would not help if these took effect at any time, or never: {who}"))
     }
 
     /// The order that gets furthest, and what it cannot explain.
@@ -186,6 +196,11 @@ impl<S: Spec> Shrinking<'_, S> {
     fn strict(&self) -> Vec<Call<S::Op>> {
         let strict = self.prefix.iter().zip(&self.is_free).filter(|(_, is_free)| !**is_free);
         strict.map(|(call, _)| call.clone()).collect()
+    }
+
+    fn freed(&self) -> Vec<usize> {
+        let freed = self.prefix.iter().zip(&self.is_free).filter(|(_, is_free)| **is_free);
+        freed.map(|(call, _)| call.index).collect()
     }
 
     fn set(&mut self, part: &[usize], is_free: bool) {
