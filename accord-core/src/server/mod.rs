@@ -350,6 +350,11 @@ impl Server {
         self.answer_ready_reads();
     }
 
+    /// The last entry applied.
+    pub const fn applied(&self) -> Index {
+        self.applied
+    }
+
     /// The replicated state, for checkers and tools.
     pub const fn state(&self) -> &State {
         &self.state

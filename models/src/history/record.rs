@@ -112,6 +112,11 @@ impl Recorder {
         self.history.operations.len()
     }
 
+    /// The history so far. Operations still outstanding have an unknown outcome.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
     /// The history. Operations still outstanding have an unknown outcome.
     pub fn finish(self) -> History {
         self.history.check();

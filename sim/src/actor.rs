@@ -1,0 +1,391 @@
+//! A client of the simulated world: the core's [`Client`], what it does, and how it dies.
+//!
+//! A client is one life after another: when a session is lost or closed, or when a fault takes the
+//! client away, another life begins in its place, with a new session. Everything said between client
+//! and server passes through the codec, as it would on a wire.
+
+use crate::clock::Clock;
+use crate::conns::{ToClient, ToServer};
+use crate::env::{Env, Event};
+use crate::node::Timer;
+use crate::options::{Options, Scale};
+use crate::properties::Property;
+use crate::rng::{Concern, Rng};
+use crate::trace::Actor;
+use crate::workload::{Hands, Workload};
+use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput, ReadId};
+use accord_core::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
+use accord_core::protocol::{self, ClientMessage, ServerMessage};
+use accord_core::state::{Outcome, StepResult, TxnOutcome};
+use accord_core::time::Duration;
+use std::collections::BTreeMap;
+
+/// The most operations that all clients together have outstanding, unless there are more clients.
+const CONCURRENT_MAX: u32 = 12;
+
+/// A client.
+#[derive(Debug)]
+pub struct ClientActor {
+    /// Its number, from 1.
+    pub id: u32,
+    core: Option<Client>,
+    config: ClientConfig,
+    think: Duration,
+    /// Numbered over the whole world: those of client `id` are congruent to it.
+    life: u64,
+    lives_step: u64,
+    conn: Option<ConnId>,
+    clock: Clock,
+    timer: Timer,
+    rng: Rng,
+    wishes: Rng,
+    floors: BTreeMap<ReadId, Revision>,
+    /// The session, for judging answers after it has ended.
+    session: Option<SessionId>,
+    outstanding: u32,
+    /// The most operations outstanding at once: checking many concurrent ones takes for ever.
+    outstanding_max: u32,
+    concluding: bool,
+    concluded: bool,
+}
+
+impl ClientActor {
+    /// A client that has not begun.
+    pub fn new(id: u32, options: &Options) -> Self {
+        let mut rng = Rng::of(options.seed, Concern::Client, u64::from(id));
+        let clock = Clock::new(Duration::from_millis(rng.below(10_000)));
+        let config = config(options, &mut rng);
+        let share = u64::from(CONCURRENT_MAX / options.clients).max(1);
+        let outstanding_max = rng.within(1, share) as u32;
+        Self {
+            id,
+            core: None,
+            config,
+            think: options.think,
+            life: u64::from(id),
+            lives_step: u64::from(options.clients),
+            conn: None,
+            clock,
+            timer: Timer::default(),
+            wishes: Rng::of(options.seed, Concern::Workload, u64::from(id)),
+            rng,
+            floors: BTreeMap::new(),
+            session: None,
+            outstanding: 0,
+            outstanding_max,
+            concluding: false,
+            concluded: false,
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        Actor::Client(self.id)
+    }
+
+    /// Begins a life.
+    pub fn start(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        let now = self.clock.local(env.now);
+        self.core = Some(Client::new(self.config.clone(), self.rng.next_u64(), now));
+        self.session = None;
+        self.concluded = false;
+        self.floors.clear();
+        self.outstanding = 0;
+        env.tell(self.actor(), || "begins a life".to_owned());
+        self.with_hands(env, |hands| workload.begin(hands));
+        self.think_later(env);
+        self.pump(env, workload);
+    }
+
+    /// The client is gone without a word, and another begins in its place.
+    pub fn vanish(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        // Its machine may still say that the connection is closed, or not.
+        let says_so = self.rng.percent(50);
+        if let Some(conn) = self.conn.take() {
+            env.conns.get(conn).client_open = false;
+            if says_so {
+                close_up(env, conn);
+            } else {
+                env.conns.get(conn).broken = true;
+            }
+        }
+        self.end_life(env, workload);
+        self.start(env, workload);
+    }
+
+    fn end_life(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        workload.on_life_ended(self.life, env.now.as_nanos());
+        self.core = None;
+        self.timer.disarm();
+        self.life += self.lives_step;
+    }
+
+    fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) {
+        let Some(core) = &mut self.core else { return };
+        let now = self.clock.local(env.now);
+        act(&mut Hands {
+            client: self.id,
+            life: self.life,
+            rng: &mut self.wishes,
+            env,
+            core,
+            now,
+            floors: &mut self.floors,
+            outstanding: &mut self.outstanding,
+        });
+    }
+
+    fn think_later(&mut self, env: &mut Env) {
+        let pause = self.rng.duration(Duration::ZERO, self.think.times(2));
+        let (client, life) = (self.id, self.life);
+        env.agenda.push(env.now.after(pause), Event::Think { client, life });
+    }
+
+    /// The client has time.
+    pub fn on_think(&mut self, env: &mut Env, workload: &mut dyn Workload, life: u64) {
+        if life != self.life {
+            return;
+        }
+        if !self.concluding && env.operations_left > 0 {
+            if self.outstanding < self.outstanding_max {
+                env.operations_left -= 1;
+                self.with_hands(env, |hands| workload.step(hands));
+            }
+        } else if self.concluding && !self.concluded {
+            self.try_to_conclude(env, workload);
+        }
+        self.think_later(env);
+        self.pump(env, workload);
+    }
+
+    /// The world is healed: from now on, only what proves that all is well.
+    pub fn conclude(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        self.concluding = true;
+        self.think = self.think.scaled(1, 4);
+        self.try_to_conclude(env, workload);
+        self.pump(env, workload);
+    }
+
+    fn try_to_conclude(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        let mut concluded = false;
+        self.with_hands(env, |hands| {
+            concluded = hands.is_ready() && hands.outstanding() == 0 && workload.conclude(hands);
+        });
+        self.concluded = concluded;
+    }
+
+    /// What keeps the client from rest, if anything does.
+    pub fn unrest(&self) -> Option<String> {
+        let id = self.id;
+        match &self.core {
+            None => Some(format!("client {id} has no life")),
+            Some(core) if !core.is_ready() => Some(format!("client {id} is not connected")),
+            Some(_) if !self.concluded => Some(format!("client {id} waits for its last answers")),
+            Some(_) => None,
+        }
+    }
+
+    /// The world ends: what is outstanding will never be known.
+    pub fn give_up(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        workload.on_life_ended(self.life, env.now.as_nanos());
+    }
+
+    /// A timer's event came.
+    pub fn on_timer(&mut self, env: &mut Env, workload: &mut dyn Workload, number: u64) {
+        if self.timer.fire(number) {
+            self.handle(env, workload, ClientInput::Timer);
+        }
+    }
+
+    /// A connection brings something.
+    pub fn on_conn(
+        &mut self,
+        env: &mut Env,
+        workload: &mut dyn Workload,
+        conn: ConnId,
+        what: ToClient,
+    ) {
+        if self.conn != Some(conn) {
+            return;
+        }
+        env.trace.event(env.now, self.actor(), 10, &conn.0.to_le_bytes());
+        crate::story::tell_client(env, self.actor(), &what);
+        let input = match what {
+            ToClient::Accepted => ClientInput::Connected,
+            ToClient::Message(message) => ClientInput::Message(through_codec_down(env, message)),
+            ToClient::Closed => {
+                self.conn = None;
+                env.conns.get(conn).client_open = false;
+                ClientInput::Disconnected
+            }
+        };
+        self.handle(env, workload, input);
+    }
+
+    fn handle(&mut self, env: &mut Env, workload: &mut dyn Workload, input: ClientInput) {
+        let now = self.clock.local(env.now);
+        if let Some(core) = &mut self.core {
+            core.handle(now, input);
+            env.counts.core_events += 1;
+        }
+        self.pump(env, workload);
+    }
+
+    /// Carries out what the client asks, until nothing is left to do.
+    fn pump(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+        while let Some(core) = &mut self.core
+            && let Some(output) = core.poll_output()
+        {
+            self.carry_out(env, workload, output);
+        }
+        if let Some(core) = &self.core {
+            core.check();
+            if let Some(deadline) = core.next_deadline() {
+                let at = self.clock.world(deadline).max(env.now);
+                if let Some(armed) = self.timer.arm(at) {
+                    env.agenda.push(at, Event::ClientTimer { client: self.id, armed });
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, env: &mut Env, workload: &mut dyn Workload, output: ClientOutput) {
+        match output {
+            ClientOutput::Connect { server } => {
+                let conn = env.conns.open(self.id, self.life, server.0);
+                self.conn = Some(conn);
+                if let Some(at) = env.conns.send_up(env.now, conn) {
+                    env.agenda.push(at, Event::ToServer(conn, ToServer::Connect));
+                }
+            }
+            ClientOutput::Disconnect => {
+                if let Some(conn) = self.conn.take() {
+                    env.conns.get(conn).client_open = false;
+                    close_up(env, conn);
+                }
+            }
+            ClientOutput::Send(message) => {
+                let Some(conn) = self.conn else { return };
+                let message = through_codec_up(env, message);
+                if let Some(at) = env.conns.send_up(env.now, conn) {
+                    env.agenda.push(at, Event::ToServer(conn, ToServer::Message(message)));
+                }
+            }
+            ClientOutput::Event(event) => self.on_event(env, workload, &event),
+        }
+    }
+
+    fn on_event(&mut self, env: &mut Env, workload: &mut dyn Workload, event: &ClientEvent) {
+        env.tell(self.actor(), || format!("is told {event:?}"));
+        if is_answer(event) {
+            self.outstanding = self.outstanding.saturating_sub(1);
+        }
+        let over = match event {
+            ClientEvent::SessionOpened { session, .. } => {
+                env.counts.sessions += 1;
+                self.session = Some(*session);
+                false
+            }
+            ClientEvent::Done { request, outcome } => {
+                self.judge_outcome(env, *request, outcome);
+                false
+            }
+            ClientEvent::ReadDone { read, revision, .. } => {
+                let floor = self.floors.remove(read).unwrap_or_default();
+                let judgement = env.judges.fresh_reads.on_read(self.life, floor, *revision);
+                env.judge(Property::ReadsFresh, judgement);
+                false
+            }
+            ClientEvent::SessionLost | ClientEvent::Closed { .. } => true,
+            _ => false,
+        };
+        self.with_hands(env, |hands| workload.on_event(hands, event));
+        if over {
+            // What the core still wants to do with the connection comes first.
+            if let Some(conn) = self.conn.take() {
+                env.conns.get(conn).client_open = false;
+                close_up(env, conn);
+            }
+            self.end_life(env, workload);
+            self.start(env, workload);
+        }
+    }
+
+    fn judge_outcome(&self, env: &mut Env, request: RequestId, outcome: &Outcome) {
+        let Some(session) = self.session else {
+            return env.fail(Property::ExactlyOnce, "an outcome came without a session");
+        };
+        let judgement = env.judges.acknowledged.on_answered(session, request);
+        env.judge(Property::AcknowledgedSurvive, judgement);
+        if let Outcome::Txn(TxnOutcome::Committed { revision, results, .. }) = outcome {
+            env.judges.fresh_reads.on_told(self.life, *revision);
+            if results.iter().any(changes) {
+                let judgement = env.judges.exactly_once.on_changed(session, request, *revision);
+                env.judge(Property::ExactlyOnce, judgement);
+            }
+        }
+    }
+}
+
+/// True if a request or a read is outstanding no longer.
+const fn is_answer(event: &ClientEvent) -> bool {
+    matches!(
+        event,
+        ClientEvent::Done { .. }
+            | ClientEvent::Failed { .. }
+            | ClientEvent::Unknown { .. }
+            | ClientEvent::ReadDone { .. }
+            | ClientEvent::ReadFailed { .. }
+    )
+}
+
+/// True if the step changed something.
+const fn changes(result: &StepResult) -> bool {
+    match result {
+        StepResult::Written { .. }
+        | StepResult::Deleted
+        | StepResult::Copied { .. }
+        | StepResult::Incremented { .. } => true,
+        StepResult::Read { .. } | StepResult::Held | StepResult::Listed(_) => false,
+    }
+}
+
+/// Closes a connection at the client's end, after what was sent before.
+fn close_up(env: &mut Env, conn: ConnId) {
+    if let Some(at) = env.conns.send_up(env.now, conn) {
+        env.agenda.push(at, Event::ToServer(conn, ToServer::Closed));
+    }
+}
+
+fn through_codec_up(env: &mut Env, message: ClientMessage) -> ClientMessage {
+    let decoded = protocol::decode_client(&protocol::encode_client(&message));
+    if decoded.as_ref() != Ok(&message) {
+        env.fail(Property::Invariants, format!("{message:?} is decoded as {decoded:?}"));
+    }
+    message
+}
+
+fn through_codec_down(env: &mut Env, message: ServerMessage) -> ServerMessage {
+    let decoded = protocol::decode_server(&protocol::encode_server(&message));
+    if decoded.as_ref() != Ok(&message) {
+        env.fail(Property::Invariants, format!("{message:?} is decoded as {decoded:?}"));
+    }
+    message
+}
+
+fn config(options: &Options, rng: &mut Rng) -> ClientConfig {
+    let requests_max = match options.limits {
+        Scale::Tiny => 4,
+        Scale::Small => 32,
+        Scale::Roomy => 1000,
+    };
+    ClientConfig {
+        session_timeout_ms: rng.log_uniform(500, 8_000) as u32,
+        request_timeout: Duration::from_millis(rng.log_uniform(1_000, 16_000)),
+        requests_max: rng.within(1, requests_max) as usize,
+        reads_max: rng.within(1, requests_max) as usize,
+        watches_max: rng.within(2, requests_max.max(2)) as usize,
+        attach_timeout: Duration::from_millis(rng.log_uniform(500, 3_000)),
+        patience: Duration::from_millis(rng.log_uniform(200, 2_000)),
+        ..ClientConfig::new((1..=options.nodes()).map(NodeId).collect())
+    }
+}

@@ -1,0 +1,220 @@
+//! What surrounds the machines of a world: time, agenda, network, connections, judges, trace.
+//!
+//! Servers and clients are driven one at a time, each with the surroundings in its hands; nothing else
+//! passes between them. See [`crate::node`] and [`crate::actor`] for the two sorts of machine, and
+//! [`crate::world`] for who calls whom.
+
+use crate::clock::WorldTime;
+use crate::conns::{Conns, ToClient, ToServer};
+use crate::network::Network;
+use crate::options::Options;
+use crate::properties::acknowledged::Acknowledged;
+use crate::properties::contract::Contract;
+use crate::properties::epochs::Epochs;
+use crate::properties::exactly_once::ExactlyOnce;
+use crate::properties::fresh_reads::FreshReads;
+use crate::properties::prefixes::Prefixes;
+use crate::properties::{Judgement, Property, Violation};
+use crate::report::Counts;
+use crate::rng::{Concern, Rng};
+use crate::schedule::Schedule;
+use crate::trace::{Actor, Story, Trace};
+use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
+use accord_core::ids::{ConnId, NodeId};
+use bytes::Bytes;
+
+/// Something that is going to happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A datagram of the ring arrives.
+    Datagram {
+        /// Where.
+        to: u32,
+        /// From whom.
+        from: u32,
+        /// What.
+        bytes: Bytes,
+    },
+    /// A message beside the group arrives.
+    Peer {
+        /// Where.
+        to: u32,
+        /// From whom.
+        from: u32,
+        /// What.
+        bytes: Bytes,
+    },
+    /// A server's deadline may have come.
+    NodeTimer {
+        /// Whose.
+        node: u32,
+        /// The timer's number: an older one means nothing.
+        armed: u64,
+    },
+    /// A sync of a disk completes.
+    Synced {
+        /// Whose.
+        node: u32,
+        /// The incarnation of the process that waits for it.
+        incarnation: u64,
+    },
+    /// A process that stopped itself is started again.
+    Restart {
+        /// Which.
+        node: u32,
+        /// The incarnation that stopped.
+        incarnation: u64,
+    },
+    /// A connection brings something to its server.
+    ToServer(ConnId, ToServer),
+    /// A connection brings something to its client.
+    ToClient(ConnId, ToClient),
+    /// A client's deadline may have come.
+    ClientTimer {
+        /// Whose.
+        client: u32,
+        /// The timer's number: an older one means nothing.
+        armed: u64,
+    },
+    /// A client may want to do something.
+    Think {
+        /// Which.
+        client: u32,
+        /// Its life: one that was replaced thinks no more.
+        life: u64,
+    },
+    /// A fault of the plan begins.
+    FaultBegins(usize),
+    /// A fault of the plan ends.
+    FaultEnds(usize),
+    /// The adversary orders a message of this server.
+    Order(u32),
+    /// The adversary gives this server its next event.
+    Deliver(u32),
+    /// The adversary may form new views.
+    Reform,
+    /// The world looks whether it has come to rest.
+    Look,
+}
+
+/// Judges that are shown what happens.
+#[derive(Debug, Default)]
+pub struct Judges {
+    /// All servers apply the same log.
+    pub prefixes: Prefixes,
+    /// Epochs are unique.
+    pub epochs: Epochs,
+    /// What is acknowledged is committed.
+    pub acknowledged: Acknowledged,
+    /// Requests take effect once.
+    pub exactly_once: ExactlyOnce,
+    /// Reads are fresh.
+    pub fresh_reads: FreshReads,
+    /// The group keeps its contract.
+    pub contract: Contract,
+}
+
+/// The surroundings.
+#[derive(Debug)]
+pub struct Env {
+    /// Now, in the world's time.
+    pub now: WorldTime,
+    /// What is going to happen.
+    pub agenda: Schedule<Event>,
+    /// Between servers.
+    pub network: Network,
+    /// Between clients and servers.
+    pub conns: Conns,
+    /// The group of all servers, in a world without a ring.
+    pub adversary: Option<Adversary>,
+    /// What must hold.
+    pub judges: Judges,
+    /// What happened, as a digest and a story.
+    pub trace: Trace,
+    /// What happened, in numbers.
+    pub counts: Counts,
+    /// The first property that does not hold.
+    pub violation: Option<Violation>,
+    /// True while things go wrong; false once the world is healed.
+    pub stormy: bool,
+    /// Operations that clients may still start.
+    pub operations_left: u32,
+}
+
+/// The adversarial group and what is on the agenda for it.
+#[derive(Debug)]
+pub struct Adversary {
+    /// The group.
+    pub group: AdversarialGroup,
+    /// Its dice.
+    pub rng: Rng,
+    /// Servers for which an order is on the agenda.
+    pub ordering: Vec<bool>,
+    /// Servers for which a delivery is on the agenda.
+    pub delivering: Vec<bool>,
+}
+
+impl Env {
+    /// The surroundings of a world that has not begun.
+    pub fn new(options: &Options, story: Option<Story>) -> Self {
+        Self {
+            now: WorldTime::START,
+            agenda: Schedule::default(),
+            network: Network::new(options),
+            conns: Conns::new(options),
+            adversary: None,
+            judges: Judges::default(),
+            trace: Trace::new(story),
+            counts: Counts::default(),
+            violation: None,
+            stormy: true,
+            operations_left: options.operations,
+        }
+    }
+
+    /// Puts an adversarial group in the place of the ring.
+    pub fn add_adversary(&mut self, options: &Options, limits: AdversaryLimits) {
+        let nodes: Vec<NodeId> = (1..=options.nodes()).map(NodeId).collect();
+        let mut rng = Rng::of(options.seed, Concern::Adversary, 0);
+        let flags = vec![false; nodes.len() + 1];
+        let group = AdversarialGroup::new(&nodes, limits, rng.next_u64());
+        self.adversary = Some(Adversary { group, rng, ordering: flags.clone(), delivering: flags });
+    }
+
+    /// Notes that a property does not hold; the first one counts.
+    pub fn fail(&mut self, property: Property, detail: impl Into<String>) {
+        if self.violation.is_none() {
+            let detail = detail.into();
+            self.tell(Actor::World, || format!("VIOLATION of {property}: {detail}"));
+            self.violation = Some(Violation { property, at: self.now, detail });
+        }
+    }
+
+    /// Takes a property's judgement.
+    pub fn judge(&mut self, property: Property, judgement: Judgement) {
+        if let Err(detail) = judgement {
+            self.fail(property, detail);
+        }
+    }
+
+    /// Tells a line of the story.
+    pub fn tell(&mut self, who: Actor, line: impl FnOnce() -> String) {
+        self.trace.tell(self.now, who, line);
+    }
+
+    /// Sends a datagram from one server to another.
+    pub fn send_datagram(&mut self, from: u32, to: u32, bytes: &Bytes) {
+        let arrivals = self.network.send(self.now, from, to);
+        for at in [arrivals.first, arrivals.second].into_iter().flatten() {
+            self.agenda.push(at, Event::Datagram { to, from, bytes: bytes.clone() });
+        }
+    }
+
+    /// Sends a message beside the group, which may be lost or come twice.
+    pub fn send_peer(&mut self, from: u32, to: u32, bytes: &Bytes) {
+        let arrivals = self.network.send(self.now, from, to);
+        for at in [arrivals.first, arrivals.second].into_iter().flatten() {
+            self.agenda.push(at, Event::Peer { to, from, bytes: bytes.clone() });
+        }
+    }
+}

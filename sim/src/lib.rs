@@ -1,0 +1,32 @@
+//! A simulated world that hunts faults in Accord.
+//!
+//! Whole clusters of the real core run on one thread, over a simulated network, simulated disks and
+//! clocks that disagree, with clients that come and go, while a fault plan goes wrong around them. A
+//! world is a function of its [`plan::Plan`]: the same plan gives the same events, in every build and at
+//! every number of threads.
+//!
+//! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
+//! [`disk`] (what it is made of).
+#![forbid(unsafe_code)]
+
+pub mod actor;
+mod adversarial;
+pub mod clock;
+pub mod conns;
+pub mod disk;
+pub mod env;
+mod inject;
+pub mod network;
+pub mod node;
+pub mod options;
+pub mod panics;
+pub mod plan;
+pub mod properties;
+pub mod report;
+pub mod rng;
+pub mod schedule;
+pub mod setup;
+mod story;
+pub mod trace;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,621 @@
+//! A server of the simulated world: the process, and the machine around it.
+//!
+//! The machine (clock, disk) outlives the process. A process is the core's [`Server`] on top of a group
+//! layer: its own [`Ring`], or its place in the world's adversarial group. Everything that a driver in
+//! production does with bytes and time is done here with the world's: inputs in, outputs carried out
+//! in order, until nothing is left to do.
+
+use crate::clock::Clock;
+use crate::conns::{ToClient, ToServer};
+use crate::disk::{Disk, Opened};
+use crate::env::{Env, Event};
+use crate::options::Options;
+use crate::properties::Property;
+use crate::rng::{Concern, Rng};
+use crate::setup;
+use crate::trace::Actor;
+use accord_core::group::ring::{Ring, To, Transmit};
+use accord_core::group::{GroupEvent, SubmitError, ViewId};
+use accord_core::ids::{ConnId, Epoch, Index, NodeId, StoreId};
+use accord_core::protocol::ClientMessage;
+use accord_core::replica::config::Durability;
+use accord_core::replica::io::{Body, Entry, HaltReason, commands};
+use accord_core::replica::log::Recovered;
+use accord_core::server::{AdminReply, Input, Output, Server, ServerStatus};
+use accord_core::state::Command;
+use accord_core::time::Duration;
+use accord_core::wire::Decode;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Datagrams that wait for a paused process; more are lost, as in a socket's buffer.
+const DATAGRAMS_WAITING_MAX: usize = 256;
+
+/// A machine and, if it is up, the process on it.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number.
+    pub id: u32,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its process.
+    pub process: Option<Box<Process>>,
+    /// The incarnation of the memory it has, on disk or in the process. `None`: it has forgotten.
+    pub store: Option<StoreId>,
+    /// How often a process was started.
+    pub incarnation: u64,
+    /// Faults that keep it down.
+    pub downs: u32,
+    /// Faults that keep it paused.
+    pub pauses: u32,
+    /// True if the process stopped itself because its disk failed.
+    pub stopped: bool,
+    waiting: VecDeque<NodeInput>,
+    datagrams_waiting: usize,
+    rng: Rng,
+    timer: Timer,
+}
+
+/// The one event on the agenda that will wake a machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timer {
+    number: u64,
+    at: Option<crate::clock::WorldTime>,
+}
+
+impl Timer {
+    /// Makes sure that an event with the returned number comes at `at` or before. `None`: one does
+    /// already.
+    pub fn arm(&mut self, at: crate::clock::WorldTime) -> Option<u64> {
+        if self.at.is_some_and(|armed| armed <= at) {
+            return None;
+        }
+        self.number += 1;
+        self.at = Some(at);
+        Some(self.number)
+    }
+
+    /// The event of this number came. False if it means nothing any more.
+    pub fn fire(&mut self, number: u64) -> bool {
+        let current = self.number == number && self.at.is_some();
+        if current {
+            self.at = None;
+        }
+        current
+    }
+
+    /// Whatever comes means nothing.
+    pub fn disarm(&mut self) {
+        self.at = None;
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    /// The core's server.
+    pub server: Server,
+    /// Its ring, unless the world has an adversarial group.
+    pub ring: Option<Ring>,
+    /// The view that the group told last.
+    pub view: Option<ViewId>,
+    /// Messages that the group had no room for.
+    unsubmitted: VecDeque<Bytes>,
+    /// What clients said while the server did not accept more of them.
+    inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
+    /// Applied entries already shown to the judges.
+    shown: Index,
+    epoch: Option<Epoch>,
+    steps: u64,
+}
+
+/// What a machine can be told.
+#[derive(Debug)]
+pub enum NodeInput {
+    /// A datagram for the ring.
+    Datagram {
+        /// From whom.
+        from: u32,
+        /// What.
+        bytes: Bytes,
+    },
+    /// An event of the adversarial group.
+    Group(GroupEvent),
+    /// Anything else for the server.
+    Server(Box<Input>),
+    /// A connection has something.
+    Conn(ConnId, ToServer),
+    /// The time may have come.
+    Timer,
+}
+
+impl Node {
+    /// A machine that is switched off, with an empty disk.
+    pub fn new(id: u32, options: &Options) -> Self {
+        let mut rng = Rng::of(options.seed, Concern::Process, u64::from(id));
+        let disk_rng = Rng::of(options.seed, Concern::Disk, u64::from(id));
+        let offset = Duration::from_millis(rng.below(100_000));
+        Self {
+            id,
+            clock: Clock::new(offset),
+            disk: Disk::new(disk_rng, options.sync_min, options.sync_max),
+            process: None,
+            store: None,
+            incarnation: 0,
+            downs: 0,
+            pauses: 0,
+            stopped: false,
+            waiting: VecDeque::new(),
+            datagrams_waiting: 0,
+            rng,
+            timer: Timer::default(),
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        Actor::Server(self.id)
+    }
+
+    /// True if the process runs and is not paused.
+    pub fn is_live(&self) -> bool {
+        self.process.is_some() && self.pauses == 0
+    }
+
+    /// The status of the process, if it runs.
+    pub fn status(&self) -> Option<ServerStatus> {
+        self.process.as_ref().map(|process| process.server.status())
+    }
+
+    /// Starts a process with what the disk has. `bootstrap`: the operator allows an empty machine to
+    /// form the cluster.
+    ///
+    /// # Panics
+    /// If a process runs.
+    pub fn start(&mut self, env: &mut Env, options: &Options, bootstrap: bool) {
+        assert!(self.process.is_none(), "one process at a time");
+        let fresh = StoreId(self.rng.next_u64());
+        let (seed, ring_seed) = (self.rng.next_u64(), self.rng.next_u64());
+        let recovered = match self.open(env, options) {
+            Some(recovered) => recovered,
+            None => Recovered::fresh(fresh, bootstrap),
+        };
+        self.incarnation += 1;
+        self.stopped = false;
+        self.store = Some(recovered.store);
+        let (store, last) = (recovered.store, recovered.log.last());
+        env.tell(self.actor(), || format!("starts with {store}, log up to {last}"));
+        let now = self.clock.local(env.now);
+        let config = setup::server_config(options, self.id);
+        let server = Server::new(config, recovered, seed, now);
+        let ring = match &mut env.adversary {
+            Some(adversary) => {
+                adversary.group.start(NodeId(self.id));
+                None
+            }
+            None => Some(Ring::new(setup::ring_config(options, self.id), ring_seed, now)),
+        };
+        let shown = server.applied();
+        self.process = Some(Box::new(Process {
+            server,
+            ring,
+            view: None,
+            unsubmitted: VecDeque::new(),
+            inboxes: BTreeMap::new(),
+            shown,
+            epoch: None,
+            steps: 0,
+        }));
+        self.pump(env, options);
+    }
+
+    fn open(&mut self, env: &mut Env, options: &Options) -> Option<Recovered> {
+        if options.mode == Durability::Memory {
+            return None;
+        }
+        match self.disk.open(NodeId(self.id)) {
+            Ok(Opened::Recovered(recovered)) => Some(*recovered),
+            Ok(Opened::Blank) => None,
+            Ok(Opened::Rotten) => {
+                env.tell(self.actor(), || "finds its disk damaged, and replaces it".to_owned());
+                self.disk.wipe();
+                None
+            }
+            Err(error) => {
+                let id = self.id;
+                env.fail(
+                    Property::Invariants,
+                    format!("n{id} cannot read its own records: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The process dies at once. What the disk and the memory still have is the caller's to say.
+    pub fn kill(&mut self, env: &mut Env) {
+        if self.process.take().is_none() {
+            return;
+        }
+        env.counts.crashes += 1;
+        env.judges.contract.on_stop(self.id, self.incarnation);
+        if let Some(adversary) = &mut env.adversary {
+            adversary.group.crash(NodeId(self.id));
+        }
+        self.timer.disarm();
+        self.waiting.clear();
+        self.datagrams_waiting = 0;
+        self.disk.crash();
+        for conn in env.conns.of_server(self.id) {
+            close_down(env, conn);
+        }
+    }
+
+    /// Everything that the process and the machine remember is gone.
+    pub fn forget(&mut self) {
+        self.disk.wipe();
+        self.store = None;
+    }
+
+    /// The end of one fault that kept it paused.
+    ///
+    /// # Panics
+    /// If there was none.
+    pub fn resume(&mut self, env: &mut Env, options: &Options) {
+        self.pauses = self.pauses.checked_sub(1).expect("a fault ends once, after it began");
+        if self.pauses > 0 {
+            return;
+        }
+        self.datagrams_waiting = 0;
+        for input in std::mem::take(&mut self.waiting) {
+            self.handle(env, options, input);
+        }
+        self.handle(env, options, NodeInput::Timer);
+    }
+
+    /// A timer's event came.
+    pub fn on_timer(&mut self, env: &mut Env, options: &Options, number: u64) {
+        if self.timer.fire(number) && self.is_live() {
+            self.handle(env, options, NodeInput::Timer);
+        }
+    }
+
+    /// Hands in one input, and carries out what comes of it.
+    pub fn handle(&mut self, env: &mut Env, options: &Options, input: NodeInput) {
+        if self.process.is_none() {
+            return self.refuse(env, &input);
+        }
+        if self.pauses > 0 {
+            return self.keep(input);
+        }
+        self.trace_input(env, &input);
+        env.counts.core_events += 1;
+        let now = self.clock.local(env.now);
+        let process = self.process.as_mut().expect("just seen");
+        match input {
+            NodeInput::Datagram { from, bytes } => {
+                if let Some(ring) = &mut process.ring {
+                    ring.handle_datagram(now, NodeId(from), &bytes);
+                }
+            }
+            NodeInput::Group(event) => self.on_group(env, event),
+            NodeInput::Server(input) => process.server.handle(now, *input),
+            NodeInput::Conn(conn, what) => self.on_conn(env, conn, what),
+            NodeInput::Timer => {
+                if let Some(ring) = &mut process.ring {
+                    ring.handle_timer(now);
+                }
+                process.server.handle(now, Input::Timer);
+            }
+        }
+        self.pump(env, options);
+    }
+
+    /// There is no process: connections are refused, all else is lost.
+    fn refuse(&mut self, env: &mut Env, input: &NodeInput) {
+        if let NodeInput::Conn(conn, ToServer::Connect) = input {
+            close_down(env, *conn);
+        }
+    }
+
+    fn keep(&mut self, input: NodeInput) {
+        if matches!(input, NodeInput::Datagram { .. }) {
+            self.datagrams_waiting += 1;
+            if self.datagrams_waiting > DATAGRAMS_WAITING_MAX {
+                return;
+            }
+        }
+        if !matches!(input, NodeInput::Timer) {
+            self.waiting.push_back(input);
+        }
+    }
+
+    fn trace_input(&self, env: &mut Env, input: &NodeInput) {
+        let (now, who) = (env.now, self.actor());
+        match input {
+            NodeInput::Datagram { bytes, .. } => env.trace.event(now, who, 0, bytes),
+            NodeInput::Group(GroupEvent::Deliver { payload, .. }) => {
+                env.trace.event(now, who, 1, payload);
+            }
+            NodeInput::Group(GroupEvent::View(view)) => {
+                env.trace.event(now, who, 2, &view.id.seq.to_le_bytes());
+            }
+            NodeInput::Server(input) => match &**input {
+                Input::Peer { message, .. } => env.trace.event(now, who, 3, message),
+                Input::Stored { ticket } => env.trace.event(now, who, 4, &ticket.0.to_le_bytes()),
+                _ => env.trace.event(now, who, 5, &[]),
+            },
+            NodeInput::Conn(conn, _) => env.trace.event(now, who, 6, &conn.0.to_le_bytes()),
+            NodeInput::Timer => env.trace.event(now, who, 7, &[]),
+        }
+        if env.trace.is_told() {
+            crate::story::tell_input(env, who, input);
+        }
+    }
+
+    fn on_group(&mut self, env: &mut Env, event: GroupEvent) {
+        let process = self.process.as_mut().expect("only a process is given events");
+        let judgement = env.judges.contract.on_event(self.id, self.incarnation, &event);
+        env.judge(Property::GroupContract, judgement);
+        if let GroupEvent::View(view) = &event {
+            process.view = Some(view.id);
+            let view = view.clone();
+            env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
+        }
+        process.server.handle(self.clock.local(env.now), Input::Group(event));
+    }
+
+    fn on_conn(&mut self, env: &mut Env, id: ConnId, what: ToServer) {
+        let now = self.clock.local(env.now);
+        let process = self.process.as_mut().expect("only a process has connections");
+        let conn = env.conns.get(id);
+        match what {
+            ToServer::Connect => {
+                conn.server_open = true;
+                conn.incarnation = Some(self.incarnation);
+                process.server.handle(now, Input::Connected { conn: id });
+                if let Some(at) = env.conns.send_down(env.now, id) {
+                    env.agenda.push(at, Event::ToClient(id, ToClient::Accepted));
+                }
+            }
+            _ if !conn.server_open || conn.incarnation != Some(self.incarnation) => {}
+            ToServer::Message(message) => {
+                process.inboxes.entry(id).or_default().push_back(message);
+            }
+            ToServer::Closed => {
+                conn.server_open = false;
+                process.inboxes.remove(&id);
+                process.server.handle(now, Input::Disconnected { conn: id });
+            }
+        }
+    }
+
+    /// Carries out what the server and its group layer ask, until nothing is left to do.
+    fn pump(&mut self, env: &mut Env, options: &Options) {
+        while let Some(process) = self.process.as_mut() {
+            let mut busy = process.read_inboxes(self.clock.local(env.now));
+            busy |= self.pump_outputs(env);
+            busy |= self.pump_group(env, options);
+            if !busy {
+                break;
+            }
+        }
+        if let Some(process) = self.process.as_mut() {
+            process.show(self.id, env);
+            process.steps += 1;
+            if process.steps.is_multiple_of(u64::from(options.check_every)) {
+                process.check();
+            }
+        }
+        self.arm(env);
+    }
+
+    fn pump_group(&mut self, env: &mut Env, options: &Options) -> bool {
+        let now = self.clock.local(env.now);
+        let Some(process) = self.process.as_mut() else { return false };
+        let mut busy = false;
+        while let Some(payload) = process.unsubmitted.front().cloned() {
+            let submitted = match (&mut process.ring, &mut env.adversary) {
+                (Some(ring), _) => ring.submit(now, payload.clone()),
+                (None, Some(adversary)) => adversary.group.submit(NodeId(self.id), payload.clone()),
+                (None, None) => unreachable!("a world has one kind of group"),
+            };
+            match submitted {
+                Ok(()) => env.judges.contract.on_submit(self.id, self.incarnation, &payload),
+                Err(SubmitError::Full) => break,
+                Err(error @ SubmitError::TooLarge { .. }) => {
+                    env.fail(Property::Invariants, format!("n{}: {error}", self.id));
+                }
+            }
+            process.unsubmitted.pop_front();
+            busy = true;
+        }
+        let Some(ring) = &mut process.ring else { return busy };
+        while let Some(Transmit { to, bytes }) = ring.poll_transmit() {
+            match to {
+                To::Node(to) => env.send_datagram(self.id, to.0, &bytes),
+                To::Broadcast => {
+                    let peers = (1..=options.nodes()).filter(|peer| *peer != self.id);
+                    peers.for_each(|peer| env.send_datagram(self.id, peer, &bytes));
+                }
+            }
+        }
+        if let Some(event) = ring.poll_event() {
+            env.counts.core_events += 1;
+            if env.trace.is_told() {
+                crate::story::tell_group(env, Actor::Server(self.id), &event);
+            }
+            self.on_group(env, event);
+            busy = true;
+        }
+        busy
+    }
+
+    fn pump_outputs(&mut self, env: &mut Env) -> bool {
+        let mut busy = false;
+        while let Some(process) = self.process.as_mut()
+            && let Some(output) = process.server.poll_output()
+        {
+            busy = true;
+            if env.trace.is_told() {
+                crate::story::tell_output(env, self.actor(), &output);
+            }
+            self.carry_out(env, output);
+        }
+        busy
+    }
+
+    fn carry_out(&mut self, env: &mut Env, output: Output) {
+        let process = self.process.as_mut().expect("a process asked");
+        match output {
+            Output::Multicast(payload) => process.unsubmitted.push_back(payload),
+            Output::Persist { ticket, record } => {
+                if let Some(at) = self.disk.write(env.now, ticket, &record) {
+                    let (node, incarnation) = (self.id, self.incarnation);
+                    env.agenda.push(at, Event::Synced { node, incarnation });
+                }
+            }
+            Output::Client { conn, message } => {
+                if let Some(at) = env.conns.send_down(env.now, conn) {
+                    env.agenda.push(at, Event::ToClient(conn, ToClient::Message(message)));
+                }
+            }
+            Output::Disconnect { conn, reason: _ } => {
+                process.inboxes.remove(&conn);
+                close_down(env, conn);
+            }
+            Output::Peer { to, message } => env.send_peer(self.id, to.0, &message),
+            Output::Admin { admin: _, reply } => {
+                if let AdminReply::VotersChanged(result) = reply {
+                    env.tell(self.actor(), || format!("voters changed: {result:?}"));
+                }
+            }
+            Output::Halt(reason) => self.on_halt(env, &reason),
+        }
+    }
+
+    fn on_halt(&mut self, env: &mut Env, reason: &HaltReason) {
+        let property = match reason {
+            HaltReason::Diverged { .. } => Some(Property::PrefixesAgree),
+            HaltReason::DigestMismatch { .. } => Some(Property::DigestsAgree),
+            HaltReason::BadSnapshot => Some(Property::Invariants),
+            HaltReason::StorageFailed => None,
+        };
+        if let Some(property) = property {
+            env.fail(property, format!("n{} stopped itself: {reason}", self.id));
+        }
+        let incarnation = self.incarnation;
+        self.kill(env);
+        self.disk.lose_power();
+        self.stopped = true;
+        let at = env.now.after(Duration::from_millis(self.rng.within(10, 500)));
+        env.agenda.push(at, Event::Restart { node: self.id, incarnation });
+    }
+
+    fn arm(&mut self, env: &mut Env) {
+        let Some(process) = &self.process else { return };
+        let ring = process.ring.as_ref().and_then(Ring::next_deadline);
+        let deadline = ring.into_iter().chain(process.server.next_deadline()).min();
+        let Some(deadline) = deadline else { return };
+        let at = self.clock.world(deadline).max(env.now);
+        if let Some(armed) = self.timer.arm(at) {
+            env.agenda.push(at, Event::NodeTimer { node: self.id, armed });
+        }
+    }
+
+    /// The clock was changed: what was armed may be too late.
+    pub fn on_clock_changed(&mut self, env: &mut Env) {
+        self.timer.disarm();
+        if self.is_live() {
+            self.arm(env);
+        }
+    }
+}
+
+/// Closes a connection at the server's end, after what was sent before.
+pub fn close_down(env: &mut Env, id: ConnId) {
+    env.conns.get(id).server_open = false;
+    if let Some(at) = env.conns.send_down(env.now, id) {
+        env.agenda.push(at, Event::ToClient(id, ToClient::Closed));
+    }
+}
+
+impl Process {
+    fn read_inboxes(&mut self, now: accord_core::time::Instant) -> bool {
+        let mut busy = false;
+        for (conn, inbox) in &mut self.inboxes {
+            while !inbox.is_empty() && self.server.accepts(*conn) {
+                let message = inbox.pop_front().expect("just seen");
+                self.server.handle(now, Input::Client { conn: *conn, message });
+                busy = true;
+            }
+        }
+        self.inboxes.retain(|_, inbox| !inbox.is_empty());
+        busy
+    }
+
+    /// Shows the judges what is new.
+    fn show(&mut self, id: u32, env: &mut Env) {
+        let epoch = self.server.replica().open_epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            if let (Some(epoch), Some(view)) = (epoch, self.view) {
+                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
+                env.judge(Property::EpochsUnique, judgement);
+                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
+            }
+        }
+        let applied = self.server.applied();
+        if applied == self.shown {
+            return;
+        }
+        while self.shown < applied {
+            self.shown = self.shown.next();
+            match self.server.replica().log().get(self.shown) {
+                Some(entry) => show_entry(NodeId(id), entry, env),
+                None if self.shown > env.judges.prefixes.last() => {
+                    env.judges.acknowledged.on_unseen();
+                }
+                None => {}
+            }
+        }
+        let digest = self.server.state().digest();
+        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
+        env.judge(Property::PrefixesAgree, judgement);
+    }
+
+    fn check(&self) {
+        self.server.check();
+        if let Some(ring) = &self.ring {
+            ring.check();
+        }
+    }
+}
+
+fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
+    match env.judges.prefixes.on_applied(node, entry) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(detail) => return env.fail(Property::PrefixesAgree, detail),
+    }
+    env.counts.entries += 1;
+    match &entry.body {
+        Body::Marker { .. } => {
+            let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);
+            env.judge(Property::EpochsUnique, judgement);
+        }
+        Body::Batch { commands: batch, .. } => {
+            for command in commands(batch) {
+                if let Ok(Command::Request { session, request, .. }) = Command::from_bytes(&command)
+                {
+                    env.judges.acknowledged.on_committed(session, request, entry.index);
+                }
+            }
+        }
+        Body::Voters(set) => {
+            let (index, set) = (entry.index, set.clone());
+            env.tell(Actor::World, || format!("voters at {index}: {set:?}"));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What must hold, whatever happens: one property per file, each judging what the world shows it.
+//!
+//! | property | says | judged |
+//! |---|---|---|
+//! | [`prefixes`] | all servers apply the same log | at every entry applied |
+//! | [`epochs`] | an epoch is opened in one view and has one marker | at every opening and marker |
+//! | [`acknowledged`] | what a client was told is committed, and survives | at every answer, and at the end |
+//! | [`exactly_once`] | a request takes effect once, with one outcome | at every answer |
+//! | [`fresh_reads`] | a read is not older than what was answered before it | at every read's result |
+//! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
+//! | [`digests`] | the states are equal, and add up | at the end |
+//! | convergence | the healed world answers all and comes to rest | at the end |
+//! | invariants | no machine finds itself in an impossible state | at every step |
+//! | amnesia | a lost majority is noticed, and nothing is served | after it |
+//! | workloads | what clients saw is explained by the model | at the end |
+//!
+//! A property knows nothing of the core's inner workings beyond what it is shown, so it judges every
+//! version of it alike.
+
+pub mod acknowledged;
+pub mod contract;
+pub mod digests;
+pub mod epochs;
+pub mod exactly_once;
+pub mod fresh_reads;
+pub mod prefixes;
+
+use crate::clock::WorldTime;
+use std::fmt;
+
+/// The properties, for counting and for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Property {
+    /// All servers apply the same log.
+    PrefixesAgree,
+    /// An epoch is opened in one view and has one marker.
+    EpochsUnique,
+    /// What a client was told is committed, and survives.
+    AcknowledgedSurvive,
+    /// A request takes effect once.
+    ExactlyOnce,
+    /// A read is not older than what was answered before it began.
+    ReadsFresh,
+    /// The group keeps its promises.
+    GroupContract,
+    /// The states of all servers are equal in the end.
+    DigestsAgree,
+    /// The healed world answers all and comes to rest.
+    Convergence,
+    /// No machine finds itself in an impossible state, and none stops itself without a cause.
+    Invariants,
+    /// A majority's lost memory is noticed.
+    AmnesiaNoticed,
+    /// What clients saw is explained by the model of their workload.
+    Workload,
+}
+
+impl Property {
+    /// Every property, in the order of the report.
+    pub const ALL: [Self; 11] = [
+        Self::AcknowledgedSurvive,
+        Self::PrefixesAgree,
+        Self::EpochsUnique,
+        Self::ExactlyOnce,
+        Self::ReadsFresh,
+        Self::DigestsAgree,
+        Self::GroupContract,
+        Self::Invariants,
+        Self::AmnesiaNoticed,
+        Self::Convergence,
+        Self::Workload,
+    ];
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PrefixesAgree => "prefixes-agree",
+            Self::EpochsUnique => "epochs-unique",
+            Self::AcknowledgedSurvive => "acknowledged-survive",
+            Self::ExactlyOnce => "exactly-once",
+            Self::ReadsFresh => "reads-fresh",
+            Self::GroupContract => "group-contract",
+            Self::DigestsAgree => "digests-agree",
+            Self::Convergence => "convergence",
+            Self::Invariants => "invariants",
+            Self::AmnesiaNoticed => "amnesia-noticed",
+            Self::Workload => "workload",
+        }
+    }
+
+    /// What it says, in a few words.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::PrefixesAgree => "all servers apply the same log",
+            Self::EpochsUnique => "an epoch is opened in one view, with one marker",
+            Self::AcknowledgedSurvive => "what a client was told is committed, and survives",
+            Self::ExactlyOnce => "a request takes effect once, with one outcome",
+            Self::ReadsFresh => "a read reflects all that was answered before it",
+            Self::GroupContract => "the group keeps its promises of order",
+            Self::DigestsAgree => "all states are equal in the end",
+            Self::Convergence => "the healed world answers all and comes to rest",
+            Self::Invariants => "no machine is in an impossible state",
+            Self::AmnesiaNoticed => "a majority's lost memory is noticed",
+            Self::Workload => "the clients' history is one that the model allows",
+        }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub property: Property,
+    /// When it was seen.
+    pub at: WorldTime,
+    /// What was seen, for people.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {}", self.property, self.at, self.detail)
+    }
+}
+
+/// What a property says of what it was shown: nothing, or what is wrong.
+pub type Judgement = Result<(), String>;

@@ -1,0 +1,137 @@
+//! What happened in a world: a digest over every event, and on request the story in text.
+//!
+//! The digest is how determinism is tested: two runs of a plan must end with equal digests, in every
+//! build, process and thread. The story is for people who look for the cause of a violation; writing
+//! it changes nothing that happens, so a silent run and a told one have equal digests.
+
+use crate::clock::WorldTime;
+use std::fmt;
+use std::io::Write;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Who acts in an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Actor {
+    /// The world itself.
+    World,
+    /// A server, by number.
+    Server(u32),
+    /// A client, by number.
+    Client(u32),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::World => f.write_str("world"),
+            Self::Server(node) => write!(f, "n{node}"),
+            Self::Client(client) => write!(f, "client{client}"),
+        }
+    }
+}
+
+/// Where the story goes.
+pub type Story = Box<dyn Write + Send>;
+
+/// The record of one run.
+#[derive(Default)]
+pub struct Trace {
+    digest: u64,
+    events: u64,
+    story: Option<Story>,
+    /// The first error in writing the story, after which nothing more is written.
+    story_error: Option<std::io::Error>,
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trace({} events, {:016x})", self.events, self.digest)
+    }
+}
+
+impl Trace {
+    /// A record of nothing so far; the story goes to `story`, if it is told at all.
+    pub fn new(story: Option<Story>) -> Self {
+        Self { story, ..Self::default() }
+    }
+
+    /// The digest over all events.
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// How many events there were.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// True if the story is told, so that its words are worth making.
+    pub const fn is_told(&self) -> bool {
+        self.story.is_some()
+    }
+
+    /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its content.
+    pub fn event(&mut self, at: WorldTime, who: Actor, what: u8, bytes: &[u8]) {
+        let (kind, number) = match who {
+            Actor::World => (0, 0),
+            Actor::Server(node) => (1, node),
+            Actor::Client(client) => (2, client),
+        };
+        let mut head = [0; 22];
+        head[..8].copy_from_slice(&at.as_nanos().to_le_bytes());
+        head[8..12].copy_from_slice(&number.to_le_bytes());
+        head[12] = kind;
+        head[13] = what;
+        head[14..].copy_from_slice(&xxh3_64(bytes).to_le_bytes());
+        self.digest = xxh3_64_with_seed(&head, self.digest);
+        self.events += 1;
+    }
+
+    /// Tells a line of the story, if it is told at all.
+    pub fn tell(&mut self, at: WorldTime, who: Actor, line: impl FnOnce() -> String) {
+        let Some(story) = &mut self.story else { return };
+        if let Err(error) = writeln!(story, "{at} {who} {}", line()) {
+            self.story = None;
+            self.story_error = Some(error);
+        }
+    }
+
+    /// Ends the story.
+    ///
+    /// # Errors
+    /// If some of it could not be written.
+    pub fn finish(mut self) -> std::io::Result<()> {
+        match (self.story_error, &mut self.story) {
+            (Some(error), _) => Err(error),
+            (None, Some(story)) => story.flush(),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(events: &[(u64, Actor, u8, &[u8])]) -> u64 {
+        let mut trace = Trace::new(None);
+        for (at, who, what, bytes) in events {
+            trace.event(WorldTime::from_nanos(*at), *who, *what, bytes);
+        }
+        trace.digest()
+    }
+
+    #[test]
+    fn whatever_differs_shows_in_the_digest() {
+        let base = digest(&[(1, Actor::Server(1), 0, b"a"), (2, Actor::Client(1), 0, b"b")]);
+        let others = [
+            digest(&[(1, Actor::Server(1), 0, b"a"), (3, Actor::Client(1), 0, b"b")]),
+            digest(&[(1, Actor::Server(1), 0, b"a"), (2, Actor::Server(1), 0, b"b")]),
+            digest(&[(1, Actor::Server(1), 1, b"a"), (2, Actor::Client(1), 0, b"b")]),
+            digest(&[(1, Actor::Server(1), 0, b"c"), (2, Actor::Client(1), 0, b"b")]),
+            digest(&[(2, Actor::Client(1), 0, b"b"), (1, Actor::Server(1), 0, b"a")]),
+            digest(&[(1, Actor::Server(1), 0, b"a")]),
+        ];
+        assert!(others.iter().all(|other| *other != base));
+    }
+}

@@ -1,0 +1,112 @@
+//! What a workload has in its hands when it acts for one client.
+
+use crate::env::Env;
+use crate::properties::Property;
+use crate::rng::Rng;
+use crate::trace::Actor;
+use accord_core::client::{Client, ReadId};
+use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
+use accord_core::protocol::{Consistency, EventMask, WatchFilter};
+use accord_core::state::{ReadQuery, Txn};
+use accord_core::time::Instant;
+use std::collections::BTreeMap;
+
+/// One client, for as long as it takes to act for it.
+pub struct Hands<'a> {
+    /// The client's number, from 1.
+    pub client: u32,
+    /// Its life.
+    pub life: u64,
+    /// What decides its wishes.
+    pub rng: &'a mut Rng,
+    /// The world around it.
+    pub env: &'a mut Env,
+    pub(crate) core: &'a mut Client,
+    pub(crate) now: Instant,
+    /// The revision that each outstanding read must reach.
+    pub(crate) floors: &'a mut BTreeMap<ReadId, Revision>,
+    /// Requests and reads of this life that are not answered.
+    pub(crate) outstanding: &'a mut u32,
+}
+
+impl Hands<'_> {
+    /// The world's time in nanoseconds, for histories.
+    pub fn time_ns(&self) -> u64 {
+        self.env.now.as_nanos()
+    }
+
+    /// The session, while it is not known to have ended.
+    pub fn session(&self) -> Option<SessionId> {
+        self.core.session()
+    }
+
+    /// True while the session is attached to a server.
+    pub fn is_ready(&self) -> bool {
+        self.core.is_ready()
+    }
+
+    /// Requests and reads of this life that are not answered.
+    pub const fn outstanding(&self) -> u32 {
+        *self.outstanding
+    }
+
+    /// Submits a transaction. `None`: not taken, nothing happened.
+    pub fn submit(&mut self, txn: &Txn) -> Option<RequestId> {
+        let request = self.core.submit(self.now, txn).ok()?;
+        *self.outstanding += 1;
+        self.env.trace.event(
+            self.env.now,
+            Actor::Client(self.client),
+            20,
+            &request.0.to_le_bytes(),
+        );
+        self.env.tell(Actor::Client(self.client), || format!("submits {request} {txn:?}"));
+        Some(request)
+    }
+
+    /// Begins a read. `None`: not taken, nothing happened.
+    pub fn read(&mut self, query: ReadQuery, consistency: Consistency) -> Option<ReadId> {
+        let (client, what) = (self.client, query.clone());
+        let read = self.core.read(self.now, query, consistency).ok()?;
+        let floor = self.env.judges.fresh_reads.floor(self.life, consistency);
+        self.floors.insert(read, floor);
+        *self.outstanding += 1;
+        self.env.trace.event(self.env.now, Actor::Client(client), 21, &read.0.to_le_bytes());
+        let id = read.0;
+        self.env.tell(Actor::Client(client), || {
+            format!("begins read {id} {consistency:?} {what:?}, due at {floor}")
+        });
+        Some(read)
+    }
+
+    /// Sets a watch. `None`: not taken, nothing happened.
+    pub fn watch(
+        &mut self,
+        filter: WatchFilter,
+        mask: EventMask,
+        once: bool,
+        from: Option<Revision>,
+    ) -> Option<WatchId> {
+        let line = format!("watches {filter:?} {mask:?} once {once} from {from:?}");
+        let watch = self.core.watch(self.now, filter, mask, once, from).ok()?;
+        self.env.tell(Actor::Client(self.client), || format!("{watch}: {line}"));
+        Some(watch)
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, watch: WatchId) {
+        self.core.unwatch(self.now, watch);
+        self.env.tell(Actor::Client(self.client), || format!("unwatches {watch}"));
+    }
+
+    /// Closes the session, once all that is under way is answered.
+    pub fn close(&mut self) {
+        self.core.close(self.now);
+        self.env.tell(Actor::Client(self.client), || "closes".to_owned());
+    }
+
+    /// Reports that what clients saw is not what the model allows.
+    pub fn fail(&mut self, detail: impl Into<String>) {
+        self.env.fail(Property::Workload, detail);
+    }
+}
