@@ -43,6 +43,8 @@ pub(super) struct Circuit {
     pub(super) passed: Option<Bytes>,
     /// When the store's aru last moved, or had nothing to catch up with.
     pub(super) progress_at: Instant,
+    /// The store's aru at the last visit.
+    aru_noted: u64,
 }
 
 impl Circuit {
@@ -62,6 +64,7 @@ impl Circuit {
             held: None,
             passed: None,
             progress_at: now,
+            aru_noted: 0,
         }
     }
 
@@ -138,9 +141,11 @@ impl Circuit {
     }
 
     fn note_progress(&mut self, now: Instant, token: &Token) {
-        if self.store.aru() >= self.seq_seen.min(token.seq) {
+        let caught_up = self.store.aru() >= self.seq_seen.min(token.seq);
+        if caught_up || self.store.aru() > self.aru_noted {
             self.progress_at = now;
         }
+        self.aru_noted = self.store.aru();
     }
 
     /// Asks for what should have come and did not. Returns how many numbers were added.

@@ -7,6 +7,7 @@
 
 use crate::group::ViewId;
 use crate::group::ring::packet::{Body, Commit, Origin, Proc};
+use crate::group::ring::presence::SEQ_MAX;
 use crate::group::ring::{Refusal, Ring, Stage, Timer, To};
 use crate::ids::NodeId;
 use crate::time::Instant;
@@ -129,7 +130,7 @@ impl Ring {
         at: usize,
     ) -> Result<(), Refusal> {
         let ours = self.proposal() == Some(&commit.members) && commit.entries.len() == at;
-        if !ours || commit.ring.seq <= self.seq_max || commit.ring.seq == u64::MAX {
+        if !ours || commit.ring.seq <= self.seq_max || commit.ring.seq > SEQ_MAX {
             return Err(Refusal::Stale);
         }
         self.seq_max = commit.ring.seq;

@@ -117,7 +117,7 @@ impl Default for RingTimeouts {
             beacon: Duration::from_millis(200),
             presence: Duration::from_millis(1000),
             receive: Duration::from_millis(1000),
-            suspicion_max: Duration::from_millis(4000),
+            suspicion_max: Duration::from_secs(8),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Ring {
         self.enter_gather(now);
     }
 
-    /// Starts to gather, from whatever stage.
+    /// Starts to gather, from whatever stage but having left.
     pub(super) fn enter_gather(&mut self, now: Instant) {
         let mut expected: BTreeSet<Proc> = self.hears(now).into_iter().collect();
         expected.extend(&self.ring.members);
@@ -55,6 +55,7 @@ impl Ring {
             listed && self.table.is_welcome(now, *proc)
         });
         self.counters.gathers += 1;
+        self.gathered_at = now;
         self.ring.held = None;
         self.timers.clear_all();
         let (decided, proposal, periods_stood) = (false, Vec::new(), 0);
@@ -110,7 +111,9 @@ impl Ring {
             Stage::Gather(gathering) => {
                 gathering.started.max(ago(self.config.timeouts.gather.times(2)))
             }
-            _ => ago(self.config.timeouts.presence),
+            // Who was not there when our ring was gathered is not there because of what it said
+            // before.
+            _ => ago(self.config.timeouts.presence).max(self.gathered_at),
         }
     }
 

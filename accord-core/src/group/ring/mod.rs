@@ -92,6 +92,8 @@ pub struct Ring {
     ring: Circuit,
     /// The highest ring sequence that we know of. Invariant: at least the installed ring's.
     seq_max: u64,
+    /// When we began to gather last.
+    gathered_at: Instant,
     table: Table,
     outbox: Outbox,
     reassembly: Reassembly,
@@ -124,6 +126,7 @@ impl Ring {
             stage: Stage::Operational,
             ring: Circuit::new(id, vec![me], &config.limits, now),
             seq_max: id.seq,
+            gathered_at: now,
             table: Table::new(&config),
             outbox: Outbox::new(config.limits),
             reassembly: Reassembly::new(config.limits.message_bytes_max),

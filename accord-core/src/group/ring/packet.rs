@@ -8,6 +8,7 @@
 use crate::group::{MEMBERS_MAX, ViewId};
 use crate::ids::NodeId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
@@ -396,15 +397,18 @@ fn decode_commit(input: &mut Reader) -> Result<Commit, WireError> {
 
 /// Rows share one table of processors and refer to it by bit masks.
 fn encode_rows(rows: &[Row], out: &mut Writer) {
-    let mut procs: Vec<Proc> = rows
+    // More than fit are left out, the sender's own coming first: only a group that is restarting
+    // over and over has so many.
+    let mentioned = rows
         .iter()
-        .flat_map(|row| core::iter::once(&row.proc).chain(&row.hears).chain(&row.proposal))
-        .copied()
-        .collect();
-    procs.sort_unstable();
-    procs.dedup();
-    // More than fit are left out: only a group that is restarting over and over has so many.
-    procs.truncate(MEMBERS_MAX);
+        .flat_map(|row| core::iter::once(&row.proc).chain(&row.proposal).chain(&row.hears));
+    let mut procs = BTreeSet::new();
+    for proc in mentioned {
+        if procs.len() < MEMBERS_MAX {
+            procs.insert(*proc);
+        }
+    }
+    let procs: Vec<Proc> = procs.into_iter().collect();
     let mask = |list: &[Proc]| {
         let bits = list.iter().filter_map(|proc| procs.binary_search(proc).ok());
         bits.fold(0u128, |mask, at| mask | 1 << at)

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 /// The most processors remembered. Restarts make new ones; those silent for longest are forgotten.
 const PEERS_MAX: usize = 512;
 /// A sequence above this is made up: no group forms so many rings.
-const SEQ_MAX: u64 = 1 << 62;
+pub(super) const SEQ_MAX: u64 = 1 << 62;
 
 /// Kept out for a while, because it was heard and would not agree.
 #[derive(Clone, Copy, Debug)]
@@ -159,20 +159,13 @@ impl Table {
             .is_none_or(|peer| !peer.left && peer.suspicion.is_none_or(|s| s.until <= now))
     }
 
-    /// Keeps the processor out for a while: twice as long as the last time, up to `max`.
+    /// Keeps the processor out for a while, up to `max`: twice as long as the last time, unless that
+    /// is long past.
     pub(super) fn suspect(&mut self, now: Instant, proc: Proc, min: Duration, max: Duration) {
         if let Some(peer) = self.peers.get_mut(&proc) {
-            let length = peer.suspicion.map_or(min, |s| s.length.times(2)).min(max);
+            let recent = peer.suspicion.filter(|s| now < s.until + max.times(2));
+            let length = recent.map_or(min, |s| s.length.times(2)).min(max);
             peer.suspicion = Some(Suspicion { until: now + length, length });
-        }
-    }
-
-    /// Forgives those with whom a ring was formed.
-    pub(super) fn absolve(&mut self, members: &[Proc]) {
-        for proc in members {
-            if let Some(peer) = self.peers.get_mut(proc) {
-                peer.suspicion = None;
-            }
         }
     }
 

@@ -132,7 +132,6 @@ impl Ring {
         self.ring = circuit;
         self.reassembly.clear();
         self.outbox.rewind();
-        self.table.absolve(&self.ring.members);
         self.announce_view();
         self.timers.set(Timer::Presence, now);
     }
