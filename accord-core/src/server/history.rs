@@ -127,3 +127,71 @@ impl History {
 fn weight(events: &[Event]) -> usize {
     events.iter().map(event_weight).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{KeyEvent, KeyEventKind};
+    use bytes::Bytes;
+    use std::vec;
+
+    fn group(revision: u64, keys: &[&'static str]) -> Arc<[Event]> {
+        let event = |key: &&'static str| {
+            Event::Key(KeyEvent {
+                revision: Revision(revision),
+                kind: KeyEventKind::Changed,
+                key: Bytes::from_static(key.as_bytes()),
+                version: 1,
+                offset: 0,
+                data: Bytes::new(),
+                size: 0,
+            })
+        };
+        keys.iter().map(event).collect()
+    }
+
+    fn since(history: &History, from: u64, key: &'static str, once: bool) -> Option<Vec<u64>> {
+        let filter = WatchFilter::Key(Bytes::from_static(key.as_bytes()));
+        let missed = history.since(Revision(from), &filter, EventMask::ALL, once, usize::MAX)?;
+        Some(missed.iter().map(|events| events[0].revision().0).collect())
+    }
+
+    #[test]
+    fn what_is_left_has_no_gap_and_what_is_gone_is_said() {
+        let mut history = History::new(Revision(10), 4, usize::MAX);
+        assert_eq!(since(&history, 10, "a", false), Some(vec![]));
+        assert_eq!(since(&history, 9, "a", false), None);
+        for (revision, keys) in [(11, &["a"][..]), (13, &["b", "a"]), (14, &["b"]), (20, &["a"])] {
+            history.push(group(revision, keys));
+            history.check();
+        }
+        assert_eq!(history.floor(), Revision(11), "five events in all: the oldest revision went");
+        assert_eq!(since(&history, 10, "a", false), None);
+        assert_eq!(since(&history, 11, "a", false), Some(vec![13, 20]));
+        assert_eq!(since(&history, 11, "a", true), Some(vec![13]));
+        assert_eq!(since(&history, 13, "b", false), Some(vec![14]));
+        assert_eq!(since(&history, 19, "a", false), Some(vec![20]));
+        history.reset(Revision(30));
+        assert_eq!(since(&history, 29, "a", false), None);
+        assert_eq!(since(&history, 30, "a", false), Some(vec![]));
+    }
+
+    #[test]
+    fn weight_is_bounded_as_well_as_number() {
+        let one = event_weight(&group(1, &["a"])[0]);
+        let mut history = History::new(Revision(0), 100, 3 * one);
+        for revision in 1..=5 {
+            history.push(group(revision, &["a"]));
+            history.check();
+        }
+        assert_eq!((history.len(), history.floor()), (3, Revision(2)));
+        let filter = WatchFilter::Prefix(Bytes::new());
+        let missed = |bytes_max| {
+            history.since(Revision(2), &filter, EventMask::ALL, false, bytes_max).map(|m| m.len())
+        };
+        assert_eq!(missed(3 * one), Some(3));
+        assert_eq!(missed(3 * one - 1), None, "what cannot be sent is not begun");
+        history.push(group(6, &["a", "a", "a", "a"]));
+        assert_eq!((history.len(), history.floor()), (0, Revision(6)));
+    }
+}

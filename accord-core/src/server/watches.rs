@@ -219,3 +219,110 @@ fn key_of(event: &Event) -> Option<&Bytes> {
         Event::Member(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+    use crate::rng::Rng;
+    use crate::state::{KeyEvent, KeyEventKind, MemberEvent, MemberEventKind};
+    use std::string::String;
+    use std::vec;
+
+    fn random_key(rng: &mut Rng) -> Bytes {
+        let length = rng.below(4);
+        let key: String = (0..length).map(|_| if rng.chance(1, 2) { 'a' } else { 'b' }).collect();
+        Bytes::from(key)
+    }
+
+    fn random_event(rng: &mut Rng, revision: Revision) -> Event {
+        if rng.chance(1, 5) {
+            let kind = MemberEventKind::Joined;
+            return Event::Member(MemberEvent {
+                revision,
+                kind,
+                session: SessionId(1),
+                members: 1,
+            });
+        }
+        Event::Key(KeyEvent {
+            revision,
+            kind: KeyEventKind::ALL[rng.below(4) as usize],
+            key: random_key(rng),
+            version: 1,
+            offset: 0,
+            data: Bytes::new(),
+            size: 0,
+        })
+    }
+
+    fn random_filter(rng: &mut Rng) -> WatchFilter {
+        match rng.below(5) {
+            0 | 1 => WatchFilter::Key(random_key(rng)),
+            2 | 3 => WatchFilter::Prefix(random_key(rng)),
+            _ => WatchFilter::Members,
+        }
+    }
+
+    /// The table against a list that is looked through for every event.
+    #[test]
+    fn the_index_finds_what_a_search_through_all_watches_finds() {
+        let mut rng = Rng::new(11);
+        for _ in 0..50 {
+            let mut table = WatchTable::default();
+            let mut naive: BTreeMap<Target, (WatchFilter, Terms)> = BTreeMap::new();
+            for revision in 1..60 {
+                let target = (ConnId(rng.below(3)), WatchId(rng.below(10)));
+                match rng.below(8) {
+                    0 => {
+                        table.remove_conn(target.0);
+                        naive.retain(|(conn, _), _| *conn != target.0);
+                    }
+                    1 => {
+                        table.remove(target);
+                        naive.remove(&target);
+                    }
+                    2..=4 if !table.contains(target) => {
+                        let mask = EventMask::from_bits(1 + rng.below(63) as u8).unwrap();
+                        let after = Revision(rng.below(80));
+                        let terms = Terms { mask, once: rng.chance(1, 3), after };
+                        let filter = random_filter(&mut rng);
+                        table.insert(target, filter.clone(), terms);
+                        naive.insert(target, (filter, terms));
+                    }
+                    _ => {
+                        let count = 1 + rng.below(3);
+                        let events = (0..count).map(|_| random_event(&mut rng, Revision(revision)));
+                        compare(&mut table, &mut naive, &events.collect::<Vec<_>>());
+                    }
+                }
+                table.check();
+                assert_eq!(table.len(), naive.len());
+            }
+        }
+    }
+
+    fn compare(
+        table: &mut WatchTable,
+        naive: &mut BTreeMap<Target, (WatchFilter, Terms)>,
+        events: &[Event],
+    ) {
+        let mut found = vec![];
+        table.deliver(&Arc::from(events), &mut found);
+        found.sort_by_key(|delivery| delivery.target);
+        let mut expected = vec![];
+        for (target, (filter, terms)) in naive.iter() {
+            let looks = |event: &&Event| {
+                concerns(filter, terms.mask, event) && event.revision() > terms.after
+            };
+            let events: Vec<Event> = events.iter().filter(looks).cloned().collect();
+            if !events.is_empty() {
+                let (target, events, done) = (*target, Arc::from(events), terms.once);
+                expected.push(Delivery { target, events, done });
+            }
+        }
+        assert_eq!(found, expected);
+        let done = |target: &Target| expected.iter().any(|d| d.target == *target && d.done);
+        naive.retain(|target, _| !done(target));
+    }
+}
