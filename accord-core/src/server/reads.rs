@@ -197,3 +197,53 @@ impl Server {
         wait
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+    use std::vec;
+
+    fn push(queue: &mut ReadQueue, read: u64, stage: Stage) -> u64 {
+        let query = ReadQuery::Session { session: SessionId(1) };
+        let deadline = Instant::from_nanos(100 + read);
+        queue.push(Wait { conn: ConnId(1), read, query, stage, deadline })
+    }
+
+    #[test]
+    fn a_read_is_ready_when_its_barrier_is_passed_and_what_it_names_is_applied() {
+        let mut queue = ReadQueue::default();
+        for read in 0..4 {
+            let place = push(&mut queue, read, Stage::Barrier);
+            queue.barriers.push_back((BarrierId(1 + read / 2), place));
+        }
+        assert_eq!(queue.remove(1).map(|wait| wait.read), Some(1), "its client is gone");
+        queue.on_barrier_done(BarrierId(1), Index(7));
+        queue.check();
+        assert_eq!(queue.next_ready(Index(6), Revision(99)), None, "passed, but not applied");
+        assert_eq!(queue.next_ready(Index(7), Revision(0)), Some(0));
+        queue.remove(0);
+        assert_eq!(queue.next_ready(Index(99), Revision(99)), None, "applied, but not passed");
+        queue.on_barrier_done(BarrierId(2), Index(8));
+        assert_eq!(queue.next_ready(Index(8), Revision(0)), Some(2));
+        queue.check();
+    }
+
+    #[test]
+    fn reads_give_up_in_the_order_they_came_whatever_they_wait_for() {
+        let mut queue = ReadQueue::default();
+        push(&mut queue, 0, Stage::Floor(Revision(5)));
+        let place = push(&mut queue, 1, Stage::Barrier);
+        queue.barriers.push_back((BarrierId(1), place));
+        push(&mut queue, 2, Stage::Floor(Revision(3)));
+        assert_eq!(queue.next_ready(Index(0), Revision(4)), Some(2));
+        let mut gone = vec![];
+        while let Some(place) = queue.next_overdue(Instant::from_nanos(101)) {
+            gone.extend(queue.remove(place).map(|wait| wait.read));
+        }
+        assert_eq!(gone, [0, 1]);
+        assert_eq!(queue.next_deadline(), Some(Instant::from_nanos(102)));
+        assert!(queue.barriers.is_empty(), "nothing names a read that is gone");
+        queue.check();
+    }
+}

@@ -3,7 +3,7 @@
 use crate::app::{App, config};
 use crate::cluster::{Cluster, put};
 use accord_core::client::{Cause, ClientError, ClientEvent, ClientInput};
-use accord_core::ids::{NodeId, RequestId, WatchId};
+use accord_core::ids::{NodeId, RequestId, Revision, WatchId};
 use accord_core::protocol::{ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter};
 use accord_core::state::{Outcome, ReadQuery, ReadResult, RequestError, TxnOutcome};
 use accord_core::time::Duration;
@@ -304,4 +304,30 @@ fn a_refusal_is_definite_only_if_it_holds_for_every_copy() {
         app.pump(&mut cluster);
         assert_eq!(outcomes(&app.take()), [(1, expected)], "{copies} {outcome:?}");
     }
+}
+
+#[test]
+fn a_pong_proves_nothing_about_a_watch_set_after_its_ping() {
+    let mut cluster = Cluster::new(1);
+    let mut app = App::ready(&mut cluster, 1, 15);
+    for _ in 0..3 {
+        app.client.submit(cluster.now, &put("k", "v")).unwrap();
+    }
+    app.run(&mut cluster);
+    app.pass(&mut cluster, Duration::from_millis(1500));
+    let ping = |message: &ClientMessage| match message {
+        ClientMessage::Ping { nonce } => Some(*nonce),
+        _ => None,
+    };
+    let nonce = app.said.iter().rev().find_map(ping).expect("it pings");
+    app.take();
+    let filter = WatchFilter::Key(Bytes::from_static(b"k"));
+    let all = EventMask::ALL;
+    app.client.watch(cluster.now, filter, all, false, Some(Revision(1))).unwrap();
+    app.pump(&mut cluster);
+    let late = ServerMessage::Pong { nonce, revision: Revision(4) };
+    app.client.handle(cluster.now, ClientInput::Message(late));
+    app.break_connection(&mut cluster);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    assert_eq!(watched(&app.take()), [(1, 2), (1, 3), (1, 4)]);
 }

@@ -554,3 +554,48 @@ fn a_server_whose_disk_failed_stops_for_good() {
     assert_eq!(cluster.take(conn), []);
     assert_eq!(cluster.servers[&NodeId(1)].next_deadline(), None);
 }
+
+#[test]
+fn time_without_a_primary_counts_against_nobody() {
+    let mut cluster = Cluster::new(3);
+    let (conn, session) = cluster.open(1, 10_000);
+    cluster.partition(&[&[1], &[2], &[3]]);
+    cluster.pass(Duration::from_secs(15));
+    cluster.partition(&[&[1, 2, 3]]);
+    assert_eq!(cluster.closed(conn), None);
+    cluster.pass(Duration::from_millis(9_900));
+    assert!(cluster.servers[&NodeId(2)].state().session(session).is_some());
+    cluster.pass(Duration::from_millis(200));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+}
+
+#[test]
+fn a_local_read_waits_for_what_its_session_has_seen() {
+    let mut cluster = Cluster::new(1);
+    let (old, session) = cluster.open(1, 5000);
+    cluster.hang_up(old);
+    let conn = cluster.connect(1);
+    cluster.tell(conn, ClientMessage::Attach { session, seen: Revision(4) });
+    cluster.take(conn);
+    cluster.tell(conn, get(1, Consistency::Local, "k"));
+    let (writer, _) = cluster.open(1, 5000);
+    cluster.tell(writer, request(1, &put("k", "3")));
+    assert_eq!(cluster.take(conn), [], "this server is at revision 3");
+    cluster.tell(writer, request(2, &put("k", "4")));
+    assert_eq!(value(&cluster.next(conn).unwrap()), b"4");
+}
+
+#[test]
+fn a_small_request_does_not_overtake_a_large_one_for_which_there_is_no_room() {
+    let mut cluster = Cluster::with(2, |config| config.replica.limits.proposals_bytes_max = 600);
+    let (conn, _) = cluster.open(1, 5000);
+    for number in 1..=20 {
+        let bytes = if number % 3 == 0 { 5 } else { 300 };
+        cluster.say(conn, request(number, &put("k", &"x".repeat(bytes))));
+    }
+    assert!(cluster.servers[&NodeId(1)].status().held > 0);
+    cluster.run();
+    let replies = cluster.take(conn);
+    let revisions: Vec<u64> = replies.iter().map(|reply| committed(reply).0).collect();
+    assert_eq!(revisions, (2..=21).collect::<Vec<u64>>());
+}
