@@ -4,12 +4,10 @@
 //! Two other guards look at the same promise from other sides: clippy's disallowed types and methods in
 //! `clippy.toml`, and `tests/no_std_proof`, which links the crate without the standard library.
 
-#[allow(dead_code, reason = "each test of sources uses a part of the module")]
 mod source;
 
-use source::{code_only, files, without_tests, words};
+use source::{code_only, files, without_tests, words, workspace};
 use std::fs;
-use std::path::Path;
 
 /// Names that have no business in the core, and why.
 const BANNED: [(&str, &str); 18] = [
@@ -58,7 +56,7 @@ fn impurities(source: &str) -> Vec<String> {
 
 #[test]
 fn no_clock_randomness_hash_order_or_float_is_in_the_sources() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let directory = workspace().join("accord-core/src");
     let sources = files(&directory, "rs");
     assert!(sources.len() > 20, "only {} sources were found", sources.len());
     let mut found = Vec::new();
@@ -97,7 +95,7 @@ let after = rand::random();
 
 #[test]
 fn the_core_depends_on_nothing_that_could_bring_impurity() {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = workspace().join("accord-core/Cargo.toml");
     let manifest = fs::read_to_string(manifest).expect("the manifest is readable");
     let section = manifest.split("\n[dependencies]\n").nth(1).expect("there are dependencies");
     let lines = section.lines().take_while(|line| !line.starts_with('['));

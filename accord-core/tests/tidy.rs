@@ -1,7 +1,6 @@
 //! Tidiness as a test, for the whole workspace. The rules, each with the message that it gives, are in
 //! [`RULES`]; a rule that nobody checks is not a rule.
 
-#[allow(dead_code, reason = "each test of sources uses a part of the module")]
 mod source;
 
 use source::{code_only, files, item_end, without_tests, words, workspace};
