@@ -24,12 +24,12 @@ impl Digest {
 
     /// Absorbs numbers.
     pub(super) fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
-        for pair in numbers.chunks(2) {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&pair[0].to_le_bytes());
-            let second = pair.get(1).copied().unwrap_or(0);
-            bytes[8..].copy_from_slice(&second.to_le_bytes());
-            self.bytes(&bytes);
+        for four in numbers.chunks(4) {
+            let mut bytes = [0; 32];
+            for (place, number) in bytes.chunks_exact_mut(8).zip(four) {
+                place.copy_from_slice(&number.to_le_bytes());
+            }
+            self.bytes(&bytes[..8 * four.len()]);
         }
     }
 
@@ -43,10 +43,9 @@ impl Digest {
     pub(super) fn event(&mut self, event: &Event) {
         match event {
             Event::Key(event) => {
-                self.numbers([event.revision.0, event.version, event.offset, event.size]);
+                self.numbers([event.kind as u64, event.version, event.offset, event.size]);
                 self.bytes(&event.key);
                 self.bytes(&event.data);
-                self.numbers([event.kind as u64]);
             }
             Event::Member(event) => {
                 let kind = 16 + event.kind as u64;
@@ -59,8 +58,7 @@ impl Digest {
     pub(super) fn completion(&mut self, completion: &Completion) {
         match completion {
             Completion::Request { session, request, outcome } => {
-                self.numbers([session.0, request.0]);
-                self.outcome(outcome);
+                self.outcome([session.0, request.0], outcome);
             }
             Completion::Opened { server, token, session, timeout_ms } => {
                 let server = u64::from(server.0);
@@ -90,27 +88,31 @@ impl Digest {
         }
     }
 
-    fn outcome(&mut self, outcome: &Outcome) {
+    fn outcome(&mut self, [session, request]: [u64; 2], outcome: &Outcome) {
         match outcome {
             Outcome::Txn(TxnOutcome::Committed { revision, branch, results }) => {
                 let head = 32 + u64::from(*branch == Branch::Then);
-                self.numbers([head, revision.0]);
+                self.numbers([session, request, head, revision.0]);
                 results.iter().for_each(|result| self.result(result));
             }
             Outcome::Txn(TxnOutcome::Aborted { branch, step, error }) => {
                 let head = 34 + u64::from(*branch == Branch::Then);
-                self.numbers([head, u64::from(*step), *error as u64]);
+                let step = u64::from(*step) << 8 | *error as u64;
+                self.numbers([session, request, head, step]);
             }
-            Outcome::Refused(error) => self.numbers(match error {
-                RequestError::SessionUnknown => [40, 0],
-                RequestError::SessionEnded => [41, 0],
-                RequestError::Acknowledged { acked_below } => [42, acked_below.0],
-                RequestError::PassedOver { last } => [43, last.0],
-                RequestError::WindowFull => [44, 0],
-                RequestError::Malformed => [45, 0],
-                RequestError::CommandTooLarge => [46, 0],
-                RequestError::TooManySteps => [47, 0],
-            }),
+            Outcome::Refused(error) => {
+                let [head, number] = match error {
+                    RequestError::SessionUnknown => [40, 0],
+                    RequestError::SessionEnded => [41, 0],
+                    RequestError::Acknowledged { acked_below } => [42, acked_below.0],
+                    RequestError::PassedOver { last } => [43, last.0],
+                    RequestError::WindowFull => [44, 0],
+                    RequestError::Malformed => [45, 0],
+                    RequestError::CommandTooLarge => [46, 0],
+                    RequestError::TooManySteps => [47, 0],
+                };
+                self.numbers([session, request, head, number]);
+            }
         }
     }
 

@@ -59,17 +59,20 @@ struct Run<'a, 'b> {
 }
 
 impl Execution<'_> {
-    /// Carries the transaction out: all of a branch, or nothing. A commit that changed something
-    /// has the next revision.
-    pub(super) fn run(&mut self, txn: &Txn) -> TxnOutcome {
+    /// Carries the transaction out and takes its steps: all of a branch, or nothing. A commit that
+    /// changed something has the next revision.
+    pub(super) fn run(&mut self, txn: &mut Txn) -> TxnOutcome {
         let holds = txn.guard.iter().all(|compare| check_compare(self.store, compare).is_ok());
-        let (branch, steps) =
-            if holds { (Branch::Then, &txn.then) } else { (Branch::Otherwise, &txn.otherwise) };
+        let (branch, steps) = if holds {
+            (Branch::Then, &mut txn.then)
+        } else {
+            (Branch::Otherwise, &mut txn.otherwise)
+        };
         let sequence = *self.sequence;
         let revision = self.revision.next();
         let undo = steps.len() > 1;
         let mut run = Run { at: self, revision, undo, changed: false, result_bytes: 0 };
-        for (step, what) in steps.iter().enumerate() {
+        for (step, what) in steps.drain(..).enumerate() {
             match run.step(what) {
                 Ok(result) => run.at.scratch.results.push(result),
                 Err(error) => {
@@ -127,8 +130,8 @@ fn check_compare(store: &Store, compare: &Compare) -> Result<(), StepError> {
 }
 
 /// A change that one step wants to make.
-struct Change<'a> {
-    key: &'a Bytes,
+struct Change {
+    key: Bytes,
     data: Bytes,
     offset: u64,
     flags: Flags,
@@ -136,20 +139,20 @@ struct Change<'a> {
 }
 
 impl Run<'_, '_> {
-    fn step(&mut self, step: &Step) -> Result<StepResult, StepError> {
+    fn step(&mut self, step: Step) -> Result<StepResult, StepError> {
         match step {
-            Step::Read { key, offset, length_max } => self.read(key, *offset, *length_max),
-            Step::Write { key, value, offset, flags } => self.write(key, value, *offset, *flags),
+            Step::Read { key, offset, length_max } => self.read(&key, offset, length_max),
+            Step::Write { key, value, offset, flags } => self.write(key, value, offset, flags),
             Step::Delete { key } => self.delete(key),
-            Step::Copy { source, target, flags } => self.copy(source, target, *flags),
+            Step::Copy { source, target, flags } => self.copy(&source, target, flags),
             Step::Compare(compare) => {
-                check_compare(self.at.store, compare).map(|()| StepResult::Held)
+                check_compare(self.at.store, &compare).map(|()| StepResult::Held)
             }
             Step::Increment { key, delta, offset, width, flags } => {
-                self.increment(key, *delta, *offset, *width, *flags)
+                self.increment(key, delta, offset, width, flags)
             }
             Step::List(query) => {
-                let (page, bytes) = self.at.store.page(query, self.at.limits);
+                let (page, bytes) = self.at.store.page(&query, self.at.limits);
                 self.count_result(bytes)?;
                 Ok(StepResult::Listed(page))
             }
@@ -173,30 +176,29 @@ impl Run<'_, '_> {
 
     fn write(
         &mut self,
-        key: &Bytes,
-        value: &Bytes,
+        key: Bytes,
+        data: Bytes,
         offset: u64,
         flags: Flags,
     ) -> Result<StepResult, StepError> {
         let kind = KeyEventKind::Changed;
-        let data = value.clone();
         if !flags.has(Flags::SEQUENCE) {
             let version = self.change(Change { key, data, offset, flags, kind })?;
             return Ok(StepResult::Written { version, key: None });
         }
-        let whole = sequence_key(key, *self.at.sequence);
+        let whole = sequence_key(&key, *self.at.sequence);
         let flags = flags | Flags::CREATE | Flags::EXCLUSIVE;
-        let version = self.change(Change { key: &whole, data, offset, flags, kind })?;
+        let version = self.change(Change { key: whole.clone(), data, offset, flags, kind })?;
         *self.at.sequence += 1;
         Ok(StepResult::Written { version, key: Some(whole) })
     }
 
-    fn delete(&mut self, key: &Bytes) -> Result<StepResult, StepError> {
-        let record = self.at.store.remove(key).ok_or(StepError::NotFound)?;
+    fn delete(&mut self, key: Bytes) -> Result<StepResult, StepError> {
+        let record = self.at.store.remove(&key).ok_or(StepError::NotFound)?;
         self.changed = true;
         self.at.events.push(deleted(self.revision, key.clone(), &record));
         if self.undo {
-            self.at.scratch.undo.push(Undo::Insert { key: key.clone(), record });
+            self.at.scratch.undo.push(Undo::Insert { key, record });
         }
         Ok(StepResult::Deleted)
     }
@@ -204,7 +206,7 @@ impl Run<'_, '_> {
     fn copy(
         &mut self,
         source: &Bytes,
-        target: &Bytes,
+        target: Bytes,
         flags: Flags,
     ) -> Result<StepResult, StepError> {
         let record = self.at.store.get(source).ok_or(StepError::NotFound)?;
@@ -217,14 +219,14 @@ impl Run<'_, '_> {
 
     fn increment(
         &mut self,
-        key: &Bytes,
+        key: Bytes,
         delta: i64,
         offset: Option<u64>,
         width: Width,
         flags: Flags,
     ) -> Result<StepResult, StepError> {
         let bytes = width.bytes();
-        let number = match self.at.store.get(key) {
+        let number = match self.at.store.get(&key) {
             Some(record) => number_at(&record.value, offset, bytes)?,
             None => 0,
         };
@@ -238,9 +240,9 @@ impl Run<'_, '_> {
     }
 
     /// Makes a change, if the flags and the limits allow it, and gives the record's new version.
-    fn change(&mut self, change: Change<'_>) -> Result<u64, StepError> {
+    fn change(&mut self, change: Change) -> Result<u64, StepError> {
         let limits = self.at.limits;
-        let Some(editor) = self.at.store.editor(change.key) else { return self.create(change) };
+        let Some(editor) = self.at.store.editor(&change.key) else { return self.create(change) };
         if change.flags.has(Flags::CREATE | Flags::EXCLUSIVE) {
             return Err(StepError::Exists);
         }
@@ -255,15 +257,15 @@ impl Run<'_, '_> {
         let version = editor.record.version + 1;
         let revision = self.revision;
         let edit = Edit { data: &change.data, offset: offset as usize, replace, revision };
-        let undo = editor.edit(change.key, edit, self.undo);
+        let undo = editor.edit(&change.key, edit, self.undo);
         self.at.scratch.undo.extend(undo);
         self.changed(change.kind, version, offset, size, change);
         Ok(version)
     }
 
-    fn create(&mut self, change: Change<'_>) -> Result<u64, StepError> {
+    fn create(&mut self, change: Change) -> Result<u64, StepError> {
         let limits = self.at.limits;
-        let key = change.key;
+        let key = &change.key;
         if !change.flags.has(Flags::CREATE) {
             return Err(StepError::NotFound);
         }
@@ -301,7 +303,7 @@ impl Run<'_, '_> {
         version: u64,
         offset: u64,
         size: u64,
-        change: Change<'_>,
+        change: Change,
     ) {
         self.changed = true;
         let Change { key, mut data, flags, .. } = change;
@@ -316,7 +318,7 @@ impl Run<'_, '_> {
         self.at.events.push(Event::Key(KeyEvent {
             revision: self.revision,
             kind,
-            key: key.clone(),
+            key,
             version,
             offset: at,
             data,

@@ -190,7 +190,7 @@ impl State {
                 session,
                 revision: self.revision,
             };
-            let outcome = Outcome::Txn(execution.run(&self.txn));
+            let outcome = Outcome::Txn(execution.run(&mut self.txn));
             open.record(request, outcome.clone());
             outcome
         };
