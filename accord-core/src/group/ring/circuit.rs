@@ -24,7 +24,7 @@ pub(super) struct Circuit {
     /// All up to here were delivered. Invariant: at most the store's aru.
     pub(super) delivered: u64,
     /// The hand-over count of the last token seen.
-    hop: u64,
+    pub(super) hop: u64,
     /// `seq` of the token at the last visit: what must have come by the next.
     seq_seen: u64,
     /// `aru` of the token at the last visit.
@@ -168,6 +168,9 @@ impl Circuit {
 
     /// How many datagrams we may make in this visit, `resent` having gone already.
     pub(super) fn allowance(&self, token: &Token, resent: u32, limits: &RingLimits) -> u32 {
+        if self.store.high() > token.seq {
+            return 0;
+        }
         let burst = limits.burst_packets_max.saturating_sub(resent);
         let others = token.sent.saturating_sub(self.sent);
         let window = limits.window_packets_max.saturating_sub(others).saturating_sub(resent);

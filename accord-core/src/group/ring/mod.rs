@@ -160,7 +160,7 @@ impl Ring {
             Err(refusal) => self.counters.refuse(refusal),
             Ok((sender, body)) => {
                 let result = match body {
-                    Body::Data(data) => self.on_data(now, data),
+                    Body::Data(data) => self.on_data(data),
                     Body::Token(token) => self.on_token(now, sender, token),
                     Body::Commit(commit) => self.on_commit(now, sender, commit),
                     Body::Presence(rows) => self.on_presence(now, sender, rows),
@@ -332,3 +332,6 @@ impl Ring {
         self.transmits.push_back(Transmit { to, bytes });
     }
 }
+
+#[cfg(test)]
+mod tests;

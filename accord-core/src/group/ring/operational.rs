@@ -35,7 +35,9 @@ impl Ring {
         if !circuit.contains(sender) || circuit.is_single() {
             return Err(Refusal::OtherRing);
         }
-        if token.seq > TOKEN_SEQ_MAX || token.hop > TOKEN_SEQ_MAX {
+        // Whatever has come was numbered before the token left for us.
+        let lags = token.hop > circuit.hop && token.seq < circuit.store.high();
+        if lags || token.seq > TOKEN_SEQ_MAX || token.hop > TOKEN_SEQ_MAX {
             return Err(Refusal::Malformed);
         }
         if !circuit.accept(&token) {
@@ -220,11 +222,15 @@ impl Ring {
         }
     }
 
-    pub(super) fn on_data(&mut self, _now: Instant, data: Data) -> Result<(), Refusal> {
+    pub(super) fn on_data(&mut self, data: Data) -> Result<(), Refusal> {
         let refused = |error| match error {
             StoreError::Duplicate => Refusal::DuplicateData,
             StoreError::Beyond => Refusal::Beyond,
         };
+        // We kept all that we made before it left, if it was we who made it.
+        if data.packet.origin == self.me {
+            return Err(Refusal::DuplicateData);
+        }
         if let Stage::Recovery(recovering) = &mut self.stage {
             // The old ring is as it was when we told the others: only recovery adds to it now.
             let circuit = &mut recovering.circuit;
