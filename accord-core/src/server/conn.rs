@@ -32,11 +32,15 @@ pub(super) struct Conn {
     pub(super) unsent_bytes: usize,
 }
 
-/// A request taken and not answered: what it takes to propose it later.
+/// A request taken and not answered.
 #[derive(Clone, Debug)]
 pub(super) struct PendingRequest {
     pub(super) acked_below: RequestId,
-    pub(super) txn: Bytes,
+    /// The size of its transaction.
+    pub(super) bytes: usize,
+    /// Its transaction, while it is held back. Bytes of its own, so that it does not keep alive
+    /// whatever buffer it arrived in.
+    pub(super) txn: Option<Bytes>,
 }
 
 /// How far a connection has come with its session.
@@ -96,13 +100,13 @@ impl Conn {
 
     pub(super) fn take_request(&mut self, request: RequestId) -> bool {
         let Some(pending) = self.requests.remove(&request) else { return false };
-        self.request_bytes -= pending.txn.len();
+        self.request_bytes -= pending.bytes;
         true
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        let bytes: usize = self.requests.values().map(|pending| pending.txn.len()).sum();
+        let bytes: usize = self.requests.values().map(|pending| pending.bytes).sum();
         assert_eq!(bytes, self.request_bytes, "the bytes of requests are counted");
         assert_eq!(self.unsent.iter().sum::<usize>(), self.unsent_bytes, "unsent is counted");
         let quiet = self.requests.is_empty() && self.watches == 0;

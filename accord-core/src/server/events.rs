@@ -12,6 +12,7 @@ use crate::protocol::{
 };
 use crate::state::Event;
 use alloc::sync::Arc;
+use bytes::Bytes;
 
 /// A watch as its client asks for it.
 pub(super) struct WatchRequest {
@@ -61,7 +62,13 @@ impl Server {
 
     fn set_watch(&mut self, id: ConnId, after: Revision, request: WatchRequest) {
         let terms = Terms { mask: request.mask, once: request.once, after };
-        self.watches.insert((id, request.watch), request.filter, terms);
+        // Bytes of its own: a watch lives longer than the buffer that it arrived in should.
+        let filter = match request.filter {
+            WatchFilter::Key(key) => WatchFilter::Key(Bytes::copy_from_slice(&key)),
+            WatchFilter::Prefix(prefix) => WatchFilter::Prefix(Bytes::copy_from_slice(&prefix)),
+            WatchFilter::Members => WatchFilter::Members,
+        };
+        self.watches.insert((id, request.watch), filter, terms);
         self.conns.get_mut(&id).expect("the caller found it").watches += 1;
     }
 

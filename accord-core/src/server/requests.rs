@@ -82,7 +82,17 @@ impl HeldQueue {
     }
 }
 
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proposed {
+    /// The replica has it.
+    Now,
+    /// It is held back: the server will ask for it again.
+    Held,
+}
+
 /// The server holds back as much as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 
 impl Server {
@@ -106,16 +116,27 @@ impl Server {
         command.clear();
         encode_request(session, request, acked_below, &txn, &mut command);
         conn.request_bytes += txn.len();
-        conn.requests.insert(request, PendingRequest { acked_below, txn });
+        let pending = PendingRequest { acked_below, bytes: txn.len(), txn: None };
+        conn.requests.insert(request, pending);
         self.requests_pending += 1;
         let proposed = self.propose(command.as_slice(), Held::Request { conn: id, request });
         self.scratch = command;
-        if proposed.is_err() {
-            self.settle_request(id, request);
-            self.count_refusal(Refusal::Busy);
-            let reason = Refusal::Busy;
-            self.send(id, ServerMessage::RequestRefused { request, reason });
+        match proposed {
+            Ok(Proposed::Now) => {}
+            Ok(Proposed::Held) => self.keep_transaction(id, request, &txn),
+            Err(Busy) => {
+                self.settle_request(id, request);
+                self.count_refusal(Refusal::Busy);
+                let reason = Refusal::Busy;
+                self.send(id, ServerMessage::RequestRefused { request, reason });
+            }
         }
+    }
+
+    fn keep_transaction(&mut self, id: ConnId, request: RequestId, txn: &Bytes) {
+        let conn = self.conns.get_mut(&id).expect("its request was just taken");
+        let pending = conn.requests.get_mut(&request).expect("just taken");
+        pending.txn = Some(Bytes::copy_from_slice(txn));
     }
 
     fn admit_request(&self, id: ConnId, request: RequestId, bytes: usize) -> Result<(), Refusal> {
@@ -154,10 +175,10 @@ impl Server {
     }
 
     /// Brings a command into the order, now or as soon as possible.
-    pub(super) fn propose(&mut self, command: &[u8], held: Held) -> Result<(), Busy> {
+    pub(super) fn propose(&mut self, command: &[u8], held: Held) -> Result<Proposed, Busy> {
         if self.primary && self.held.len() == 0 {
             match self.replica.propose_later(command) {
-                Ok(()) | Err(ProposeError::Halted) => return Ok(()),
+                Ok(()) | Err(ProposeError::Halted) => return Ok(Proposed::Now),
                 Err(ProposeError::TooLarge { .. }) => {
                     unreachable!("the size was checked at admission")
                 }
@@ -171,7 +192,7 @@ impl Server {
             return Err(Busy);
         }
         self.held.push(held, command.len());
-        Ok(())
+        Ok(Proposed::Held)
     }
 
     /// Proposes what was held back, as far as the replica takes it.
@@ -189,6 +210,17 @@ impl Server {
             if proposed == Err(ProposeError::Full) {
                 return self.held.unpop(held, bytes);
             }
+            self.drop_transaction(held);
+        }
+    }
+
+    /// What the replica has need not be kept here.
+    fn drop_transaction(&mut self, held: Held) {
+        if let Held::Request { conn, request } = held
+            && let Some(conn) = self.conns.get_mut(&conn)
+            && let Some(pending) = conn.requests.get_mut(&request)
+        {
+            pending.txn = None;
         }
     }
 
@@ -224,7 +256,8 @@ impl Server {
                 let conn = &self.conns[&conn];
                 let pending = &conn.requests[&request];
                 let session = conn.session().expect("requests need a session");
-                encode_request(session, request, pending.acked_below, &pending.txn, out);
+                let txn = pending.txn.as_ref().expect("what is held back is kept");
+                encode_request(session, request, pending.acked_below, txn, out);
             }
             Held::Session { token } => match self.conns[&self.tokens[&token]].phase {
                 Phase::Opening { token, timeout_ms } => {
