@@ -11,6 +11,7 @@
 
 pub mod actor;
 mod adversarial;
+pub mod bugs;
 pub mod clock;
 pub mod conns;
 pub mod disk;

@@ -1,0 +1,113 @@
+//! Planted bugs: is the net that the simulator casts tight enough?
+//!
+//! `sim/bugs/*.patch` is a catalogue of known mistakes, each a small patch with its story. The core
+//! carries none of them: each is applied to a copy of the sources, the copy is built, and its own
+//! simulator goes through the seeds until one of them shows a violation. A patch that does not apply,
+//! a copy that does not compile and a bug that is not found are failures. So is a seed that fails
+//! without the bug as well, since it would prove nothing.
+//!
+//! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in the
+//! copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all).
+
+pub mod catalogue;
+pub mod hunt;
+pub mod table;
+pub mod tree;
+pub mod trial;
+
+use catalogue::{Bug, Catalogue};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use trial::{Trial, Verdict};
+
+/// What `accord-sim bugs` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Bugs to try, by the names of their patches; all if none is named.
+    pub names: Vec<String>,
+    /// Seconds to spend on hunting one bug, after it is built.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub budget_seconds: u64,
+    /// Worlds side by side; as many as there are cores if not given.
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<usize>,
+    /// Write the table into this page, between `<!-- bugs:begin -->` and `<!-- bugs:end -->`.
+    #[arg(long, value_name = "PAGE")]
+    pub write_table: Option<PathBuf>,
+    /// Only see whether every patch applies: nothing is built and nothing runs.
+    #[arg(long, conflicts_with = "write_table")]
+    pub check: bool,
+    /// Print the results as one object of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bad input: nothing was tried.
+const BAD_INPUT: u8 = 2;
+
+/// Does what `accord-sim bugs` was asked. The exit code is 0 if all went well, 1 if a bug was not found
+/// or could not be tried, 2 if the request makes no sense.
+pub fn run(options: &Options) -> ExitCode {
+    let chosen = tree::workspace().and_then(|root| {
+        let catalogue = Catalogue::read(&root)?;
+        catalogue.choose(&options.names).map(|bugs| (root, bugs))
+    });
+    let (root, bugs) = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(BAD_INPUT);
+        }
+    };
+    if options.check { check(&root, &bugs) } else { try_all(&root, &bugs, options) }
+}
+
+/// Sees whether every patch applies.
+fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
+    let failures: Vec<String> = bugs
+        .iter()
+        .filter_map(|bug| bug.apply(root).err())
+        .map(|error| error.to_string())
+        .collect();
+    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    println!("{} of {} patches apply", bugs.len() - failures.len(), bugs.len());
+    ExitCode::from(u8::from(!failures.is_empty()))
+}
+
+fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode {
+    let budget = Duration::from_secs(options.budget_seconds);
+    let threads = options.threads.unwrap_or_else(hunt::threads_available).max(1);
+    let bar = progress_bar(bugs.len());
+    let mut trials = Vec::new();
+    for bug in bugs {
+        let trial = Trial::run(root, bug, budget, threads, |now| {
+            bar.set_message(format!("{}: {now}", bug.name));
+        });
+        bar.inc(1);
+        if !options.json {
+            bar.suspend(|| eprintln!("{trial}"));
+        }
+        trials.push(trial);
+    }
+    bar.finish_and_clear();
+    if options.json {
+        println!("{}", table::json(&trials));
+    } else {
+        print!("\n{}", table::text(&trials));
+    }
+    let well = trials.iter().all(|trial| matches!(trial.verdict, Verdict::Found(_)));
+    let written = options.write_table.as_ref().map_or(Ok(()), |page| table::write(page, &trials));
+    if let Err(error) = &written {
+        eprintln!("error: {error}");
+    }
+    ExitCode::from(u8::from(!well || written.is_err()))
+}
+
+fn progress_bar(bugs: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {elapsed} {msg}");
+    let bar = ProgressBar::new(bugs as u64).with_style(style.expect("a template of ours"));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

@@ -1,0 +1,143 @@
+//! One bug from its patch to a verdict: apply, build, hunt, and try the same seed without the bug.
+
+use super::catalogue::Bug;
+use super::hunt::{self, Catch, Report};
+use super::tree::Tree;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A bug and what came of it.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The bug.
+    pub bug: Bug,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How long the hunt took, without the build.
+    pub hunted: Duration,
+}
+
+/// What came of a bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The simulator finds it.
+    Found(Catch),
+    /// It does not, in so many worlds.
+    NotFound {
+        /// How many.
+        seeds: u64,
+    },
+    /// The patch does not apply, or the copy does not build or run.
+    Broken(String),
+    /// The seed that fails with the bug fails without it as well, so it says nothing of the bug.
+    FailsAnyway(Catch),
+}
+
+impl Trial {
+    /// Tries one bug, and tells `progress` what is being done.
+    pub fn run(
+        root: &Path,
+        bug: &Bug,
+        budget: Duration,
+        threads: usize,
+        progress: impl Fn(&str),
+    ) -> Self {
+        let built = Self::build(root, bug, &progress);
+        let begun = Instant::now();
+        let verdict = built
+            .and_then(|program| hunt_in(&program, budget, threads, &progress))
+            .map_or_else(Verdict::Broken, |report| judge(report, hunt::try_seed));
+        Self { bug: bug.clone(), verdict, hunted: begun.elapsed() }
+    }
+
+    fn build(
+        root: &Path,
+        bug: &Bug,
+        progress: &impl Fn(&str),
+    ) -> Result<std::path::PathBuf, String> {
+        progress("building");
+        let patched = bug.apply(root).map_err(|error| error.to_string())?;
+        let tree = Tree::of(root);
+        tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
+        tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
+    }
+}
+
+/// Runs the copy's hunt.
+fn hunt_in(
+    program: &Path,
+    budget: Duration,
+    threads: usize,
+    progress: &impl Fn(&str),
+) -> Result<Report, String> {
+    progress("hunting");
+    let mut child = Command::new(program)
+        .args(["hunt", "--budget-seconds", &budget.as_secs().to_string()])
+        .args(["--threads", &threads.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
+    let lines = BufReader::new(child.stdout.take().expect("the output is piped")).lines();
+    let mut result = None;
+    for line in lines.map_while(Result::ok) {
+        match Report::parse(&line) {
+            Some(Report::Progress(seeds)) => progress(&format!("hunting, {seeds} seeds")),
+            Some(report) => result = Some(report),
+            None => {}
+        }
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    result.ok_or_else(|| format!("the copy's simulator ended with {status} and no result"))
+}
+
+/// What a hunt's result means, given what comes of a seed without the bug.
+fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict {
+    match report {
+        Report::Caught(catch) => match without_bug(catch.seed) {
+            None => Verdict::Found(catch),
+            Some(anyway) => Verdict::FailsAnyway(anyway),
+        },
+        Report::Nothing(seeds) | Report::Progress(seeds) => Verdict::NotFound { seeds },
+    }
+}
+
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, seconds) = (&self.bug.name, self.hunted.as_secs_f64());
+        match &self.verdict {
+            Verdict::Found(Catch { seed, property, .. }) => {
+                write!(f, "{name}: found by {property}, seed {seed}, {seconds:.1} s")
+            }
+            Verdict::NotFound { seeds } => {
+                write!(f, "{name}: NOT FOUND in {seeds} seeds, {seconds:.1} s")
+            }
+            Verdict::Broken(why) => write!(f, "{name}: CANNOT BE TRIED: {why}"),
+            Verdict::FailsAnyway(Catch { seed, detail, .. }) => {
+                write!(f, "{name}: seed {seed} FAILS WITHOUT THE BUG AS WELL: {detail}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catch(property: &str) -> Catch {
+        Catch { seed: 4, property: property.to_owned(), detail: String::new() }
+    }
+
+    #[test]
+    fn a_seed_that_fails_without_the_bug_proves_nothing() {
+        let report = Report::Caught(catch("reads-fresh"));
+        assert_eq!(judge(report.clone(), |_| None), Verdict::Found(catch("reads-fresh")));
+        let anyway = judge(report, |_| Some(catch("convergence")));
+        assert_eq!(anyway, Verdict::FailsAnyway(catch("convergence")));
+        assert_eq!(judge(Report::Nothing(9), |_| None), Verdict::NotFound { seeds: 9 });
+    }
+}
