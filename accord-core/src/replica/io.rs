@@ -371,6 +371,13 @@ pub enum ClosedReason {
     MixedClusters,
 }
 
+impl ClosedReason {
+    /// True if an operator's recovery can end this: it lacks voters, and nothing else is wrong.
+    pub const fn is_recoverable(&self) -> bool {
+        matches!(self, Self::NoQuorum { .. } | Self::NotFormed { .. })
+    }
+}
+
 /// Why the server stopped itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HaltReason {

@@ -36,6 +36,8 @@ pub struct Report {
     pub voters: VoterSet,
     /// True if its operator allowed it to form a new cluster.
     pub bootstrap: bool,
+    /// True if its operator asks to form the cluster anew from what it has.
+    pub recover: bool,
     /// Initial servers as it knows them; only used to form a new cluster.
     pub initial: Vec<NodeId>,
 }
@@ -171,6 +173,7 @@ impl GroupMessage {
                 report.commit.encode(&mut out);
                 report.voters.encode(&mut out);
                 out.bool(report.bootstrap);
+                out.bool(report.recover);
                 out.varint(report.initial.len() as u64);
                 report.initial.iter().for_each(|node| node.encode(&mut out));
             }
@@ -219,6 +222,7 @@ fn decode_report(input: &mut Reader) -> Result<Report, WireError> {
         commit: Index::decode(input)?,
         voters: VoterSet::decode(input)?,
         bootstrap: input.bool()?,
+        recover: input.bool()?,
         initial: {
             let count = input.count("initial servers", crate::group::MEMBERS_MAX, 1)?;
             (0..count).map(|_| NodeId::decode(input)).collect::<Result<_, _>>()?

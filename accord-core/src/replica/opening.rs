@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub(super) commit: Index,
     /// The incarnation of every member.
     pub(super) stores: BTreeMap<NodeId, StoreId>,
-    /// True if this epoch forms the cluster.
+    /// True if this epoch forms the cluster, or forms it anew: it begins with its voters.
     pub(super) genesis: bool,
 }
 
@@ -49,10 +49,10 @@ impl Replica {
         self.view = Some(view);
         self.phase = Phase::Gathering { reports: BTreeMap::new() };
         self.actions.push_back(Action::Closed(ClosedReason::Gathering));
-        self.multicast_report();
+        self.multicast_report(false);
     }
 
-    fn multicast_report(&mut self) {
+    fn multicast_report(&mut self, recover: bool) {
         let Some(view) = &self.view else { return };
         let report = Report {
             view: view.id,
@@ -62,6 +62,7 @@ impl Replica {
             commit: self.commit,
             voters: self.log.voters().clone(),
             bootstrap: self.bootstrap,
+            recover,
             initial: self.config.initial.iter().copied().collect(),
         };
         self.multicast(&GroupMessage::Report(report));
@@ -84,11 +85,14 @@ impl Replica {
             self.messages_ignored += 1;
             return;
         };
+        let recover = report.recover.then_some(from);
         let reports = match &mut self.phase {
-            Phase::Gathering { reports } => reports,
-            // A member that says something new after the decision was recovered by its operator.
-            Phase::Closed { reports, .. } => reports,
-            Phase::Idle | Phase::Promising { .. } | Phase::Open(_) => {
+            Phase::Gathering { reports } if recover.is_none() => reports,
+            // The first operator's recovery counts; it finds no other one closed.
+            Phase::Closed { reports, reason } if recover.is_some() && reason.is_recoverable() => {
+                reports
+            }
+            _ => {
                 self.messages_ignored += 1;
                 return;
             }
@@ -96,12 +100,16 @@ impl Replica {
         reports.insert(from, report);
         if reports.len() == view.members.len() {
             let reports = core::mem::take(reports);
-            self.decide(reports);
+            self.decide(reports, recover);
         }
     }
 
-    fn decide(&mut self, reports: BTreeMap<NodeId, Report>) {
-        match plan(&reports) {
+    fn decide(&mut self, reports: BTreeMap<NodeId, Report>, recover: Option<NodeId>) {
+        let decided = match recover {
+            None => plan(&reports),
+            Some(node) => Ok(recovery_plan(&reports, node)),
+        };
+        match decided {
             Err(reason) => {
                 self.actions.push_back(Action::Closed(reason.clone()));
                 self.phase = Phase::Closed { reports, reason };
@@ -157,49 +165,64 @@ impl Replica {
         self.answer_early_requests(now);
     }
 
-    /// Starts the cluster anew from what this server has: the operator's last resort, after the memory
-    /// of a majority is lost for good. Writes that only the lost servers held are lost.
+    /// Asks to start the cluster anew from what this server has: the operator's last resort, after the
+    /// memory of a majority is lost for good. Writes that only the lost servers held are lost.
+    ///
+    /// It happens when the request is delivered, and not at all if the view has changed by then. If
+    /// two servers are asked, the order decides. Nothing can decide between two sides of a partition:
+    /// there, recover only one.
     ///
     /// # Errors
-    /// The present phase, if the cluster does not need recovery.
+    /// Why the cluster does not need recovery, or not from this server.
     pub fn force_recovery(&mut self) -> Result<(), &'static str> {
-        let Phase::Closed {
-            reports,
-            reason: ClosedReason::NoQuorum { .. } | ClosedReason::NotFormed { .. },
-        } = &self.phase
-        else {
-            return Err("the cluster is not stopped for lack of a majority");
+        let reports = match &self.phase {
+            Phase::Closed { reports, reason } if reason.is_recoverable() => reports,
+            _ => return Err("the cluster is not stopped for lack of a majority"),
         };
         let best = reports.values().map(|report| report.last).max().unwrap_or_default();
         if best > self.log.last() {
             return Err("another connected server has a longer log; recover from that one");
         }
-        let promised = reports.values().map(|report| report.promised).max().unwrap_or_default();
-        let epoch = promised.max(self.promised).max(self.log.last().epoch).next();
-        let old = self.log.voters();
-        let me = self.config.node;
-        let mut returning: BTreeSet<NodeId> = old.voters.keys().copied().collect();
-        if old.is_empty() {
-            returning.extend(&self.config.initial);
-        }
-        returning.remove(&me);
-        let voters = BTreeMap::from([(me, self.store)]);
-        let cluster = match old.cluster.0 {
-            0 => genesis_cluster(&voters),
-            _ => old.cluster,
-        };
-        let set = VoterSet { cluster, voters, returning };
-        self.promised = epoch;
-        self.persist(Record::Promise(epoch));
-        self.append(super::io::Entry {
-            epoch,
-            index: self.log.last().index.next(),
-            body: super::io::Body::Voters(set),
-        });
-        self.multicast_report();
+        self.multicast_report(true);
         self.check();
         Ok(())
     }
+}
+
+/// The plan that makes `node` the only voter, and has the others return. A function of the reports.
+fn recovery_plan(reports: &BTreeMap<NodeId, Report>, node: NodeId) -> Plan {
+    let own = &reports[&node];
+    let mut returning: BTreeSet<NodeId> = own.voters.voters.keys().copied().collect();
+    returning.extend(&own.voters.returning);
+    if own.voters.is_empty() {
+        returning.extend(&own.initial);
+    }
+    returning.remove(&node);
+    let voters = BTreeMap::from([(node, own.store)]);
+    let cluster = match own.voters.cluster.0 {
+        0 => genesis_cluster(&voters),
+        _ => own.voters.cluster,
+    };
+    Plan {
+        epoch: next_epoch(reports),
+        source: node,
+        source_last: own.last,
+        voters: VoterSet { cluster, voters, returning },
+        commit: own.commit,
+        stores: stores(reports),
+        genesis: true,
+    }
+}
+
+/// An epoch above all that the members have promised or seen.
+fn next_epoch(reports: &BTreeMap<NodeId, Report>) -> Epoch {
+    let seen = reports.values().map(|report| report.promised.max(report.last.epoch));
+    seen.max().unwrap_or_default().next()
+}
+
+/// The incarnation of every member.
+fn stores(reports: &BTreeMap<NodeId, Report>) -> BTreeMap<NodeId, StoreId> {
+    reports.iter().map(|(node, report)| (*node, report.store)).collect()
 }
 
 /// What the reports of all members of a view amount to. A function of the reports alone.
@@ -209,8 +232,7 @@ fn plan(reports: &BTreeMap<NodeId, Report>) -> Result<Plan, ClosedReason> {
     if clusters.len() > 1 {
         return Err(ClosedReason::MixedClusters);
     }
-    let stores: BTreeMap<NodeId, StoreId> =
-        reports.iter().map(|(node, report)| (*node, report.store)).collect();
+    let stores = stores(reports);
     // Ties go to the smallest id, so the last maximum must be the smallest node.
     let (source, best) = reports
         .iter()

@@ -121,6 +121,7 @@ impl Arguments {
 }
 
 fn cluster(world: &mut World, arguments: &mut Arguments) -> Said {
+    world.separate = arguments.flag("separate");
     let count: u32 = arguments.word()?.parse().map_err(|_| "the count is not a number")?;
     let initial = arguments.number("initial", u64::from(count))? as u32;
     let durability = match arguments.option("mode").as_deref() {

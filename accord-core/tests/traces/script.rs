@@ -6,7 +6,7 @@
 //! Setting up:
 //! - `cluster COUNT [mode=memory] [LIMIT=NUMBER ...]`: that many servers, none started. Limits are
 //!   named as in `ReplicaLimits`, without `_max` (`batch_bytes=1`); `initial=COUNT` lets only the
-//!   first ones form the cluster.
+//!   first ones form the cluster; `separate` says that they are of several clusters, whose logs differ.
 //! - `start NODE... [bootstrap]`: with what is on its disk; `bootstrap` allows it to form a cluster.
 //! - `crash NODE... [keeping=COUNT]`: writes under way are lost but the first COUNT.
 //! - `wipe NODE...`: empties the disk of a server that is down.

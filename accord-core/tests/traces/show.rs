@@ -78,6 +78,9 @@ fn report(it: &Report) -> String {
     if it.bootstrap {
         line += " bootstrap";
     }
+    if it.recover {
+        line += " RECOVER";
+    }
     line
 }
 
