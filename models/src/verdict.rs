@@ -132,7 +132,12 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { anomaly, summary, operations, links, notes } = self.explanation;
         writeln!(f, "{anomaly}: {summary}")?;
-        for index in operations {
+        const SHOWN_MAX: usize = 40;
+        let hidden = operations.len().saturating_sub(SHOWN_MAX);
+        if hidden > 0 {
+            writeln!(f, "  {hidden} earlier operations, and")?;
+        }
+        for index in &operations[hidden..] {
             writeln!(f, "  #{index:<5} {}", OneLine(self.history, *index))?;
         }
         for link in links {

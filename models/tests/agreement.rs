@@ -11,17 +11,44 @@ use accord_models::{History, Model, OpId, Recorder, Verdict};
 
 /// Whether some order of some of `calls`, the required ones among them, respects real time and the
 /// specification: tries them all.
-fn has_order<S: Spec>(spec: &S, state: &S::State, left: &[Call<S::Op>]) -> bool {
-    if !left.iter().any(Call::is_required) {
+fn has_order<S: Spec>(spec: &S, state: &S::State, calls: &[Call<S::Op>]) -> bool {
+    let items: Vec<Item<'_, S>> =
+        calls.iter().map(|call| Item { call, is_required: call.is_required() }).collect();
+    has_order_after(spec, state, &items, 0)
+}
+
+/// A call that has to be ordered, or may be left out; if it is not, it keeps to its time.
+struct Item<'a, S: Spec> {
+    call: &'a Call<S::Op>,
+    is_required: bool,
+}
+
+impl<S: Spec> Clone for Item<'_, S> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+fn has_order_after<S: Spec>(
+    spec: &S,
+    state: &S::State,
+    left: &[Item<'_, S>],
+    latest_invoked: u64,
+) -> bool {
+    if !left.iter().any(|item| item.is_required) {
         return true;
     }
     (0..left.len()).any(|number| {
-        let call = &left[number];
-        if left.iter().any(|other| other.returned < call.invoked) {
+        let call = left[number].call;
+        let is_late = call.returned < latest_invoked;
+        let skips = |other: &Item<'_, S>| other.is_required && other.call.returned < call.invoked;
+        if is_late || left.iter().any(skips) {
             return false;
         }
-        let rest: Vec<_> = [&left[..number], &left[number + 1..]].concat();
-        spec.step(state, &call.op).is_some_and(|after| has_order(spec, &after, &rest))
+        let rest = [&left[..number], &left[number + 1..]].concat();
+        let latest = latest_invoked.max(call.invoked);
+        let after = spec.step(state, &call.op);
+        after.is_some_and(|after| has_order_after(spec, &after, &rest, latest))
     })
 }
 
@@ -155,7 +182,7 @@ fn write_txn(op: &StoreOp) -> Written {
 }
 
 /// That the checker says of `calls` what trying every order says, and that what it names as
-/// contradictory cannot be ordered even if all else took effect at any time.
+/// contradictory cannot be ordered even if all else took effect at any time before its return.
 fn assert_agreement(
     calls: &[Call<StoreOp>],
     model: Model,
@@ -193,16 +220,18 @@ fn assert_agreement(
         // The contradiction is complete when one of its operations returns.
         let contradicts = |event: u64| {
             let mut relaxed = calls.clone();
-            for (number, call) in relaxed.iter_mut().enumerate() {
-                if !named(&number) {
-                    call.invoked = if call.invoked < event { 0 } else { event };
-                    call.returned = u64::MAX;
-                } else if call.returned > event {
+            relaxed.retain(|call| call.invoked < event);
+            for call in &mut relaxed {
+                if !named(&call.index) {
+                    call.invoked = 0;
+                }
+                if call.returned > event {
                     call.returned = u64::MAX;
                 }
             }
-            relaxed.retain(|call| call.invoked < event);
-            !has_order(&store, &store.initial(), &relaxed)
+            let item = |call| Item { call, is_required: call.is_required() && named(&call.index) };
+            let items: Vec<Item<'_, Store>> = relaxed.iter().map(item).collect();
+            !has_order_after(&store, &store.initial(), &items, 0)
         };
         let mut returns = explanation.operations.iter().map(|number| calls[*number].returned);
         let report = explanation.display(&history);

@@ -45,6 +45,13 @@ pub trait Spec {
     /// Whether `op` never changes any state. The search orders such an operation as soon as it can.
     fn is_pure(&self, op: &Self::Op) -> bool;
 
+    /// For each of `others`, whether doing it at some moment can help an order of `strict` to exist.
+    /// True if in doubt.
+    fn helpful(&self, strict: &[Self::Op], others: &[Self::Op]) -> Vec<bool> {
+        let _ = strict;
+        vec![true; others.len()]
+    }
+
     /// About how many bytes of memory `state` takes.
     fn state_bytes(&self, state: &Self::State) -> usize {
         std::mem::size_of_val(state)

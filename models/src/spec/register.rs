@@ -1,5 +1,7 @@
 //! A register with compare-and-set.
 
+use std::collections::BTreeMap;
+
 use super::Spec;
 use crate::edn::Value;
 
@@ -55,6 +57,25 @@ impl Spec for Register {
 
     fn is_pure(&self, op: &RegisterOp) -> bool {
         matches!(op, RegisterOp::Read(_))
+    }
+
+    /// What makes a value that is needed, by these or by a compare-and-set that itself helps.
+    fn helpful(&self, strict: &[RegisterOp], others: &[RegisterOp]) -> Vec<bool> {
+        let mut makers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (number, other) in others.iter().enumerate() {
+            if let RegisterOp::Write(value) | RegisterOp::Cas { to: value, .. } = *other {
+                makers.entry(value).or_default().push(number);
+            }
+        }
+        let mut helpful = vec![false; others.len()];
+        let mut needed: Vec<u32> = strict.iter().filter_map(|op| op.needs()).collect();
+        while let Some(value) = needed.pop() {
+            for number in makers.remove(&value).unwrap_or_default() {
+                helpful[number] = true;
+                needed.extend(others[number].needs());
+            }
+        }
+        helpful
     }
 
     fn describe(&self, state: &u32) -> String {

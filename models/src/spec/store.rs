@@ -1,5 +1,7 @@
 //! A store of several keys with transactions of reads, writes and compares.
 
+use std::collections::BTreeMap;
+
 use super::Spec;
 use crate::edn::Value;
 
@@ -31,6 +33,26 @@ pub struct StoreOp {
     pub steps: Vec<StoreStep>,
     /// How it ended (or ended if it took effect, for an unknown outcome).
     pub result: StoreResult,
+}
+
+/// A key and the value that it must have; `None`: another than some value.
+type Need = (u32, Option<u32>);
+
+impl StoreOp {
+    /// What must hold for the transaction to have its result.
+    fn needs(&self) -> impl Iterator<Item = Need> {
+        let result = self.result;
+        self.steps.iter().enumerate().filter_map(move |(number, step)| match (*step, result) {
+            (StoreStep::Compare(key, _), StoreResult::Aborted(at)) if at == number => {
+                Some((key, None))
+            }
+            (StoreStep::Compare(key, value), _) => Some((key, Some(value))),
+            (StoreStep::Read(key, seen), StoreResult::Committed) => {
+                seen.map(|value| (key, Some(value)))
+            }
+            _ => None,
+        })
+    }
 }
 
 /// A store in which every key is absent at first.
@@ -80,6 +102,28 @@ impl Spec for Store {
     fn is_pure(&self, op: &StoreOp) -> bool {
         op.result != StoreResult::Committed
             || !op.steps.iter().any(|step| matches!(step, StoreStep::Write(..)))
+    }
+
+    /// What writes a value that is needed, or anything to a key that must not have a value.
+    fn helpful(&self, strict: &[StoreOp], others: &[StoreOp]) -> Vec<bool> {
+        let mut makers: BTreeMap<Need, Vec<usize>> = BTreeMap::new();
+        for (number, other) in others.iter().enumerate() {
+            for step in &other.steps {
+                if let StoreStep::Write(key, value) = *step {
+                    makers.entry((key, Some(value))).or_default().push(number);
+                    makers.entry((key, None)).or_default().push(number);
+                }
+            }
+        }
+        let mut helpful = vec![false; others.len()];
+        let mut needed: Vec<Need> = strict.iter().flat_map(StoreOp::needs).collect();
+        while let Some(need) = needed.pop() {
+            for number in makers.remove(&need).unwrap_or_default() {
+                helpful[number] = true;
+                needed.extend(others[number].needs());
+            }
+        }
+        helpful
     }
 
     fn state_bytes(&self, state: &Box<[u32]>) -> usize {

@@ -1,16 +1,33 @@
 //! From a refused partition to the few operations that contradict each other.
 //!
 //! Leaving an operation out of a history is no way to shrink it: without the write, every read of its
-//! value is wrong. An operation is instead set *free*: it may take effect at any time, any number of
-//! times, or never. If the rest still cannot be ordered, then the free operation had nothing to do
-//! with the contradiction, wherever it stood. What cannot be set free is the explanation, and it is
-//! minimal: with any one of its operations set free, there is an order.
+//! value is wrong. An operation is instead *relaxed*: it may take effect any number of times, or
+//! never, at any time ([`Role::Free`]) or at any time up to its return ([`Role::Past`]). If the rest
+//! still cannot be ordered, the relaxed operation had nothing to do with the contradiction, or only by
+//! being over too early to resolve it. The operations that are left are the explanation, and it is
+//! minimal: with any one of them free, there is an order.
+//!
+//! A contradiction is nearly always near the place where the search got stuck, so shrinking starts
+//! with a few operations there, all others being past, and takes more until they contradict.
 
-use super::search::{Call, Found, Stuck, search};
+use std::collections::BTreeMap;
+
+use super::search::{Call, Found, Free, Stuck, search};
 use crate::check::budget::{Budget, Purse};
 use crate::history::History;
 use crate::spec::Spec;
 use crate::verdict::Explanation;
+
+/// What is demanded of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What the history says.
+    Strict,
+    /// It takes effect before its return, any number of times or never.
+    Past,
+    /// It takes effect at any time, any number of times or never.
+    Free,
+}
 
 /// A contradiction that has been shrunk as far as the budget went.
 pub(super) struct Minimal<'a, S: Spec> {
@@ -21,10 +38,10 @@ pub(super) struct Minimal<'a, S: Spec> {
     stuck: Option<Stuck<S::State>>,
     /// The event at which the contradiction is complete.
     event: u64,
-    /// Indices of operations whose place does not matter.
-    freed: Vec<usize>,
-    /// Whether operations were invoked when the contradiction was already complete.
-    has_later: bool,
+    /// Operations that matter only by being over too early: their indices.
+    past: Vec<usize>,
+    /// How many other operations there are.
+    free_count: usize,
     is_minimal: bool,
 }
 
@@ -38,22 +55,22 @@ impl<'a, S: Spec> Minimal<'a, S> {
     ) -> Self {
         let event = stuck.event;
         let prefix = prefix(calls, event);
-        let has_later = prefix.len() < calls.len();
         let mut shrinking = Shrinking {
             spec,
-            is_free: vec![false; prefix.len()],
+            roles: vec![Role::Strict; prefix.len()],
             purse: Purse { steps: budget.explain_steps_max, ..budget.purse() },
             steps_per_trial: budget.explain_steps_max / 20,
             prefix,
         };
         let is_minimal = shrinking.shrink();
-        let strict = shrinking.strict();
-        let freed = shrinking.freed();
-        let stuck = match shrinking.trial(&mut budget.purse()) {
+        let stuck = match shrinking.trial(&mut shrinking.trial_purse(u64::MAX)) {
             Found::Stuck(stuck) => Some(stuck),
             Found::Ordered(_) | Found::Exhausted => None,
         };
-        Self { spec, strict, stuck, event, freed, has_later, is_minimal }
+        let strict = shrinking.strict();
+        let past = shrinking.past();
+        let free_count = calls.len() - strict.len() - past.len();
+        Self { spec, strict, stuck, event, past, free_count, is_minimal }
     }
 
     /// The contradiction in words.
@@ -66,49 +83,48 @@ impl<'a, S: Spec> Minimal<'a, S> {
         };
         let indices = self.strict.iter().map(|call| call.index);
         let mut explanation = Explanation::new("not-linearizable", summary, indices);
-        explanation.notes.extend(self.furthest(history));
-        explanation.notes.extend(self.unhelpful());
-        if self.has_later {
-            explanation.notes.push(format!(
-                "what was invoked after event {} came too late to matter",
-                self.event
-            ));
+        let notes = &mut explanation.notes;
+        notes.extend(self.furthest(history));
+        if !self.past.is_empty() {
+            let past = names(&self.past);
+            notes.push(format!("these would help, but were over too early: {past}"));
+        }
+        if self.free_count > 0 {
+            let count = self.free_count;
+            notes.push(format!("{count} other operations would not help, wherever they stood"));
         }
         if !self.is_minimal {
-            explanation.notes.push("the budget ended before the set was smallest".to_owned());
+            notes.push("the budget ended before the set was smallest".to_owned());
         }
         explanation
-    }
-
-    /// The operations that were set free.
-    fn unhelpful(&self) -> Option<String> {
-        const NAMED_MAX: usize = 6;
-        let names: Vec<String> = self.freed.iter().map(|index| format!("#{index}")).collect();
-        let who = match names.len() {
-            0 => return None,
-            1..=NAMED_MAX => names.join(", "),
-            count => format!("{count} other operations"),
-        };
-        Some(format!("it would not help if these took effect at any time, or never: {who}"))
     }
 
     /// The order that gets furthest, and what it cannot explain.
     fn furthest(&self, history: &History) -> Option<String> {
         let stuck = self.stuck.as_ref()?;
         let blocked = self.strict.iter().find(|call| call.returned == stuck.event)?;
-        let order: Vec<String> = stuck.order.iter().filter_map(|n| self.name_of(*n)).collect();
+        // Behind the strict operations stand relaxed ones.
+        let order = stuck.order.iter().filter_map(|number| self.strict.get(*number));
+        let order: Vec<usize> = order.map(|call| call.index).collect();
         let order =
-            if order.is_empty() { "at first".to_owned() } else { order.join(", ") + ", then" };
-        let state = self.spec.describe(&stuck.state);
+            if order.is_empty() { String::new() } else { format!("after {} ", names(&order)) };
         let (index, f) = (blocked.index, &history.operations()[blocked.index].f);
+        let state = self.spec.describe(&stuck.state);
         Some(format!(
-            "the furthest order: {order} {state}, where #{index} :{f} cannot have its result"
+            "by event {}, {order}{state}, and #{index} :{f} cannot have its result",
+            self.event
         ))
     }
+}
 
-    /// `None` for a free operation, which stands behind the strict ones.
-    fn name_of(&self, number: usize) -> Option<String> {
-        self.strict.get(number).map(|call| format!("#{}", call.index))
+/// Operations by index; of many, the last.
+fn names(indices: &[usize]) -> String {
+    const NAMED_MAX: usize = 6;
+    let shown = &indices[indices.len().saturating_sub(NAMED_MAX)..];
+    let names: Vec<String> = shown.iter().map(|index| format!("#{index}")).collect();
+    match indices.len() - shown.len() {
+        0 => names.join(", "),
+        more => format!("{more} others and {}", names.join(", ")),
     }
 }
 
@@ -128,44 +144,92 @@ fn prefix<Op: Clone>(calls: &[Call<Op>], event: u64) -> Vec<Call<Op>> {
 struct Shrinking<'a, S: Spec> {
     spec: &'a S,
     prefix: Vec<Call<S::Op>>,
-    is_free: Vec<bool>,
+    roles: Vec<Role>,
     purse: Purse,
     steps_per_trial: u64,
 }
 
 impl<S: Spec> Shrinking<'_, S> {
-    /// Frees operations, many at once while that works, oldest first. True if what is left is minimal.
+    /// True if what is left strict is minimal for certain.
     fn shrink(&mut self) -> bool {
-        let mut chunk = self.prefix.len().div_ceil(2);
+        self.take_last();
+        let is_minimal = self.relax(Role::Strict, Role::Free);
+        self.relax(Role::Strict, Role::Past);
+        self.relax(Role::Past, Role::Free);
+        is_minimal
+    }
+
+    /// Makes the fewest last operations strict, doubling, that contradict; the others are past.
+    fn take_last(&mut self) {
+        let count = self.prefix.len();
+        let mut taken = 1;
+        while taken < count {
+            self.roles.fill(Role::Past);
+            self.roles[count - taken..].fill(Role::Strict);
+            if self.is_stuck() == Some(true) {
+                return;
+            }
+            taken *= 2;
+        }
+        self.roles.fill(Role::Strict);
+    }
+
+    /// Gives operations of role `from` the role `to`, many at once while that works, oldest first,
+    /// if the rest still contradicts. True if for each one that is left it is certain that it cannot.
+    fn relax(&mut self, from: Role, to: Role) -> bool {
+        let mut chunk = self.units(from).len();
         loop {
-            let mut freed_any = false;
+            let mut relaxed_any = false;
             let mut is_certain = true;
-            let strict: Vec<usize> = (0..self.prefix.len()).filter(|n| !self.is_free[*n]).collect();
-            for part in strict.chunks(chunk.max(1)) {
-                match self.is_stuck_without(part) {
-                    Some(true) => freed_any = true,
-                    Some(false) => {}
-                    None => is_certain = false,
+            for part in self.units(from).chunks(chunk.max(1)) {
+                part.iter().flatten().for_each(|number| self.roles[*number] = to);
+                let is_stuck = self.is_stuck();
+                if is_stuck == Some(true) {
+                    relaxed_any = true;
+                } else {
+                    part.iter().flatten().for_each(|number| self.roles[*number] = from);
+                    is_certain &= is_stuck.is_some();
                 }
             }
-            match (chunk, freed_any) {
-                (0 | 1, false) => return is_certain,
-                (0 | 1, true) => {}
+            match chunk {
+                0 | 1 if !relaxed_any || self.purse.steps == 0 => return is_certain,
+                0 | 1 => {}
                 _ => chunk = chunk.div_ceil(2),
             }
         }
     }
 
-    /// Frees `part` if the rest is still stuck. `None` if that was too hard to tell.
-    fn is_stuck_without(&mut self, part: &[usize]) -> Option<bool> {
-        self.set(part, true);
-        let mut trial = Purse { steps: self.steps_per_trial.min(self.purse.steps), ..self.purse };
+    /// The operations of a role, one by one; of relaxed ones those that are alike together, as only
+    /// the last of them counts.
+    fn units(&self, role: Role) -> Vec<Vec<usize>> {
+        let with_role = (0..self.roles.len()).filter(|number| self.roles[*number] == role);
+        if role == Role::Strict {
+            return with_role.map(|number| vec![number]).collect();
+        }
+        let mut alike: BTreeMap<&S::Op, Vec<usize>> = BTreeMap::new();
+        for number in with_role {
+            alike.entry(&self.prefix[number].op).or_default().push(number);
+        }
+        alike.into_values().collect()
+    }
+
+    /// Of past operations that are alike, the last.
+    fn past(&self) -> Vec<usize> {
+        let units = self.units(Role::Past);
+        let last = |unit: &Vec<usize>| {
+            unit.iter().map(|number| &self.prefix[*number]).max_by_key(|call| call.returned)
+        };
+        let mut past: Vec<usize> = units.iter().filter_map(last).map(|call| call.index).collect();
+        past.sort_unstable();
+        past
+    }
+
+    /// Whether there is no order; `None` if that was too hard to tell.
+    fn is_stuck(&mut self) -> Option<bool> {
+        let mut trial = self.trial_purse(self.purse.steps);
         let given = trial.steps;
         let found = self.trial(&mut trial);
         self.purse.steps -= given - trial.steps;
-        if !matches!(found, Found::Stuck(_)) {
-            self.set(part, false);
-        }
         match found {
             Found::Stuck(_) => Some(true),
             Found::Ordered(_) => Some(false),
@@ -173,39 +237,45 @@ impl<S: Spec> Shrinking<'_, S> {
         }
     }
 
+    fn trial_purse(&self, steps_max: u64) -> Purse {
+        Purse { steps: self.steps_per_trial.min(steps_max), ..self.purse }
+    }
+
     fn trial(&self, purse: &mut Purse) -> Found<S::State> {
         let mut calls = self.strict();
-        if calls.is_empty() {
-            return Found::Ordered(Vec::new());
+        let relaxed = self.prefix.iter().zip(&self.roles);
+        let relaxed =
+            relaxed.filter(|(call, role)| **role != Role::Strict && !self.spec.is_pure(&call.op));
+        if !S::FINITE {
+            // Any number of times would be too many: once, at any time.
+            calls.extend(relaxed.map(|(call, _)| Call {
+                invoked: 0,
+                returned: u64::MAX,
+                ..call.clone()
+            }));
+            return search(self.spec, &calls, &[], purse);
         }
-        let free = self
-            .prefix
-            .iter()
-            .zip(&self.is_free)
-            .filter(|(call, is_free)| **is_free && !self.spec.is_pure(&call.op));
-        if S::FINITE {
-            let mut free: Vec<S::Op> = free.map(|(call, _)| call.op.clone()).collect();
-            free.sort_unstable();
-            free.dedup();
-            return search(self.spec, &calls, &free, purse);
-        }
-        calls.extend(free.map(|(call, _)| Call { invoked: 0, returned: u64::MAX, ..call.clone() }));
-        search(self.spec, &calls, &[], purse)
+        let relaxed: Vec<_> = relaxed.collect();
+        let strict: Vec<S::Op> = calls.iter().map(|call| call.op.clone()).collect();
+        let others: Vec<S::Op> = relaxed.iter().map(|(call, _)| call.op.clone()).collect();
+        let helpful = self.spec.helpful(&strict, &others);
+        let free = relaxed.iter().zip(&helpful).filter(|(_, helps)| **helps).map(|(it, _)| {
+            let until = if *it.1 == Role::Past { it.0.returned } else { u64::MAX };
+            Free { op: it.0.op.clone(), until }
+        });
+        let mut free: Vec<Free<S::Op>> = free.collect();
+        // Of equal operations the one that may come latest is enough.
+        free.sort_unstable_by(|a, b| b.cmp(a));
+        free.dedup_by(|earlier, later| earlier.op == later.op);
+        search(self.spec, &calls, &free, purse)
     }
 
     fn strict(&self) -> Vec<Call<S::Op>> {
-        let strict = self.prefix.iter().zip(&self.is_free).filter(|(_, is_free)| !**is_free);
-        strict.map(|(call, _)| call.clone()).collect()
+        self.with_role(Role::Strict).cloned().collect()
     }
 
-    fn freed(&self) -> Vec<usize> {
-        let freed = self.prefix.iter().zip(&self.is_free).filter(|(_, is_free)| **is_free);
-        freed.map(|(call, _)| call.index).collect()
-    }
-
-    fn set(&mut self, part: &[usize], is_free: bool) {
-        for number in part {
-            self.is_free[*number] = is_free;
-        }
+    fn with_role(&self, role: Role) -> impl Iterator<Item = &Call<S::Op>> {
+        let calls = self.prefix.iter().zip(&self.roles);
+        calls.filter(move |(_, its)| **its == role).map(|(call, _)| call)
     }
 }

@@ -6,8 +6,8 @@
 //! operations ordered so far, and the state) that was tried once is not tried again.
 //!
 //! Two additions. An operation that never changes the state is ordered as soon as its result fits:
-//! whatever order exists with it later exists with it now. And *free* operations, which are used to
-//! shrink explanations, may be applied at any point any number of times: they belong to no
+//! whatever order exists with it later exists with it now. And [`Free`] operations, which are used to
+//! shrink explanations, may be applied any number of times, up to a given event: they belong to no
 //! configuration.
 //!
 //! Sources: Wing & Gong, "Testing and verifying concurrent objects", 1993; Lowe, "Testing for
@@ -41,6 +41,15 @@ impl<Op> Call<Op> {
     }
 }
 
+/// An operation that may be applied any number of times, or never.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Free<Op> {
+    /// The operation.
+    pub op: Op,
+    /// It takes effect before this event, if at all; `u64::MAX`: at any time.
+    pub until: u64,
+}
+
 /// What a search found.
 #[derive(Clone, Debug)]
 pub enum Found<State> {
@@ -63,13 +72,11 @@ pub struct Stuck<State> {
     pub state: State,
 }
 
-/// Searches for an order of `calls` that `spec` allows.
-///
-/// Operations in `free` may be applied at any point, any number of times.
+/// Searches for an order of `calls`, with some of `free` between them, that `spec` allows.
 pub fn search<S: Spec>(
     spec: &S,
     calls: &[Call<S::Op>],
-    free: &[S::Op],
+    free: &[Free<S::Op>],
     purse: &mut Purse,
 ) -> Found<S::State> {
     Search::new(spec, calls, free).run(purse)
@@ -91,16 +98,25 @@ struct Frame<State> {
     at: Cursor,
     /// The state before it.
     state: State,
+    /// The latest invocation before it.
+    latest: u64,
 }
 
 struct Search<'a, S: Spec> {
     spec: &'a S,
     calls: &'a [Call<S::Op>],
-    free: &'a [S::Op],
+    free: &'a [Free<S::Op>],
+    /// Whether ordering a pure operation first shuts nothing out: free operations that end may have to
+    /// come before it.
+    is_eager: bool,
     list: List,
     ordered: Bits,
     state: S::State,
+    /// The latest invocation of those ordered: the point reached in time.
+    latest: u64,
     required_left: usize,
+    /// The return at which the search is stuck.
+    blocked: Node,
     stack: Vec<Frame<S::State>>,
     cache: HashSet<(BitsKey, S::State), BuildHasherDefault<DefaultHasher>>,
     cache_bytes: usize,
@@ -113,14 +129,17 @@ enum Step {
 }
 
 impl<'a, S: Spec> Search<'a, S> {
-    fn new(spec: &'a S, calls: &'a [Call<S::Op>], free: &'a [S::Op]) -> Self {
+    fn new(spec: &'a S, calls: &'a [Call<S::Op>], free: &'a [Free<S::Op>]) -> Self {
         Self {
             spec,
             calls,
             free,
+            is_eager: free.iter().all(|free| free.until == u64::MAX),
             list: List::new(calls),
             ordered: Bits::new(calls.iter().map(Call::is_required)),
             state: spec.initial(),
+            latest: 0,
+            blocked: 0,
             required_left: calls.iter().filter(|call| call.is_required()).count(),
             stack: Vec::new(),
             cache: HashSet::default(),
@@ -143,10 +162,7 @@ impl<'a, S: Spec> Search<'a, S> {
                 Step::Go(cursor) => cursor,
                 Step::Back => match self.go_back() {
                     Some(cursor) => cursor,
-                    None => {
-                        let stuck = self.furthest.take();
-                        return Found::Stuck(stuck.expect("a required call was never passed"));
-                    }
+                    None => return Found::Stuck(self.furthest()),
                 },
             };
         }
@@ -155,7 +171,7 @@ impl<'a, S: Spec> Search<'a, S> {
 
     fn on_node(&mut self, node: Node) -> Step {
         let Some(number) = self.list.call_at(node) else {
-            self.note_furthest(node);
+            self.blocked = node;
             return Step::Go(Cursor::Free(0));
         };
         let op = &self.calls[number].op;
@@ -167,27 +183,31 @@ impl<'a, S: Spec> Search<'a, S> {
         if !self.is_new(&after) {
             self.ordered.clear(number);
             // What fits without changing anything can come first: if that failed, all else does.
-            return if self.spec.is_pure(op) { Step::Back } else { next };
+            return if self.is_eager && self.spec.is_pure(op) { Step::Back } else { next };
         }
         let before = std::mem::replace(&mut self.state, after);
-        self.stack.push(Frame { at: Cursor::Node(node), state: before });
+        self.stack.push(Frame { at: Cursor::Node(node), state: before, latest: self.latest });
+        self.latest = self.latest.max(self.calls[number].invoked);
         self.list.lift(number);
         self.required_left -= usize::from(self.calls[number].is_required());
         Step::Go(self.list.first())
     }
 
     fn on_free(&mut self, number: usize) -> Step {
-        let Some(op) = self.free.get(number) else {
+        let Some(Free { op, until }) = self.free.get(number) else {
+            self.note_furthest();
             return Step::Back;
         };
-        match self.spec.step(&self.state, op) {
-            Some(after) if self.is_new(&after) => {
-                let before = std::mem::replace(&mut self.state, after);
-                self.stack.push(Frame { at: Cursor::Free(number), state: before });
-                Step::Go(self.list.first())
-            }
-            _ => Step::Go(Cursor::Free(number + 1)),
+        if self.latest < *until
+            && let Some(after) = self.spec.step(&self.state, op)
+            && self.is_new(&after)
+        {
+            let before = std::mem::replace(&mut self.state, after);
+            let at = Cursor::Free(number);
+            self.stack.push(Frame { at, state: before, latest: self.latest });
+            return Step::Go(self.list.first());
         }
+        Step::Go(Cursor::Free(number + 1))
     }
 
     /// Undoes decisions up to one with an alternative.
@@ -195,6 +215,7 @@ impl<'a, S: Spec> Search<'a, S> {
         loop {
             let frame = self.stack.pop()?;
             self.state = frame.state;
+            self.latest = frame.latest;
             match frame.at {
                 Cursor::Free(number) => return Some(Cursor::Free(number + 1)),
                 Cursor::Node(node) => {
@@ -202,7 +223,7 @@ impl<'a, S: Spec> Search<'a, S> {
                     self.list.put_back(number);
                     self.ordered.clear(number);
                     self.required_left += usize::from(self.calls[number].is_required());
-                    if !self.spec.is_pure(&self.calls[number].op) {
+                    if !self.is_eager || !self.spec.is_pure(&self.calls[number].op) {
                         return Some(Cursor::Node(self.list.next[node]));
                     }
                 }
@@ -218,12 +239,21 @@ impl<'a, S: Spec> Search<'a, S> {
         new
     }
 
-    fn note_furthest(&mut self, node: Node) {
-        let event = self.list.event[node];
+    /// Remembers how the search got to where it is, if it never got further. Only when it is about
+    /// to go back: writing the order down takes as long as the order is.
+    fn note_furthest(&mut self) {
+        let event = self.list.event[self.blocked];
         if self.furthest.as_ref().is_none_or(|furthest| furthest.event < event) {
-            let (order, state) = (self.order(), self.state.clone());
-            self.furthest = Some(Stuck { event, order, state });
+            // Free operations after the last ordered one were tries that led nowhere.
+            let is_free = |frame: &&Frame<S::State>| matches!(frame.at, Cursor::Free(_));
+            let tries = self.stack.iter().rev().take_while(is_free);
+            let state = tries.last().map_or(&self.state, |frame| &frame.state).clone();
+            self.furthest = Some(Stuck { event, order: self.order(), state });
         }
+    }
+
+    fn furthest(&mut self) -> Stuck<S::State> {
+        self.furthest.take().expect("a search that ends was stuck somewhere")
     }
 
     fn order(&self) -> Vec<usize> {
