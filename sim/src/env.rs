@@ -139,6 +139,8 @@ pub struct Env {
     pub stormy: bool,
     /// Operations that clients may still start.
     pub operations_left: u32,
+    /// Tests of the tests: this property is taken for violated when it is next judged.
+    canary: Option<Property>,
 }
 
 /// The adversarial group and what is on the agenda for it.
@@ -169,6 +171,7 @@ impl Env {
             violation: None,
             stormy: true,
             operations_left: options.operations,
+            canary: options.canary,
         }
     }
 
@@ -192,8 +195,10 @@ impl Env {
 
     /// Takes a property's judgement.
     pub fn judge(&mut self, property: Property, judgement: Judgement) {
-        if let Err(detail) = judgement {
-            self.fail(property, detail);
+        match judgement {
+            Err(detail) => self.fail(property, detail),
+            Ok(()) if self.canary == Some(property) => self.fail(property, "the canary sings"),
+            Ok(()) => {}
         }
     }
 

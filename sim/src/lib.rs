@@ -12,6 +12,8 @@
 pub mod actor;
 mod adversarial;
 pub mod bugs;
+pub mod campaign;
+pub mod cli;
 pub mod clock;
 pub mod conns;
 pub mod disk;
@@ -27,6 +29,7 @@ pub mod report;
 pub mod rng;
 pub mod schedule;
 pub mod setup;
+pub mod shrink;
 mod story;
 pub mod trace;
 pub mod workload;

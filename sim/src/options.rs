@@ -3,6 +3,7 @@
 //! Options are drawn from a seed in [`crate::plan::draw`] (swarm testing: each world has its own mix)
 //! and stand at the head of every plan, one line each.
 
+use crate::properties::Property;
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
 use accord_core::time::Duration;
@@ -71,10 +72,12 @@ pub struct Options {
     pub sync_max: Duration,
     /// The invariants of every machine are asserted after every so many steps. At least 1.
     pub check_every: u32,
+    /// Tests of the tests: this property is taken for violated when it is next judged.
+    pub canary: Option<Property>,
 }
 
 /// The names of the options, in the order in which they are printed.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "seed",
     "servers",
     "observers",
@@ -95,6 +98,7 @@ pub const NAMES: [&str; 20] = [
     "sync-min",
     "sync-max",
     "check-every",
+    "canary",
 ];
 
 /// The most servers in a world, observers included.
@@ -126,6 +130,7 @@ impl Default for Options {
             sync_min: Duration::from_micros(200),
             sync_max: Duration::from_millis(5),
             check_every: 1,
+            canary: None,
         }
     }
 }
@@ -192,6 +197,7 @@ impl Options {
             "sync-min" => self.sync_min = duration(text)?,
             "sync-max" => self.sync_max = duration(text)?,
             "check-every" => self.check_every = number(text)?,
+            "canary" => self.canary = canary(text)?,
             _ => return Err(format!("one of {}", NAMES.join(", "))),
         }
         Ok(())
@@ -232,6 +238,7 @@ impl Options {
             "sync-min" => self.sync_min.to_string(),
             "sync-max" => self.sync_max.to_string(),
             "check-every" => self.check_every.to_string(),
+            "canary" => self.canary.map_or("none", Property::name).to_owned(),
             _ => panic!("no option is called {name}"),
         }
     }
@@ -314,6 +321,15 @@ pub fn scale(text: &str) -> Result<Scale, String> {
         "small" => Ok(Scale::Small),
         "roomy" => Ok(Scale::Roomy),
         _ => Err("tiny, small or roomy".to_owned()),
+    }
+}
+
+fn canary(text: &str) -> Result<Option<Property>, String> {
+    let named = Property::ALL.into_iter().find(|property| property.name() == text);
+    match (text, named) {
+        ("none", _) => Ok(None),
+        (_, Some(property)) => Ok(Some(property)),
+        _ => Err(format!("none, or one of {}", Property::ALL.map(Property::name).join(", "))),
     }
 }
 

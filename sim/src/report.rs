@@ -1,7 +1,15 @@
-//! What a run or a campaign amounts to, for people and for programs.
+//! What a campaign amounts to, for people and for programs.
 
+use crate::campaign::Outcome;
 use crate::plan::Kind;
+use crate::properties::{Property, Violation};
+use crate::shrink::Shrunk;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// What happened in a world, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,5 +57,252 @@ impl Counts {
         self.entries += other.entries;
         self.sessions += other.sessions;
         self.simulated_ns += other.simulated_ns;
+    }
+
+    /// Operations of clients, whatever came of them.
+    pub const fn operations(&self) -> u64 {
+        self.operations_ok + self.operations_failed + self.operations_unknown
+    }
+
+    /// Faults that took place.
+    pub fn faults_total(&self) -> u64 {
+        self.faults.values().sum()
+    }
+}
+
+/// A violation, and everything that helps to find its cause.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The world's seed.
+    pub seed: u64,
+    /// What was violated in it.
+    pub original: Violation,
+    /// Faults in its plan before it was shrunk.
+    pub faults_before: usize,
+    /// The smaller plan, and what is violated in its world.
+    pub shrunk: Shrunk,
+    /// Where the smaller plan is.
+    pub plan_path: PathBuf,
+    /// Where its story is.
+    pub trace_path: PathBuf,
+    /// Where its clients' histories are.
+    pub histories: Vec<PathBuf>,
+    /// The command that runs the smaller plan.
+    pub reproduce: String,
+    /// The command that runs the whole plan.
+    pub whole: String,
+}
+
+/// A campaign's outcome with what surrounds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// How long it took.
+    pub wall: Duration,
+    /// On how many threads.
+    pub threads: NonZero<usize>,
+    /// The violation that ended it.
+    pub failure: Option<&'a Failure>,
+}
+
+/// One line while a campaign runs.
+pub fn progress_line(counts: &Counts) -> String {
+    let (operations, faults) = (counts.operations(), counts.faults_total());
+    format!("{operations} operations, {faults} faults, {} epochs", counts.epochs)
+}
+
+/// A number with its thousands apart.
+fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut apart = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            apart.push(' ');
+        }
+        apart.push(digit);
+    }
+    apart
+}
+
+fn row(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<22}{value}");
+}
+
+/// What happened, as a table.
+pub fn counts_table(counts: &Counts) -> String {
+    let mut text = String::new();
+    let (ok, failed) = (number(counts.operations_ok), number(counts.operations_failed));
+    let unknown = number(counts.operations_unknown);
+    row(&mut text, "operations", &format!("{ok} ok, {failed} failed, {unknown} unknown"));
+    row(&mut text, "entries committed", &number(counts.entries));
+    row(&mut text, "sessions", &number(counts.sessions));
+    row(
+        &mut text,
+        "views, epochs",
+        &format!("{}, {}", number(counts.views), number(counts.epochs)),
+    );
+    row(&mut text, "crashes", &number(counts.crashes));
+    let hours = counts.simulated_ns as f64 / 3.6e12;
+    row(&mut text, "simulated hours", &format!("{hours:.2}"));
+    row(&mut text, "core events", &number(counts.core_events));
+    let skipped = number(counts.faults_skipped);
+    let faults = number(counts.faults_total());
+    row(&mut text, "faults injected", &format!("{faults} ({skipped} of the plans skipped)"));
+    let kinds: Vec<String> = Kind::ALL
+        .iter()
+        .filter_map(|kind| Some(format!("{} {}", kind.name(), counts.faults.get(kind)?)))
+        .collect();
+    for line in kinds.chunks(4) {
+        let cells: Vec<String> = line.iter().map(|cell| format!("{cell:<19}")).collect();
+        let _ = writeln!(text, "      {}", cells.concat().trim_end());
+    }
+    text
+}
+
+impl Report<'_> {
+    fn events_per_second(&self) -> (f64, f64) {
+        let all = self.outcome.counts.core_events as f64 / self.wall.as_secs_f64().max(1e-9);
+        (all, all / self.threads.get() as f64)
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let outcome = self.outcome;
+        let _ = writeln!(text, "accord-sim: {} worlds", number(outcome.worlds));
+        text.push_str(&counts_table(&outcome.counts));
+        let (all, each) = self.events_per_second();
+        row(&mut text, "wall time", &format!("{:.1} s", self.wall.as_secs_f64()));
+        let threads = self.threads;
+        let speed = format!(
+            "{} on {threads} threads, {} on each, checks included",
+            number(all as u64),
+            number(each as u64)
+        );
+        row(&mut text, "core events/s", &speed);
+        row(&mut text, "digest", &format!("{:016x}", outcome.digest));
+        let _ = writeln!(text, "\n  property              verdict     says");
+        for property in Property::ALL {
+            let verdict = self.verdict(property);
+            let _ = writeln!(text, "  {property:<22}{verdict:<12}{}", property.says());
+        }
+        for (seed, why) in &outcome.undecided {
+            let _ = writeln!(text, "  undecided in seed {seed}: {why}");
+        }
+        match self.failure {
+            Some(failure) => failure.tell(&mut text),
+            None => text.push_str("\n  no violation\n"),
+        }
+        text
+    }
+
+    fn verdict(&self, property: Property) -> &'static str {
+        let violated = self.outcome.failure.as_ref().map(|(_, violation)| violation.property);
+        match (violated == Some(property), property) {
+            (true, _) => "VIOLATED",
+            (false, Property::Workload) if !self.outcome.undecided.is_empty() => "undecided",
+            (false, _) => "held",
+        }
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Json {
+        let counts = &self.outcome.counts;
+        let faults: serde_json::Map<String, Json> = Kind::ALL
+            .iter()
+            .filter_map(|kind| Some((kind.name().to_owned(), json!(counts.faults.get(kind)?))))
+            .collect();
+        let verdicts: serde_json::Map<String, Json> = Property::ALL
+            .iter()
+            .map(|property| {
+                (property.name().to_owned(), json!(self.verdict(*property).to_lowercase()))
+            })
+            .collect();
+        let undecided: Vec<Json> = self
+            .outcome
+            .undecided
+            .iter()
+            .map(|(seed, why)| json!({"seed": seed, "why": why}))
+            .collect();
+        json!({
+            "worlds": self.outcome.worlds,
+            "operations": {
+                "ok": counts.operations_ok,
+                "failed": counts.operations_failed,
+                "unknown": counts.operations_unknown,
+            },
+            "entries": counts.entries,
+            "sessions": counts.sessions,
+            "views": counts.views,
+            "epochs": counts.epochs,
+            "crashes": counts.crashes,
+            "simulated_hours": counts.simulated_ns as f64 / 3.6e12,
+            "core_events": counts.core_events,
+            "faults": faults,
+            "faults_skipped": counts.faults_skipped,
+            "wall_seconds": self.wall.as_secs_f64(),
+            "threads": self.threads.get(),
+            "core_events_per_second": self.events_per_second().0,
+            "digest": format!("{:016x}", self.outcome.digest),
+            "verdicts": verdicts,
+            "undecided": undecided,
+            "failure": self.failure.map(Failure::to_json),
+        })
+    }
+}
+
+impl Failure {
+    fn tell(&self, text: &mut String) {
+        let Shrunk { plan, violation, runs } = &self.shrunk;
+        let (before, after) = (self.faults_before, plan.faults.len());
+        let _ = writeln!(text, "\nVIOLATION in seed {} of {}", self.seed, self.original);
+        let _ = writeln!(text, "\nshrunk from {before} to {after} faults in {runs} runs:\n");
+        let _ = writeln!(text, "{plan}\nwhich violates {violation}\n");
+        let _ = writeln!(text, "plan:      {}", self.plan_path.display());
+        let _ = writeln!(text, "trace:     {}", self.trace_path.display());
+        for history in &self.histories {
+            let _ = writeln!(text, "history:   {}", history.display());
+        }
+        let _ = writeln!(text, "whole:     {}", self.whole);
+        let _ = writeln!(text, "\nreproduce with:\n    {}", self.reproduce);
+    }
+
+    fn to_json(&self) -> Json {
+        json!({
+            "seed": self.seed,
+            "property": self.original.property.name(),
+            "detail": self.original.detail,
+            "at_ns": self.original.at.as_nanos(),
+            "shrunk_plan": self.shrunk.plan.to_string(),
+            "shrunk_detail": self.shrunk.violation.detail,
+            "plan": self.plan_path,
+            "trace": self.trace_path,
+            "histories": self.histories,
+            "reproduce": self.reproduce,
+            "whole": self.whole,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(["0", "999", "1 000", "12 345 678"], [0, 999, 1000, 12_345_678].map(number)[..]);
+    }
+
+    #[test]
+    fn a_report_names_every_property_and_every_fault_that_took_place() {
+        let mut outcome = Outcome { worlds: 3, ..Outcome::default() };
+        outcome.counts.faults.insert(Kind::Rot, 7);
+        let (wall, threads) = (Duration::from_secs(1), NonZero::<usize>::MIN);
+        let report = Report { outcome: &outcome, wall, threads, failure: None };
+        let text = report.to_text();
+        assert!(Property::ALL.iter().all(|property| text.contains(property.name())), "{text}");
+        assert!(text.contains("rot 7") && text.contains("no violation"), "{text}");
+        assert_eq!(report.to_json()["faults"], json!({"rot": 7}));
     }
 }

@@ -25,7 +25,7 @@ use accord_core::ids::{ConnId, NodeId};
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::Input;
 use accord_core::time::Duration;
-use accord_models::Outcome;
+use accord_models::{History, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -69,6 +69,8 @@ pub struct Run {
     pub story: std::io::Result<()>,
     /// What the checkers could not decide, by workload.
     pub undecided: Vec<String>,
+    /// What the clients saw, by workload.
+    pub histories: Vec<(&'static str, History)>,
 }
 
 /// Runs the world of a plan to its end. The story goes to `story`, if it is to be told.
@@ -385,7 +387,10 @@ impl World {
         }
         for workload in &mut self.workloads {
             workload.check(&mut self.env);
+            self.env.judge(Property::Workload, Ok(()));
         }
+        self.env.judge(Property::Convergence, Ok(()));
+        self.env.judge(Property::Invariants, Ok(()));
     }
 
     fn judge_amnesia(&mut self) {
@@ -404,6 +409,7 @@ impl World {
                 return self.env.fail(Property::AmnesiaNoticed, detail);
             }
         }
+        self.env.judge(Property::AmnesiaNoticed, Ok(()));
     }
 
     fn judge_states(&mut self) {
@@ -436,7 +442,12 @@ impl World {
             self.env.counts.operations_failed += history.count(Outcome::Fail) as u64;
             self.env.counts.operations_unknown += history.count(Outcome::Info) as u64;
         }
+        let histories = self
+            .workloads
+            .iter_mut()
+            .map(|workload| (workload.kind().name(), workload.history().clone()));
         Run {
+            histories: histories.collect(),
             digest: self.env.trace.digest(),
             violation: self.env.violation,
             undecided: self.workloads.iter_mut().filter_map(|it| it.undecided()).collect(),

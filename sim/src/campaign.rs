@@ -1,0 +1,127 @@
+//! Many worlds on all cores, one world a thread.
+//!
+//! Seeds are taken in order and results are put together in order, so a campaign's outcome is a function
+//! of its first seed, its length and the caller's overrides: the number of threads decides how long it
+//! takes and nothing else. At a violation, no further seeds are begun; those before it are finished, and
+//! the lowest seed that fails is the one reported.
+
+use crate::plan::{Overrides, Plan};
+use crate::properties::Violation;
+use crate::report::Counts;
+use crate::world::{self, Run};
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// The first seed.
+    pub first: u64,
+    /// How many worlds.
+    pub count: u64,
+    /// What is the same in all of them.
+    pub overrides: Overrides,
+    /// Worlds at once.
+    pub threads: NonZero<usize>,
+}
+
+/// What came of a campaign, up to the first seed that failed.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Worlds that ran.
+    pub worlds: u64,
+    /// Everything that happened in them.
+    pub counts: Counts,
+    /// Over the digests of all worlds.
+    pub digest: u64,
+    /// The first seed that failed, and how.
+    pub failure: Option<(u64, Violation)>,
+    /// Seeds whose histories could not be decided, and why.
+    pub undecided: Vec<(u64, String)>,
+}
+
+impl Outcome {
+    fn add(&mut self, seed: u64, run: Run) {
+        self.worlds += 1;
+        self.counts.add(&run.counts);
+        self.digest = xxh3_64_with_seed(&run.digest.to_le_bytes(), self.digest);
+        self.undecided.extend(run.undecided.into_iter().map(|why| (seed, why)));
+        if let Some(violation) = run.violation {
+            self.failure = Some((seed, violation));
+        }
+    }
+}
+
+impl Campaign {
+    /// Runs all worlds, or up to the first that fails. `progress` is shown the outcome so far after
+    /// each world, in the order of the seeds.
+    pub fn run(&self, mut progress: impl FnMut(&Outcome)) -> Outcome {
+        let next = AtomicU64::new(self.first);
+        let end = self.first.saturating_add(self.count);
+        let mut outcome = Outcome::default();
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..self.threads.get() {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= end {
+                            break;
+                        }
+                        let run = world::run(&Plan::draw(seed, &self.overrides), None);
+                        if run.violation.is_some() {
+                            next.fetch_max(end, Ordering::Relaxed);
+                        }
+                        if sender.send((seed, run)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            // Results wait here until all before them are in.
+            let mut waiting = BTreeMap::new();
+            let mut expected = self.first;
+            for (seed, run) in receiver {
+                waiting.insert(seed, run);
+                while let Some(run) = waiting.remove(&expected) {
+                    if outcome.failure.is_none() {
+                        outcome.add(expected, run);
+                        progress(&outcome);
+                    }
+                    expected += 1;
+                }
+            }
+        });
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn campaign(threads: usize) -> Outcome {
+        let mut overrides = Overrides::default();
+        for (name, text) in [("safety", "1s"), ("operations", "40"), ("converge", "120s")] {
+            Options::default().set(name, text).expect("a good text");
+            overrides.options.push((name, text.to_owned()));
+        }
+        let threads = NonZero::new(threads).expect("not zero");
+        Campaign { first: 100, count: 12, overrides, threads }.run(|_| {})
+    }
+
+    #[test]
+    fn the_outcome_does_not_depend_on_the_number_of_threads() {
+        let (one, four) = (campaign(1), campaign(4));
+        assert_eq!(one.failure, None);
+        assert_eq!((one.worlds, one.digest), (12, four.digest));
+        assert_eq!(one.counts, four.counts);
+    }
+}

@@ -1,0 +1,239 @@
+//! What can be said on the command line, and what it means.
+
+use crate::options::{NAMES, Options};
+use crate::plan::{FaultMix, Overrides, Plan, draw, text};
+use clap::{Args, Parser, Subcommand};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  accord-sim                                     the default campaign: 1000 worlds, every fault
+  accord-sim run --seeds 5000 --servers 5        more worlds, all of five servers
+  accord-sim run --seeds 100 --faults powerloss,faildisk,rot --mode persistent
+                                                 only what disks do, to servers that have some
+  accord-sim run --seeds 50 --faults none        does it work when nothing goes wrong?
+  accord-sim run --set limits=tiny --set group=adversary
+                                                 any option of a plan can be fixed
+  accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
+  accord-sim run --plan my.plan                  the world of a plan
+  accord-sim replay --seed 42 --trace 42.trace   one world again, with its story
+
+A world is a function of its plan, and a plan of its seed (and of the options given here): the
+same seed gives the same events in every build and at every number of threads.
+
+Exit code: 0, every property held; 1, one was violated: the shrunk plan, the trace, the history
+and one command that reproduces it are printed; 2, an option or a plan is wrong.";
+
+/// Simulated worlds that hunt faults in Accord.
+///
+/// Whole clusters of the real core (server, ring, client) run on simulated networks, disks and clocks
+/// while a plan of faults goes wrong around them; properties judge every step. Without a command, the
+/// default campaign runs.
+#[derive(Debug, Parser)]
+#[command(name = "accord-sim", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a campaign: many worlds, on all cores.
+    #[command(after_help = EXAMPLES)]
+    Run(RunArgs),
+    /// Run one world again and print its digest; with its story, if asked.
+    Replay(ReplayArgs),
+    /// Print the plan of a seed: the world's options and everything that goes wrong in it.
+    Plan(PlanArgs),
+}
+
+/// What fixes a part of every world; the seed decides the rest.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WorldArgs {
+    /// Servers that form the cluster (1 to 15). Drawn if not given: mostly 3 or 5.
+    #[arg(long, value_name = "N")]
+    pub servers: Option<String>,
+    /// Clients (1 to 64).
+    #[arg(long, value_name = "N")]
+    pub clients: Option<String>,
+    /// What "durable" means.
+    #[arg(long, value_name = "memory|persistent")]
+    pub mode: Option<String>,
+    /// What clients do: workloads separated by commas.
+    #[arg(long, value_name = "LIST")]
+    pub workload: Option<String>,
+    /// How long things go wrong in each world, in simulated minutes.
+    #[arg(long, value_name = "N")]
+    pub minutes: Option<u32>,
+    /// What goes wrong: `swarm` (each world draws its part of all), `all`, `none`, or kinds
+    /// separated by commas, such as `partition,crash`.
+    #[arg(long, value_name = "MIX")]
+    pub faults: Option<String>,
+    /// Fix any option of a plan; `accord-sim plan --seed 1` shows them all. May be repeated.
+    #[arg(long = "set", value_name = "OPTION=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// A campaign.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// How many worlds.
+    #[arg(long, value_name = "N", default_value_t = SEEDS_DEFAULT)]
+    pub seeds: u64,
+    /// The first seed; the others follow it.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// What is the same in every world.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Run the world of this plan instead.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "seed", "WorldArgs"])]
+    pub plan: Option<PathBuf>,
+    /// Worlds at once. As many as there are cores if not given; changes nothing but the time.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZero<usize>>,
+    /// Print the outcome as JSON instead of tables.
+    #[arg(long)]
+    pub json: bool,
+    /// Where plans, traces and histories of violations go.
+    #[arg(long, value_name = "DIR", default_value = OUT_DEFAULT)]
+    pub out: PathBuf,
+}
+
+const SEEDS_DEFAULT: u64 = 1000;
+const OUT_DEFAULT: &str = "target/accord-sim";
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        Self {
+            seeds: SEEDS_DEFAULT,
+            seed: 0,
+            world: WorldArgs::default(),
+            plan: None,
+            threads: None,
+            json: false,
+            out: PathBuf::from(OUT_DEFAULT),
+        }
+    }
+}
+
+/// One world.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// Its seed.
+    #[arg(long, value_name = "S", required_unless_present = "plan")]
+    pub seed: Option<u64>,
+    /// Or its plan.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "WorldArgs"])]
+    pub plan: Option<PathBuf>,
+    /// What the campaign fixed.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Write the story of everything that happens to this file.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Write the histories of the clients to files in this directory, in Jepsen's form.
+    #[arg(long, value_name = "DIR")]
+    pub histories: Option<PathBuf>,
+}
+
+/// A plan to print.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// Its seed.
+    #[arg(long, value_name = "S")]
+    pub seed: u64,
+    /// What is fixed.
+    #[command(flatten)]
+    pub world: WorldArgs,
+}
+
+impl WorldArgs {
+    /// What these arguments fix in every world.
+    ///
+    /// # Errors
+    /// For people: which argument is wrong, and what was expected.
+    pub fn overrides(&self) -> Result<Overrides, String> {
+        let mut overrides = Overrides::default();
+        let named = [
+            ("--servers", "servers", &self.servers),
+            ("--clients", "clients", &self.clients),
+            ("--mode", "mode", &self.mode),
+            ("--workload", "workloads", &self.workload),
+        ];
+        for (flag, name, text) in named {
+            if let Some(text) = text {
+                add(&mut overrides, name, text)
+                    .map_err(|expected| format!("{flag} {text}: expected {expected}"))?;
+            }
+        }
+        if let Some(minutes) = self.minutes {
+            let text = format!("{}s", u64::from(minutes) * 60);
+            add(&mut overrides, "safety", &text)?;
+        }
+        for argument in &self.set {
+            let (name, text) = argument
+                .split_once('=')
+                .ok_or_else(|| format!("--set {argument}: expected OPTION=VALUE"))?;
+            add(&mut overrides, name, text)
+                .map_err(|expected| format!("--set {argument}: expected {expected}"))?;
+        }
+        if let Some(mix) = &self.faults {
+            overrides.faults = FaultMix::parse(mix)
+                .map_err(|expected| format!("--faults {mix}: expected {expected}"))?;
+        }
+        // Whether options contradict each other may depend on what is drawn: a sample will tell.
+        for seed in 0..64 {
+            let drawn = draw::draw_options(seed, &overrides);
+            if let Some((name, expected)) = drawn.problem() {
+                let found = drawn.get(name);
+                return Err(format!("{name} {found} (seed {seed}): expected {expected}"));
+            }
+        }
+        Ok(overrides)
+    }
+
+    /// The arguments as they would be typed, to reproduce a run.
+    pub fn typed(&self) -> String {
+        let mut typed = String::new();
+        let minutes = self.minutes.map(|minutes| minutes.to_string());
+        let named = [
+            ("servers", &self.servers),
+            ("clients", &self.clients),
+            ("mode", &self.mode),
+            ("workload", &self.workload),
+            ("minutes", &minutes),
+            ("faults", &self.faults),
+        ];
+        for (name, text) in named {
+            if let Some(text) = text {
+                typed.push_str(&format!(" --{name} {text}"));
+            }
+        }
+        for argument in &self.set {
+            typed.push_str(&format!(" --set {argument}"));
+        }
+        typed
+    }
+}
+
+fn add(overrides: &mut Overrides, name: &str, text: &str) -> Result<(), String> {
+    let known = NAMES.into_iter().find(|known| *known == name);
+    let known = known.ok_or_else(|| format!("an option: one of {}", NAMES.join(", ")))?;
+    Options::default().set(known, text)?;
+    overrides.options.push((known, text.to_owned()));
+    Ok(())
+}
+
+/// Reads a plan from a file.
+///
+/// # Errors
+/// For people: why it cannot be read, with line and column.
+pub fn read_plan(path: &Path) -> Result<Plan, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    text::read(&text).map_err(|error| format!("{shown}: {error}"))
+}

@@ -1,0 +1,103 @@
+//! A campaign with a live display, a table at the end, and everything about a violation.
+
+use super::args::{RunArgs, read_plan};
+use super::replay::{run_told, save_histories};
+use super::{HELD, VIOLATED};
+use crate::campaign::{Campaign, Outcome};
+use crate::plan::Plan;
+use crate::properties::Violation;
+use crate::report::{self, Failure, Report};
+use crate::shrink::{RUNS_MAX, shrink};
+use crate::world;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+/// Runs a campaign and prints its report.
+///
+/// # Errors
+/// For people: what is wrong with the arguments, the plan or the files.
+pub fn run(args: &RunArgs) -> Result<u8, String> {
+    let began = Instant::now();
+    let (outcome, threads) = match &args.plan {
+        Some(path) => (run_plan(&read_plan(path)?), NonZero::<usize>::MIN),
+        None => run_seeds(args)?,
+    };
+    let wall = began.elapsed();
+    let failure = match &outcome.failure {
+        None => None,
+        Some((seed, violation)) => Some(explain(args, *seed, violation)?),
+    };
+    let report = Report { outcome: &outcome, wall, threads, failure: failure.as_ref() };
+    if args.json {
+        println!("{:#}", report.to_json());
+    } else {
+        print!("{}", report.to_text());
+    }
+    Ok(if outcome.failure.is_some() { VIOLATED } else { HELD })
+}
+
+fn run_plan(plan: &Plan) -> Outcome {
+    let run = world::run(plan, None);
+    let seed = plan.options.seed;
+    Outcome {
+        worlds: 1,
+        digest: run.digest,
+        failure: run.violation.map(|violation| (seed, violation)),
+        undecided: run.undecided.into_iter().map(|why| (seed, why)).collect(),
+        counts: run.counts,
+    }
+}
+
+fn run_seeds(args: &RunArgs) -> Result<(Outcome, NonZero<usize>), String> {
+    let overrides = args.world.overrides()?;
+    if args.seeds == 0 {
+        return Err("--seeds 0: expected at least 1 world".to_owned());
+    }
+    let threads =
+        args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+    let campaign = Campaign { first: args.seed, count: args.seeds, overrides, threads };
+    let bar = ProgressBar::new(args.seeds);
+    let style = ProgressStyle::with_template(
+        "{elapsed_precise} [{bar:30}] {pos}/{len} worlds, {msg}, {eta} left",
+    );
+    bar.set_style(style.expect("the template is well-formed").progress_chars("=> "));
+    let outcome = campaign.run(|outcome| {
+        bar.set_message(report::progress_line(&outcome.counts));
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    Ok((outcome, threads))
+}
+
+/// Shrinks a failing world, tells its story, and says how to reproduce it.
+fn explain(args: &RunArgs, seed: u64, violation: &Violation) -> Result<Failure, String> {
+    let plan = match &args.plan {
+        Some(path) => read_plan(path)?,
+        None => Plan::draw(seed, &args.world.overrides()?),
+    };
+    eprintln!("{violation}\nshrinking the plan of seed {seed} ...");
+    let shrunk = shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
+    let problem = |error: std::io::Error| format!("{}: {error}", args.out.display());
+    std::fs::create_dir_all(&args.out).map_err(problem)?;
+    let plan_path = args.out.join(format!("seed-{seed}.plan"));
+    let trace_path = args.out.join(format!("seed-{seed}.trace"));
+    std::fs::write(&plan_path, shrunk.plan.to_string()).map_err(problem)?;
+    let told = run_told(&shrunk.plan, Some(&trace_path))?;
+    let histories = save_histories(&args.out, &shrunk.plan, &told)?;
+    Ok(Failure {
+        seed,
+        original: violation.clone(),
+        faults_before: plan.faults.len(),
+        whole: match &args.plan {
+            Some(path) => format!("cargo sim replay --plan {}", path.display()),
+            None => format!("cargo sim replay --seed {seed}{}", args.world.typed()),
+        },
+        reproduce: format!("cargo sim replay --plan {}", plan_path.display()),
+        shrunk,
+        plan_path,
+        trace_path,
+        histories,
+    })
+}

@@ -1,0 +1,35 @@
+//! The command line: campaigns, replays, plans.
+//!
+//! Exit codes: 0, all properties held; 1, one did not; 2, an option or a plan is wrong. A violation ends
+//! with one command that reproduces it.
+
+mod args;
+mod campaign;
+mod replay;
+
+pub use args::{Cli, Command, WorldArgs};
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// All properties held.
+pub const HELD: u8 = 0;
+/// One did not.
+pub const VIOLATED: u8 = 1;
+/// An option or a plan is wrong.
+pub const MISUSED: u8 = 2;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        None => campaign::run(&args::RunArgs::default()),
+        Some(Command::Run(args)) => campaign::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::Plan(args)) => replay::print_plan(&args),
+    };
+    ExitCode::from(code.unwrap_or_else(|message| {
+        eprintln!("accord-sim: {message}");
+        MISUSED
+    }))
+}

@@ -1,0 +1,91 @@
+//! One world again; the plan of a seed.
+
+use super::args::{PlanArgs, ReplayArgs, read_plan};
+use super::{HELD, VIOLATED};
+use crate::plan::Plan;
+use crate::report;
+use crate::trace::Story;
+use crate::world::{self, Run};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// Runs one world and prints what came of it.
+///
+/// # Errors
+/// For people: what is wrong with the arguments, the plan or the files.
+pub fn run(args: &ReplayArgs) -> Result<u8, String> {
+    let plan = match (&args.plan, args.seed) {
+        (Some(path), _) => read_plan(path)?,
+        (None, Some(seed)) => Plan::draw(seed, &args.world.overrides()?),
+        (None, None) => return Err("expected --seed S or --plan FILE".to_owned()),
+    };
+    let run = run_told(&plan, args.trace.as_deref())?;
+    println!("seed {} digest {:016x}", plan.options.seed, run.digest);
+    print!("{}", report::counts_table(&run.counts));
+    if let Some(dir) = &args.histories {
+        for path in save_histories(dir, &plan, &run)? {
+            println!("history: {}", path.display());
+        }
+    }
+    if let Some(trace) = &args.trace {
+        println!("trace: {}", trace.display());
+    }
+    for why in &run.undecided {
+        println!("undecided: {why}");
+    }
+    Ok(match &run.violation {
+        None => {
+            println!("every property held");
+            HELD
+        }
+        Some(violation) => {
+            println!("VIOLATION of {violation}");
+            VIOLATED
+        }
+    })
+}
+
+/// Runs the world of a plan, with its story in `trace` if that is given.
+///
+/// # Errors
+/// If the story cannot be written.
+pub fn run_told(plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
+    let wrong = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let story = match trace {
+        None => None,
+        Some(path) => {
+            let file = File::create(path).map_err(|error| wrong(path, error))?;
+            Some(Box::new(BufWriter::new(file)) as Story)
+        }
+    };
+    let mut run = world::run(plan, story);
+    match (std::mem::replace(&mut run.story, Ok(())), trace) {
+        (Err(error), Some(path)) => Err(wrong(path, error)),
+        _ => Ok(run),
+    }
+}
+
+/// Saves the histories of a run, one file each. Returns their paths.
+///
+/// # Errors
+/// If one cannot be written.
+pub fn save_histories(dir: &Path, plan: &Plan, run: &Run) -> Result<Vec<PathBuf>, String> {
+    std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let save = |(name, history): &(&'static str, accord_models::History)| {
+        let path = dir.join(format!("seed-{}.{name}.edn", plan.options.seed));
+        std::fs::write(&path, history.to_string())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    };
+    run.histories.iter().map(save).collect()
+}
+
+/// Prints the plan of a seed.
+///
+/// # Errors
+/// For people: what is wrong with the arguments.
+pub fn print_plan(args: &PlanArgs) -> Result<u8, String> {
+    print!("{}", Plan::draw(args.seed, &args.world.overrides()?));
+    Ok(HELD)
+}

@@ -1,0 +1,99 @@
+//! Tests of the tests: a property that is deliberately taken for violated must be reported as such, all
+//! the way to the one command that reproduces it.
+
+use accord_sim::options::Options;
+use accord_sim::plan::{FaultMix, Overrides, Plan};
+use accord_sim::properties::Property;
+use accord_sim::world;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn accord_sim(args: &[&str]) -> Output {
+    let binary = env!("CARGO_BIN_EXE_accord-sim");
+    Command::new(binary).args(args).output().expect("the binary runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A short world in which every property is judged at least once.
+fn plan(canary: Option<Property>) -> Plan {
+    let mut options = Options { operations: 40, canary, ..Options::default() };
+    options.set("safety", "2s").expect("a span");
+    let amnesia = canary == Some(Property::AmnesiaNoticed);
+    if amnesia {
+        options.set("mode", "memory").expect("a mode");
+    }
+    let mut plan = Plan { options, faults: Vec::new() };
+    if amnesia {
+        let text = format!("{plan}at 1500ms for 100ms amnesia\n");
+        plan = accord_sim::plan::text::read(&text).expect("a plan");
+    }
+    plan
+}
+
+#[test]
+fn every_property_that_is_taken_for_violated_is_reported() {
+    assert_eq!(world::run(&plan(None), None).violation, None);
+    for property in Property::ALL {
+        let violation = world::run(&plan(Some(property)), None).violation;
+        assert_eq!(violation.map(|it| it.property), Some(property), "{property} is judged");
+    }
+}
+
+#[test]
+fn a_violation_ends_with_a_command_that_reproduces_it() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary");
+    let out = out.to_str().expect("a path of plain characters");
+    let canary = "canary=reads-fresh";
+    let args = ["run", "--seeds", "3", "--seed", "7", "--set", canary, "--out", out];
+    let short = ["--set", "safety=2s", "--set", "operations=50"];
+    let failed = accord_sim(&[&args[..], &short[..]].concat());
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let report = text(&failed);
+    assert!(report.contains("VIOLATION in seed 7 of reads-fresh"), "{report}");
+    let (_, command) = report.split_once("reproduce with:\n    cargo sim ").expect("a command");
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let again = accord_sim(&words);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let seen = report.split("which violates ").nth(1).and_then(|rest| rest.lines().next());
+    assert!(text(&again).contains(seen.expect("the shrunk violation is told")), "{again:?}");
+}
+
+#[test]
+fn what_is_mistyped_is_named_and_ends_with_2() {
+    for (args, named) in [
+        (&["run", "--servers", "0"][..], "at least 1 server"),
+        (&["run", "--faults", "melt"], "--faults melt: expected swarm"),
+        (&["run", "--mode", "paper"], "--mode paper: expected memory or persistent"),
+        (&["run", "--set", "colour=red"], "expected an option: one of seed"),
+        (&["run", "--set", "colour"], "expected OPTION=VALUE"),
+        (&["run", "--workload", "idle"], "--workload idle: expected one or more of"),
+        (&["replay"], "--seed"),
+        (&["replay", "--plan", "no-such.plan"], "no-such.plan"),
+        (&["frobnicate"], "frobnicate"),
+    ] {
+        let output = accord_sim(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains(named), "{args:?}: {words}");
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bad.plan");
+    std::fs::write(&path, "accord-sim plan 1\nat 1s for 2s melt 1\n").expect("a file");
+    let output = accord_sim(&["run", "--plan", path.to_str().expect("plain")]);
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("line 2, column 14: expected a kind of fault"), "{words}");
+}
+
+#[test]
+fn a_world_without_faults_loses_nothing() {
+    let overrides = Overrides { faults: FaultMix::none(), ..Overrides::default() };
+    for seed in 0..10 {
+        let run = world::run(&Plan::draw(seed, &overrides), None);
+        assert_eq!(run.violation, None, "seed {seed}");
+        assert_eq!(run.counts.faults_total(), 0);
+        assert!(run.counts.operations_ok > 0, "seed {seed}");
+    }
+}
