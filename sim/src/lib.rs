@@ -6,7 +6,8 @@
 //! every number of threads.
 //!
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
-//! [`disk`] (what it is made of).
+//! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`] (who calls
+//! whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`], [`report`], [`cli`]; [`bugs`].
 #![forbid(unsafe_code)]
 
 pub mod actor;
@@ -24,6 +25,7 @@ pub mod node;
 pub mod options;
 pub mod panics;
 pub mod plan;
+pub mod process;
 pub mod properties;
 pub mod report;
 pub mod rng;

@@ -10,21 +10,19 @@ use crate::conns::{ToClient, ToServer};
 use crate::disk::{Disk, Opened};
 use crate::env::{Env, Event};
 use crate::options::Options;
+use crate::process::Process;
 use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use crate::setup;
 use crate::trace::Actor;
 use accord_core::group::ring::{Ring, To, Transmit};
-use accord_core::group::{GroupEvent, SubmitError, ViewId};
-use accord_core::ids::{ConnId, Epoch, Index, NodeId, StoreId};
-use accord_core::protocol::ClientMessage;
+use accord_core::group::{GroupEvent, SubmitError};
+use accord_core::ids::{ConnId, NodeId, StoreId};
 use accord_core::replica::config::Durability;
-use accord_core::replica::io::{Body, Entry, HaltReason, commands};
+use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
 use accord_core::server::{AdminReply, Input, Output, Server, ServerStatus};
-use accord_core::state::Command;
 use accord_core::time::Duration;
-use accord_core::wire::Decode;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -90,25 +88,6 @@ impl Timer {
     pub fn disarm(&mut self) {
         self.at = None;
     }
-}
-
-/// A running server.
-#[derive(Debug)]
-pub struct Process {
-    /// The core's server.
-    pub server: Server,
-    /// Its ring, unless the world has an adversarial group.
-    pub ring: Option<Ring>,
-    /// The view that the group told last.
-    pub view: Option<ViewId>,
-    /// Messages that the group had no room for.
-    unsubmitted: VecDeque<Bytes>,
-    /// What clients said while the server did not accept more of them.
-    inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
-    /// Applied entries already shown to the judges.
-    shown: Index,
-    epoch: Option<Epoch>,
-    steps: u64,
 }
 
 /// What a machine can be told.
@@ -538,84 +517,5 @@ pub fn close_down(env: &mut Env, id: ConnId) {
     env.conns.get(id).server_open = false;
     if let Some(at) = env.conns.send_down(env.now, id) {
         env.agenda.push(at, Event::ToClient(id, ToClient::Closed));
-    }
-}
-
-impl Process {
-    fn read_inboxes(&mut self, now: accord_core::time::Instant) -> bool {
-        let mut busy = false;
-        for (conn, inbox) in &mut self.inboxes {
-            while !inbox.is_empty() && self.server.accepts(*conn) {
-                let message = inbox.pop_front().expect("just seen");
-                self.server.handle(now, Input::Client { conn: *conn, message });
-                busy = true;
-            }
-        }
-        self.inboxes.retain(|_, inbox| !inbox.is_empty());
-        busy
-    }
-
-    /// Shows the judges what is new.
-    fn show(&mut self, id: u32, env: &mut Env) {
-        let epoch = self.server.replica().open_epoch();
-        if epoch != self.epoch {
-            self.epoch = epoch;
-            if let (Some(epoch), Some(view)) = (epoch, self.view) {
-                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
-                env.judge(Property::EpochsUnique, judgement);
-                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
-            }
-        }
-        let applied = self.server.applied();
-        if applied == self.shown {
-            return;
-        }
-        while self.shown < applied {
-            self.shown = self.shown.next();
-            match self.server.replica().log().get(self.shown) {
-                Some(entry) => show_entry(NodeId(id), entry, env),
-                None if self.shown > env.judges.prefixes.last() => {
-                    env.judges.acknowledged.on_unseen();
-                }
-                None => {}
-            }
-        }
-        let digest = self.server.state().digest();
-        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
-        env.judge(Property::PrefixesAgree, judgement);
-    }
-
-    fn check(&self) {
-        self.server.check();
-        if let Some(ring) = &self.ring {
-            ring.check();
-        }
-    }
-}
-
-fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
-    match env.judges.prefixes.on_applied(node, entry) {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(detail) => return env.fail(Property::PrefixesAgree, detail),
-    }
-    env.counts.entries += 1;
-    match &entry.body {
-        Body::Marker { .. } => {
-            let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);
-            env.judge(Property::EpochsUnique, judgement);
-        }
-        Body::Batch { commands: batch, .. } => {
-            for command in commands(batch) {
-                if let Ok(Command::Request { session, request, .. }) = Command::from_bytes(&command)
-                {
-                    env.judges.acknowledged.on_committed(session, request, entry.index);
-                }
-            }
-        }
-        Body::Voters(set) => {
-            let (index, set) = (entry.index, set.clone());
-            env.tell(Actor::World, || format!("voters at {index}: {set:?}"));
-        }
     }
 }

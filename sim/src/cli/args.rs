@@ -48,6 +48,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the plan of a seed: the world's options and everything that goes wrong in it.
     Plan(PlanArgs),
+    /// Plant known bugs in a copy of the core, and show which property finds each, and how fast.
+    Bugs(crate::bugs::Options),
 }
 
 /// What fixes a part of every world; the seed decides the rest.

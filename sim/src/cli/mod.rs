@@ -27,6 +27,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => campaign::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Plan(args)) => replay::print_plan(&args),
+        Some(Command::Bugs(options)) => return crate::bugs::run(&options),
     };
     ExitCode::from(code.unwrap_or_else(|message| {
         eprintln!("accord-sim: {message}");

@@ -1,0 +1,118 @@
+//! A running server of the simulated world, and what the judges are shown of it.
+//!
+//! See [`crate::node`] for the machine around it, which does the work of a driver.
+
+use crate::env::Env;
+use crate::properties::Property;
+use crate::trace::Actor;
+use accord_core::group::ViewId;
+use accord_core::group::ring::Ring;
+use accord_core::ids::{ConnId, Epoch, Index, NodeId};
+use accord_core::protocol::ClientMessage;
+use accord_core::replica::io::{Body, Entry, commands};
+use accord_core::server::{Input, Server};
+use accord_core::state::Command;
+use accord_core::time::Instant;
+use accord_core::wire::Decode;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    /// The core's server.
+    pub server: Server,
+    /// Its ring, unless the world has an adversarial group.
+    pub ring: Option<Ring>,
+    /// The view that the group told last.
+    pub view: Option<ViewId>,
+    /// Messages that the group had no room for.
+    pub(crate) unsubmitted: VecDeque<Bytes>,
+    /// What clients said while the server did not accept more of them.
+    pub(crate) inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
+    /// Applied entries already shown to the judges.
+    pub(crate) shown: Index,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) steps: u64,
+}
+
+impl Process {
+    /// Hands the server what clients said, as far as it accepts. True if there was something.
+    pub(crate) fn read_inboxes(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        for (conn, inbox) in &mut self.inboxes {
+            while !inbox.is_empty() && self.server.accepts(*conn) {
+                let message = inbox.pop_front().expect("just seen");
+                self.server.handle(now, Input::Client { conn: *conn, message });
+                busy = true;
+            }
+        }
+        self.inboxes.retain(|_, inbox| !inbox.is_empty());
+        busy
+    }
+
+    /// Shows the judges what is new.
+    pub(crate) fn show(&mut self, id: u32, env: &mut Env) {
+        let epoch = self.server.replica().open_epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            if let (Some(epoch), Some(view)) = (epoch, self.view) {
+                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
+                env.judge(Property::EpochsUnique, judgement);
+                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
+            }
+        }
+        let applied = self.server.applied();
+        if applied == self.shown {
+            return;
+        }
+        while self.shown < applied {
+            self.shown = self.shown.next();
+            match self.server.replica().log().get(self.shown) {
+                Some(entry) => show_entry(NodeId(id), entry, env),
+                None if self.shown > env.judges.prefixes.last() => {
+                    env.judges.acknowledged.on_unseen();
+                }
+                None => {}
+            }
+        }
+        let digest = self.server.state().digest();
+        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
+        env.judge(Property::PrefixesAgree, judgement);
+    }
+
+    /// Asserts the invariants of all machines in the process.
+    pub(crate) fn check(&self) {
+        self.server.check();
+        if let Some(ring) = &self.ring {
+            ring.check();
+        }
+    }
+}
+
+fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
+    match env.judges.prefixes.on_applied(node, entry) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(detail) => return env.fail(Property::PrefixesAgree, detail),
+    }
+    env.counts.entries += 1;
+    match &entry.body {
+        Body::Marker { .. } => {
+            let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);
+            env.judge(Property::EpochsUnique, judgement);
+        }
+        Body::Batch { commands: batch, .. } => {
+            for command in commands(batch) {
+                if let Ok(Command::Request { session, request, .. }) = Command::from_bytes(&command)
+                {
+                    env.judges.acknowledged.on_committed(session, request, entry.index);
+                }
+            }
+        }
+        Body::Voters(set) => {
+            let (index, set) = (entry.index, set.clone());
+            env.tell(Actor::World, || format!("voters at {index}: {set:?}"));
+        }
+    }
+}
