@@ -30,12 +30,13 @@ fn limits(rng: &mut Rng) -> RingLimits {
 }
 
 fn weather(rng: &mut Rng) -> Weather {
+    let spread_micros = [1000, 8000, 60_000][rng.below(3) as usize];
     Weather {
         loss_percent: [0, 0, 1, 5, 20][rng.below(5) as usize],
         duplicate_percent: [0, 5, 30][rng.below(3) as usize],
         damage_percent: [0, 1][rng.below(2) as usize],
         delay_min: Duration::from_micros(20 + rng.below(200)),
-        delay_max: Duration::from_micros(300 + rng.below(8000)),
+        delay_max: Duration::from_micros(300 + rng.below(spread_micros)),
         straggle_permille: [0, 1, 20][rng.below(3) as usize],
     }
 }

@@ -124,3 +124,21 @@ fn small_messages_are_packed() {
     let bytes = (net.bytes_sent - before.0) / (2 * 60_000);
     assert!(bytes < 40, "{bytes} bytes on each wire for a message of 32");
 }
+
+/// The accelerated ring: the next member has the token while we still send.
+#[test]
+fn the_token_leaves_before_the_last_datagrams_of_a_visit() {
+    let limits = RingLimits::default();
+    let mut net = settled(2, limits);
+    net.recording = Some(Vec::new());
+    (0..40).for_each(|_| assert!(net.submit(0, 15_000)));
+    net.run_for(Duration::from_millis(5));
+    let sent = net.recording.take().unwrap();
+    let visit: Vec<bool> = sent.iter().map(|(_, _, bytes)| bytes.len() > 1000).collect();
+    let (burst, after) = (limits.burst_packets_max as usize, limits.accelerated_packets as usize);
+    let mut expected = vec![true; burst - after];
+    expected.push(false);
+    expected.extend(vec![true; after]);
+    let found = visit.windows(expected.len()).any(|window| window == expected);
+    assert!(found, "{visit:?}");
+}

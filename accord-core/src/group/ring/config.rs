@@ -65,17 +65,19 @@ pub struct RingLimits {
 }
 
 impl Default for RingLimits {
+    /// A rotation's datagrams fit into the receive buffer that Linux gives a socket unasked (208
+    /// KiB), since what overflows it is lost. A driver with larger buffers sets a larger window.
     fn default() -> Self {
         Self {
-            datagram_bytes_max: 60_000,
+            datagram_bytes_max: 16_000,
             message_bytes_max: 64 << 20,
             pending_bytes_max: 80 << 20,
             pending_messages_max: 64 << 10,
-            burst_packets_max: 32,
-            accelerated_packets: 20,
-            window_packets_max: 96,
-            store_packets_max: 512,
-            transmit_packets_max: 4096,
+            burst_packets_max: 6,
+            accelerated_packets: 4,
+            window_packets_max: 10,
+            store_packets_max: 256,
+            transmit_packets_max: 1024,
             events_max: 1 << 20,
         }
     }
