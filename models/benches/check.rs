@@ -2,6 +2,8 @@
 
 #[path = "../tests/support/registers.rs"]
 mod registers;
+#[path = "../tests/support/rng.rs"]
+mod rng;
 
 use std::hint::black_box;
 

@@ -1,4 +1,5 @@
-//! Sequential specifications of Accord, histories in Jepsen's form, and the checkers that judge them.
+//! Sequential specifications of Accord, histories in Jepsen's form, and the checkers that judge
+//! them.
 //!
 //! Read the modules in this order:
 //!

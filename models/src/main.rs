@@ -26,10 +26,10 @@ A history is a file of events, one after another, each a map:
   {:type :invoke, :f :write, :value [:x 1], :process 0}
   {:type :ok,     :f :write, :value [:x 1], :process 0}
 
-An operation's completion is :ok (it took effect), :fail (it did not and never will) or :info (nobody \
-knows: it may take effect at any later time); without a completion it is :info. A process has one \
-operation at a time. Real time is the order of the events. `accord-models list` shows the operations \
-of each model.
+An operation's completion is :ok (it took effect), :fail (it did not and never will) or :info \
+(nobody knows: it may take effect at any later time); without a completion it is :info. A process \
+has one operation at a time. Real time is the order of the events. `accord-models list` shows the \
+operations of each model.
 
 Examples:
   accord-models check history.edn --model cas-register

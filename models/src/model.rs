@@ -85,7 +85,7 @@ impl Model {
                 "Transactions over lists are strictly serializable (--no-realtime: serializable)."
             }
             Self::Lock => {
-                "A lock has one holder at a time, fencing tokens grow, and no stale one is accepted."
+                "A lock has one holder at a time, tokens grow, and no stale one is accepted."
             }
             Self::Queue => "Queues lose nothing, double nothing, and keep first in, first out.",
             Self::Session => {
@@ -167,7 +167,8 @@ const SESSION: [OperationShape; 3] = [
     op("close", "{:session number}", "", "Closes it. Sessions that leave without this expired."),
     op(
         "member",
-        "{:observer number, :revision number, :kind :joined, :session number, :members [number ...]}",
+        "{:observer number, :revision number, :kind :joined, :session number, \
+         :members [number ...]}",
         "the same",
         "The observer is told, without asking, that a session :joined or :left. :members may be \
          left out.",

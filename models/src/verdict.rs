@@ -78,6 +78,13 @@ pub struct Link {
     pub why: String,
 }
 
+impl Link {
+    fn to_json(&self) -> Json {
+        let Self { from, to, kind, why } = self;
+        json!({"from": from, "to": to, "kind": kind, "why": why})
+    }
+}
+
 impl Explanation {
     /// An explanation without links and notes; sorts `operations`.
     pub fn new(
@@ -112,12 +119,11 @@ impl Explanation {
                 "line": (op.input_at.line > 0).then_some(op.input_at.line),
             })
         };
-        let link = |link: &Link| json!({"from": link.from, "to": link.to, "kind": link.kind, "why": link.why});
         json!({
             "anomaly": self.anomaly,
             "summary": self.summary,
             "operations": self.operations.iter().map(operation).collect::<Vec<_>>(),
-            "links": self.links.iter().map(link).collect::<Vec<_>>(),
+            "links": self.links.iter().map(Link::to_json).collect::<Vec<_>>(),
             "notes": self.notes,
         })
     }

@@ -1,6 +1,8 @@
 //! The search agrees with trying every order, on thousands of small random histories.
 
-use accord_core::rng::Rng;
+#[path = "support/rng.rs"]
+mod rng;
+
 use accord_models::check::linear::Call;
 use accord_models::check::{Options, check};
 use accord_models::edn::Value;
@@ -8,6 +10,7 @@ use accord_models::spec::{
     Lock, LockOp, Queue, QueueOp, Spec, Store, StoreOp, StoreResult, StoreStep,
 };
 use accord_models::{History, Model, OpId, Recorder, Verdict};
+use rng::Rng;
 
 /// Whether some order of some of `calls`, the required ones among them, respects real time and the
 /// specification: tries them all.
@@ -59,14 +62,14 @@ fn random_calls<Op>(rng: &mut Rng, count: u64, op: impl Fn(&mut Rng) -> Op) -> V
     let (mut event, mut invoked_count) = (0, 0);
     while invoked_count < count || !outstanding.is_empty() {
         event += 1;
-        if invoked_count < count && (outstanding.is_empty() || rng.chance(1, 2)) {
+        if invoked_count < count && (outstanding.is_empty() || rng.below(2) == 0) {
             outstanding.push((invoked_count, event, op(rng)));
             invoked_count += 1;
             continue;
         }
         let (index, invoked, op) =
             outstanding.swap_remove(rng.below(outstanding.len() as u64) as usize);
-        let returned = if rng.chance(1, 8) { u64::MAX } else { event };
+        let returned = if rng.below(8) == 0 { u64::MAX } else { event };
         calls.push(Call { index: index as usize, op, invoked, returned });
     }
     calls.sort_by_key(|call| call.invoked);
@@ -389,8 +392,8 @@ fn write_lists(op: &[ListStep]) -> Written {
     Written { f: "txn", input: steps(false), output: steps(true) }
 }
 
-/// Transactions whose reads see prefixes of one order of appends, mostly, so that many histories are
-/// right and most wrong ones nearly so.
+/// Transactions whose reads see prefixes of one order of appends, mostly, so that many histories
+/// are right and most wrong ones nearly so.
 fn random_lists(rng: &mut Rng) -> Vec<Call<Vec<ListStep>>> {
     let count = 2 + rng.below(3);
     let value = std::cell::Cell::new(0);
@@ -405,14 +408,14 @@ fn random_lists(rng: &mut Rng) -> Vec<Call<Vec<ListStep>>> {
         (0..=rng.below(3)).map(|_| step(rng)).collect::<Vec<_>>()
     });
     let mut order: Vec<usize> = (0..calls.len()).collect();
-    if rng.chance(1, 4) {
+    if rng.below(4) == 0 {
         order.reverse();
     }
     // Run the transactions in this order, with some reads falling behind by one append.
     let mut state: [Vec<i64>; 2] = Default::default();
     for number in order {
         let is_required = calls[number].is_required();
-        if !is_required && rng.chance(1, 3) {
+        if !is_required && rng.below(3) == 0 {
             continue;
         }
         for step in &mut calls[number].op {
@@ -420,7 +423,7 @@ fn random_lists(rng: &mut Rng) -> Vec<Call<Vec<ListStep>>> {
                 ListStep::Append(key, value) => state[*key].push(*value),
                 ListStep::Read(key, seen) if is_required => {
                     let length = state[*key].len();
-                    let behind = usize::from(rng.chance(1, 4));
+                    let behind = usize::from(rng.below(4) == 0);
                     *seen = Some(state[*key][..length.saturating_sub(behind)].to_vec());
                 }
                 ListStep::Read(..) => {}

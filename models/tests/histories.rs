@@ -1,8 +1,11 @@
-//! Every wrong history in `histories/` is refused for the reason that it states, with the operations
-//! that it names; its repaired twin is accepted.
+//! Every wrong history in `histories/` is refused for the reason that it states, with the
+//! operations that it names; its repaired twin is accepted.
 //!
-//! A file begins with its story; `; model:` names the model, and `; refused:` of a wrong history the
-//! anomaly and the operations of the explanation, by index.
+//! A file begins with its story; `; model:` names the model, and `; refused:` of a wrong history
+//! the anomaly and the operations of the explanation, by index.
+
+#[path = "support/rng.rs"]
+mod rng;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -112,7 +115,7 @@ fn damaged_histories_are_judged_or_refused_without_a_panic() {
         },
         ..Options::default()
     };
-    let mut rng = accord_core::rng::Rng::new(1);
+    let mut rng = rng::Rng::new(1);
     for file in files(".edn").into_iter() {
         for _ in 0..40 {
             let mut lines: Vec<&str> = file.text.lines().filter(|l| l.starts_with('{')).collect();

@@ -2,12 +2,14 @@
 
 #[path = "support/registers.rs"]
 mod registers;
+#[path = "support/rng.rs"]
+mod rng;
 
-use accord_core::rng::Rng;
 use accord_models::check::{Options, check};
 use accord_models::edn::Value;
 use accord_models::{Budget, History, Model, OpId, Recorder, Verdict};
 use registers::registers;
+use rng::Rng;
 
 /// `history` with the last read's value changed to one that was never written.
 fn with_a_wrong_read(history: &History) -> History {
@@ -62,7 +64,7 @@ fn lists(transactions: i64) -> History {
         for step in 0..3 {
             let key = rng.below(50) as usize;
             let name = Value::Int(key as i64);
-            if rng.chance(1, 2) {
+            if rng.below(2) == 0 {
                 let value = Value::Int(number * 3 + step);
                 lists[key].push(value.clone());
                 let append = Value::vector([Value::keyword("append"), name, value]);

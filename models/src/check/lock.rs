@@ -1,15 +1,15 @@
 //! Locks with fencing tokens.
 //!
-//! Shapes: `:acquire {:lock l :session s}`, answered by the same with `:token t`; `:release {:lock l
-//! :token t}`; `:use {:lock l :token t}`: something that the lock protects was used with the token,
-//! and accepted it (ok) or refused it as stale (fail); `:expire {:session s}`: from its invocation on
-//! the session may have ended, from its completion on it has.
+//! Shapes: `:acquire {:lock l :session s}`, answered by the same with `:token t`; `:release {:lock
+//! l :token t}`; `:use {:lock l :token t}`: something that the lock protects was used with the
+//! token, and accepted it (ok) or refused it as stale (fail); `:expire {:session s}`: from its
+//! invocation on the session may have ended, from its completion on it has.
 //!
 //! The tokens put the holds of a lock in an order. What is left to check is that real time agrees:
-//! before there is evidence that a token was granted, every smaller token's acquisition must have been
-//! invoked, and the end of its hold too. An interval order with such a chain can be extended to a
-//! linear order if and only if no pair contradicts, so that the checks of pairs below are complete
-//! (the tests compare them with [`crate::spec::Lock`]).
+//! before there is evidence that a token was granted, every smaller token's acquisition must have
+//! been invoked, and the end of its hold too. An interval order with such a chain can be extended
+//! to a linear order if and only if no pair contradicts, so that the checks of pairs below are
+//! complete (the tests compare them with [`crate::spec::Lock`]).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Registers, with or without compare-and-set, one per key.
 //!
-//! Shapes: `:read [key nil] -> [key value]`, `:write [key value]`, `:cas [key [from to]]`; or without
-//! the key, for a history of a single register. A failed compare-and-set counts as one that did not
-//! take effect.
+//! Shapes: `:read [key nil] -> [key value]`, `:write [key value]`, `:cas [key [from to]]`; or
+//! without the key, for a history of a single register. A failed compare-and-set counts as one that
+//! did not take effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,14 @@
 //! Sessions that join and leave, and what every session is told of it.
 //!
 //! Shapes: `:open nil`, answered by `{:session s}`; `:close {:session s}`; and for what a client is
-//! told, observed without asking, `:member {:observer s :revision r :kind :joined :session x :members
-//! [s x ...]}`, where the kind may be `:left` and the members, after the event, may be left out.
+//! told, observed without asking, `:member {:observer s :revision r :kind :joined :session x
+//! :members [s x ...]}`, where the kind may be `:left` and the members, after the event, may be
+//! left out.
 //!
 //! What all observers were told is put together by revision. That sequence must be one that
 //! [`crate::spec::Membership`] allows and that agrees with the real time of opens and closes; every
-//! observer must have been told a piece of it without gaps, beginning with its own joining.
+//! observer must have been told a piece of it without gaps, beginning with its own joining. Where no
+//! observer was there before and after, events may be missing, and the members are learnt anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,18 +158,29 @@ impl<'a> Told<'a> {
 
     /// Sessions join once and leave later, and the members told are those who have.
     fn sequence(&self) -> Option<Explanation> {
-        let mut state = self.before_first();
-        let mut expected: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-        for (revision, notice) in &self.sequence {
-            let notice = &self.notices[*notice];
-            match Membership.step(&state, &notice.change) {
-                Some(after) => state = after,
-                None => return Some(self.impossible(notice)),
+        let mut seen = BTreeSet::new();
+        for stretch in self.stretches() {
+            let mut state = before(&stretch, &seen);
+            let mut expected: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+            for notice in &stretch {
+                match Membership.step(&state, &notice.change) {
+                    Some(after) => state = after,
+                    None => return Some(self.impossible(notice)),
+                }
+                seen.insert(notice.change.session());
+                expected.insert(notice.revision, state.0.clone());
             }
-            expected.insert(*revision, state.0.clone());
+            if let Some(wrong) = self.wrong_members(&expected) {
+                return Some(wrong);
+            }
         }
+        None
+    }
+
+    fn wrong_members(&self, expected: &BTreeMap<u64, BTreeSet<u64>>) -> Option<Explanation> {
         let wrong = self.notices.iter().find(|notice| {
-            notice.members.as_ref().is_some_and(|members| *members != expected[&notice.revision])
+            let told = notice.members.as_ref();
+            told.is_some_and(|told| expected.get(&notice.revision).is_some_and(|e| e != told))
         })?;
         let summary = format!(
             "at revision {} session {} was told other members than those that had joined and not \
@@ -177,25 +190,23 @@ impl<'a> Told<'a> {
         Some(Explanation::new("wrong-members", summary, [wrong.index]))
     }
 
-    /// Who was a member before the first event: the members told with it tell; without them, those
-    /// who leave without having joined.
-    fn before_first(&self) -> <Membership as Spec>::State {
-        let sequence = || self.sequence.values().map(|notice| &self.notices[*notice]);
-        let Some(first) = sequence().next() else {
-            return Membership.initial();
-        };
-        if let Some(mut members) = first.members.clone() {
-            match first.change {
-                MembershipChange::Joined(session) => members.remove(&session),
-                MembershipChange::Left(session) => members.insert(session),
-            };
-            return (members, BTreeSet::new());
+    /// The sequence, cut where events may be missing: between two events no one was told both of.
+    fn stretches(&self) -> Vec<Vec<&Notice>> {
+        let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut follows: BTreeSet<u64> = BTreeSet::new();
+        for notice in &self.notices {
+            if last.insert(notice.observer, notice.revision).is_some() {
+                follows.insert(notice.revision);
+            }
         }
-        let mut known = BTreeSet::new();
-        let strangers = sequence().map(|notice| notice.change).filter(|change| {
-            known.insert(change.session()) && matches!(change, MembershipChange::Left(_))
-        });
-        (strangers.map(MembershipChange::session).collect(), BTreeSet::new())
+        let mut stretches: Vec<Vec<&Notice>> = Vec::new();
+        for notice in self.sequence.values().map(|notice| &self.notices[*notice]) {
+            match stretches.last_mut() {
+                Some(stretch) if follows.contains(&notice.revision) => stretch.push(notice),
+                _ => stretches.push(vec![notice]),
+            }
+        }
+        stretches
     }
 
     fn impossible(&self, notice: &Notice) -> Explanation {
@@ -266,6 +277,27 @@ impl<'a> Told<'a> {
     fn first(&self, revision: u64) -> &Notice {
         &self.notices[self.sequence[&revision]]
     }
+}
+
+/// Who was a member before a stretch of events: the members told with its first tell; without them,
+/// those who leave without having joined. Who was `seen` before and is no member has left.
+fn before(stretch: &[&Notice], seen: &BTreeSet<u64>) -> <Membership as Spec>::State {
+    let first = stretch.first().expect("a stretch has events");
+    let members = if let Some(mut members) = first.members.clone() {
+        match first.change {
+            MembershipChange::Joined(session) => members.remove(&session),
+            MembershipChange::Left(session) => members.insert(session),
+        };
+        members
+    } else {
+        let mut known = BTreeSet::new();
+        let strangers = stretch.iter().map(|notice| notice.change).filter(|change| {
+            known.insert(change.session()) && matches!(change, MembershipChange::Left(_))
+        });
+        strangers.map(MembershipChange::session).collect()
+    };
+    let gone = seen.difference(&members).copied().collect();
+    (members, gone)
 }
 
 fn read_notice(op: &Operation, index: usize) -> Result<Notice, HistoryError> {

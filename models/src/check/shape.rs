@@ -62,7 +62,8 @@ impl<'a> Shape<'a> {
         Ok(std::array::from_fn(|i| self.part(&items[i])))
     }
 
-    /// The key and the value of `[key value]`; of anything but a vector, `nil` and the value itself.
+    /// The key and the value of `[key value]`; of anything but a vector, `nil` and the value
+    /// itself.
     pub(super) fn keyed(self) -> Result<(Value, Self), HistoryError> {
         match self.value.items() {
             Some(_) => self.items().map(|[key, value]| (key.value.clone(), value)),

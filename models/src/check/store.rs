@@ -1,8 +1,9 @@
 //! Transactions over a whole store, linearizable.
 //!
-//! Shape: `:txn [[:r key nil] [:w key value] [:cmp key value]]`, answered by the same steps with the
-//! reads filled in, or by `{:aborted step}`: the compare at this step (from 0) was false. A write of
-//! `nil` deletes. Keys that no transaction joins, directly or through others, are judged apart.
+//! Shape: `:txn [[:r key nil] [:w key value] [:cmp key value]]`, answered by the same steps with
+//! the reads filled in, or by `{:aborted step}`: the compare at this step (from 0) was false. A
+//! write of `nil` deletes. Keys that no transaction joins, directly or through others, are judged
+//! apart.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The part of EDN (extensible data notation) that histories are written in.
 //!
-//! Histories come from files, so reading is total: any bytes give a [`Value`] or a [`ReadError`] that
-//! names the line, the column and what was expected. Nesting is bounded by [`DEPTH_MAX`] and memory by
-//! a constant multiple of the input. Continue in [`read`] for the grammar, or in
+//! Histories come from files, so reading is total: any bytes give a [`Value`] or a [`ReadError`]
+//! that names the line, the column and what was expected. Nesting is bounded by [`DEPTH_MAX`] and
+//! memory by a constant multiple of the input. Continue in [`read`] for the grammar, or in
 //! [`crate::history`] for what is made of the values.
 //!
 //! Invariant: [`read::read_value`] of a printed value gives the same value.

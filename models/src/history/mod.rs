@@ -1,9 +1,9 @@
 //! What was asked, what was answered, and in which order: the evidence that checkers judge.
 //!
-//! A [`History`] is a sequence of events. An operation is one invocation and at most one completion,
-//! with one of three outcomes: it took effect ([`Outcome::Ok`]), it certainly did not
-//! ([`Outcome::Fail`]), or nobody knows ([`Outcome::Info`]: it may take effect at any later time, or
-//! never). An operation without a completion is of the last kind. Real time is the order of the
+//! A [`History`] is a sequence of events. An operation is one invocation and at most one
+//! completion, with one of three outcomes: it took effect ([`Outcome::Ok`]), it certainly did not
+//! ([`Outcome::Fail`]), or nobody knows ([`Outcome::Info`]: it may take effect at any later time,
+//! or never). An operation without a completion is of the last kind. Real time is the order of the
 //! events, not their time stamps, which are kept for people.
 //!
 //! A program records a history with a [`Recorder`]; text in Jepsen's form is read by [`read`] and

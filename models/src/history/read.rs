@@ -1,9 +1,9 @@
 //! Reading histories in Jepsen's form.
 //!
 //! The text is either one vector (or list) of events or simply one event after another, as Jepsen
-//! writes `history.edn`. An event is a map, perhaps tagged `#jepsen.history.Op`, with `:type`, `:f`,
-//! `:process` and, if it has them, `:value`, `:time`, `:error`; other keys are overlooked, `:index`
-//! among them: the order of the text counts.
+//! writes `history.edn`. An event is a map, perhaps tagged `#jepsen.history.Op`, with `:type`,
+//! `:f`, `:process` and, if it has them, `:value`, `:time`, `:error`; other keys are overlooked,
+//! `:index` among them: the order of the text counts.
 
 use std::collections::BTreeMap;
 

@@ -13,8 +13,8 @@ pub struct OpId(usize);
 
 /// Records a history, event after event.
 ///
-/// Clients may have any number of operations outstanding. Jepsen's processes may not, so the recorder
-/// gives each outstanding operation of a client a process of its own: `client`, `client +
+/// Clients may have any number of operations outstanding. Jepsen's processes may not, so the
+/// recorder gives each outstanding operation of a client a process of its own: `client`, `client +
 /// clients_max`, `client + 2 * clients_max` ..., and retires a process whose outcome is unknown, as
 /// Jepsen does.
 ///

@@ -32,7 +32,8 @@ impl fmt::Display for MembershipChange {
     }
 }
 
-/// The set of open sessions: empty at first; each session joins once and leaves at most once, later.
+/// The set of open sessions: empty at first; each session joins once and leaves at most once,
+/// later.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Membership;
 

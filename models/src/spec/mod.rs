@@ -2,8 +2,8 @@
 //!
 //! A specification says nothing about concurrency; a history is right if its operations can be put
 //! in one order, consistent with real time, in which the specification explains every result. The
-//! general search for such an order is [`crate::check::linear`]; the other checkers decide faster for
-//! their own objects and are tested against the specifications here.
+//! general search for such an order is [`crate::check::linear`]; the other checkers decide faster
+//! for their own objects and are tested against the specifications here.
 
 mod lock;
 mod membership;
@@ -39,14 +39,15 @@ pub trait Spec {
 
     /// The state after `op`, or `None` if `op` cannot have its result in `state`.
     ///
-    /// An operation whose result is not known may have any; `None` then means that it has no effect.
+    /// An operation whose result is not known may have any; `None` then means that it has no
+    /// effect.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 
     /// Whether `op` never changes any state. The search orders such an operation as soon as it can.
     fn is_pure(&self, op: &Self::Op) -> bool;
 
-    /// For each of `others`, whether doing it at some moment can help an order of `strict` to exist.
-    /// True if in doubt.
+    /// For each of `others`, whether doing it at some moment can help an order of `strict` to
+    /// exist. True if in doubt.
     fn helpful(&self, strict: &[Self::Op], others: &[Self::Op]) -> Vec<bool> {
         let _ = strict;
         vec![true; others.len()]

@@ -1,8 +1,9 @@
 //! Large histories of registers that are right, for tests and benches.
 
-use accord_core::rng::Rng;
 use accord_models::edn::Value;
 use accord_models::{History, OpId, Recorder};
+
+use crate::rng::Rng;
 
 /// An operation under way; its result, once it took effect.
 struct Pending {
@@ -55,7 +56,7 @@ pub fn registers(operations: i64, keys: u64, unknown_every: u64) -> History {
             }
             Some(op) => {
                 let is_write = !matches!(op.request, Request::Read);
-                let is_unknown = unknown_every > 0 && rng.chance(1, unknown_every);
+                let is_unknown = unknown_every > 0 && rng.below(unknown_every) == 0;
                 match op.result.expect("it took effect") {
                     _ if is_unknown && is_write => {
                         recorder.unknown(op.id, time_ns, Value::keyword("timeout"));

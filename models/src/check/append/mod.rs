@@ -1,18 +1,19 @@
 //! Transactions over lists: serializable, by default strictly, that is, in an order that real time
 //! allows.
 //!
-//! Shape: `:txn [[:append key value] [:r key nil]]`, answered by the same steps with the reads filled
-//! in: `[:r key [value ...]]`. A value is appended to a key at most once in a history. Then a read
-//! tells who wrote everything before it and in which order, and the order of transactions can be
-//! inferred instead of searched for: [`observe`] reads the transactions and refuses reads that no
-//! order explains, [`graph`] draws who must come before whom, and [`cycle`] finds the contradiction.
+//! Shape: `:txn [[:append key value] [:r key nil]]`, answered by the same steps with the reads
+//! filled in: `[:r key [value ...]]`. A value is appended to a key at most once in a history. Then
+//! a read tells who wrote everything before it and in which order, and the order of transactions
+//! can be inferred instead of searched for: [`observe`] reads the transactions and refuses reads
+//! that no order explains, [`graph`] draws who must come before whom, and [`cycle`] finds the
+//! contradiction.
 //!
-//! The inference is complete: appends that nobody read come, in any order, after all that were read,
-//! so that whatever order the graph allows explains every read. An append whose transaction has an
-//! unknown outcome counts if somebody read any append of that transaction.
+//! The inference is complete: appends that nobody read come, in any order, after all that were
+//! read, so that whatever order the graph allows explains every read. An append whose transaction
+//! has an unknown outcome counts if somebody read any append of that transaction.
 //!
-//! Source: Kingsbury & Alvaro, "Elle: inferring isolation anomalies from experimental observations",
-//! 2020; the names of anomalies are Adya's, 1999.
+//! Source: Kingsbury & Alvaro, "Elle: inferring isolation anomalies from experimental
+//! observations", 2020; the names of anomalies are Adya's, 1999.
 
 mod cycle;
 mod graph;

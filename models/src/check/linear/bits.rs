@@ -1,8 +1,8 @@
 //! A set of calls that is cheap to remember.
 //!
-//! At any time of a search nearly all early calls are in the set and nearly all late ones are not, so
-//! a key keeps only the words between. Calls with an unknown outcome may stay out for ever; they are
-//! numbered apart, lest they keep the words between from being few.
+//! At any time of a search nearly all early calls are in the set and nearly all late ones are not,
+//! so a key keeps only the words between. Calls with an unknown outcome may stay out for ever; they
+//! are numbered apart, lest they keep the words between from being few.
 
 /// A set of call numbers.
 pub(super) struct Bits {

@@ -1,11 +1,11 @@
 //! From a refused partition to the few operations that contradict each other.
 //!
-//! Leaving an operation out of a history is no way to shrink it: without the write, every read of its
-//! value is wrong. An operation is instead *relaxed*: it may take effect any number of times, or
-//! never, at any time ([`Role::Free`]) or at any time up to its return ([`Role::Past`]). If the rest
-//! still cannot be ordered, the relaxed operation had nothing to do with the contradiction, or only by
-//! being over too early to resolve it. The operations that are left are the explanation, and it is
-//! minimal: with any one of them free, there is an order.
+//! Leaving an operation out of a history is no way to shrink it: without the write, every read of
+//! its value is wrong. An operation is instead *relaxed*: it may take effect any number of times,
+//! or never, at any time ([`Role::Free`]) or at any time up to its return ([`Role::Past`]). If the
+//! rest still cannot be ordered, the relaxed operation had nothing to do with the contradiction, or
+//! only by being over too early to resolve it. The operations that are left are the explanation,
+//! and it is minimal: with any one of them free, there is an order.
 //!
 //! A contradiction is nearly always near the place where the search got stuck, so shrinking starts
 //! with a few operations there, all others being past, and takes more until they contradict.
@@ -175,7 +175,8 @@ impl<S: Spec> Shrinking<'_, S> {
     }
 
     /// Gives operations of role `from` the role `to`, many at once while that works, oldest first,
-    /// if the rest still contradicts. True if for each one that is left it is certain that it cannot.
+    /// if the rest still contradicts. True if for each one that is left it is certain that it
+    /// cannot.
     fn relax(&mut self, from: Role, to: Role) -> bool {
         let mut chunk = self.units(from).len();
         loop {

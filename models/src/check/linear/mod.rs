@@ -2,9 +2,9 @@
 //! result?
 //!
 //! A history is cut into partitions that do not touch each other (keys, or groups of keys that
-//! transactions join); it is linearizable if and only if each of them is (Herlihy & Wing 1990). Each
-//! is searched by [`search`]; a refused one is shrunk by [`explain`] to the operations that matter.
-//! What runs out of budget is undecided, and said so.
+//! transactions join); it is linearizable if and only if each of them is (Herlihy & Wing 1990).
+//! Each is searched by [`search`]; a refused one is shrunk by [`explain`] to the operations that
+//! matter. What runs out of budget is undecided, and said so.
 
 mod bits;
 mod explain;

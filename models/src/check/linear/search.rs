@@ -1,14 +1,14 @@
 //! The search for an order: Wing & Gong's algorithm with Lowe's memoisation.
 //!
 //! Invocations and returns stand in a doubly linked list in the order of the history. An operation
-//! whose invocation is before every return still in the list may come next in the order; it is lifted
-//! out with its return. At a return the search is stuck and goes back. A configuration (the set of
-//! operations ordered so far, and the state) that was tried once is not tried again.
+//! whose invocation is before every return still in the list may come next in the order; it is
+//! lifted out with its return. At a return the search is stuck and goes back. A configuration (the
+//! set of operations ordered so far, and the state) that was tried once is not tried again.
 //!
 //! Two additions. An operation that never changes the state is ordered as soon as its result fits:
-//! whatever order exists with it later exists with it now. And [`Free`] operations, which are used to
-//! shrink explanations, may be applied any number of times, up to a given event: they belong to no
-//! configuration.
+//! whatever order exists with it later exists with it now. And [`Free`] operations, which are used
+//! to shrink explanations, may be applied any number of times, up to a given event: they belong to
+//! no configuration.
 //!
 //! Sources: Wing & Gong, "Testing and verifying concurrent objects", 1993; Lowe, "Testing for
 //! linearizability", 2017.
@@ -106,8 +106,8 @@ struct Search<'a, S: Spec> {
     spec: &'a S,
     calls: &'a [Call<S::Op>],
     free: &'a [Free<S::Op>],
-    /// Whether ordering a pure operation first shuts nothing out: free operations that end may have to
-    /// come before it.
+    /// Whether ordering a pure operation first shuts nothing out: free operations that end may have
+    /// to come before it.
     is_eager: bool,
     list: List,
     ordered: Bits,

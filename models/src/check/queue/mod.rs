@@ -9,8 +9,8 @@
 //! any value: they are matched to the values that are missing, and if that does not settle it, an
 //! order is searched for as for any other object.
 //!
-//! Sources: Henzinger, Sezgin & Vafeiadis, "Aspect-oriented linearizability proofs", 2013; Bouajjani,
-//! Emmi, Enea & Hamza, "On reducing linearizability to state reachability", 2015.
+//! Sources: Henzinger, Sezgin & Vafeiadis, "Aspect-oriented linearizability proofs", 2013;
+//! Bouajjani, Emmi, Enea & Hamza, "On reducing linearizability to state reachability", 2015.
 
 mod patterns;
 

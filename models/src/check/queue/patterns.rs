@@ -1,8 +1,8 @@
 //! The patterns by which a history of a queue with unique values is wrong.
 //!
-//! Order: `a` went in before `b`, but `b` came out before `a`. Emptiness: the queue was found empty,
-//! but at every moment of that operation some value was in it for certain. (That a value comes out
-//! twice, or without having gone in, is told before.)
+//! Order: `a` went in before `b`, but `b` came out before `a`. Emptiness: the queue was found
+//! empty, but at every moment of that operation some value was in it for certain. (That a value
+//! comes out twice, or without having gone in, is told before.)
 
 use std::collections::BTreeMap;
 

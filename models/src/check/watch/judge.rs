@@ -126,8 +126,8 @@ impl<'a> Judge<'a> {
                 .any(|write| ops[*write].input.get("key") == Some(&change.key) && is_before(*write))
     }
 
-    /// The events in the order observed; within a revision, if the log was not given and so does not
-    /// tell their order, in the log's.
+    /// The events in the order observed; within a revision, if the log was not given and so does
+    /// not tell their order, in the log's.
     fn in_log_order<'w>(&self, watch: &'w Watch) -> Vec<&'w (usize, Change)> {
         let mut events: Vec<&(usize, Change)> = watch.events.iter().collect();
         if !self.is_given {
