@@ -42,6 +42,13 @@ pub struct Disk {
     rng: Rng,
 }
 
+/// What a disk has on it, without the machine around it.
+#[derive(Debug)]
+pub struct Platters {
+    image: Vec<u8>,
+    synced: usize,
+}
+
 /// What came of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synced {
@@ -167,6 +174,21 @@ impl Disk {
         self.image.clear();
         self.synced = 0;
         self.syncing = 0;
+    }
+
+    /// The disk is exchanged for one with nothing on it.
+    pub fn take_out(&mut self) -> Platters {
+        let (image, synced) = (std::mem::take(&mut self.image), self.synced);
+        self.wipe();
+        Platters { image, synced }
+    }
+
+    /// The disk is exchanged for one that was taken out before.
+    pub fn put_in(&mut self, Platters { image, synced }: Platters) {
+        self.wipe();
+        self.image = image;
+        self.synced = synced;
+        self.syncing = synced;
     }
 
     /// From now on, each sync takes so much longer, until the same is taken back.
@@ -302,6 +324,16 @@ mod tests {
             assert!(disk.rot());
             assert!(matches!(disk.open(NODE), Ok(Opened::Rotten)), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_disk_taken_out_comes_back_as_it_was() {
+        let mut disk = written(1, 3);
+        let platters = disk.take_out();
+        assert_eq!(promised(&mut disk), None);
+        disk.write(WorldTime::START, Ticket(9), &identity());
+        disk.put_in(platters);
+        assert_eq!(promised(&mut disk), Some(3));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl World {
             FaultKind::Blackout => (1..=self.nodes_count()).for_each(|node| self.lose_power(node)),
             FaultKind::Wipe(node) => return self.wipe(*node),
             FaultKind::Rot(node) => return self.rot(*node),
+            FaultKind::Swap(node) => return self.swap_out(*node),
             FaultKind::Pause(node) => {
                 self.node_mut(*node).pauses += 1;
                 if let Some(adversary) = &mut self.env.adversary {
@@ -116,6 +117,7 @@ impl World {
             | FaultKind::PowerLoss(node)
             | FaultKind::Wipe(node)
             | FaultKind::Rot(node) => self.raise(*node),
+            FaultKind::Swap(node) => self.swap_back(*node),
             FaultKind::Blackout => (1..=self.nodes_count()).for_each(|node| self.raise(node)),
             FaultKind::Amnesia => {
                 for node in self.forgotten.remove(&number).unwrap_or_default() {
@@ -202,6 +204,27 @@ impl World {
         // Whether the damage is found decides the next start; until then nobody may rely on the disk.
         machine.store = None;
         true
+    }
+
+    fn swap_out(&mut self, node: u32) -> bool {
+        if self.node_mut(node).aside.is_some() || !self.may_forget(&[node]) {
+            return false;
+        }
+        self.take_down(node);
+        self.node_mut(node).swap_out();
+        self.raise(node);
+        true
+    }
+
+    /// What the new disk holds may be needed by now; then the old one stays out for ever.
+    fn swap_back(&mut self, node: u32) {
+        if !self.may_forget(&[node]) {
+            self.node_mut(node).aside = None;
+            return;
+        }
+        self.take_down(node);
+        self.node_mut(node).swap_back();
+        self.raise(node);
     }
 
     /// A majority of the voters loses its memory, with all that was acknowledged.

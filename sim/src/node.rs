@@ -7,7 +7,7 @@
 
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
-use crate::disk::{Disk, Opened};
+use crate::disk::{Disk, Opened, Platters};
 use crate::env::{Env, Event};
 use crate::options::Options;
 use crate::process::Process;
@@ -38,6 +38,8 @@ pub struct Node {
     pub clock: Clock,
     /// Its disk.
     pub disk: Disk,
+    /// A disk that was taken out, with the incarnation on it.
+    pub aside: Option<(Platters, Option<StoreId>)>,
     /// Its process.
     pub process: Option<Box<Process>>,
     /// The incarnation of the memory it has, on disk or in the process. `None`: it has forgotten.
@@ -120,6 +122,7 @@ impl Node {
             id,
             clock: Clock::new(offset),
             disk: Disk::new(disk_rng, options.sync_min, options.sync_max),
+            aside: None,
             process: None,
             store: None,
             incarnation: 0,
@@ -235,6 +238,19 @@ impl Node {
     pub fn forget(&mut self) {
         self.disk.wipe();
         self.store = None;
+    }
+
+    /// The dead machine gets an empty disk; the old one is put aside.
+    pub fn swap_out(&mut self) {
+        self.aside = Some((self.disk.take_out(), self.store.take()));
+    }
+
+    /// The dead machine gets its old disk back, if one was put aside.
+    pub fn swap_back(&mut self) {
+        if let Some((platters, store)) = self.aside.take() {
+            self.disk.put_in(platters);
+            self.store = store;
+        }
     }
 
     /// The end of one fault that kept it paused.

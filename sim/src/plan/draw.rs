@@ -57,6 +57,11 @@ impl FaultMix {
         Ok(Self { kinds, swarm: false })
     }
 
+    /// True if all of these kinds may be drawn.
+    pub(super) fn has_all(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().all(|kind| self.kinds.contains(kind))
+    }
+
     /// The weight of each kind in the world of `options`; all zero if nothing can go wrong.
     fn weights(&self, options: &Options, rng: &mut Rng) -> Vec<u32> {
         Kind::ALL
@@ -94,6 +99,7 @@ fn possible(kind: Kind, options: &Options) -> bool {
             persistent
         }
         Kind::Wipe => options.servers >= 3,
+        Kind::Swap => persistent && options.servers >= 3,
         // In memory mode, a crash forgets: it needs a majority that remembers.
         Kind::Crash => persistent || options.servers >= 3,
         Kind::AddVoter => options.observers > 0,
@@ -206,6 +212,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
             Fault { at, lasts, kind }
         })
         .chain(amnesia)
+        .chain(super::scenario::draw(options, mix))
         .collect();
     faults.sort_by_key(|fault| fault.at);
     faults
@@ -249,6 +256,7 @@ fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
         Kind::Blackout => FaultKind::Blackout,
         Kind::Wipe => FaultKind::Wipe(node),
         Kind::Rot => FaultKind::Rot(node),
+        Kind::Swap => FaultKind::Swap(node),
         Kind::Pause => FaultKind::Pause(node),
         Kind::ClockRate => FaultKind::ClockRate(node, rng.log_uniform(10, 1_000) as u32),
         Kind::ClockLeap => {

@@ -96,6 +96,8 @@ pub enum FaultKind {
     Wipe(u32),
     /// The process dies, and before it starts again, a bit of its disk has turned.
     Rot(u32),
+    /// The machine comes back with an empty disk at once, and in the end with its old one.
+    Swap(u32),
     /// The process stands still, and so does everything it should hear; its clock goes on.
     Pause(u32),
     /// The server's clock runs at this percentage of the true pace.
@@ -138,6 +140,7 @@ pub enum Kind {
     Blackout,
     Wipe,
     Rot,
+    Swap,
     Pause,
     ClockRate,
     ClockLeap,
@@ -154,7 +157,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Partition,
         Self::OneWay,
         Self::Sever,
@@ -167,6 +170,7 @@ impl Kind {
         Self::Blackout,
         Self::Wipe,
         Self::Rot,
+        Self::Swap,
         Self::Pause,
         Self::ClockRate,
         Self::ClockLeap,
@@ -196,6 +200,7 @@ impl Kind {
             Self::Blackout => "blackout",
             Self::Wipe => "wipe",
             Self::Rot => "rot",
+            Self::Swap => "swap",
             Self::Pause => "pause",
             Self::ClockRate => "clockrate",
             Self::ClockLeap => "clockleap",
@@ -241,6 +246,7 @@ impl FaultKind {
             Self::Blackout => Kind::Blackout,
             Self::Wipe(_) => Kind::Wipe,
             Self::Rot(_) => Kind::Rot,
+            Self::Swap(_) => Kind::Swap,
             Self::Pause(_) => Kind::Pause,
             Self::ClockRate(..) => Kind::ClockRate,
             Self::ClockLeap(..) => Kind::ClockLeap,
@@ -266,6 +272,7 @@ impl FaultKind {
             | Self::PowerLoss(node)
             | Self::Wipe(node)
             | Self::Rot(node)
+            | Self::Swap(node)
             | Self::Pause(node)
             | Self::ClockRate(node, _)
             | Self::ClockLeap(node, _)
@@ -312,6 +319,7 @@ impl fmt::Display for FaultKind {
             | Self::PowerLoss(number)
             | Self::Wipe(number)
             | Self::Rot(number)
+            | Self::Swap(number)
             | Self::Pause(number)
             | Self::FailDisk(number)
             | Self::AddVoter(number)

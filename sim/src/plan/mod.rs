@@ -9,6 +9,7 @@
 
 pub mod draw;
 pub mod fault;
+mod scenario;
 pub mod text;
 
 pub use draw::{FaultMix, Overrides};

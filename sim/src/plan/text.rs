@@ -213,6 +213,7 @@ fn read_kind(kind: Kind, words: &mut Words<'_>) -> Result<FaultKind, PlanError> 
         Kind::Blackout => FaultKind::Blackout,
         Kind::Wipe => FaultKind::Wipe(words.next(node)?),
         Kind::Rot => FaultKind::Rot(words.next(node)?),
+        Kind::Swap => FaultKind::Swap(words.next(node)?),
         Kind::Pause => FaultKind::Pause(words.next(node)?),
         Kind::ClockRate => {
             let node = words.next(node)?;
