@@ -21,7 +21,7 @@ impl World {
     /// A fault of the plan begins.
     pub(crate) fn begin_fault(&mut self, number: usize) {
         let fault = self.plan.faults[number].clone();
-        let begun = self.put_in_force(&fault.kind);
+        let begun = self.put_in_force(number, &fault.kind);
         let line = if begun { "begins" } else { "is skipped" };
         self.env.tell(Actor::World, || format!("{line}: {fault}"));
         if !begun {
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Puts a fault in force. False if it would have no meaning or ask too much.
-    fn put_in_force(&mut self, kind: &FaultKind) -> bool {
+    fn put_in_force(&mut self, number: usize, kind: &FaultKind) -> bool {
         match kind {
             FaultKind::Partition(_)
             | FaultKind::OneWay(..)
@@ -96,7 +96,8 @@ impl World {
             FaultKind::Unreachable(node) => self.env.conns.cut_server(*node, true),
             FaultKind::Isolate(client) => self.env.conns.cut_client(*client, true),
             FaultKind::Gone(client) => self.replace_client(*client),
-            FaultKind::Amnesia => return self.lose_majority(),
+            FaultKind::Amnesia => return self.lose_majority(number),
+            FaultKind::Oblivion => return self.lose_everybody(number),
         }
         true
     }
@@ -119,7 +120,7 @@ impl World {
             | FaultKind::Rot(node) => self.raise(*node),
             FaultKind::Swap(node) => self.swap_back(*node),
             FaultKind::Blackout => (1..=self.nodes_count()).for_each(|node| self.raise(node)),
-            FaultKind::Amnesia => {
+            FaultKind::Amnesia | FaultKind::Oblivion => {
                 for node in self.forgotten.remove(&number).unwrap_or_default() {
                     self.raise(node);
                 }
@@ -228,7 +229,7 @@ impl World {
     }
 
     /// A majority of the voters loses its memory, with all that was acknowledged.
-    fn lose_majority(&mut self) -> bool {
+    fn lose_majority(&mut self, number: usize) -> bool {
         let Some(voters) = self.voter_sets().into_iter().next_back() else { return false };
         if !self.formed() || self.amnesia.is_some() {
             return false;
@@ -243,14 +244,25 @@ impl World {
             return false;
         }
         let lost: Vec<u32> = intact.into_iter().take(voters.quorum()).collect();
+        self.lose_memory(number, lost);
+        true
+    }
+
+    fn lose_everybody(&mut self, number: usize) -> bool {
+        if !self.formed() || self.amnesia.is_some() {
+            return false;
+        }
+        self.lose_memory(number, (1..=self.nodes_count()).collect());
+        true
+    }
+
+    fn lose_memory(&mut self, number: usize, lost: Vec<u32>) {
         for node in &lost {
             self.take_down(*node);
             self.node_mut(*node).forget();
         }
-        let number = self.plan.faults.iter().position(|fault| fault.kind == FaultKind::Amnesia);
-        self.forgotten.insert(number.expect("the fault that begins is in the plan"), lost);
+        self.forgotten.insert(number, lost);
         self.amnesia = Some(self.env.now);
-        true
     }
 
     /// True if a cluster exists: from then on, who forgets must be readmitted.

@@ -22,6 +22,7 @@ use crate::setup;
 use crate::trace::{Actor, Story};
 use crate::workload::{self, Workload};
 use accord_core::ids::{ConnId, NodeId};
+use accord_core::replica::io::ClosedReason;
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::Input;
 use accord_core::time::Duration;
@@ -394,13 +395,19 @@ impl World {
     }
 
     fn judge_amnesia(&mut self) {
+        // Where nobody remembers that there was a cluster, all that can be said is that there is none.
+        let nobody_knows = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .all(|process| process.server.replica().log().voters().is_empty());
         for node in &self.nodes {
             let Some(status) = node.status() else { continue };
-            let noticed = matches!(
-                &status.replica.closed,
-                Some(accord_core::replica::io::ClosedReason::NoQuorum { forgotten, .. })
-                    if !forgotten.is_empty()
-            );
+            let noticed = match &status.replica.closed {
+                Some(ClosedReason::NoQuorum { forgotten, .. }) => !forgotten.is_empty(),
+                Some(ClosedReason::NotFormed { .. }) => nobody_knows,
+                _ => false,
+            };
             if !noticed {
                 let (id, epoch, closed) = (node.id, status.replica.epoch, status.replica.closed);
                 let detail = format!(

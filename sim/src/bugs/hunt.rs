@@ -1,20 +1,23 @@
 //! Going through the seeds until one shows a violation: what runs in the copy that has the bug.
 //!
-//! The seeds are those of the default campaign, from 0 on, and what is found does not depend on the
-//! number of threads: worlds are begun in the order of their seeds, and the lowest that fails counts.
+//! The worlds are those of the default campaign, from seed 0 on, in campaigns one after the other. The
+//! lowest seed that fails is what counts, whatever the number of threads.
 
+use crate::campaign::Campaign;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::world;
 use serde_json::{Value, json};
+use std::num::NonZero;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often progress is printed, in seeds.
-const PROGRESS_EVERY: u64 = 16;
+/// Worlds of the first campaign, for each thread; each further campaign is half as long again, so that
+/// little time is lost at the end of one and the budget is not exceeded by much.
+const WORLDS_FIRST: u64 = 8;
+/// Worlds of a campaign at most, for each thread.
+const WORLDS_MAX: u64 = 128;
 
 /// What `accord-sim hunt` takes. It is not for people: `accord-sim bugs` runs it.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +27,7 @@ pub struct Options {
     pub budget_seconds: u64,
     /// Worlds side by side; as many as there are cores if not given.
     #[arg(long, value_name = "COUNT")]
-    pub threads: Option<usize>,
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// What a hunt came to. Travels as a line of JSON.
@@ -85,14 +88,14 @@ impl Report {
 }
 
 /// How many worlds can run side by side.
-pub fn threads_available() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+pub fn threads_available() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// Hunts, and prints a line of JSON now and then and one in the end.
 pub fn run(options: &Options) -> ExitCode {
     let budget = Duration::from_secs(options.budget_seconds);
-    let threads = options.threads.unwrap_or_else(threads_available).max(1);
+    let threads = options.threads.unwrap_or_else(threads_available);
     let report = hunt(budget, threads, |seeds| println!("{}", Report::Progress(seeds).line()));
     println!("{}", report.line());
     ExitCode::SUCCESS
@@ -104,40 +107,22 @@ pub fn try_seed(seed: u64) -> Option<Catch> {
     world::run(&plan, None).violation.map(|violation| Catch::new(seed, &violation))
 }
 
-/// Goes through the seeds from 0 on until one fails or `budget` is over.
-pub fn hunt(budget: Duration, threads: usize, progress: impl Fn(u64) + Sync) -> Report {
+/// Runs campaigns from seed 0 on until one fails or `budget` is over. `progress` is told how many worlds
+/// have ended well, after each campaign.
+pub fn hunt(budget: Duration, threads: NonZero<usize>, progress: impl Fn(u64)) -> Report {
     let begun = Instant::now();
-    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
-    let caught: Mutex<Option<Catch>> = Mutex::new(None);
-    let lowest = |seed: u64| {
-        let caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
-        caught.as_ref().is_none_or(|caught| seed < caught.seed)
-    };
-    let work = || {
-        while begun.elapsed() < budget {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if !lowest(seed) {
-                break;
-            }
-            if let Some(catch) = try_seed(seed) {
-                let mut caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
-                if caught.as_ref().is_none_or(|before| catch.seed < before.seed) {
-                    *caught = Some(catch);
-                }
-            }
-            let ended = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if ended.is_multiple_of(PROGRESS_EVERY) {
-                progress(ended);
-            }
+    let (mut first, mut per_thread) = (0, WORLDS_FIRST);
+    while begun.elapsed() < budget {
+        let count = per_thread * threads.get() as u64;
+        let campaign = Campaign { first, count, overrides: Overrides::default(), threads };
+        if let Some((seed, violation)) = campaign.run(|_| {}).failure {
+            return Report::Caught(Catch::new(seed, &violation));
         }
-    };
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
-    let caught = caught.into_inner().unwrap_or_else(PoisonError::into_inner);
-    caught.map_or_else(|| Report::Nothing(done.into_inner()), Report::Caught)
+        first += count;
+        per_thread = (per_thread + per_thread / 2).min(WORLDS_MAX);
+        progress(first);
+    }
+    Report::Nothing(first)
 }
 
 #[cfg(test)]
@@ -157,6 +142,6 @@ mod tests {
 
     #[test]
     fn a_hunt_without_time_finds_nothing() {
-        assert_eq!(hunt(Duration::ZERO, 2, |_| {}), Report::Nothing(0));
+        assert_eq!(hunt(Duration::ZERO, NonZero::<usize>::MIN, |_| {}), Report::Nothing(0));
     }
 }

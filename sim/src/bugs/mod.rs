@@ -17,6 +17,7 @@ pub mod trial;
 
 use catalogue::{Bug, Catalogue};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct Options {
     pub budget_seconds: u64,
     /// Worlds side by side; as many as there are cores if not given.
     #[arg(long, value_name = "COUNT")]
-    pub threads: Option<usize>,
+    pub threads: Option<NonZero<usize>>,
     /// Write the table into this page, between `<!-- bugs:begin -->` and `<!-- bugs:end -->`.
     #[arg(long, value_name = "PAGE")]
     pub write_table: Option<PathBuf>,
@@ -78,7 +79,7 @@ fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
 
 fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode {
     let budget = Duration::from_secs(options.budget_seconds);
-    let threads = options.threads.unwrap_or_else(hunt::threads_available).max(1);
+    let threads = options.threads.unwrap_or_else(hunt::threads_available);
     let bar = progress_bar(bugs.len());
     let mut trials = Vec::new();
     for bug in bugs {

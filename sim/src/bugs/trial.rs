@@ -5,6 +5,7 @@ use super::hunt::{self, Catch, Report};
 use super::tree::Tree;
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::num::NonZero;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Trial {
         root: &Path,
         bug: &Bug,
         budget: Duration,
-        threads: usize,
+        threads: NonZero<usize>,
         progress: impl Fn(&str),
     ) -> Self {
         let built = Self::build(root, bug, &progress);
@@ -70,7 +71,7 @@ impl Trial {
 fn hunt_in(
     program: &Path,
     budget: Duration,
-    threads: usize,
+    threads: NonZero<usize>,
     progress: &impl Fn(&str),
 ) -> Result<Report, String> {
     progress("hunting");

@@ -50,6 +50,9 @@ pub enum Command {
     Plan(PlanArgs),
     /// Plant known bugs in a copy of the core, and show which property finds each, and how fast.
     Bugs(crate::bugs::Options),
+    /// Go through the seeds until one fails or the time is over: what `bugs` runs in the copy.
+    #[command(hide = true)]
+    Hunt(crate::bugs::hunt::Options),
 }
 
 /// What fixes a part of every world; the seed decides the rest.

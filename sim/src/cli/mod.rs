@@ -28,6 +28,7 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Plan(args)) => replay::print_plan(&args),
         Some(Command::Bugs(options)) => return crate::bugs::run(&options),
+        Some(Command::Hunt(options)) => return crate::bugs::hunt::run(&options),
     };
     ExitCode::from(code.unwrap_or_else(|message| {
         eprintln!("accord-sim: {message}");

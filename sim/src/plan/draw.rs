@@ -105,7 +105,7 @@ fn possible(kind: Kind, options: &Options) -> bool {
         Kind::AddVoter => options.observers > 0,
         Kind::RemoveVoter => options.servers >= 2,
         // Drawn by itself: nothing that comes after it means anything.
-        Kind::Amnesia => false,
+        Kind::Amnesia | Kind::Oblivion => false,
         Kind::Pause
         | Kind::ClockRate
         | Kind::ClockLeap
@@ -218,7 +218,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     faults
 }
 
-/// In one world in sixteen of those that could, a majority loses its memory.
+/// In one world in sixteen of those that could, a majority loses its memory, or everybody.
 fn draw_amnesia(options: &Options, mix: &FaultMix, rng: &mut Rng) -> Option<Fault> {
     let at_ms = rng.within(options.safety.as_millis() / 2, options.safety.as_millis());
     let drawn = rng.below(16) == 0 || !mix.swarm;
@@ -226,9 +226,9 @@ fn draw_amnesia(options: &Options, mix: &FaultMix, rng: &mut Rng) -> Option<Faul
     let fault = Fault {
         at: Duration::from_millis(at_ms),
         lasts: Duration::from_millis(rng.log_uniform(1, 2_000)),
-        kind: FaultKind::Amnesia,
+        kind: if rng.percent(30) { FaultKind::Oblivion } else { FaultKind::Amnesia },
     };
-    (drawn && possible && mix.kinds.contains(&Kind::Amnesia)).then_some(fault)
+    (drawn && possible && mix.kinds.contains(&fault.kind.kind())).then_some(fault)
 }
 
 fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
@@ -276,6 +276,7 @@ fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
         Kind::Isolate => FaultKind::Isolate(client),
         Kind::Gone => FaultKind::Gone(client),
         Kind::Amnesia => FaultKind::Amnesia,
+        Kind::Oblivion => FaultKind::Oblivion,
     }
 }
 

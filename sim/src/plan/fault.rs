@@ -122,6 +122,8 @@ pub enum FaultKind {
     Gone(u32),
     /// In memory mode: a majority loses its memory at once. The cluster must stop and say so.
     Amnesia,
+    /// In memory mode: all servers lose their memory at once. They must not begin anew by themselves.
+    Oblivion,
 }
 
 /// The kinds of fault, for counting and for choosing.
@@ -153,11 +155,12 @@ pub enum Kind {
     Isolate,
     Gone,
     Amnesia,
+    Oblivion,
 }
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Partition,
         Self::OneWay,
         Self::Sever,
@@ -183,6 +186,7 @@ impl Kind {
         Self::Isolate,
         Self::Gone,
         Self::Amnesia,
+        Self::Oblivion,
     ];
 
     /// The word for it in plans and on the command line.
@@ -213,6 +217,7 @@ impl Kind {
             Self::Isolate => "isolate",
             Self::Gone => "gone",
             Self::Amnesia => "amnesia",
+            Self::Oblivion => "oblivion",
         }
     }
 
@@ -259,6 +264,7 @@ impl FaultKind {
             Self::Isolate(_) => Kind::Isolate,
             Self::Gone(_) => Kind::Gone,
             Self::Amnesia => Kind::Amnesia,
+            Self::Oblivion => Kind::Oblivion,
         }
     }
 
@@ -289,7 +295,8 @@ impl FaultKind {
             | Self::Blackout
             | Self::Isolate(_)
             | Self::Gone(_)
-            | Self::Amnesia => Nodes::default(),
+            | Self::Amnesia
+            | Self::Oblivion => Nodes::default(),
         }
     }
 
@@ -328,7 +335,7 @@ impl fmt::Display for FaultKind {
             | Self::Unreachable(number)
             | Self::Isolate(number)
             | Self::Gone(number) => write!(f, " {number}"),
-            Self::Blackout | Self::Amnesia => Ok(()),
+            Self::Blackout | Self::Amnesia | Self::Oblivion => Ok(()),
         }
     }
 }

@@ -229,6 +229,7 @@ fn read_kind(kind: Kind, words: &mut Words<'_>) -> Result<FaultKind, PlanError> 
         Kind::Isolate => FaultKind::Isolate(words.next(client)?),
         Kind::Gone => FaultKind::Gone(words.next(client)?),
         Kind::Amnesia => FaultKind::Amnesia,
+        Kind::Oblivion => FaultKind::Oblivion,
     })
 }
 
