@@ -12,7 +12,7 @@ use crate::options::{Options, Scale};
 use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use crate::trace::Actor;
-use crate::workload::{Hands, Workload};
+use crate::workload::{Hands, Wish, Workload};
 use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput, ReadId};
 use accord_core::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
 use accord_core::protocol::{self, ClientMessage, ServerMessage};
@@ -114,14 +114,16 @@ impl ClientActor {
 
     fn end_life(&mut self, env: &mut Env, workload: &mut dyn Workload) {
         workload.on_life_ended(self.life, env.now.as_nanos());
+        env.judges.watches.on_life_ended(self.life);
         self.core = None;
         self.timer.disarm();
         self.life += self.lives_step;
     }
 
-    fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) {
-        let Some(core) = &mut self.core else { return };
+    fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) -> Option<Wish> {
+        let core = self.core.as_mut()?;
         let now = self.clock.local(env.now);
+        let mut wish = None;
         act(&mut Hands {
             client: self.id,
             life: self.life,
@@ -131,7 +133,9 @@ impl ClientActor {
             now,
             floors: &mut self.floors,
             outstanding: &mut self.outstanding,
+            wish: &mut wish,
         });
+        wish
     }
 
     fn think_later(&mut self, env: &mut Env) {
@@ -148,13 +152,30 @@ impl ClientActor {
         if !self.concluding && env.operations_left > 0 {
             if self.outstanding < self.outstanding_max {
                 env.operations_left -= 1;
-                self.with_hands(env, |hands| workload.step(hands));
+                let wish = self.with_hands(env, |hands| workload.step(hands));
+                self.grant(env, workload, wish);
             }
         } else if self.concluding && !self.concluded {
             self.try_to_conclude(env, workload);
         }
-        self.think_later(env);
-        self.pump(env, workload);
+        if life == self.life {
+            self.think_later(env);
+            self.pump(env, workload);
+        }
+    }
+
+    /// Does what a workload wishes beside its operations.
+    fn grant(&mut self, env: &mut Env, workload: &mut dyn Workload, wish: Option<Wish>) {
+        match wish {
+            None => {}
+            Some(Wish::Vanish) => self.vanish(env, workload),
+            Some(Wish::HangUp) => {
+                let Some(conn) = self.conn.take() else { return };
+                env.conns.get(conn).client_open = false;
+                close_up(env, conn);
+                self.handle(env, workload, ClientInput::Disconnected);
+            }
+        }
     }
 
     /// The world is healed: from now on, only what proves that all is well.
@@ -279,6 +300,7 @@ impl ClientActor {
         if is_answer(event) {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
+        self.judge_watches(env, event);
         let over = match event {
             ClientEvent::SessionOpened { session, .. } => {
                 env.counts.sessions += 1;
@@ -295,7 +317,16 @@ impl ClientActor {
                 env.judge(Property::ReadsFresh, judgement);
                 false
             }
-            ClientEvent::SessionLost | ClientEvent::Closed { .. } => true,
+            ClientEvent::SessionLost => {
+                self.judge_end(env, "lost");
+                true
+            }
+            ClientEvent::Closed { confirmed } => {
+                if *confirmed {
+                    self.judge_end(env, "closed");
+                }
+                true
+            }
             _ => false,
         };
         self.with_hands(env, |hands| workload.on_event(hands, event));
@@ -308,6 +339,43 @@ impl ClientActor {
             self.end_life(env, workload);
             self.start(env, workload);
         }
+    }
+
+    /// The client is told that its session has ended.
+    fn judge_end(&self, env: &mut Env, how: &str) {
+        let committed = &env.judges.committed;
+        if let Some(session) = self.session
+            && committed.is_complete()
+            && committed.is_member(session)
+        {
+            let detail = format!("{session} is said to be {how}, and the log has not ended it");
+            env.fail(Property::SessionsLast, detail);
+        }
+    }
+
+    fn judge_watches(&self, env: &mut Env, event: &ClientEvent) {
+        let life = self.life;
+        let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
+        let judgement = match event {
+            ClientEvent::Watching { watch, from, members } => {
+                let seen = env.judges.fresh_reads.told_to(life);
+                watches.on_watching((life, *watch), *from, members.as_deref(), seen, committed)
+            }
+            ClientEvent::Watch { watch, revision, events } => {
+                watches.on_events((life, *watch), *revision, events, committed)
+            }
+            ClientEvent::WatchLost { watch, .. } | ClientEvent::WatchFailed { watch, .. } => {
+                watches.on_ended(life, *watch);
+                Ok(())
+            }
+            ClientEvent::ReadDone { revision, .. }
+            | ClientEvent::Done {
+                outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
+                ..
+            } => watches.on_result(life, *revision, committed),
+            _ => Ok(()),
+        };
+        env.judge(Property::WatchesTell, judgement);
     }
 
     fn judge_outcome(&self, env: &mut Env, request: RequestId, outcome: &Outcome) {

@@ -9,11 +9,13 @@ use crate::conns::{Conns, ToClient, ToServer};
 use crate::network::Network;
 use crate::options::Options;
 use crate::properties::acknowledged::Acknowledged;
+use crate::properties::committed::Committed;
 use crate::properties::contract::Contract;
 use crate::properties::epochs::Epochs;
 use crate::properties::exactly_once::ExactlyOnce;
 use crate::properties::fresh_reads::FreshReads;
 use crate::properties::prefixes::Prefixes;
+use crate::properties::watches::Watches;
 use crate::properties::{Judgement, Property, Violation};
 use crate::report::Counts;
 use crate::rng::{Concern, Rng};
@@ -98,7 +100,7 @@ pub enum Event {
 }
 
 /// Judges that are shown what happens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Judges {
     /// All servers apply the same log.
     pub prefixes: Prefixes,
@@ -110,8 +112,28 @@ pub struct Judges {
     pub exactly_once: ExactlyOnce,
     /// Reads are fresh.
     pub fresh_reads: FreshReads,
+    /// Watches tell all, once, in order.
+    pub watches: Watches,
     /// The group keeps its contract.
     pub contract: Contract,
+    /// What the cluster did, for those who compare with it.
+    pub committed: Committed,
+}
+
+impl Judges {
+    /// Nothing has happened in the world of `options`.
+    fn new(options: &Options) -> Self {
+        Self {
+            prefixes: Prefixes::default(),
+            epochs: Epochs::default(),
+            acknowledged: Acknowledged::default(),
+            exactly_once: ExactlyOnce::default(),
+            fresh_reads: FreshReads::default(),
+            watches: Watches::default(),
+            contract: Contract::default(),
+            committed: Committed::new(crate::setup::state_limits(options)),
+        }
+    }
 }
 
 /// The surroundings.
@@ -165,7 +187,7 @@ impl Env {
             network: Network::new(options),
             conns: Conns::new(options),
             adversary: None,
-            judges: Judges::default(),
+            judges: Judges::new(options),
             trace: Trace::new(story),
             counts: Counts::default(),
             violation: None,

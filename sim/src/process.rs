@@ -72,6 +72,7 @@ impl Process {
                 Some(entry) => show_entry(NodeId(id), entry, env),
                 None if self.shown > env.judges.prefixes.last() => {
                     env.judges.acknowledged.on_unseen();
+                    env.judges.committed.on_unseen();
                 }
                 None => {}
             }
@@ -79,6 +80,12 @@ impl Process {
         let digest = self.server.state().digest();
         let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
         env.judge(Property::PrefixesAgree, judgement);
+        let expected = env.judges.committed.digest_at(applied);
+        if expected.is_some_and(|expected| expected != digest) {
+            let detail =
+                format!("n{id} at {applied} has {digest:016x}, its log gives {expected:x?}");
+            env.fail(Property::DigestsAgree, detail);
+        }
     }
 
     /// Asserts the invariants of all machines in the process.
@@ -97,6 +104,7 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
         Err(detail) => return env.fail(Property::PrefixesAgree, detail),
     }
     env.counts.entries += 1;
+    env.judges.committed.on_entry(entry);
     match &entry.body {
         Body::Marker { .. } => {
             let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);

@@ -24,11 +24,16 @@ impl FreshReads {
         *own = (*own).max(revision);
     }
 
+    /// The latest revision that `life` was told.
+    pub fn told_to(&self, life: u64) -> Revision {
+        self.told_to.get(&life).copied().unwrap_or_default()
+    }
+
     /// The revision that a read of `life` beginning now must reach.
     pub fn floor(&self, life: u64, consistency: Consistency) -> Revision {
         match consistency {
             Consistency::Linearizable => self.told,
-            Consistency::Local => self.told_to.get(&life).copied().unwrap_or_default(),
+            Consistency::Local => self.told_to(life),
         }
     }
 

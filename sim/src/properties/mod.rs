@@ -7,6 +7,8 @@
 //! | [`acknowledged`] | what a client was told is committed, and survives | at every answer, and at the end |
 //! | [`exactly_once`] | a request takes effect once, with one outcome | at every answer |
 //! | [`fresh_reads`] | a read is not older than what was answered before it | at every read's result |
+//! | [`watches`] | a watch tells all, once, in order, before any result | at every event and result |
+//! | sessions | a session is lost only once the log has ended it | when a client is told so |
 //! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
 //! | [`digests`] | the states are equal, and add up | at the end |
 //! | convergence | the healed world answers all and comes to rest | at the end |
@@ -18,12 +20,14 @@
 //! version of it alike.
 
 pub mod acknowledged;
+pub mod committed;
 pub mod contract;
 pub mod digests;
 pub mod epochs;
 pub mod exactly_once;
 pub mod fresh_reads;
 pub mod prefixes;
+pub mod watches;
 
 use crate::clock::WorldTime;
 use std::fmt;
@@ -41,6 +45,10 @@ pub enum Property {
     ExactlyOnce,
     /// A read is not older than what was answered before it began.
     ReadsFresh,
+    /// A watch tells all, once, in order, and before any result.
+    WatchesTell,
+    /// A session is lost only once the log has ended it.
+    SessionsLast,
     /// The group keeps its promises.
     GroupContract,
     /// The states of all servers are equal in the end.
@@ -57,12 +65,14 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgedSurvive,
         Self::PrefixesAgree,
         Self::EpochsUnique,
         Self::ExactlyOnce,
         Self::ReadsFresh,
+        Self::WatchesTell,
+        Self::SessionsLast,
         Self::DigestsAgree,
         Self::GroupContract,
         Self::Invariants,
@@ -79,6 +89,8 @@ impl Property {
             Self::AcknowledgedSurvive => "acknowledged-survive",
             Self::ExactlyOnce => "exactly-once",
             Self::ReadsFresh => "reads-fresh",
+            Self::WatchesTell => "watches-tell",
+            Self::SessionsLast => "sessions-last",
             Self::GroupContract => "group-contract",
             Self::DigestsAgree => "digests-agree",
             Self::Convergence => "convergence",
@@ -96,6 +108,8 @@ impl Property {
             Self::AcknowledgedSurvive => "what a client was told is committed, and survives",
             Self::ExactlyOnce => "a request takes effect once, with one outcome",
             Self::ReadsFresh => "a read reflects all that was answered before it",
+            Self::WatchesTell => "a watch tells all, once, in order, before any result",
+            Self::SessionsLast => "a session is lost only once the log has ended it",
             Self::GroupContract => "the group keeps its promises of order",
             Self::DigestsAgree => "all states are equal in the end",
             Self::Convergence => "the healed world answers all and comes to rest",

@@ -11,6 +11,15 @@ use accord_core::state::{ReadQuery, Txn};
 use accord_core::time::Instant;
 use std::collections::BTreeMap;
 
+/// What a workload wishes of the client itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Close the connection; the client will make another, to another server.
+    HangUp,
+    /// Be gone without a word: the session is left to expire, and another client begins.
+    Vanish,
+}
+
 /// One client, for as long as it takes to act for it.
 pub struct Hands<'a> {
     /// The client's number, from 1.
@@ -27,6 +36,7 @@ pub struct Hands<'a> {
     pub(crate) floors: &'a mut BTreeMap<ReadId, Revision>,
     /// Requests and reads of this life that are not answered.
     pub(crate) outstanding: &'a mut u32,
+    pub(crate) wish: &'a mut Option<Wish>,
 }
 
 impl Hands<'_> {
@@ -88,7 +98,8 @@ impl Hands<'_> {
         from: Option<Revision>,
     ) -> Option<WatchId> {
         let line = format!("watches {filter:?} {mask:?} once {once} from {from:?}");
-        let watch = self.core.watch(self.now, filter, mask, once, from).ok()?;
+        let watch = self.core.watch(self.now, filter.clone(), mask, once, from).ok()?;
+        self.env.judges.watches.on_set((self.life, watch), filter, mask, once, from);
         self.env.tell(Actor::Client(self.client), || format!("{watch}: {line}"));
         Some(watch)
     }
@@ -96,7 +107,13 @@ impl Hands<'_> {
     /// Ends a watch.
     pub fn unwatch(&mut self, watch: WatchId) {
         self.core.unwatch(self.now, watch);
+        self.env.judges.watches.on_ended(self.life, watch);
         self.env.tell(Actor::Client(self.client), || format!("unwatches {watch}"));
+    }
+
+    /// Does this with the client, after the step; only in [`super::Workload::step`].
+    pub const fn wish(&mut self, wish: Wish) {
+        *self.wish = Some(wish);
     }
 
     /// Closes the session, once all that is under way is answered.

@@ -4,13 +4,16 @@
 //! ends stays unknown.
 
 use super::Hands;
-use accord_core::client::{Cause, ReadId};
-use accord_core::ids::RequestId;
+use accord_core::client::{Cause, ClientEvent, ReadId};
+use accord_core::ids::{RequestId, Revision};
 use accord_core::protocol::Consistency;
-use accord_core::state::{ReadQuery, Txn};
+use accord_core::state::{Outcome, ReadQuery, ReadResult, Txn, TxnOutcome};
 use accord_models::edn::Value;
 use accord_models::{History, OpId, Recorder};
 use std::collections::BTreeMap;
+
+/// The process of what no client did.
+const WORLD: u64 = 0;
 
 /// Outstanding operations, each with what the workload wants to remember of it.
 #[derive(Debug)]
@@ -27,6 +30,15 @@ pub struct Entry<T> {
     pub id: OpId,
     /// What the workload remembers of it.
     pub memo: T,
+}
+
+/// What came of an operation that was not simply refused or lost.
+#[derive(Debug)]
+pub enum Answer<T> {
+    /// A transaction ran.
+    Txn(Entry<T>, TxnOutcome),
+    /// A read was answered, as of a revision.
+    Read(Entry<T>, Revision, ReadResult),
 }
 
 impl<T> Ledger<T> {
@@ -67,6 +79,48 @@ impl<T> Ledger<T> {
         let id = self.recorder.invoke(u64::from(hands.client), hands.time_ns(), f, value);
         self.reads.insert((hands.life, read), Entry { id, memo });
         true
+    }
+
+    /// Goes on with an operation that needs another transaction. If it is not taken, the operation
+    /// has failed.
+    pub fn go_on(&mut self, hands: &mut Hands<'_>, entry: Entry<T>, txn: &Txn) {
+        match hands.submit(txn) {
+            Some(request) => drop(self.requests.insert((hands.life, request), entry)),
+            None => self.fail(hands.time_ns(), entry.id, "the client takes no more"),
+        }
+    }
+
+    /// Takes what a client was told: what ran or was read goes to the caller to be completed, what was
+    /// refused or lost is completed here.
+    pub fn settle(&mut self, hands: &Hands<'_>, event: &ClientEvent) -> Option<Answer<T>> {
+        let (life, now) = (hands.life, hands.time_ns());
+        match event {
+            ClientEvent::Done { request, outcome } => {
+                let entry = self.take_request(life, *request)?;
+                match outcome {
+                    Outcome::Txn(outcome) => return Some(Answer::Txn(entry, outcome.clone())),
+                    Outcome::Refused(error) => self.fail(now, entry.id, error.to_string()),
+                }
+            }
+            ClientEvent::ReadDone { read, revision, result } => {
+                let entry = self.take_read(life, *read)?;
+                return Some(Answer::Read(entry, *revision, result.clone()));
+            }
+            ClientEvent::Failed { request, cause } => {
+                let entry = self.take_request(life, *request)?;
+                self.fail(now, entry.id, cause.to_string());
+            }
+            ClientEvent::Unknown { request, cause } => {
+                let entry = self.take_request(life, *request)?;
+                self.unknown(now, entry.id, *cause);
+            }
+            ClientEvent::ReadFailed { read, cause } => {
+                let entry = self.take_read(life, *read)?;
+                self.fail(now, entry.id, cause.to_string());
+            }
+            _ => {}
+        }
+        None
     }
 
     /// The operation that a request's outcome belongs to, which is outstanding no longer.
@@ -112,9 +166,19 @@ impl<T> Ledger<T> {
         }
     }
 
+    /// Records an operation that is none of the client's requests and reads.
+    pub fn invoke(&mut self, hands: &Hands<'_>, f: &'static str, value: Value) -> OpId {
+        self.recorder.invoke(u64::from(hands.client), hands.time_ns(), f, value)
+    }
+
     /// Records something that a client was told without asking.
     pub fn observe(&mut self, hands: &Hands<'_>, f: &'static str, value: Value) {
         self.recorder.observe(u64::from(hands.client), hands.time_ns(), f, value);
+    }
+
+    /// Records something that the world knows.
+    pub fn observe_world(&mut self, time_ns: u64, f: &'static str, value: Value) {
+        self.recorder.observe(WORLD, time_ns, f, value);
     }
 
     /// The history so far.

@@ -7,32 +7,67 @@
 //! To add one: a file here with a type that implements [`Workload`], a variant of [`WorkloadKind`], and
 //! a line in [`create`]. [`ledger::Ledger`] does the bookkeeping that all of them need.
 
+pub mod churn;
 pub mod hands;
 pub mod ledger;
+pub mod lock;
+pub mod membership;
+pub mod queue;
 pub mod register;
+pub mod transaction;
+pub mod watch;
 
 use crate::env::Env;
 use crate::options::Options;
+use crate::properties::Property;
 use accord_core::client::ClientEvent;
+use accord_core::state::{ListQuery, Range, ReadQuery};
 use accord_models::check::{Budget, Options as CheckOptions};
-use accord_models::{Explanation, History};
-pub use hands::Hands;
+use accord_models::{Explanation, History, Model, Verdict};
+use bytes::Bytes;
+pub use hands::{Hands, Wish};
 
 /// The workloads there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WorkloadKind {
     /// Registers with compare-and-set, judged for linearizability key by key.
     Register,
+    /// Transactions that append to lists and read them, judged for strict serializability.
+    Transaction,
+    /// Locks with fencing tokens, judged for one holder at a time and no stale token.
+    Lock,
+    /// A queue, judged for what is lost, doubled or out of order.
+    Queue,
+    /// Sessions that join and leave with their ephemeral records, and watch each other.
+    Membership,
+    /// Watches of all sorts, judged for order, gaps, repetitions and results before events.
+    Watch,
+    /// Sessions that come, move and go while their requests count, judged for exactly once.
+    Churn,
 }
 
 impl WorkloadKind {
     /// Every workload.
-    pub const ALL: [Self; 1] = [Self::Register];
+    pub const ALL: [Self; 7] = [
+        Self::Register,
+        Self::Transaction,
+        Self::Lock,
+        Self::Queue,
+        Self::Membership,
+        Self::Watch,
+        Self::Churn,
+    ];
 
     /// The word for it in plans and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Register => "register",
+            Self::Transaction => "transaction",
+            Self::Lock => "lock",
+            Self::Queue => "queue",
+            Self::Membership => "membership",
+            Self::Watch => "watch",
+            Self::Churn => "churn",
         }
     }
 
@@ -46,6 +81,12 @@ impl WorkloadKind {
 pub fn create(kind: WorkloadKind, options: &Options) -> Box<dyn Workload> {
     match kind {
         WorkloadKind::Register => Box::new(register::Registers::new(options)),
+        WorkloadKind::Transaction => Box::new(transaction::Transactions::new(options)),
+        WorkloadKind::Lock => Box::new(lock::Locks::new(options)),
+        WorkloadKind::Queue => Box::new(queue::Queues::new(options)),
+        WorkloadKind::Membership => Box::new(membership::Membership::new(options)),
+        WorkloadKind::Watch => Box::new(watch::Watches::new(options)),
+        WorkloadKind::Churn => Box::new(churn::Churn::new(options)),
     }
 }
 
@@ -95,6 +136,34 @@ pub fn check_options() -> CheckOptions {
     CheckOptions { budget, ..CheckOptions::default() }
 }
 
+/// Judges a history by a model: a violation goes to `env`, what stays open is returned.
+pub fn judge(env: &mut Env, kind: WorkloadKind, model: Model, history: &History) -> Option<String> {
+    let name = kind.name();
+    match accord_models::check::check(history, model, &check_options()) {
+        Ok(Verdict::Valid) => None,
+        Ok(Verdict::Invalid(why)) => {
+            env.fail(Property::Workload, explain(name, &why, history));
+            None
+        }
+        Ok(Verdict::Undecided { why }) => Some(format!("{name}: {why}")),
+        Err(error) => {
+            env.fail(Property::Workload, format!("{name}: {error}"));
+            None
+        }
+    }
+}
+
+/// The query for a whole record of at most so many bytes.
+pub fn get(key: Bytes, length_max: u64) -> ReadQuery {
+    ReadQuery::Get { key, offset: 0, length_max }
+}
+
+/// The first records whose keys begin with `prefix`.
+pub fn first_of(prefix: &'static str, limit: u32, keys_only: bool) -> ListQuery {
+    let range = Range::Prefix(Bytes::from_static(prefix.as_bytes()));
+    ListQuery { range, after: None, limit, keys_only }
+}
+
 /// The words for a refused history.
 pub fn explain(name: &str, why: &Explanation, history: &History) -> String {
     let mut words = format!("{name}: {}: {}", why.anomaly, why.summary);
@@ -112,3 +181,50 @@ pub fn explain(name: &str, why: &Explanation, history: &History) -> String {
 
 /// The most operations shown of a refused history.
 const EXPLAINED_MAX: usize = 12;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::{FaultMix, Overrides, Plan};
+    use crate::world;
+
+    /// True if a history is refused.
+    pub(crate) fn refuses(kind: WorkloadKind, model: Model, history: &History) -> bool {
+        let mut env = Env::new(&Options::default(), None);
+        let undecided = judge(&mut env, kind, model, history);
+        assert_eq!(undecided, None);
+        env.violation.is_some()
+    }
+
+    /// Runs a small world with one workload alone.
+    fn run(kind: WorkloadKind, seed: u64, faults: FaultMix) -> world::Run {
+        let options = vec![("workloads", kind.name().to_owned()), ("operations", "200".to_owned())];
+        world::run(&Plan::draw(seed, &Overrides { options, faults }), None)
+    }
+
+    #[test]
+    fn each_workload_alone_gets_its_operations_done_in_a_calm_world() {
+        for kind in WorkloadKind::ALL {
+            let run = run(kind, 5, FaultMix::none());
+            assert_eq!(run.violation, None, "{}", kind.name());
+            assert!(run.counts.operations_ok >= 20, "{}: {:?}", kind.name(), run.counts);
+        }
+    }
+
+    #[test]
+    fn each_workload_alone_stands_a_storm() {
+        for kind in WorkloadKind::ALL {
+            for seed in 0..3 {
+                let run = run(kind, seed, FaultMix::default());
+                assert_eq!(run.violation, None, "{} in the world of seed {seed}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn each_name_names_its_workload() {
+        for kind in WorkloadKind::ALL {
+            assert_eq!(WorkloadKind::named(kind.name()), Some(kind));
+        }
+    }
+}

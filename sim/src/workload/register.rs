@@ -4,20 +4,18 @@
 //! order (a transaction's step), some beside it (a linearizable query): both must fit into one order.
 //! Local reads are made as well; they promise less, and the world judges them by their revision alone.
 
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind};
 use crate::env::Env;
 use crate::options::Options;
-use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use accord_core::client::ClientEvent;
 use accord_core::protocol::Consistency;
 use accord_core::state::{
-    Branch, Compare, Flags, Outcome, ReadQuery, ReadResult, Relation, Step, StepResult, Txn,
-    TxnOutcome,
+    Branch, Compare, Flags, ReadQuery, ReadResult, Relation, Step, StepResult, Txn, TxnOutcome,
 };
 use accord_models::edn::Value;
-use accord_models::{History, Model, Verdict};
+use accord_models::{History, Model};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,14 +92,13 @@ impl Registers {
         self.ledger.submit(hands, &txn, "read", value, memo)
     }
 
-    fn on_done(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, outcome: &Outcome) {
+    fn on_done(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
         let now = hands.time_ns();
         let (branch, results) = match outcome {
-            Outcome::Txn(TxnOutcome::Committed { branch, results, .. }) => (*branch, results),
-            Outcome::Txn(TxnOutcome::Aborted { error, .. }) => {
+            TxnOutcome::Committed { branch, results, .. } => (*branch, results),
+            TxnOutcome::Aborted { error, .. } => {
                 return self.ledger.fail(now, entry.id, error.to_string());
             }
-            Outcome::Refused(error) => return self.ledger.fail(now, entry.id, error.to_string()),
         };
         match (entry.memo, branch) {
             (Memo::Write { key, value }, _) => {
@@ -172,34 +169,10 @@ impl Workload for Registers {
     }
 
     fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        let (life, now) = (hands.life, hands.time_ns());
-        match event {
-            ClientEvent::Done { request, outcome } => {
-                if let Some(entry) = self.ledger.take_request(life, *request) {
-                    self.on_done(hands, entry, outcome);
-                }
-            }
-            ClientEvent::Failed { request, cause } => {
-                if let Some(entry) = self.ledger.take_request(life, *request) {
-                    self.ledger.fail(now, entry.id, cause.to_string());
-                }
-            }
-            ClientEvent::Unknown { request, cause } => {
-                if let Some(entry) = self.ledger.take_request(life, *request) {
-                    self.ledger.unknown(now, entry.id, *cause);
-                }
-            }
-            ClientEvent::ReadDone { read, result, .. } => {
-                if let Some(entry) = self.ledger.take_read(life, *read) {
-                    self.on_read(hands, entry, result);
-                }
-            }
-            ClientEvent::ReadFailed { read, cause } => {
-                if let Some(entry) = self.ledger.take_read(life, *read) {
-                    self.ledger.fail(now, entry.id, cause.to_string());
-                }
-            }
-            _ => {}
+        match self.ledger.settle(hands, event) {
+            Some(Answer::Txn(entry, outcome)) => self.on_done(hands, entry, &outcome),
+            Some(Answer::Read(entry, _, result)) => self.on_read(hands, entry, &result),
+            None => {}
         }
     }
 
@@ -221,15 +194,8 @@ impl Workload for Registers {
     }
 
     fn check(&mut self, env: &mut Env) {
-        let options = super::check_options();
-        match accord_models::check::check(self.ledger.history(), Model::CasRegister, &options) {
-            Ok(Verdict::Valid) => {}
-            Ok(Verdict::Invalid(why)) => {
-                env.fail(Property::Workload, super::explain("register", &why, self.history()));
-            }
-            Ok(Verdict::Undecided { why }) => self.undecided = Some(format!("register: {why}")),
-            Err(error) => env.fail(Property::Workload, format!("register: {error}")),
-        }
+        let history = self.ledger.history();
+        self.undecided = super::judge(env, self.kind(), Model::CasRegister, history);
     }
 
     fn undecided(&mut self) -> Option<String> {
@@ -250,7 +216,7 @@ fn text(value: i64) -> Bytes {
 }
 
 fn get(key: u64) -> ReadQuery {
-    ReadQuery::Get { key: name(key), offset: 0, length_max: 32 }
+    super::get(name(key), 32)
 }
 
 fn write_step(key: u64, value: i64) -> Step {

@@ -78,7 +78,8 @@ impl<'a> Judge<'a> {
                 reported.push(event);
             }
             match reported[..] {
-                [first, second, ..] if watch.is_once => {
+                // What one revision did is one report.
+                [first, .., second] if watch.is_once && first.1.revision != second.1.revision => {
                     let summary =
                         format!("{} reported twice, though once was asked for", name(key));
                     let contradict = [watch.op, first.0, second.0];

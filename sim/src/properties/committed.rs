@@ -1,0 +1,202 @@
+//! What the cluster did, revision by revision: a state of the world's own, to which every committed
+//! entry is applied once, by the first server that shows it.
+//!
+//! A batch may stand in the log more than once, and counts once: by its origin, the origin's start, and
+//! its number. Other properties and workloads compare with it what clients are told. Invariant: while
+//! [`Committed::is_complete`], every event of every revision is here. Once an entry was trimmed before
+//! anybody could see it, nothing more is known, and nothing is judged by it.
+
+use accord_core::ids::{Index, NodeId, Revision, SessionId};
+use accord_core::limits::Limits;
+use accord_core::replica::io::{Body, Entry, commands};
+use accord_core::state::{Effects, Event, MemberEvent, MemberEventKind, State};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The events of the committed log.
+#[derive(Debug)]
+pub struct Committed {
+    state: State,
+    applied: Index,
+    /// The last batch of each origin: its salt and its number.
+    batches: BTreeMap<NodeId, (u64, u64)>,
+    complete: bool,
+    events: BTreeMap<Revision, Arc<[Event]>>,
+    ended: Vec<SessionId>,
+    effects: Effects,
+}
+
+impl Committed {
+    /// Nothing was committed so far, in a cluster with these bounds.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            state: State::new(limits),
+            applied: Index(0),
+            batches: BTreeMap::new(),
+            complete: true,
+            events: BTreeMap::new(),
+            ended: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+
+    /// A server shows an entry, which nobody showed before.
+    pub fn on_entry(&mut self, entry: &Entry) {
+        self.complete &= entry.index == self.applied.next();
+        if !self.complete {
+            return;
+        }
+        self.applied = entry.index;
+        match &entry.body {
+            Body::Marker { members } => self.state.apply_marker(members, &mut self.effects),
+            Body::Voters(_) => {}
+            Body::Batch { origin, salt, number, commands: batch } => {
+                let last = self.batches.get(origin);
+                if last.is_some_and(|(last, most)| last == salt && most >= number) {
+                    return;
+                }
+                self.batches.insert(*origin, (*salt, *number));
+                for command in commands(batch) {
+                    self.state.apply(&command, &mut self.effects);
+                    self.keep();
+                }
+            }
+        }
+    }
+
+    /// Some entries were applied without being seen.
+    pub const fn on_unseen(&mut self) {
+        self.complete = false;
+    }
+
+    fn keep(&mut self) {
+        let Some(first) = self.effects.events.first() else { return };
+        let left = self.effects.events.iter().filter_map(|event| match event {
+            Event::Member(MemberEvent { kind: MemberEventKind::Left, session, .. }) => {
+                Some(*session)
+            }
+            _ => None,
+        });
+        self.ended.extend(left);
+        self.events.insert(first.revision(), self.effects.events.as_slice().into());
+    }
+
+    /// True while every event is known.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The chained digest of the state after `index`, if it is known.
+    pub fn digest_at(&self, index: Index) -> Option<u64> {
+        (self.complete && index == self.applied).then(|| self.state.digest())
+    }
+
+    /// The events after `after` and up to `until`, by revision, in their order.
+    pub fn between(
+        &self,
+        after: Revision,
+        until: Revision,
+    ) -> impl Iterator<Item = (Revision, &Arc<[Event]>)> {
+        let range = after.next()..=until.max(after.next());
+        let range = self.events.range(range).map(|(revision, events)| (*revision, events));
+        range.take_while(move |(revision, _)| *revision <= until)
+    }
+
+    /// All events, by revision, in their order.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.values().flat_map(|group| group.iter())
+    }
+
+    /// True if the session has joined and not left.
+    pub fn is_member(&self, session: SessionId) -> bool {
+        self.state.session(session).is_some()
+    }
+
+    /// Sessions in the order in which they ended.
+    pub fn ended(&self) -> &[SessionId] {
+        &self.ended
+    }
+
+    /// Who was a member at `revision`, ascending.
+    pub fn members_at(&self, revision: Revision) -> BTreeSet<SessionId> {
+        let mut members = BTreeSet::new();
+        for (_, group) in self.events.range(..=revision) {
+            for event in group.iter() {
+                match event {
+                    Event::Member(MemberEvent {
+                        kind: MemberEventKind::Joined, session, ..
+                    }) => {
+                        members.insert(*session);
+                    }
+                    Event::Member(event) => {
+                        members.remove(&event.session);
+                    }
+                    Event::Key(_) => {}
+                }
+            }
+        }
+        members
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use accord_core::ids::{Epoch, RequestId};
+    use accord_core::state::{Command, Flags, Step, Txn};
+    use accord_core::wire::{Encode, Writer};
+    use bytes::Bytes;
+
+    /// A log in which session 1 joins, writes `a` at revision 2 and `b` at 3, and leaves at 4.
+    pub(crate) fn sample() -> Committed {
+        let mut committed = Committed::new(Limits::default());
+        let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 };
+        let close = Command::Close { session: SessionId(1) };
+        let commands = [open, write(1, "a"), write(2, "b"), close];
+        for (index, command) in (1..).zip(commands) {
+            committed.on_entry(&entry(index, &command));
+        }
+        committed
+    }
+
+    fn write(number: u64, key: &'static str) -> Command {
+        let (key, flags) = (Bytes::from_static(key.as_bytes()), Flags::CREATE);
+        let txn = Txn::of(vec![Step::Write { key, value: Bytes::new(), offset: 0, flags }]);
+        let (session, request) = (SessionId(1), RequestId(number));
+        Command::Request { session, request, acked_below: RequestId(1), txn }
+    }
+
+    fn entry(index: u64, command: &Command) -> Entry {
+        let mut commands = Writer::default();
+        commands.bytes(&command.to_bytes());
+        let commands = Bytes::copy_from_slice(commands.as_slice());
+        let body = Body::Batch { origin: NodeId(1), salt: 1, number: index, commands };
+        Entry { epoch: Epoch(1), index: Index(index), body }
+    }
+
+    /// The batch of the last entry once more.
+    fn repeated() -> Entry {
+        let close = Command::Close { session: SessionId(1) };
+        Entry { index: Index(5), ..entry(4, &close) }
+    }
+
+    #[test]
+    fn events_members_and_ends_are_those_of_the_log() {
+        let mut committed = sample();
+        committed.on_entry(&repeated());
+        let revisions: Vec<u64> = committed.events().map(|event| event.revision().0).collect();
+        assert_eq!(revisions, [1, 2, 3, 4]);
+        let between = committed.between(Revision(1), Revision(3)).map(|(revision, _)| revision.0);
+        assert_eq!(between.collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(committed.between(Revision(3), Revision(3)).count(), 0);
+        assert_eq!(committed.members_at(Revision(3)), BTreeSet::from([SessionId(1)]));
+        assert_eq!(committed.members_at(Revision(4)), BTreeSet::new());
+        assert_eq!(
+            (committed.ended(), committed.is_member(SessionId(1))),
+            (&[SessionId(1)][..], false)
+        );
+        committed.on_entry(&entry(7, &write(3, "c")));
+        assert!(!committed.is_complete(), "entry 6 was never shown");
+        assert_eq!(committed.digest_at(Index(5)), None);
+    }
+}

@@ -1,0 +1,357 @@
+//! Locks with fencing tokens: clients acquire, use, release and lose them.
+//!
+//! A lock is an ephemeral record, created exclusively; its fencing token is the revision that created
+//! it. What it protects is a record written by a transaction whose guard compares the token with the
+//! lock's. Clients go on using tokens that they should have given up, their own and others', on
+//! purpose: a stale one must be refused. A lock dies with its session, and whoever waits is told by a
+//! watch.
+//!
+//! The history says when a session ended: at the first thing that the workload hears after the log
+//! has it.
+
+use super::ledger::{Answer, Entry, Ledger};
+use super::{Hands, Wish, Workload, WorkloadKind, get};
+use crate::env::Env;
+use crate::options::Options;
+use crate::rng::{Concern, Rng};
+use accord_core::client::{ClientEvent, ReadId};
+use accord_core::ids::{Revision, SessionId, WatchId};
+use accord_core::protocol::{Consistency, EventMask, WatchFilter};
+use accord_core::state::{
+    Branch, Compare, Flags, ReadResult, Relation, Step, StepError, Txn, TxnOutcome, Width,
+};
+use accord_models::edn::Value;
+use accord_models::{History, Model};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Tokens that are remembered of a lock, to be used when they are stale.
+const TOKENS_MAX: usize = 8;
+
+/// What is remembered of an outstanding operation.
+#[derive(Clone, Copy, Debug)]
+enum Memo {
+    Acquire { lock: u64 },
+    Release { lock: u64, token: Revision },
+    Use { lock: u64, token: Revision },
+}
+
+/// What one life holds and waits for.
+#[derive(Debug, Default)]
+struct Life {
+    holds: BTreeMap<u64, Revision>,
+    /// Reads that tell whether this life holds a lock after all.
+    asks: BTreeMap<ReadId, u64>,
+    waits: BTreeMap<WatchId, u64>,
+    /// In the end, it has acquired and released a lock.
+    proved: bool,
+}
+
+/// The workload.
+#[derive(Debug)]
+pub struct Locks {
+    locks: u64,
+    ledger: Ledger<Memo>,
+    lives: BTreeMap<u64, Life>,
+    tokens: BTreeMap<u64, VecDeque<Revision>>,
+    sessions: BTreeSet<SessionId>,
+    /// How many of the sessions that ended were looked at.
+    ended_seen: usize,
+    /// Ends are no longer known: every session may have ended.
+    blind: bool,
+}
+
+impl Locks {
+    /// Nothing was done so far.
+    pub fn new(options: &Options) -> Self {
+        let mut rng = Rng::of(options.seed, Concern::Workload, 1002);
+        Self {
+            locks: rng.within(1, 3),
+            ledger: Ledger::new(options.clients + 1),
+            lives: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            ended_seen: 0,
+            blind: false,
+        }
+    }
+
+    /// Notes which sessions have ended, before anything else is noted.
+    fn note_ends(&mut self, hands: &Hands<'_>) {
+        let committed = &hands.env.judges.committed;
+        let now = hands.time_ns();
+        for session in &committed.ended()[self.ended_seen..] {
+            if self.sessions.remove(session) {
+                self.ledger.observe_world(now, "expire", expire(*session));
+            }
+        }
+        self.ended_seen = committed.ended().len();
+        if !committed.is_complete() && !self.blind {
+            self.blind = true;
+            for session in std::mem::take(&mut self.sessions) {
+                let _never_known = self.ledger.invoke(hands, "expire", expire(session));
+            }
+        }
+    }
+
+    fn on_session(&mut self, hands: &Hands<'_>, session: SessionId) {
+        if self.blind {
+            let _never_known = self.ledger.invoke(hands, "expire", expire(session));
+        } else {
+            self.sessions.insert(session);
+        }
+    }
+
+    fn life(&mut self, life: u64) -> &mut Life {
+        self.lives.entry(life).or_default()
+    }
+
+    fn acquire(&mut self, hands: &mut Hands<'_>, lock: u64) {
+        let Some(session) = hands.session() else { return };
+        let flags = Flags::CREATE | Flags::EXCLUSIVE | Flags::EPHEMERAL;
+        let value = Bytes::from(hands.life.to_string());
+        let txn = Txn::of(vec![Step::Write { key: name(lock), value, offset: 0, flags }]);
+        let input = Value::map([("lock", Value::from(lock)), ("session", Value::from(session.0))]);
+        self.ledger.submit(hands, &txn, "acquire", input, Memo::Acquire { lock });
+    }
+
+    fn release(&mut self, hands: &mut Hands<'_>, lock: u64, token: Revision) {
+        let txn = guarded(lock, token, Step::Delete { key: name(lock) });
+        let memo = Memo::Release { lock, token };
+        self.ledger.submit(hands, &txn, "release", held(lock, token), memo);
+    }
+
+    fn use_token(&mut self, hands: &mut Hands<'_>, lock: u64, token: Revision) {
+        let key = Bytes::from(format!("lr/{lock}"));
+        let (width, flags) = (Width::Eight, Flags::CREATE);
+        let step = Step::Increment { key, delta: 1, offset: None, width, flags };
+        let txn = guarded(lock, token, step);
+        self.ledger.submit(hands, &txn, "use", held(lock, token), Memo::Use { lock, token });
+    }
+
+    /// Uses, as often as not, a token that somebody should have forgotten.
+    fn use_some_token(&mut self, hands: &mut Hands<'_>, lock: u64) {
+        let Some(tokens) = self.tokens.get(&lock) else { return self.acquire(hands, lock) };
+        let token = tokens[hands.rng.below(tokens.len() as u64) as usize];
+        self.use_token(hands, lock, token);
+    }
+
+    /// Asks who holds the lock: it may be this life, by an acquisition that was never answered.
+    fn ask(&mut self, hands: &mut Hands<'_>, lock: u64) {
+        if let Some(read) = hands.read(get(name(lock), 32), Consistency::Linearizable) {
+            self.life(hands.life).asks.insert(read, lock);
+        }
+    }
+
+    /// Waits until the lock is free, from what was known at a revision or from now on.
+    fn wait(&mut self, hands: &mut Hands<'_>, lock: u64, from: Option<Revision>) {
+        let filter = WatchFilter::Key(name(lock));
+        if let Some(watch) = hands.watch(filter, EventMask::DELETED, true, from) {
+            self.life(hands.life).waits.insert(watch, lock);
+        }
+    }
+
+    fn acquired(&mut self, life: u64, lock: u64, token: Revision) {
+        self.life(life).holds.insert(lock, token);
+        let tokens = self.tokens.entry(lock).or_default();
+        tokens.push_back(token);
+        if tokens.len() > TOKENS_MAX {
+            tokens.pop_front();
+        }
+    }
+
+    fn on_outcome(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
+        let (now, life) = (hands.time_ns(), hands.life);
+        let (revision, branch) = match outcome {
+            TxnOutcome::Committed { revision, branch, .. } => (*revision, *branch),
+            TxnOutcome::Aborted { error, .. } => {
+                self.ledger.fail(now, entry.id, error.to_string());
+                if let (Memo::Acquire { lock }, StepError::Exists) = (entry.memo, error) {
+                    self.on_taken(hands, lock);
+                }
+                return;
+            }
+        };
+        match (entry.memo, branch) {
+            (Memo::Acquire { lock }, _) => {
+                self.acquired(life, lock, revision);
+                let session = Value::from(hands.session().unwrap_or_default().0);
+                let token = Value::from(revision.0);
+                let lock = ("lock", Value::from(lock));
+                let output = Value::map([lock, ("session", session), ("token", token)]);
+                self.ledger.ok(now, entry.id, output);
+            }
+            (Memo::Release { lock, token } | Memo::Use { lock, token }, Branch::Then) => {
+                if matches!(entry.memo, Memo::Release { .. }) {
+                    self.forget(life, lock, token);
+                }
+                self.ledger.ok(now, entry.id, held(lock, token));
+            }
+            (Memo::Release { lock, token } | Memo::Use { lock, token }, Branch::Otherwise) => {
+                self.forget(life, lock, token);
+                self.ledger.fail(now, entry.id, "the token is stale");
+            }
+        }
+    }
+
+    fn forget(&mut self, life: u64, lock: u64, token: Revision) {
+        let holds = &mut self.life(life).holds;
+        if holds.get(&lock) == Some(&token) {
+            holds.remove(&lock);
+        }
+    }
+
+    fn on_taken(&mut self, hands: &mut Hands<'_>, lock: u64) {
+        if hands.env.stormy && hands.rng.percent(60) {
+            self.wait(hands, lock, None);
+        } else {
+            self.ask(hands, lock);
+        }
+    }
+
+    /// The answer to the question who holds a lock.
+    fn on_holder(
+        &mut self,
+        hands: &mut Hands<'_>,
+        lock: u64,
+        revision: Revision,
+        result: &ReadResult,
+    ) {
+        let ReadResult::Value { stat, .. } = result else { return };
+        if stat.owner == hands.session() {
+            self.acquired(hands.life, lock, stat.created);
+        } else if !hands.env.stormy {
+            self.wait(hands, lock, Some(revision));
+        }
+    }
+
+    fn on_freed(&mut self, hands: &mut Hands<'_>, watch: WatchId) {
+        if let Some(lock) = self.life(hands.life).waits.remove(&watch) {
+            self.acquire(hands, lock);
+        }
+    }
+}
+
+impl Workload for Locks {
+    fn kind(&self) -> WorkloadKind {
+        WorkloadKind::Lock
+    }
+
+    fn step(&mut self, hands: &mut Hands<'_>) {
+        self.note_ends(hands);
+        let lock = hands.rng.below(self.locks);
+        let holds = self.life(hands.life).holds.get(&lock).copied();
+        match (hands.rng.below(100), holds) {
+            (0..=1, _) => hands.close(),
+            (2..=3, _) => hands.wish(Wish::HangUp),
+            (4..=39, Some(token)) => self.release(hands, lock, token),
+            (40..=79, Some(token)) => self.use_token(hands, lock, token),
+            (4..=69, None) => self.acquire(hands, lock),
+            _ => self.use_some_token(hands, lock),
+        }
+    }
+
+    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
+        self.note_ends(hands);
+        if let Some(Answer::Txn(entry, outcome)) = self.ledger.settle(hands, event) {
+            return self.on_outcome(hands, entry, &outcome);
+        }
+        match event {
+            ClientEvent::SessionOpened { session, .. } => self.on_session(hands, *session),
+            ClientEvent::ReadDone { read, revision, result } => {
+                if let Some(lock) = self.life(hands.life).asks.remove(read) {
+                    self.on_holder(hands, lock, *revision, result);
+                }
+            }
+            ClientEvent::Watch { watch, .. } => self.on_freed(hands, *watch),
+            ClientEvent::WatchLost { watch, .. } | ClientEvent::WatchFailed { watch, .. } => {
+                self.life(hands.life).waits.remove(watch);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_life_ended(&mut self, life: u64, time_ns: u64) {
+        self.ledger.end_life(life, time_ns);
+        self.lives.remove(&life);
+    }
+
+    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
+        self.note_ends(hands);
+        let life = hands.life;
+        let own = life % self.locks;
+        let held = self.life(life).holds.first_key_value().map(|(lock, token)| (*lock, *token));
+        match held {
+            Some((lock, token)) => {
+                self.life(life).proved |= lock == own;
+                self.release(hands, lock, token);
+            }
+            None if self.life(life).proved => {}
+            // Whoever has it will release it, or its session will end.
+            None if self.life(life).waits.values().any(|lock| *lock == own) => {}
+            None => self.acquire(hands, own),
+        }
+        self.life(life).proved && held.is_none()
+    }
+
+    fn check(&mut self, env: &mut Env) {
+        // What stays open after this model is open for good: it has no budget.
+        let undecided = super::judge(env, self.kind(), Model::Lock, self.ledger.history());
+        assert_eq!(undecided, None, "locks are judged to the end");
+    }
+
+    fn history(&mut self) -> &History {
+        self.ledger.history()
+    }
+}
+
+fn name(lock: u64) -> Bytes {
+    Bytes::from(format!("l/{lock}"))
+}
+
+/// The step, if the token is still the lock's.
+fn guarded(lock: u64, token: Revision, step: Step) -> Txn {
+    let held = Compare::Created { key: name(lock), relation: Relation::Equal, revision: token };
+    Txn { guard: vec![held], then: vec![step], otherwise: Vec::new() }
+}
+
+fn held(lock: u64, token: Revision) -> Value {
+    Value::map([("lock", Value::from(lock)), ("token", Value::from(token.0))])
+}
+
+fn expire(session: SessionId) -> Value {
+    Value::map([("session", Value::from(session.0))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::tests::refuses;
+    use accord_models::Recorder;
+
+    fn granted(lock: u64, session: u64, token: u64) -> Value {
+        let session = ("session", Value::from(session));
+        Value::map([("lock", Value::from(lock)), session, ("token", Value::from(token))])
+    }
+
+    /// Session 1 gets the lock, its session ends or not, and session 2 gets it.
+    fn history(ends: bool) -> History {
+        let mut recorder = Recorder::new(3);
+        for (session, token) in [(1, 10), (2, 20)] {
+            let asked =
+                Value::map([("lock", Value::from(0_u64)), ("session", Value::from(session))]);
+            let op = recorder.invoke(session, token, "acquire", asked);
+            recorder.ok(op, token + 1, granted(0, session, token));
+            if ends && session == 1 {
+                recorder.observe(0, token + 2, "expire", expire(SessionId(1)));
+            }
+        }
+        recorder.finish()
+    }
+
+    #[test]
+    fn two_holders_are_refused_unless_the_session_of_one_has_ended() {
+        assert!(!refuses(WorkloadKind::Lock, Model::Lock, &history(true)));
+        assert!(refuses(WorkloadKind::Lock, Model::Lock, &history(false)));
+    }
+}

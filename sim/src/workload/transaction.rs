@@ -1,0 +1,317 @@
+//! Transactions: clients append to lists and read them, several keys at once; the whole must be
+//! strictly serializable.
+//!
+//! A list is a record to which elements of a fixed width are appended; an element is appended once.
+//! Lists are read by a step on the record, or by a step or a query that lists a range, which is how an
+//! absent record is read. Some transactions end in a step that fails: nothing of them may ever be seen.
+//! When a list has grown long, clients move on to others.
+
+use super::ledger::{Answer, Entry, Ledger};
+use super::{Hands, Workload, WorkloadKind};
+use crate::env::Env;
+use crate::options::Options;
+use crate::rng::{Concern, Rng};
+use accord_core::client::ClientEvent;
+use accord_core::state::{
+    Compare, Flags, ListEntry, ListQuery, Page, Range, ReadQuery, ReadResult, Step, StepResult,
+    Txn, TxnOutcome,
+};
+use accord_models::edn::Value;
+use accord_models::{History, Model};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The width of an element, in bytes.
+const ELEMENT_BYTES: usize = 5;
+/// The elements after which clients turn to another list.
+const ELEMENTS_MAX: usize = 30;
+/// The most bytes of a list that are read: more than any list has.
+const READ_BYTES_MAX: u64 = 2048;
+/// The most steps of a transaction, beside the one that makes it fail.
+const STEPS_MAX: u64 = 5;
+
+/// One step as the client means it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Append { key: u64, element: i64 },
+    Read { key: u64 },
+}
+
+/// The workload.
+#[derive(Debug)]
+pub struct Transactions {
+    /// Lists in use at a time.
+    width: u64,
+    /// The first list in use.
+    first: u64,
+    last_element: i64,
+    /// Lists that are known to exist: they are never deleted.
+    exist: BTreeSet<u64>,
+    ledger: Ledger<Vec<Part>>,
+    /// Lists that a life has still to read in the end.
+    to_read: BTreeMap<u64, BTreeSet<u64>>,
+    undecided: Option<String>,
+}
+
+impl Transactions {
+    /// Nothing was done so far.
+    pub fn new(options: &Options) -> Self {
+        let mut rng = Rng::of(options.seed, Concern::Workload, 1001);
+        Self {
+            width: rng.within(1, 4),
+            first: 0,
+            last_element: 0,
+            exist: BTreeSet::new(),
+            ledger: Ledger::new(options.clients + 1),
+            to_read: BTreeMap::new(),
+            undecided: None,
+        }
+    }
+
+    fn draw(&mut self, rng: &mut Rng) -> Vec<Part> {
+        let count = rng.within(1, STEPS_MAX);
+        let parts = (0..count).map(|_| {
+            let key = self.first + rng.below(self.width);
+            if rng.percent(50) {
+                return Part::Read { key };
+            }
+            self.last_element += 1;
+            Part::Append { key, element: self.last_element }
+        });
+        parts.collect()
+    }
+
+    fn transact(&mut self, hands: &mut Hands<'_>) {
+        let parts = self.draw(hands.rng);
+        let mut known = self.exist.clone();
+        let mut steps: Vec<Step> =
+            parts.iter().map(|part| step(*part, &mut known, hands.rng)).collect();
+        if hands.rng.percent(10) {
+            steps.push(Step::Compare(Compare::Exists { key: Bytes::from_static(b"t/never") }));
+        }
+        let value = Value::vector(parts.iter().map(asked));
+        self.ledger.submit(hands, &Txn::of(steps), "txn", value, parts);
+    }
+
+    /// Reads one or two neighbouring lists at one revision, without a transaction.
+    fn query(&mut self, hands: &mut Hands<'_>, first: u64, count: u64) {
+        let parts: Vec<Part> = (first..first + count).map(|key| Part::Read { key }).collect();
+        let value = Value::vector(parts.iter().map(asked));
+        let query = ReadQuery::List(span(first, count));
+        self.ledger.read(hands, query, "txn", value, parts);
+    }
+
+    fn on_committed(
+        &mut self,
+        hands: &mut Hands<'_>,
+        entry: Entry<Vec<Part>>,
+        results: &[StepResult],
+    ) {
+        let mut answer = Vec::new();
+        for (part, result) in entry.memo.iter().zip(results) {
+            let list = match (part, result) {
+                (Part::Append { key, .. }, StepResult::Written { .. }) => {
+                    self.exist.insert(*key);
+                    answer.push(asked(part));
+                    continue;
+                }
+                (Part::Read { .. }, StepResult::Read { value, .. }) => elements(value),
+                (Part::Read { key }, StepResult::Listed(page)) => on_page(page, *key),
+                _ => None,
+            };
+            match (part, list) {
+                (Part::Read { key }, Some(list)) => answer.push(self.read(*key, list)),
+                _ => return hands.fail(format!("{part:?} came back as {result:?}")),
+            }
+        }
+        self.ledger.ok(hands.time_ns(), entry.id, Value::vector(answer));
+    }
+
+    fn on_listed(&mut self, hands: &mut Hands<'_>, entry: Entry<Vec<Part>>, page: &Page) {
+        if let Some(keys) = self.to_read.get_mut(&hands.life) {
+            keys.retain(|key| !entry.memo.contains(&Part::Read { key: *key }));
+        }
+        if page.more {
+            return self.ledger.fail(hands.time_ns(), entry.id, "the page was cut");
+        }
+        let mut answer = Vec::new();
+        for part in &entry.memo {
+            let (Part::Read { key } | Part::Append { key, .. }) = *part;
+            let Some(list) = on_page(page, key) else {
+                return hands.fail(format!("a list came back as {page:?}"));
+            };
+            answer.push(self.read(key, list));
+        }
+        self.ledger.ok(hands.time_ns(), entry.id, Value::vector(answer));
+    }
+
+    /// A list was read.
+    fn read(&mut self, key: u64, list: Vec<i64>) -> Value {
+        if !list.is_empty() {
+            self.exist.insert(key);
+        }
+        if list.len() >= ELEMENTS_MAX {
+            self.first = self.first.max(key + 1);
+        }
+        let list = Value::vector(list.into_iter().map(Value::Int));
+        Value::vector([Value::keyword("r"), Value::from(key), list])
+    }
+}
+
+impl Workload for Transactions {
+    fn kind(&self) -> WorkloadKind {
+        WorkloadKind::Transaction
+    }
+
+    fn step(&mut self, hands: &mut Hands<'_>) {
+        if hands.rng.percent(80) {
+            return self.transact(hands);
+        }
+        let first = self.first + hands.rng.below(self.width);
+        let count = hands.rng.within(1, 2);
+        self.query(hands, first, count);
+    }
+
+    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
+        match self.ledger.settle(hands, event) {
+            Some(Answer::Txn(entry, TxnOutcome::Committed { results, .. })) => {
+                self.on_committed(hands, entry, &results);
+            }
+            Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })) => {
+                self.ledger.fail(hands.time_ns(), entry.id, error.to_string());
+            }
+            Some(Answer::Read(entry, _, ReadResult::Listed(page))) => {
+                self.on_listed(hands, entry, &page);
+            }
+            Some(Answer::Read(_, _, other)) => hands.fail(format!("a list came back as {other:?}")),
+            None => {}
+        }
+    }
+
+    fn on_life_ended(&mut self, life: u64, time_ns: u64) {
+        self.ledger.end_life(life, time_ns);
+        self.to_read.remove(&life);
+    }
+
+    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
+        let all = || (0..self.first + self.width).collect();
+        let left = self.to_read.entry(hands.life).or_insert_with(all).first().copied();
+        if let Some(key) = left {
+            self.query(hands, key, 1);
+        }
+        left.is_none()
+    }
+
+    fn check(&mut self, env: &mut Env) {
+        let history = self.ledger.history();
+        self.undecided = super::judge(env, self.kind(), Model::ListAppend, history);
+    }
+
+    fn undecided(&mut self) -> Option<String> {
+        self.undecided.take()
+    }
+
+    fn history(&mut self) -> &History {
+        self.ledger.history()
+    }
+}
+
+fn name(key: u64) -> Bytes {
+    Bytes::from(format!("t/{key:06}"))
+}
+
+fn span(first: u64, count: u64) -> ListQuery {
+    let range = Range::Span { from: name(first), until: Some(name(first + count)) };
+    ListQuery { range, after: None, limit: count as u32, keys_only: false }
+}
+
+/// The step of a transaction; `known` are the lists that exist when it runs.
+fn step(part: Part, known: &mut BTreeSet<u64>, rng: &mut Rng) -> Step {
+    match part {
+        Part::Append { key, element } => {
+            known.insert(key);
+            let value = Bytes::from(format!("{element:0ELEMENT_BYTES$}"));
+            let flags = Flags::CREATE | Flags::APPEND;
+            Step::Write { key: name(key), value, offset: 0, flags }
+        }
+        Part::Read { key } if known.contains(&key) && rng.percent(80) => {
+            Step::Read { key: name(key), offset: 0, length_max: READ_BYTES_MAX }
+        }
+        Part::Read { key } => Step::List(span(key, 1)),
+    }
+}
+
+fn asked(part: &Part) -> Value {
+    match part {
+        Part::Append { key, element } => {
+            Value::vector([Value::keyword("append"), Value::from(*key), Value::Int(*element)])
+        }
+        Part::Read { key } => Value::vector([Value::keyword("r"), Value::from(*key), Value::Nil]),
+    }
+}
+
+/// The list `key` on a page that has it if it exists.
+fn on_page(page: &Page, key: u64) -> Option<Vec<i64>> {
+    let name = name(key);
+    let entry = page.entries.iter().find(|entry: &&ListEntry| entry.key == name);
+    entry.map_or(Some(Vec::new()), |entry| elements(entry.value.as_ref()?))
+}
+
+fn elements(value: &[u8]) -> Option<Vec<i64>> {
+    let chunks = value.chunks(ELEMENT_BYTES);
+    chunks
+        .map(|chunk| {
+            let digits = std::str::from_utf8(chunk).ok()?;
+            if chunk.len() == ELEMENT_BYTES { digits.parse().ok() } else { None }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::tests::refuses;
+    use accord_models::Recorder;
+
+    /// Two elements are appended one after the other, and the list is read.
+    fn history(read: &[i64]) -> History {
+        let mut recorder = Recorder::new(1);
+        for element in [1, 2] {
+            let append = asked(&Part::Append { key: 0, element });
+            recorder.observe(0, 0, "txn", Value::vector([append]));
+        }
+        let op = recorder.invoke(0, 1, "txn", Value::vector([asked(&Part::Read { key: 0 })]));
+        let list = Value::vector(read.iter().copied().map(Value::Int));
+        let answer = Value::vector([Value::keyword("r"), Value::from(0_u64), list]);
+        recorder.ok(op, 1, Value::vector([answer]));
+        recorder.finish()
+    }
+
+    #[test]
+    fn a_list_that_lacks_doubles_or_misplaces_an_element_is_refused() {
+        let refuses = |read| refuses(WorkloadKind::Transaction, Model::ListAppend, &history(read));
+        assert!(!refuses(&[1, 2]));
+        for wrong in [&[1][..], &[2, 1], &[1, 2, 2], &[1, 2, 3]] {
+            assert!(refuses(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_cut_into_its_elements_and_nothing_else() {
+        assert_eq!(elements(b""), Some(vec![]));
+        assert_eq!(elements(b"0000100042"), Some(vec![1, 42]));
+        assert_eq!(elements(b"000010004"), None);
+        assert_eq!(elements(b"00001xxxxx"), None);
+    }
+
+    #[test]
+    fn a_read_of_what_may_be_absent_lists() {
+        let mut rng = Rng::of(1, Concern::Workload, 1);
+        let mut known = BTreeSet::new();
+        let read = Part::Read { key: 1 };
+        assert!(matches!(step(read, &mut known, &mut rng), Step::List(_)));
+        step(Part::Append { key: 1, element: 7 }, &mut known, &mut rng);
+        let steps: Vec<Step> = (0..50).map(|_| step(read, &mut known, &mut rng)).collect();
+        assert!(steps.iter().any(|step| matches!(step, Step::Read { .. })));
+    }
+}
