@@ -305,10 +305,10 @@ impl Workload for Membership {
                     self.life(life).records.push(key);
                 }
             }
-            ClientEvent::ReadDone { read, revision, result } => {
-                if self.asks.remove(&(life, *read)) {
-                    self.on_read(hands, *revision, result);
-                }
+            ClientEvent::ReadDone { read, revision, result }
+                if self.asks.remove(&(life, *read)) =>
+            {
+                self.on_read(hands, *revision, result);
             }
             _ => {}
         }
