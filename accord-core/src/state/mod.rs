@@ -3,7 +3,7 @@
 //! The [`State`] is a deterministic function of the commands applied: no clock, no connection, no
 //! randomness, no iteration in hash order. Read in this order: [`command`], [`txn`] and [`list`]
 //! (what can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside
-//! the order), then `execute`, `store`, [`session`] and [`snapshot`] for how.
+//! the order), then `execute`, `store`, `records`, [`session`] and [`snapshot`] for how.
 //!
 //! # Revisions
 //!
@@ -22,6 +22,7 @@ mod execute;
 pub mod list;
 pub mod outcome;
 pub mod read;
+mod records;
 pub mod session;
 pub mod snapshot;
 mod store;

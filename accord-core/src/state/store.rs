@@ -6,6 +6,7 @@
 
 use super::compact::{Key, Value};
 use super::list::{ENTRY_OVERHEAD_BYTES, ListEntry, ListQuery, Page, Stat};
+use super::records::Records;
 use super::session::first_broken;
 use crate::ids::{Revision, SessionId};
 use crate::limits::Limits;
@@ -68,9 +69,9 @@ pub(super) enum Undo {
 }
 
 /// The records, in the order of their keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Store {
-    records: BTreeMap<Key, Record>,
+    records: Records,
     /// Invariant: the sum of the sizes of all keys and values; at most `store_bytes_max`.
     bytes: u64,
     /// The keys of the records with an owner. Invariant: exactly those, and no empty set.
@@ -107,11 +108,11 @@ impl Store {
         self.ephemerals.get(&session)?.first().cloned()
     }
 
-    /// A store of these records.
+    /// A store of these records, whose keys ascend.
     pub(super) fn from_records(records: impl Iterator<Item = (Key, Record)>) -> Self {
-        let records: BTreeMap<_, _> = records.collect();
+        let records = Records::from_ascending(records);
         let mut store = Self::default();
-        for (key, record) in &records {
+        for (key, record) in records.iter() {
             store.bytes += size(key, record);
             if record.owner.0 != 0 {
                 store.ephemerals.entry(record.owner).or_default().insert(key.clone());
@@ -128,13 +129,12 @@ impl Store {
         if record.owner.0 != 0 {
             self.ephemerals.entry(record.owner).or_default().insert(key.clone());
         }
-        let replaced = self.records.insert(key, record);
-        assert!(replaced.is_none(), "a record is inserted where there is none");
+        self.records.insert(key, record);
     }
 
     /// Takes out the record of this key.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Record> {
-        let (key, record) = self.records.remove_entry(key)?;
+        let (key, record) = self.records.remove(key)?;
         self.bytes -= size(&key, &record);
         if record.owner.0 != 0
             && let Some(keys) = self.ephemerals.get_mut(&record.owner)
@@ -193,7 +193,7 @@ impl Store {
         };
         let mut page = Page::default();
         let mut bytes = 0;
-        for (key, record) in self.records.range::<[u8], _>((start, Bound::Unbounded)) {
+        for (key, record) in self.records.range_from(start) {
             if !query.range.contains(key) {
                 break;
             }
@@ -215,13 +215,17 @@ impl Store {
     pub(super) fn fault(&self, revision: Revision, limits: &Limits) -> Option<&'static str> {
         let mut bytes = 0;
         let mut owned = 0;
-        for (key, record) in &self.records {
+        for (key, record) in self.records.iter() {
             bytes += size(key, record);
             let broken = self.record_fault(key, record, revision, limits);
             if broken.is_some() {
                 return broken;
             }
             owned += usize::from(record.owner.0 != 0);
+        }
+        let records = self.records.fault();
+        if records.is_some() {
+            return records;
         }
         let mut sets = self.ephemerals.values();
         let sizes = 1..=limits.ephemerals_max as usize;

@@ -1,0 +1,522 @@
+//! The ordered map of the records, made for many small records and scattered writes.
+//!
+//! What a write of a few bytes costs in a large store is the memory that its search touches: each
+//! step that waits for memory costs more than all of its arithmetic. So nodes are wide and hold,
+//! besides their entries, an array of *heads*: of each key the eight bytes after what all keys of
+//! the node have in common, as a number. A search reads the heads, which lie side by side, and
+//! then, unless heads are equal, one entry. Entries are not moved when others come: their order is
+//! an array of places.
+//!
+//! Records stand in leaves, leaves in branches under a lower bound of their keys, branches in a
+//! `BTreeMap` under the bound of their first leaf. Branches are a sixtieth of the size of the whole
+//! and the map of them a sixtieth of that, so that a cache can hold both.
+//!
+//! Two maps with the same content may have different nodes; nothing outside can tell.
+
+use super::compact::Key;
+use super::session::first_broken;
+use super::store::Record;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+/// The most entries of a node; few in tests, so that a small map has many.
+const NODE_MAX: usize = if cfg!(test) { 8 } else { 64 };
+/// A node with fewer entries is merged with the next, if both together leave room for more.
+const NODE_MIN: usize = NODE_MAX / 4;
+/// How full a merged node, or one of a restored map, may be.
+const NODE_FILLED: usize = NODE_MAX * 3 / 4;
+
+/// Records in the order of their keys.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// Invariant: the first stands under the empty key, each under the key of its first leaf. A
+    /// branch has a leaf, and each leaf's keys are at least the one it stands under and less than
+    /// the next leaf's. No leaf is empty, but one that is alone.
+    branches: BTreeMap<Key, Box<Branch>>,
+    /// Invariant: the sum of the leaves' entries.
+    len: usize,
+}
+
+type Leaf = Node<Record>;
+type Branch = Node<Box<Leaf>>;
+
+/// Sorted entries. Laid out so that all but the entries is fetched at once: no part of it waits for
+/// another.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Node<T> {
+    /// Invariant: all keys begin with it.
+    prefix: Key,
+    /// Invariant: at most [`NODE_MAX`].
+    entries: Vec<(Key, T)>,
+    /// The entries' places in ascending order of keys. Invariant: each place once.
+    order: [u8; NODE_MAX],
+    /// Invariant: those of the entries, in their order.
+    heads: [u64; NODE_MAX],
+}
+
+impl Records {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The record of this key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
+        let (branch, at) = self.branch(key)?;
+        branch.at(at).1.get(key)
+    }
+
+    /// The record of this key, to be changed.
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Record> {
+        let (branch, at) = self.branch_mut(key)?;
+        let leaf = branch.at_mut(at);
+        let rank = leaf.find(key).ok()?;
+        Some(leaf.at_mut(rank))
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Record)> {
+        self.branches
+            .values()
+            .flat_map(|branch| branch.iter_from(0))
+            .flat_map(|(_, leaf)| leaf.iter_from(0))
+    }
+
+    /// Those from this bound on, in order.
+    pub(super) fn range_from(&self, start: Bound<&[u8]>) -> impl Iterator<Item = (&Key, &Record)> {
+        let key = match start {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => &[],
+        };
+        let first = self.branch(key).map(|(branch, at)| {
+            let leaf = &branch.at(at).1;
+            let rank = match leaf.find(key) {
+                Ok(rank) => rank + usize::from(start == Bound::Excluded(key)),
+                Err(rank) => rank,
+            };
+            leaf.iter_from(rank)
+                .chain(branch.iter_from(at + 1).flat_map(|(_, leaf)| leaf.iter_from(0)))
+        });
+        // Branches after the one of the key stand under keys greater than it.
+        let later = self.branches.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
+        let later = later
+            .flat_map(|(_, branch)| branch.iter_from(0))
+            .flat_map(|(_, leaf)| leaf.iter_from(0));
+        first.into_iter().flatten().chain(later)
+    }
+
+    /// Adds the record of a key that has none.
+    pub(super) fn insert(&mut self, key: Key, record: Record) {
+        self.len += 1;
+        let Some((branch, at)) = self.branch_mut(&key) else {
+            let leaf = Leaf::of([(key, record)].into_iter());
+            let branch = Branch::of([(Key::new(&[]), leaf)].into_iter());
+            self.branches.insert(Key::new(&[]), branch);
+            return;
+        };
+        let leaf = branch.at_mut(at);
+        let rank = leaf.find(&key).expect_err("a record is inserted where there is none");
+        if leaf.len() < NODE_MAX {
+            return leaf.insert(rank, key, record);
+        }
+        let right = leaf.insert_full(rank, key, record);
+        let bound = right.at(0).0.clone();
+        if branch.len() < NODE_MAX {
+            return branch.insert(at + 1, bound, right);
+        }
+        let right = branch.insert_full(at + 1, bound, right);
+        self.branches.insert(right.at(0).0.clone(), right);
+    }
+
+    /// Takes out the record of this key.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Key, Record)> {
+        let (branch, at) = self.branch_mut(key)?;
+        let leaf = branch.at_mut(at);
+        let rank = leaf.find(key).ok()?;
+        let removed = leaf.remove(rank);
+        let few = leaf.len() < NODE_MIN;
+        if few && branch.merge_leaf(at) && branch.len() < NODE_MIN {
+            let bound = branch.at(0).0.clone();
+            self.merge_branch(&bound);
+        }
+        self.len -= 1;
+        Some(removed)
+    }
+
+    /// Merges a branch that became small with the next, or gives it up if it has no records.
+    fn merge_branch(&mut self, bound: &Key) {
+        let mut from = self.branches.range::<Key, _>((Bound::Included(bound), Bound::Unbounded));
+        let Some((_, branch)) = from.next() else { return };
+        let next = from.next().filter(|(_, next)| branch.len() + next.len() <= NODE_FILLED);
+        if branch.len() == 1 && branch.at(0).1.len() == 0 && !bound.is_empty() {
+            self.branches.remove(bound);
+        } else if let Some(next) = next.map(|(next, _)| next.clone()) {
+            let next = self.branches.remove(&next);
+            if let (Some(next), Some(branch)) = (next, self.branches.get_mut(bound)) {
+                branch.append(*next);
+            }
+        }
+    }
+
+    /// A map of entries whose keys ascend.
+    pub(super) fn from_ascending(entries: impl Iterator<Item = (Key, Record)>) -> Self {
+        let mut records = Self::default();
+        let mut entries = entries.peekable();
+        let mut leaves = Vec::with_capacity(NODE_FILLED);
+        while let Some((first, _)) = entries.peek() {
+            let bound = if records.len == 0 { Key::new(&[]) } else { first.clone() };
+            let leaf = Leaf::of(entries.by_ref().take(NODE_FILLED));
+            records.len += leaf.len();
+            leaves.push((bound, leaf));
+            if leaves.len() == NODE_FILLED || entries.peek().is_none() {
+                let bound = leaves[0].0.clone();
+                records.branches.insert(bound, Branch::of(leaves.drain(..)));
+            }
+        }
+        records
+    }
+
+    /// The branch and the leaf in it that have the key, if any have.
+    fn branch(&self, key: &[u8]) -> Option<(&Branch, usize)> {
+        let mut up_to = self.branches.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
+        let (_, branch) = up_to.next_back()?;
+        Some((branch, branch.floor(key)))
+    }
+
+    fn branch_mut(&mut self, key: &[u8]) -> Option<(&mut Branch, usize)> {
+        let up_to = (Bound::Unbounded, Bound::Included(key));
+        let (_, branch) = self.branches.range_mut::<[u8], _>(up_to).next_back()?;
+        let at = branch.floor(key);
+        Some((branch, at))
+    }
+
+    /// The first invariant that is broken.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let mut last: Option<&Key> = None;
+        let mut ascending = true;
+        for (key, _) in self.iter() {
+            ascending &= last.is_none_or(|last| last < key);
+            last = Some(key);
+        }
+        let branches = self.branches.iter().all(|(bound, branch)| {
+            branch.len() > 0 && *bound == branch.at(0).0 && branch.is_sound()
+        });
+        let first = self.branches.keys().next().is_none_or(|bound| bound.is_empty());
+        let leaves = || self.branches.values().flat_map(|branch| branch.iter_from(0));
+        let within = leaves().zip(leaves().skip(1)).all(|((_, leaf), (bound, next))| {
+            let below = leaf.len() == 0 || leaf.at(leaf.len() - 1).0 < *bound;
+            below && (next.len() == 0 || next.at(0).0 >= *bound)
+        });
+        first_broken(&[
+            (ascending, "keys ascend"),
+            (
+                leaves().map(|(_, leaf)| leaf.len()).sum::<usize>() == self.len,
+                "records are counted",
+            ),
+            (branches && first, "branches stand under the bounds of their first leaves"),
+            (within, "leaves stand under lower bounds of their keys"),
+            (leaves().all(|(_, leaf)| leaf.is_sound()), "heads are those of the keys"),
+        ])
+    }
+}
+
+impl Branch {
+    /// The leaf that has the key, if any has: the last that stands under no greater one.
+    fn floor(&self, key: &[u8]) -> usize {
+        match self.find(key) {
+            Ok(rank) => rank,
+            Err(rank) => rank.checked_sub(1).expect("the first leaf's bound is the branch's"),
+        }
+    }
+
+    /// Merges a leaf that became small with the next of this branch, or gives it up if it is empty.
+    /// True if the branch has fewer leaves now, or none with records.
+    fn merge_leaf(&mut self, at: usize) -> bool {
+        let len = self.at(at).1.len();
+        let next = (at + 1 < self.len()).then(|| self.at(at + 1).1.len());
+        match next {
+            Some(next) if len == 0 || len + next <= NODE_FILLED => {
+                let (_, next) = self.remove(at + 1);
+                self.at_mut(at).append(*next);
+                true
+            }
+            // The first stays: the branch stands under its bound.
+            None if len == 0 && at > 0 => {
+                self.remove(at);
+                true
+            }
+            None => len == 0,
+            Some(_) => false,
+        }
+    }
+}
+
+impl<T> Node<T> {
+    /// A node of entries whose keys ascend.
+    fn of(ascending: impl Iterator<Item = (Key, T)>) -> Box<Self> {
+        let mut entries = Vec::with_capacity(NODE_MAX);
+        entries.extend(ascending);
+        let mut node = Box::new(Self {
+            prefix: Key::new(&[]),
+            entries,
+            order: [0; NODE_MAX],
+            heads: [0; NODE_MAX],
+        });
+        node.refresh();
+        node
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn at(&self, rank: usize) -> &(Key, T) {
+        &self.entries[usize::from(self.order[rank])]
+    }
+
+    fn at_mut(&mut self, rank: usize) -> &mut T {
+        &mut self.entries[usize::from(self.order[rank])].1
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&T> {
+        let rank = self.find(key).ok()?;
+        Some(&self.at(rank).1)
+    }
+
+    fn iter_from(&self, rank: usize) -> impl Iterator<Item = (&Key, &T)> {
+        self.order[rank..self.len()].iter().map(|place| {
+            let (key, what) = &self.entries[usize::from(*place)];
+            (key, what)
+        })
+    }
+
+    /// The rank of the key, or the one that it would have.
+    fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
+            return Err(if *key < self.prefix[..] { 0 } else { self.len() });
+        };
+        let head = head(rest);
+        let heads = &self.heads[..self.len()];
+        // Not a binary search: these reads do not wait for each other.
+        let mut rank = heads.iter().map(|other| usize::from(*other < head)).sum();
+        while heads.get(rank) == Some(&head) {
+            match self.at(rank).0[..].cmp(key) {
+                core::cmp::Ordering::Less => rank += 1,
+                core::cmp::Ordering::Equal => return Ok(rank),
+                core::cmp::Ordering::Greater => break,
+            }
+        }
+        Err(rank)
+    }
+
+    /// Adds an entry at its rank; there is room.
+    fn insert(&mut self, rank: usize, key: Key, what: T) {
+        let len = self.len();
+        let fits = key.starts_with(&self.prefix);
+        self.order.copy_within(rank..len, rank + 1);
+        self.order[rank] = len as u8;
+        if fits {
+            self.heads.copy_within(rank..len, rank + 1);
+            self.heads[rank] = head(&key[self.prefix.len()..]);
+        }
+        self.entries.push((key, what));
+        if !fits {
+            self.find_heads();
+        }
+    }
+
+    /// Adds an entry at its rank where there is no room, and returns the upper part as a new node.
+    fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Box<Self> {
+        if rank == NODE_MAX {
+            // Keys that come in order leave full nodes behind.
+            return Self::of([(key, what)].into_iter());
+        }
+        self.sort();
+        let mut right = Self::of(self.entries.drain(NODE_MAX / 2..));
+        self.refresh();
+        match rank.checked_sub(NODE_MAX / 2) {
+            Some(rank) if rank > 0 => right.insert(rank, key, what),
+            _ => self.insert(rank, key, what),
+        }
+        right
+    }
+
+    /// Takes the entry of this rank out.
+    fn remove(&mut self, rank: usize) -> (Key, T) {
+        let len = self.len();
+        let place = self.order[rank];
+        self.order.copy_within(rank + 1..len, rank);
+        self.heads.copy_within(rank + 1..len, rank);
+        // The last entry takes the free place.
+        let last = len as u8 - 1;
+        if let Some(moved) = self.order[..len - 1].iter_mut().find(|other| **other == last) {
+            *moved = place;
+        }
+        self.entries.swap_remove(usize::from(place))
+    }
+
+    /// Adds the entries of another node, whose keys are all greater.
+    fn append(&mut self, mut other: Self) {
+        other.sort();
+        self.sort();
+        self.entries.append(&mut other.entries);
+        self.refresh();
+    }
+
+    /// Puts the entries in order, but not yet what depends on their places.
+    fn sort(&mut self) {
+        self.entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    }
+
+    /// Finds the order and the heads of entries that are sorted.
+    fn refresh(&mut self) {
+        assert!(self.len() <= NODE_MAX, "a node is bounded");
+        for (place, at) in self.order.iter_mut().enumerate() {
+            *at = place as u8;
+        }
+        self.find_heads();
+    }
+
+    /// Finds what the keys have in common, and the heads after it.
+    fn find_heads(&mut self) {
+        let len = self.len();
+        if len == 0 {
+            self.prefix = Key::new(&[]);
+            return;
+        }
+        let (first, last) = (&self.at(0).0, &self.at(len - 1).0);
+        let common = first.iter().zip(last.iter()).take_while(|(a, b)| a == b).count();
+        self.prefix = Key::new(&first[..common]);
+        for rank in 0..len {
+            self.heads[rank] = head(&self.at(rank).0[common..]);
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let heads = self.order[..self.len()].iter().zip(&self.heads).all(|(place, found)| {
+            let (key, _) = &self.entries[usize::from(*place)];
+            key.strip_prefix(&self.prefix[..]).is_some_and(|rest| head(rest) == *found)
+        });
+        let mut places = [false; NODE_MAX];
+        for place in &self.order[..self.len()] {
+            places[usize::from(*place)] = true;
+        }
+        heads && places[..self.len()].iter().all(|taken| *taken)
+    }
+}
+
+/// The first eight bytes as a number that orders as they do; zeros where there are fewer.
+fn head(rest: &[u8]) -> u64 {
+    if let Some(bytes) = rest.first_chunk::<8>() {
+        return u64::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 8];
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Revision, SessionId};
+    use crate::rng::Rng;
+    use crate::state::compact::Value;
+    use alloc::format;
+    use proptest::prelude::*;
+
+    fn record(version: u64) -> Record {
+        let (created, modified, owner) = (Revision(1), Revision(1), SessionId(0));
+        Record { value: Value::EMPTY, version, created, modified, owner }
+    }
+
+    type Naive = BTreeMap<Vec<u8>, u64>;
+
+    fn toggle(records: &mut Records, naive: &mut Naive, key: &[u8], version: u64) {
+        match naive.remove(key) {
+            Some(version) => {
+                let removed = records.remove(key).expect("the naive map has it");
+                assert_eq!((&removed.0[..], removed.1.version), (key, version));
+                assert!(records.remove(key).is_none());
+            }
+            None => {
+                assert!(records.get(key).is_none());
+                records.insert(Key::new(key), record(version));
+                naive.insert(key.to_vec(), version);
+            }
+        }
+    }
+
+    fn compare(records: &mut Records, naive: &Naive) {
+        assert_eq!(records.fault(), None);
+        assert_eq!(records.len(), naive.len());
+        let pair = |(key, record): (&Key, &Record)| (key.to_vec(), record.version);
+        assert!(records.iter().map(pair).eq(naive.iter().map(|(k, v)| (k.clone(), *v))));
+        for (key, version) in naive {
+            assert_eq!(records.get(key).map(|record| record.version), Some(*version));
+            assert_eq!(records.get_mut(key).map(|record| record.version), Some(*version));
+        }
+    }
+
+    fn compare_ranges(records: &Records, naive: &Naive, key: &[u8]) {
+        for start in [Bound::Included(key), Bound::Excluded(key), Bound::Unbounded] {
+            let found = records.range_from(start).map(|(key, _)| key.to_vec());
+            let expected = naive.range::<[u8], _>((start, Bound::Unbounded));
+            assert!(found.eq(expected.map(|(key, _)| key.clone())), "{start:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_map_behaves_as_a_btree_map(seed: u64, rounds in 1u64..4, spread in 1u64..5) {
+            let (mut rng, mut records, mut naive) = (Rng::new(seed), Records::default(), Naive::new());
+            for round in 0..rounds {
+                let removing = round % 2 == 1;
+                for step in 0..1200 {
+                    let number = rng.below(1 << (4 * spread));
+                    let key = match number % 4 {
+                        0 => format!("{number}"),
+                        1 => format!("a common prefix longer than inline/{number:07}"),
+                        2 => format!("p/{number:04}\0"),
+                        _ => format!("p/{:04}", number * 7),
+                    };
+                    let last = naive.keys().nth(rng.below(naive.len() as u64) as usize).cloned();
+                    match last {
+                        Some(last) if removing => toggle(&mut records, &mut naive, &last, step),
+                        _ => toggle(&mut records, &mut naive, key.as_bytes(), step),
+                    }
+                    if step % 97 == 0 {
+                        compare_ranges(&records, &naive, key.as_bytes());
+                    }
+                }
+                compare(&mut records, &naive);
+            }
+            let entries = records.iter().map(|(key, record)| (key.clone(), record.clone()));
+            compare(&mut Records::from_ascending(entries), &naive);
+        }
+    }
+
+    #[test]
+    fn keys_that_come_in_order_fill_their_leaves() {
+        let mut records = Records::default();
+        for number in 0..6400 {
+            records.insert(Key::new(format!("{number:08}").as_bytes()), record(1));
+        }
+        assert_eq!(records.fault(), None);
+        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
+        assert_eq!((leaves, records.branches.len()), (800, 100));
+    }
+
+    #[test]
+    fn a_map_that_was_emptied_holds_no_more_than_one_leaf() {
+        let mut records = Records::default();
+        let keys: Vec<_> = (0..5000).map(|n| format!("{:08x}", n * 7919 % 5000)).collect();
+        keys.iter().for_each(|key| records.insert(Key::new(key.as_bytes()), record(1)));
+        keys.iter().for_each(|key| drop(records.remove(key.as_bytes())));
+        assert_eq!((records.len(), records.fault()), (0, None));
+        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
+        assert!(leaves <= 1 && records.branches.len() <= 1, "{leaves} leaves");
+    }
+}
