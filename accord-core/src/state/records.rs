@@ -117,17 +117,27 @@ impl Records {
             self.branches.insert(Key::new(&[]), branch);
             return;
         };
+        let last = at + 1 == branch.len();
         let leaf = branch.at_mut(at);
         let rank = leaf.find(&key).expect_err("a record is inserted where there is none");
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);
         }
-        let right = leaf.insert_full(rank, key, record);
+        let right = if last && rank == NODE_MAX {
+            // Keys that come in ascending order leave full leaves behind.
+            Leaf::of([(key, record)].into_iter())
+        } else {
+            leaf.insert_full(rank, key, record)
+        };
         let bound = right.at(0).0.clone();
         if branch.len() < NODE_MAX {
             return branch.insert(at + 1, bound, right);
         }
-        let right = branch.insert_full(at + 1, bound, right);
+        let right = if last {
+            Branch::of([(bound, right)].into_iter())
+        } else {
+            branch.insert_full(at + 1, bound, right)
+        };
         self.branches.insert(right.at(0).0.clone(), right);
     }
 
@@ -328,12 +338,8 @@ impl<T> Node<T> {
         }
     }
 
-    /// Adds an entry at its rank where there is no room, and returns the upper part as a new node.
+    /// Adds an entry at its rank where there is no room, and returns the upper half as a new node.
     fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Box<Self> {
-        if rank == NODE_MAX {
-            // Keys that come in order leave full nodes behind.
-            return Self::of([(key, what)].into_iter());
-        }
         self.sort();
         let mut right = Self::of(self.entries.drain(NODE_MAX / 2..));
         self.refresh();
@@ -507,6 +513,18 @@ mod tests {
         assert_eq!(records.fault(), None);
         let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
         assert_eq!((leaves, records.branches.len()), (800, 100));
+    }
+
+    #[test]
+    fn keys_that_come_in_descending_order_behind_others_share_leaves() {
+        let mut records = Records::default();
+        let keys = (0..800).map(|n| format!("a/{n:04}"));
+        for key in keys.chain((0..800).rev().map(|n| format!("b/{n:04}"))) {
+            records.insert(Key::new(key.as_bytes()), record(1));
+        }
+        assert_eq!(records.fault(), None);
+        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
+        assert!(leaves <= 1600 / (NODE_MAX / 2), "{leaves} leaves");
     }
 
     #[test]
