@@ -6,7 +6,7 @@
 
 use crate::conns::{ToClient, ToServer};
 use crate::env::Event;
-use crate::node::{NodeInput, close_down};
+use crate::node::{Node, NodeInput, close_down};
 use crate::plan::{Fault, FaultKind};
 use crate::trace::Actor;
 use crate::world::World;
@@ -15,7 +15,6 @@ use accord_core::replica::config::Durability;
 use accord_core::replica::voters::{VoterChange, VoterSet};
 use accord_core::server::{AdminId, AdminRequest, Input};
 use accord_core::time::Duration;
-use std::collections::BTreeMap;
 
 impl World {
     /// A fault of the plan begins.
@@ -276,23 +275,19 @@ impl World {
 
     /// Every voter set that may be in force, or come in force: those at the end of living logs, those of
     /// servers that are down as last seen, and what changes under way would make of them.
-    fn voter_sets(&mut self) -> Vec<VoterSet> {
-        for node in &self.nodes {
-            if let Some(process) = &node.process {
-                let log = process.server.replica().log();
-                self.voters_seen.insert(node.id, (log.last(), log.voters().clone()));
-            }
-        }
-        let mut sets: Vec<_> = self.voters_seen.values().cloned().collect();
+    fn voter_sets(&self) -> Vec<VoterSet> {
+        let mut sets: Vec<_> = self.nodes.iter().filter_map(Node::voters).collect();
         sets.sort_by_key(|(last, _)| *last);
         sets.into_iter().map(|(_, set)| set).filter(|set| !set.is_empty()).collect()
     }
 
     /// True if enough voters remember, even if these servers forget.
-    fn may_forget(&mut self, forgetting: &[u32]) -> bool {
+    fn may_forget(&self, forgetting: &[u32]) -> bool {
         let changes = self.changes.clone();
+        let sets = self.voter_sets();
         self.formed()
-            && self.voter_sets().iter().all(|set| {
+            && !sets.is_empty()
+            && sets.iter().all(|set| {
                 let changed = changes.iter().filter_map(|change| set.changed(*change).ok());
                 std::iter::once(set.clone()).chain(changed).all(|set| {
                     let intact = set.voters.iter().filter(|(node, store)| {
@@ -358,6 +353,3 @@ impl World {
         self.env.agenda.push(soon, Event::ToClient(conn, ToClient::Closed));
     }
 }
-
-/// The voter set at the end of each server's log when it was last seen, with the end of that log.
-pub(crate) type VotersSeen = BTreeMap<u32, (accord_core::ids::LogPosition, VoterSet)>;

@@ -17,10 +17,11 @@ use crate::setup;
 use crate::trace::Actor;
 use accord_core::group::ring::{Ring, To, Transmit};
 use accord_core::group::{GroupEvent, SubmitError};
-use accord_core::ids::{ConnId, NodeId, StoreId};
+use accord_core::ids::{ConnId, LogPosition, NodeId, StoreId};
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
+use accord_core::replica::voters::VoterSet;
 use accord_core::server::{AdminReply, Input, Output, Server, ServerStatus};
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct Node {
     pub pauses: u32,
     /// True if the process stopped itself because its disk failed.
     pub stopped: bool,
+    /// The end of the log, and the voter set there, when the process was last seen.
+    voters: Option<(LogPosition, VoterSet)>,
     waiting: VecDeque<NodeInput>,
     datagrams_waiting: usize,
     rng: Rng,
@@ -129,6 +132,7 @@ impl Node {
             downs: 0,
             pauses: 0,
             stopped: false,
+            voters: None,
             waiting: VecDeque::new(),
             datagrams_waiting: 0,
             rng,
@@ -148,6 +152,17 @@ impl Node {
     /// The status of the process, if it runs.
     pub fn status(&self) -> Option<ServerStatus> {
         self.process.as_ref().map(|process| process.server.status())
+    }
+
+    /// The end of the log, and the voter set there, as far as the world can see.
+    pub fn voters(&self) -> Option<(LogPosition, VoterSet)> {
+        match &self.process {
+            None => self.voters.clone(),
+            Some(process) => {
+                let log = process.server.replica().log();
+                Some((log.last(), log.voters().clone()))
+            }
+        }
     }
 
     /// Starts a process with what the disk has. `bootstrap`: the operator allows an empty machine to
@@ -217,6 +232,7 @@ impl Node {
 
     /// The process dies at once. What the disk and the memory still have is the caller's to say.
     pub fn kill(&mut self, env: &mut Env) {
+        self.voters = self.voters();
         if self.process.take().is_none() {
             return;
         }

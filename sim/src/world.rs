@@ -12,7 +12,6 @@ use crate::clock::WorldTime;
 use crate::conns::{ToClient, ToServer};
 use crate::disk::Synced;
 use crate::env::{Env, Event};
-use crate::inject::VotersSeen;
 use crate::node::{Node, NodeInput};
 use crate::options::Options;
 use crate::plan::Plan;
@@ -50,7 +49,6 @@ pub struct World {
     pub(crate) forgotten: BTreeMap<usize, Vec<u32>>,
     /// When a majority lost its memory, if it did.
     pub(crate) amnesia: Option<WorldTime>,
-    pub(crate) voters_seen: VotersSeen,
     /// Changes of voters that were asked for: some may come in force at any time.
     pub(crate) changes: Vec<VoterChange>,
     healed_at: Option<WorldTime>,
@@ -105,7 +103,6 @@ impl World {
             active: BTreeSet::new(),
             forgotten: BTreeMap::new(),
             amnesia: None,
-            voters_seen: BTreeMap::new(),
             changes: Vec::new(),
             healed_at: None,
             ended: false,
