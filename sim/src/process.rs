@@ -104,7 +104,8 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
         Err(detail) => return env.fail(Property::PrefixesAgree, detail),
     }
     env.counts.entries += 1;
-    env.judges.committed.on_entry(entry);
+    let judgement = env.judges.committed.on_entry(entry);
+    env.judge(Property::SessionsLast, judgement);
     match &entry.body {
         Body::Marker { .. } => {
             let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);

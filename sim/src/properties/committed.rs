@@ -6,6 +6,8 @@
 //! [`Committed::is_complete`], every event of every revision is here. Once an entry was trimmed before
 //! anybody could see it, nothing more is known, and nothing is judged by it.
 
+use super::Judgement;
+use super::attachments::Attachments;
 use accord_core::ids::{Index, NodeId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::replica::io::{Body, Entry, commands};
@@ -20,6 +22,7 @@ pub struct Committed {
     applied: Index,
     /// The last batch of each origin: its salt and its number.
     batches: BTreeMap<NodeId, (u64, u64)>,
+    attachments: Attachments,
     complete: bool,
     events: BTreeMap<Revision, Arc<[Event]>>,
     ended: Vec<SessionId>,
@@ -33,6 +36,7 @@ impl Committed {
             state: State::new(limits),
             applied: Index(0),
             batches: BTreeMap::new(),
+            attachments: Attachments::default(),
             complete: true,
             events: BTreeMap::new(),
             ended: Vec::new(),
@@ -41,10 +45,13 @@ impl Committed {
     }
 
     /// A server shows an entry, which nobody showed before.
-    pub fn on_entry(&mut self, entry: &Entry) {
+    ///
+    /// # Errors
+    /// If the entry ends a session that it must not end: see [`Attachments`].
+    pub fn on_entry(&mut self, entry: &Entry) -> Judgement {
         self.complete &= entry.index == self.applied.next();
         if !self.complete {
-            return;
+            return Ok(());
         }
         self.applied = entry.index;
         match &entry.body {
@@ -53,15 +60,20 @@ impl Committed {
             Body::Batch { origin, salt, number, commands: batch } => {
                 let last = self.batches.get(origin);
                 if last.is_some_and(|(last, most)| last == salt && most >= number) {
-                    return;
+                    return Ok(());
                 }
                 self.batches.insert(*origin, (*salt, *number));
                 for command in commands(batch) {
                     self.state.apply(&command, &mut self.effects);
+                    let completions = self.effects.completions.iter();
+                    completions
+                        .map(|completion| self.attachments.on_command(&command, completion))
+                        .collect::<Judgement>()?;
                     self.keep();
                 }
             }
         }
+        Ok(())
     }
 
     /// Some entries were applied without being seen.
@@ -154,7 +166,7 @@ pub(crate) mod tests {
         let close = Command::Close { session: SessionId(1) };
         let commands = [open, write(1, "a"), write(2, "b"), close];
         for (index, command) in (1..).zip(commands) {
-            committed.on_entry(&entry(index, &command));
+            assert_eq!(committed.on_entry(&entry(index, &command)), Ok(()));
         }
         committed
     }
@@ -183,7 +195,7 @@ pub(crate) mod tests {
     #[test]
     fn events_members_and_ends_are_those_of_the_log() {
         let mut committed = sample();
-        committed.on_entry(&repeated());
+        assert_eq!(committed.on_entry(&repeated()), Ok(()));
         let revisions: Vec<u64> = committed.events().map(|event| event.revision().0).collect();
         assert_eq!(revisions, [1, 2, 3, 4]);
         let between = committed.between(Revision(1), Revision(3)).map(|(revision, _)| revision.0);
@@ -195,7 +207,7 @@ pub(crate) mod tests {
             (committed.ended(), committed.is_member(SessionId(1))),
             (&[SessionId(1)][..], false)
         );
-        committed.on_entry(&entry(7, &write(3, "c")));
+        assert_eq!(committed.on_entry(&entry(7, &write(3, "c"))), Ok(()));
         assert!(!committed.is_complete(), "entry 6 was never shown");
         assert_eq!(committed.digest_at(Index(5)), None);
     }

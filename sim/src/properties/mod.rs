@@ -9,6 +9,7 @@
 //! | [`fresh_reads`] | a read is not older than what was answered before it | at every read's result |
 //! | [`watches`] | a watch tells all, once, in order, before any result | at every event and result |
 //! | sessions | a session is lost only once the log has ended it | when a client is told so |
+//! | [`attachments`] | what ends for silence was silent since its last attachment | at every expiry |
 //! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
 //! | [`digests`] | the states are equal, and add up | at the end |
 //! | convergence | the healed world answers all and comes to rest | at the end |
@@ -20,6 +21,7 @@
 //! version of it alike.
 
 pub mod acknowledged;
+pub mod attachments;
 pub mod committed;
 pub mod contract;
 pub mod digests;
