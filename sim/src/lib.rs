@@ -7,7 +7,8 @@
 //!
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
 //! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`] (who calls
-//! whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`], [`report`], [`cli`]; [`bugs`].
+//! whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`], [`report`], [`cli`];
+//! [`bugs`].
 #![forbid(unsafe_code)]
 
 pub mod actor;
