@@ -1,9 +1,9 @@
 //! The sans-IO, deterministic heart of Accord.
 //!
-//! Nothing in this crate performs IO, reads a clock, starts a thread or draws randomness that it was
-//! not handed. Every machine in it takes inputs together with the current [`time::Instant`] and hands
-//! back outputs; a driver (tokio, a simulator, a model checker) moves the bytes. Read the modules in
-//! this order:
+//! Nothing in this crate performs IO, reads a clock, starts a thread or draws randomness that it
+//! was not handed. Every machine in it takes inputs together with the current [`time::Instant`] and
+//! hands back outputs; a driver (tokio, a simulator, a model checker) moves the bytes. Read the
+//! modules in this order:
 //!
 //! 1. [`time`], [`ids`], [`limits`], [`wire`]: the vocabulary: instants, ids, bounds, bytes.
 //! 2. [`group`]: the ordering contract and its implementations.

@@ -1,7 +1,7 @@
 //! The only randomness the core has: a generator seeded from outside.
 //!
-//! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): one word
-//! of state, full period, the same stream on every machine and in every version of this crate.
+//! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): one
+//! word of state, full period, the same stream on every machine and in every version of this crate.
 
 use crate::time::Duration;
 
@@ -24,7 +24,8 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number in `0..bound`; zero if `bound` is zero. The bias is below 2^-32 for bounds below 2^32.
+    /// A number in `0..bound`; zero if `bound` is zero. The bias is below 2^-32 for bounds below
+    /// 2^32.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }

@@ -1,8 +1,8 @@
 //! Time as a value: integer nanoseconds, handed in by the driver.
 //!
-//! The core never asks what time it is. An [`Instant`] is a number that can be written in a trace and
-//! read back; `std::time::Instant` is neither. Arithmetic saturates, so a jumping clock cannot panic a
-//! server.
+//! The core never asks what time it is. An [`Instant`] is a number that can be written in a trace
+//! and read back; `std::time::Instant` is neither. Arithmetic saturates, so a jumping clock cannot
+//! panic a server.
 
 use core::fmt;
 use core::ops::{Add, Sub};

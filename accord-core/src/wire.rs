@@ -1,9 +1,10 @@
 //! Bytes in, values out: the primitives that every encoding in the core is built from.
 //!
-//! Integers are little-endian or LEB128 varints; byte strings are length-prefixed by a varint. Decoding
-//! any bytes gives a value or a [`WireError`]: never a panic, and never an allocation larger than the
-//! input justifies, because every length is checked against what is left before anything is reserved.
-//! Encodings are canonical (one value, one encoding), which lets digests be taken over bytes.
+//! Integers are little-endian or LEB128 varints; byte strings are length-prefixed by a varint.
+//! Decoding any bytes gives a value or a [`WireError`]: never a panic, and never an allocation
+//! larger than the input justifies, because every length is checked against what is left before
+//! anything is reserved. Encodings are canonical (one value, one encoding), which lets digests be
+//! taken over bytes.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -412,7 +413,9 @@ mod tests {
         }
 
         #[test]
-        fn a_decoded_varint_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+        fn a_decoded_varint_encodes_to_the_same_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..12),
+        ) {
             let mut reader = Reader::new(Bytes::from(bytes.clone()));
             if let Ok(value) = reader.varint() {
                 let mut out = Writer::new();

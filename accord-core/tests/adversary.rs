@@ -1,5 +1,5 @@
-//! The adversarial group against the ordering contract: thousands of random schedules never break it,
-//! and reach every situation that it allows and a replica must survive.
+//! The adversarial group against the ordering contract: thousands of random schedules never break
+//! it, and reach every situation that it allows and a replica must survive.
 
 use accord_core::group::adversary::driver::{Happening, Weights};
 use accord_core::group::adversary::nastiness::Nastiness;

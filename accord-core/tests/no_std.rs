@@ -1,5 +1,5 @@
-//! The core links without the standard library: builds and runs `no_std_proof`, and shows that the proof
-//! would fail if the library were there.
+//! The core links without the standard library: builds and runs `no_std_proof`, and shows that the
+//! proof would fail if the library were there.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,8 +1,10 @@
-//! Purity: no clock, randomness, thread, IO, hash order or float enters the core. The sources are searched
-//! for the names by which they would enter, and the manifest for crates that could bring them.
+//! Purity: no clock, randomness, thread, IO, hash order or float enters the core. The sources are
+//! searched for the names by which they would enter, and the manifest for crates that could bring
+//! them.
 //!
-//! Two other guards look at the same promise from other sides: clippy's disallowed types and methods in
-//! `clippy.toml`, and `tests/no_std_proof`, which links the crate without the standard library.
+//! Two other guards look at the same promise from other sides: clippy's disallowed types and
+//! methods in `clippy.toml`, and `tests/no_std_proof`, which links the crate without the standard
+//! library.
 
 mod source;
 

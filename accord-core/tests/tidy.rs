@@ -1,5 +1,5 @@
-//! Tidiness as a test, for the whole workspace. The rules, each with the message that it gives, are in
-//! [`RULES`]; a rule that nobody checks is not a rule.
+//! Tidiness as a test, for the whole workspace. The rules, each with the message that it gives, are
+//! in [`RULES`]; a rule that nobody checks is not a rule.
 
 mod source;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const LINE_COLUMNS_MAX: usize = 115;
+const LINE_COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
@@ -55,7 +55,9 @@ fn module_doc(source: &Source) -> Vec<String> {
 
 fn short_lines(source: &Source) -> Vec<String> {
     let lines = source.text.lines().enumerate();
-    let long = lines.filter(|(_, line)| line.chars().count() > LINE_COLUMNS_MAX);
+    // A table or a text in quotes is not torn apart.
+    let whole = |line: &str| line.contains('"') || line.contains("//! |");
+    let long = lines.filter(|(_, line)| line.chars().count() > LINE_COLUMNS_MAX && !whole(line));
     long.map(|(at, _)| format!("{}: longer than {LINE_COLUMNS_MAX} columns", at + 1)).collect()
 }
 

@@ -1,8 +1,8 @@
 //! A client of the simulated world: the core's [`Client`], what it does, and how it dies.
 //!
 //! A client is one life after another: when a session is lost or closed, or when a fault takes the
-//! client away, another life begins in its place, with a new session. Everything said between client
-//! and server passes through the codec, as it would on a wire.
+//! client away, another life begins in its place, with a new session. Everything said between
+//! client and server passes through the codec, as it would on a wire.
 
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};

@@ -1,8 +1,8 @@
 //! Driving the adversarial group in the world's time.
 //!
 //! The group does nothing by itself. Here its orders and deliveries are put on the agenda with the
-//! network's delays, and views form when the cuts, crashes and starts of the plan say so, a little later
-//! than they happened, and now and then for no reason at all.
+//! network's delays, and views form when the cuts, crashes and starts of the plan say so, a little
+//! later than they happened, and now and then for no reason at all.
 //!
 //! Invariant: whoever can be given something has a delivery on the agenda, so nothing is forgotten.
 

@@ -1,9 +1,9 @@
 //! Many worlds on all cores, one world a thread.
 //!
-//! Seeds are taken in order and results are put together in order, so a campaign's outcome is a function
-//! of its first seed, its length and the caller's overrides: the number of threads decides how long it
-//! takes and nothing else. At a violation, no further seeds are begun; those before it are finished, and
-//! the lowest seed that fails is the one reported.
+//! Seeds are taken in order and results are put together in order, so a campaign's outcome is a
+//! function of its first seed, its length and the caller's overrides: the number of threads decides
+//! how long it takes and nothing else. At a violation, no further seeds are begun; those before it
+//! are finished, and the lowest seed that fails is the one reported.
 
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;

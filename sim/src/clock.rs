@@ -1,8 +1,8 @@
 //! The world's time, and the clocks of its servers, which disagree.
 //!
-//! A server's clock is monotonic, as the core demands, but runs at its own rate and may leap ahead (a
-//! suspended machine, a stolen processor). Rates are ratios of integers, so no rounding depends on the
-//! build. Invariant: a clock never runs backwards over any change of its rate.
+//! A server's clock is monotonic, as the core demands, but runs at its own rate and may leap ahead
+//! (a suspended machine, a stolen processor). Rates are ratios of integers, so no rounding depends
+//! on the build. Invariant: a clock never runs backwards over any change of its rate.
 
 use accord_core::time::{Duration, Instant};
 use std::fmt;

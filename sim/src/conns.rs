@@ -1,9 +1,9 @@
 //! Connections between clients and servers, as both ends see them.
 //!
 //! A connection brings everything in order until it breaks. While a client or a server is cut off,
-//! what is sent is swallowed and nobody is told; a connection that swallowed something is broken for
-//! good, which both ends learn when the cut ends. Invariant: what arrives over a connection that its
-//! receiver has closed, or whose server died, means nothing.
+//! what is sent is swallowed and nobody is told; a connection that swallowed something is broken
+//! for good, which both ends learn when the cut ends. Invariant: what arrives over a connection
+//! that its receiver has closed, or whose server died, means nothing.
 
 use crate::clock::WorldTime;
 use crate::network::Stream;

@@ -2,10 +2,10 @@
 //!
 //! A record is framed by its length and a checksum of its bytes. What is written is in the system's
 //! memory at once and on the platter when a sync that began later completes; a crash of the process
-//! keeps the former, a loss of power only the latter and a torn part of the rest. Beside the log stands
-//! the mark up to which it was synced, as a database keeps it in its header: damage below the mark
-//! is a disk that has gone bad (it forgot what it promised to keep), damage above it is an unfinished
-//! write, which nobody relied on.
+//! keeps the former, a loss of power only the latter and a torn part of the rest. Beside the log
+//! stands the mark up to which it was synced, as a database keeps it in its header: damage below
+//! the mark is a disk that has gone bad (it forgot what it promised to keep), damage above it is an
+//! unfinished write, which nobody relied on.
 //!
 //! Invariant: `synced <= syncing <= image.len()`, and tickets ascend.
 
@@ -114,8 +114,8 @@ impl Disk {
         now.after(self.rng.duration(self.sync_min, self.sync_max) + self.slowness)
     }
 
-    /// The sync under way completes. Returns what came of it, and when the next completes, if what was
-    /// written meanwhile began one.
+    /// The sync under way completes. Returns what came of it, and when the next completes, if what
+    /// was written meanwhile began one.
     ///
     /// # Panics
     /// If no sync is under way.
@@ -210,8 +210,8 @@ impl Disk {
         self.failing = failing;
     }
 
-    /// What a starting process of server `node` finds. Unfinished writes are cut off, and what remains
-    /// is synced before anybody relies on it.
+    /// What a starting process of server `node` finds. Unfinished writes are cut off, and what
+    /// remains is synced before anybody relies on it.
     ///
     /// # Errors
     /// If whole records make no sense together, which is a fault of the server that wrote them.

@@ -1,8 +1,8 @@
 //! What surrounds the machines of a world: time, agenda, network, connections, judges, trace.
 //!
-//! Servers and clients are driven one at a time, each with the surroundings in its hands; nothing else
-//! passes between them. See [`crate::node`] and [`crate::actor`] for the two sorts of machine, and
-//! [`crate::world`] for who calls whom.
+//! Servers and clients are driven one at a time, each with the surroundings in its hands; nothing
+//! else passes between them. See [`crate::node`] and [`crate::actor`] for the two sorts of machine,
+//! and [`crate::world`] for who calls whom.
 
 use crate::clock::WorldTime;
 use crate::conns::{Conns, ToClient, ToServer};

@@ -1,8 +1,8 @@
 //! Faults begin and end.
 //!
-//! A plan may ask for more than the promises allow (to forget what a majority must remember); such a
-//! fault is skipped and counted. Everything a fault does is taken back when it ends, and overlapping
-//! faults are counted, so the world is whole again when all have ended.
+//! A plan may ask for more than the promises allow (to forget what a majority must remember); such
+//! a fault is skipped and counted. Everything a fault does is taken back when it ends, and
+//! overlapping faults are counted, so the world is whole again when all have ended.
 
 use crate::conns::{ToClient, ToServer};
 use crate::env::Event;
@@ -201,7 +201,8 @@ impl World {
         self.take_down(node);
         let machine = self.node_mut(node);
         machine.disk.rot();
-        // Whether the damage is found decides the next start; until then nobody may rely on the disk.
+        // Whether the damage is found decides the next start; until then nobody may rely on the
+        // disk.
         machine.store = None;
         true
     }
@@ -273,8 +274,8 @@ impl World {
         self.nodes.get(node.0 as usize - 1).is_some_and(|node| node.store == Some(store))
     }
 
-    /// Every voter set that may be in force, or come in force: those at the end of living logs, those of
-    /// servers that are down as last seen, and what changes under way would make of them.
+    /// Every voter set that may be in force, or come in force: those at the end of living logs,
+    /// those of servers that are down as last seen, and what changes under way would make of them.
     fn voter_sets(&self) -> Vec<VoterSet> {
         let mut sets: Vec<_> = self.nodes.iter().filter_map(Node::voters).collect();
         sets.sort_by_key(|(last, _)| *last);

@@ -1,14 +1,14 @@
 //! A simulated world that hunts faults in Accord.
 //!
 //! Whole clusters of the real core run on one thread, over a simulated network, simulated disks and
-//! clocks that disagree, with clients that come and go, while a fault plan goes wrong around them. A
-//! world is a function of its [`plan::Plan`]: the same plan gives the same events, in every build and at
-//! every number of threads.
+//! clocks that disagree, with clients that come and go, while a fault plan goes wrong around them.
+//! A world is a function of its [`plan::Plan`]: the same plan gives the same events, in every build
+//! and at every number of threads.
 //!
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
-//! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`] (who calls
-//! whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`], [`report`], [`cli`];
-//! [`bugs`].
+//! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`]
+//! (who calls whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`],
+//! [`report`], [`cli`]; [`bugs`].
 #![forbid(unsafe_code)]
 
 pub mod actor;

@@ -1,9 +1,9 @@
 //! The network between servers, and the connections between clients and servers.
 //!
-//! Packets between servers are datagrams: delayed, lost, duplicated, reordered and cut as the plan says;
-//! what is neither of these arrives in order. Connections are streams: in order and complete, until the
-//! connection breaks. A cut stalls a stream without telling anybody, as in the real world; when the cut
-//! ends, both sides learn that the connection is broken.
+//! Packets between servers are datagrams: delayed, lost, duplicated, reordered and cut as the plan
+//! says; what is neither of these arrives in order. Connections are streams: in order and complete,
+//! until the connection breaks. A cut stalls a stream without telling anybody, as in the real
+//! world; when the cut ends, both sides learn that the connection is broken.
 //!
 //! Invariant: cuts are counted, so overlapping faults may end in any order.
 

@@ -1,9 +1,9 @@
 //! A server of the simulated world: the process, and the machine around it.
 //!
-//! The machine (clock, disk) outlives the process. A process is the core's [`Server`] on top of a group
-//! layer: its own [`Ring`], or its place in the world's adversarial group. Everything that a driver in
-//! production does with bytes and time is done here with the world's: inputs in, outputs carried out
-//! in order, until nothing is left to do.
+//! The machine (clock, disk) outlives the process. A process is the core's [`Server`] on top of a
+//! group layer: its own [`Ring`], or its place in the world's adversarial group. Everything that a
+//! driver in production does with bytes and time is done here with the world's: inputs in, outputs
+//! carried out in order, until nothing is left to do.
 
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
@@ -165,8 +165,8 @@ impl Node {
         }
     }
 
-    /// Starts a process with what the disk has. `bootstrap`: the operator allows an empty machine to
-    /// form the cluster.
+    /// Starts a process with what the disk has. `bootstrap`: the operator allows an empty machine
+    /// to form the cluster.
     ///
     /// # Panics
     /// If a process runs.

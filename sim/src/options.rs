@@ -1,7 +1,7 @@
 //! The shape of a world: how many servers and clients, on what, under which bounds, for how long.
 //!
-//! Options are drawn from a seed in [`crate::plan::draw`] (swarm testing: each world has its own mix)
-//! and stand at the head of every plan, one line each.
+//! Options are drawn from a seed in [`crate::plan::draw`] (swarm testing: each world has its own
+//! mix) and stand at the head of every plan, one line each.
 
 use crate::properties::Property;
 use crate::workload::WorkloadKind;

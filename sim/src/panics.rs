@@ -1,8 +1,8 @@
 //! Panics of the core, kept as words instead of printed.
 //!
-//! An assertion of the core that fails is a violation to be reported with its plan, not a message in
-//! the middle of a progress display. While a world runs on a thread, its panics are kept; those of all
-//! other threads are printed as ever.
+//! An assertion of the core that fails is a violation to be reported with its plan, not a message
+//! in the middle of a progress display. While a world runs on a thread, its panics are kept; those
+//! of all other threads are printed as ever.
 
 use std::cell::{Cell, RefCell};
 use std::panic;

@@ -1,8 +1,9 @@
 //! Randomness of a world: one seed, and a stream of its own for every concern.
 //!
-//! Streams are split by name, not drawn from each other: an additional draw in one place (a new kind of
-//! fault, one more packet) shifts nothing elsewhere, so a shrunk plan still meets the same delays and
-//! the same clients' wishes as far as possible. Nothing else in this crate draws randomness.
+//! Streams are split by name, not drawn from each other: an additional draw in one place (a new
+//! kind of fault, one more packet) shifts nothing elsewhere, so a shrunk plan still meets the same
+//! delays and the same clients' wishes as far as possible. Nothing else in this crate draws
+//! randomness.
 
 use accord_core::time::Duration;
 use rand::{Rng as _, SeedableRng};

@@ -1,7 +1,7 @@
 //! The world's agenda: what happens when, in one total order.
 //!
-//! Things due at the same time happen in the order in which they were scheduled, so nothing depends on
-//! the memory's layout. Entries of the heap are small; what they stand for waits in a slab.
+//! Things due at the same time happen in the order in which they were scheduled, so nothing depends
+//! on the memory's layout. Entries of the heap are small; what they stand for waits in a slab.
 
 use crate::clock::WorldTime;
 use std::cmp::Reverse;

@@ -1,7 +1,8 @@
 //! From a world's options to the configurations of its machines.
 //!
-//! Bounds of one scale are still drawn one by one, so that their proportions vary from world to world;
-//! they are a function of the seed, so every server of a world has the same, as the core demands.
+//! Bounds of one scale are still drawn one by one, so that their proportions vary from world to
+//! world; they are a function of the seed, so every server of a world has the same, as the core
+//! demands.
 
 use crate::options::{Group, Options, Scale};
 use crate::rng::{Concern, Rng};

@@ -1,10 +1,10 @@
 //! From a plan that fails to a smaller one that fails in the same way.
 //!
-//! Delta debugging (Zeller and Hildebrandt, 2002) over everything that a plan spells out: faults, their
-//! spans, operations, clients, servers, observers, time, the network's habits. A change is kept only if
-//! the smaller world violates the same property. What happens in a world depends on its seed, so a
-//! smaller world is another world: shrinking is a search, not a proof, and it stops after a bounded
-//! number of runs.
+//! Delta debugging (Zeller and Hildebrandt, 2002) over everything that a plan spells out: faults,
+//! their spans, operations, clients, servers, observers, time, the network's habits. A change is
+//! kept only if the smaller world violates the same property. What happens in a world depends on
+//! its seed, so a smaller world is another world: shrinking is a search, not a proof, and it stops
+//! after a bounded number of runs.
 
 use crate::options::Scale;
 use crate::plan::{Fault, FaultKind, Nodes, Plan};

@@ -1,7 +1,7 @@
 //! The words of the story: inputs and outputs of machines as people read them in a trace file.
 //!
-//! Called only when the story is told. Messages through the group are shown decoded, since the cause of
-//! most violations is seen in who knew what of the order.
+//! Called only when the story is told. Messages through the group are shown decoded, since the
+//! cause of most violations is seen in who knew what of the order.
 
 use crate::conns::{ToClient, ToServer};
 use crate::env::Env;

@@ -1,8 +1,8 @@
 //! What happened in a world: a digest over every event, and on request the story in text.
 //!
-//! The digest is how determinism is tested: two runs of a plan must end with equal digests, in every
-//! build, process and thread. The story is for people who look for the cause of a violation; writing
-//! it changes nothing that happens, so a silent run and a told one have equal digests.
+//! The digest is how determinism is tested: two runs of a plan must end with equal digests, in
+//! every build, process and thread. The story is for people who look for the cause of a violation;
+//! writing it changes nothing that happens, so a silent run and a told one have equal digests.
 
 use crate::clock::WorldTime;
 use std::fmt;
@@ -70,7 +70,8 @@ impl Trace {
         self.story.is_some()
     }
 
-    /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its content.
+    /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its
+    /// content.
     pub fn event(&mut self, at: WorldTime, who: Actor, what: u8, bytes: &[u8]) {
         let (kind, number) = match who {
             Actor::World => (0, 0),

@@ -1,8 +1,8 @@
 //! A world: machines, clients, and what happens to them, from the first start to the verdict.
 //!
 //! Three phases. In the *storm*, the plan's faults happen while clients work. Then the world is
-//! *healed*: every fault ends, every server runs, the network is calm. Then it must *converge*: all that
-//! clients asked is answered, all servers agree, and nothing that was acknowledged is missing.
+//! *healed*: every fault ends, every server runs, the network is calm. Then it must *converge*: all
+//! that clients asked is answered, all servers agree, and nothing that was acknowledged is missing.
 //!
 //! Everything happens in the order of the agenda; a machine handles one thing at a time. A panic of
 //! the core is caught and is a violation like any other.
@@ -392,7 +392,8 @@ impl World {
     }
 
     fn judge_amnesia(&mut self) {
-        // Where nobody remembers that there was a cluster, all that can be said is that there is none.
+        // Where nobody remembers that there was a cluster, all that can be said is that there is
+        // none.
         let nobody_knows = self
             .nodes
             .iter()

@@ -1,5 +1,5 @@
-//! Tests of the tests: a property that is deliberately taken for violated must be reported as such, all
-//! the way to the one command that reproduces it.
+//! Tests of the tests: a property that is deliberately taken for violated must be reported as such,
+//! all the way to the one command that reproduces it.
 
 use accord_sim::options::Options;
 use accord_sim::plan::{FaultMix, Overrides, Plan};

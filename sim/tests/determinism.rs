@@ -1,6 +1,6 @@
 //! The same seed gives the same events: twice in a process, in two processes, told or not, at any
-//! number of threads. (That a debug and a release build agree is part of continuous integration, which
-//! has both.)
+//! number of threads. (That a debug and a release build agree is part of continuous integration,
+//! which has both.)
 
 use accord_sim::plan::{Overrides, Plan};
 use accord_sim::world;

@@ -1,21 +1,22 @@
 //! A group layer that does everything the contract allows, and nothing that it forbids.
 //!
-//! One [`AdversarialGroup`] stands for the group layers of all members at once. Nothing happens in it by
-//! itself: its caller (a trace, a simulator's dice, a model checker) says what is ordered, who is
-//! delivered what and when, which views form, and what is lost with the old ones. Where the
+//! One [`AdversarialGroup`] stands for the group layers of all members at once. Nothing happens in
+//! it by itself: its caller (a trace, a simulator's dice, a model checker) says what is ordered,
+//! who is delivered what and when, which views form, and what is lost with the old ones. Where the
 //! contract leaves a choice, there is an operation or a [`Loss`] for each side of it:
 //!
 //! - *agreed, not safe*: a member may be delivered its own messages, and crash or be cut off before
 //!   anybody else is delivered them;
-//! - a member that was cut off goes on ordering and delivering in the view that the others have left;
+//! - a member that was cut off goes on ordering and delivering in the view that the others have
+//!   left;
 //! - a message submitted in one view is ordered in a later one, before other members, or lost;
-//! - views of any members from any former views; disjoint views at once with the same `seq`; views that
-//!   some of their members never install ([`AdversarialGroup::abandon`]);
+//! - views of any members from any former views; disjoint views at once with the same `seq`; views
+//!   that some of their members never install ([`AdversarialGroup::abandon`]);
 //! - members lag by whole views; a member that crashed returns having forgotten everything.
 //!
-//! A view's messages are held once, in order; each member holds how far it was delivered. So prefixes
-//! need no care, and virtual synchrony is one number: where those who move together stop, which is
-//! fixed when the new view forms. Read [`driver`] next for the dice.
+//! A view's messages are held once, in order; each member holds how far it was delivered. So
+//! prefixes need no care, and virtual synchrony is one number: where those who move together stop,
+//! which is fixed when the new view forms. Read [`driver`] next for the dice.
 
 pub mod driver;
 pub mod nastiness;
@@ -52,8 +53,8 @@ pub enum Loss {
     /// Those who move together are delivered everything ordered in their old view, and what they
     /// have submitted since comes in the new one.
     Nothing,
-    /// Those who move together are delivered no more of their old view than one of them was already;
-    /// what they have submitted since comes in the new one.
+    /// Those who move together are delivered no more of their old view than one of them was
+    /// already; what they have submitted since comes in the new one.
     Ordered,
     /// As before, and what was submitted and not ordered is lost as well.
     Everything,
@@ -283,8 +284,8 @@ impl AdversarialGroup {
         Ok(())
     }
 
-    /// Gives the node's oldest waiting message its place in the order of the view that the node is in,
-    /// as far as the layer knows. True if there was one.
+    /// Gives the node's oldest waiting message its place in the order of the view that the node is
+    /// in, as far as the layer knows. True if there was one.
     pub fn order(&mut self, node: NodeId) -> bool {
         if !self.can_order(node) {
             return false;
@@ -357,7 +358,8 @@ impl AdversarialGroup {
         self.tidy(id);
     }
 
-    /// Forms one view for each set of the partition, lost: nothing. Nodes that are down are left out.
+    /// Forms one view for each set of the partition, lost: nothing. Nodes that are down are left
+    /// out.
     pub fn form_views(&mut self, partition: &[Vec<NodeId>]) {
         for side in partition {
             let mut up: Vec<NodeId> =
@@ -369,7 +371,8 @@ impl AdversarialGroup {
         }
     }
 
-    /// True if a view of these members may form now: all are up, and none has too many views waiting.
+    /// True if a view of these members may form now: all are up, and none has too many views
+    /// waiting.
     pub fn can_form(&self, members: &[NodeId]) -> bool {
         let free = |node: &NodeId| {
             let member = self.member(*node);

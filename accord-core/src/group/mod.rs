@@ -3,29 +3,32 @@
 //! A group layer delivers [`GroupEvent`]s to each member. The promises, checked for every
 //! implementation by one conformance suite:
 //!
-//! - **Views.** A [`View`] always contains oneself. Partitions may make several disjoint views at once.
-//!   A view's id is never used for two different views, and no member installs the same view twice.
-//! - **Total order, without holes.** A view has one order of messages; what a member delivers in the
-//!   view is a prefix of it. (So the k-th message of a view is the same for everyone who has one.)
-//! - **Virtual synchrony.** Members that move together from view V to V' delivered the same messages
-//!   in V.
+//! - **Views.** A [`View`] always contains oneself. Partitions may make several disjoint views at
+//!   once. A view's id is never used for two different views, and no member installs the same view
+//!   twice.
+//! - **Total order, without holes.** A view has one order of messages; what a member delivers in
+//!   the view is a prefix of it. (So the k-th message of a view is the same for everyone who has
+//!   one.)
+//! - **Virtual synchrony.** Members that move together from view V to V' delivered the same
+//!   messages in V.
 //! - **Sender order.** The messages of one sender are delivered in the order it submitted them.
-//! - **Self-delivery.** What a live member submits is delivered to it. If the view changes before that,
-//!   the message may come in a later view, or be lost with the old one.
+//! - **Self-delivery.** What a live member submits is delivered to it. If the view changes before
+//!   that, the message may come in a later view, or be lost with the old one.
 //! - **No duplicates, no inventions.**
 //! - **Back-pressure.** `submit` refuses when the layer is full; nothing is dropped silently.
 //!
 //! **Not promised**: that a message delivered here was, or ever will be, delivered anywhere else
 //! (*agreed*, not *safe* delivery); nor that it is delivered in the view in which it was submitted.
 //!
-//! Holes matter because positions in the order become positions in a log. Totem at a change of view,
-//! and Corosync with it, delivers what lies *beyond* a missing message if its sender moves along, so
-//! that `a b d` here and `a b c` there would both be three entries long. An implementation must stop
-//! at the hole instead, and lose its own messages beyond it with the view: to send them again would
-//! deliver them twice to members of the old view that have them.
+//! Holes matter because positions in the order become positions in a log. Totem at a change of
+//! view, and Corosync with it, delivers what lies *beyond* a missing message if its sender moves
+//! along, so that `a b d` here and `a b c` there would both be three entries long. An
+//! implementation must stop at the hole instead, and lose its own messages beyond it with the view:
+//! to send them again would deliver them twice to members of the old view that have them.
 //!
-//! Sources: Amir et al., "The Totem single-ring ordering and membership protocol", TOCS 1995; Moser et
-//! al., "Extended virtual synchrony", ICDCS 1994. Read [`crate::replica`] next for what is built on it.
+//! Sources: Amir et al., "The Totem single-ring ordering and membership protocol", TOCS 1995; Moser
+//! et al., "Extended virtual synchrony", ICDCS 1994. Read [`crate::replica`] next for what is built
+//! on it.
 
 #[cfg(feature = "testing")]
 pub mod adversary;

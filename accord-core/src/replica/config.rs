@@ -34,13 +34,13 @@ pub struct ReplicaLimits {
     pub batch_bytes_max: usize,
     /// The largest command, in bytes.
     pub command_bytes_max: usize,
-    /// Own messages that may be in the group layer, not yet delivered back. More make larger pipelines,
-    /// fewer make larger batches.
+    /// Own messages that may be in the group layer, not yet delivered back. More make larger
+    /// pipelines, fewer make larger batches.
     pub frames_in_flight_max: usize,
     /// Bytes of own commands that wait for commitment; above, proposals are refused.
     pub proposals_bytes_max: usize,
-    /// Bytes of the open epoch's entries that a server keeps while it still fetches older ones. What
-    /// does not fit is fetched later.
+    /// Bytes of the open epoch's entries that a server keeps while it still fetches older ones.
+    /// What does not fit is fetched later.
     pub live_bytes_max: usize,
     /// Bytes in one message of a transfer.
     pub chunk_bytes_max: usize,

@@ -1,7 +1,8 @@
 //! Watching for divergence: servers exchange digests of their state and the odd one out stops.
 //!
-//! A digest differs only if a server is broken: a bug, a memory error, a different version. Serving on
-//! would spread the damage. With no majority for any value nobody can tell who is right, and all stop.
+//! A digest differs only if a server is broken: a bug, a memory error, a different version. Serving
+//! on would spread the damage. With no majority for any value nobody can tell who is right, and all
+//! stop.
 
 use super::io::HaltReason;
 use super::{Phase, Replica};
@@ -17,7 +18,8 @@ impl Replica {
         index.0.is_multiple_of(self.config.limits.digest_interval)
     }
 
-    /// Takes the digest of the state after the entry at `index`, to compare with the other servers'.
+    /// Takes the digest of the state after the entry at `index`, to compare with the other
+    /// servers'.
     pub fn note_digest(&mut self, index: Index, digest: u64) {
         let me = self.config.node;
         if let Phase::Open(epoch) = &mut self.phase

@@ -1,7 +1,7 @@
 //! What is on the disk, and what is on its way there.
 //!
-//! Records are written in order and complete in order. In memory mode the medium is memory: a record is
-//! durable at once, and nothing is written.
+//! Records are written in order and complete in order. In memory mode the medium is memory: a
+//! record is durable at once, and nothing is written.
 
 use super::io::{Action, Entry, Record, Snapshot, Ticket};
 use super::{Phase, Replica};

@@ -1,11 +1,12 @@
 //! The open epoch: frames are appended, acknowledged and committed.
 //!
 //! Everything here that decides something (the index of the next entry, the voter set, the commit
-//! index) is a function of the frames delivered in the epoch, so it is the same at every member at the
-//! same point of the order, also at one that still lacks older entries.
+//! index) is a function of the frames delivered in the epoch, so it is the same at every member at
+//! the same point of the order, also at one that still lacks older entries.
 //!
 //! An index is committed when a majority of the voters has acknowledged it *in this epoch*; older
-//! entries are committed with it (Raft section 5.4.2: counting copies of older epochs proves nothing).
+//! entries are committed with it (Raft section 5.4.2: counting copies of older epochs proves
+//! nothing).
 
 use super::io::{Action, Body, Entry};
 use super::log::Log;
@@ -339,8 +340,8 @@ impl Replica {
         true
     }
 
-    /// Asks for a change of voters; the outcome comes as [`Action::VotersChanged`] with the caller's
-    /// `request`, which must not be zero.
+    /// Asks for a change of voters; the outcome comes as [`Action::VotersChanged`] with the
+    /// caller's `request`, which must not be zero.
     ///
     /// # Errors
     /// [`ChangeError::NotPrimary`] or [`ChangeError::InProgress`] if it cannot even be asked.

@@ -1,7 +1,7 @@
 //! What goes in and out of the replica: entries, records, actions, status.
 //!
-//! The driver's duties are written on each [`Action`]. Read [`super::message`] next for what replicas
-//! say to each other.
+//! The driver's duties are written on each [`Action`]. Read [`super::message`] next for what
+//! replicas say to each other.
 
 use super::voters::{ChangeError, VoterSet};
 use crate::group::MEMBERS_MAX;

@@ -1,8 +1,8 @@
 //! The replicated log in memory: the entries after a base, and what is derived from them.
 //!
-//! Two logs that hold an entry of the same epoch and index agree up to there (log matching, Ongaro 2014
-//! section 3.5): an epoch has one order, and it follows one source's log. So logs are compared by the
-//! last index of each epoch alone; see [`Log::common`].
+//! Two logs that hold an entry of the same epoch and index agree up to there (log matching, Ongaro
+//! 2014 section 3.5): an epoch has one order, and it follows one source's log. So logs are compared
+//! by the last index of each epoch alone; see [`Log::common`].
 
 use super::io::{Body, Entry, Record, Snapshot};
 use super::message::SEGMENTS_MAX;
@@ -146,7 +146,8 @@ impl Log {
         }
     }
 
-    /// The last entry to forget so that at most `bytes` are left, but none after `up_to` is forgotten.
+    /// The last entry to forget so that at most `bytes` are left, but none after `up_to` is
+    /// forgotten.
     pub fn trim_point(&self, up_to: Index, bytes: usize) -> Index {
         let mut left = self.bytes;
         let mut point = self.base.index;
@@ -257,7 +258,8 @@ impl Recovered {
         }
     }
 
-    /// What the records of a disk, in the order they were written, amount to. `None` if there are none.
+    /// What the records of a disk, in the order they were written, amount to. `None` if there are
+    /// none.
     ///
     /// # Errors
     /// [`RecoveryError`] if they are not what a server of this name writes.

@@ -1,10 +1,11 @@
 //! What replicas say to each other: through the group ([`GroupMessage`]) and beside it
 //! ([`PeerMessage`]).
 //!
-//! Reports and promises are tagged with the view they rely on, frames with the epoch: the view in which
-//! a message is delivered need not be the one in which it was sent. A [`Frame`] carries everything
-//! that one server has to say at one moment, so that an acknowledgement costs no message of its own
-//! while there is work. Its commands come first, so that they are packed in place, without a copy.
+//! Reports and promises are tagged with the view they rely on, frames with the epoch: the view in
+//! which a message is delivered need not be the one in which it was sent. A [`Frame`] carries
+//! everything that one server has to say at one moment, so that an acknowledgement costs no message
+//! of its own while there is work. Its commands come first, so that they are packed in place,
+//! without a copy.
 
 use super::io::{Entry, Ticket};
 use super::voters::{VoterChange, VoterSet};
@@ -232,8 +233,8 @@ fn decode_report(input: &mut Reader) -> Result<Report, WireError> {
 
 /// A message from server to server beside the group: the transfer of what one of them lacks.
 ///
-/// Each request can be answered without memory of earlier ones, except that the pieces of a snapshot
-/// come from one image while the sender keeps it.
+/// Each request can be answered without memory of earlier ones, except that the pieces of a
+/// snapshot come from one image while the sender keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
     /// "Here is how my log ends: send me what follows where we agree, up to `until`."

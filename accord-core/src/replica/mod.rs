@@ -1,22 +1,24 @@
 //! From agreed order to durable, linearizable commits.
 //!
 //! The group layer orders; a quorum of voters makes the order durable, with one cumulative
-//! acknowledgement per batch (Keidar & Dolev's COReL; Amir & Tutu 2002), and the log rules are those of
-//! Viewstamped Replication and Raft. No server is a master; each orders its own clients' commands.
+//! acknowledgement per batch (Keidar & Dolev's COReL; Amir & Tutu 2002), and the log rules are
+//! those of Viewstamped Replication and Raft. No server is a master; each orders its own clients'
+//! commands.
 //!
-//! A view goes through these phases, each deciding alike at every member because it looks at nothing
-//! but messages delivered in the view, in their order:
+//! A view goes through these phases, each deciding alike at every member because it looks at
+//! nothing but messages delivered in the view, in their order:
 //!
 //! 1. *gathering*: every member multicasts a [`message::Report`]; see [`opening`];
 //! 2. *promising*: if the intact voters are a majority, each promises the next epoch, durably;
-//! 3. *open*: a majority has promised; frames are appended, acknowledged, committed ([`epoch`]), while
-//!    members that lack something fetch it ([`transfer`]); otherwise
+//! 3. *open*: a majority has promised; frames are appended, acknowledged, committed ([`epoch`]),
+//!    while members that lack something fetch it ([`transfer`]); otherwise
 //! 4. *closed*: no primary component here, with the reason.
 //!
 //! Invariants, asserted by [`Replica::check`] and hunted by the simulator:
 //!
 //! - an epoch is opened in at most one view (two need two majorities of promises, which intersect);
-//! - what is committed is held durably by a majority and is in the log of every later epoch's source;
+//! - what is committed is held durably by a majority and is in the log of every later epoch's
+//!   source;
 //! - applied <= commit <= last; nothing committed is ever truncated.
 //!
 //! `docs/replication.md` has the safety argument in full. Reading order: [`io`], [`message`],

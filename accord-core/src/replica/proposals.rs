@@ -1,9 +1,9 @@
 //! Own commands, from the moment they are taken until they are committed.
 //!
-//! Commands are packed into the buffer that will be multicast, and kept until their batch is committed:
-//! if the epoch ends before, the batch is sent again in the next, with its number, so that it is applied
-//! at most once. Invariant: batches are sent in the order of their numbers in every epoch, so a number
-//! that follows a committed one was not skipped.
+//! Commands are packed into the buffer that will be multicast, and kept until their batch is
+//! committed: if the epoch ends before, the batch is sent again in the next, with its number, so
+//! that it is applied at most once. Invariant: batches are sent in the order of their numbers in
+//! every epoch, so a number that follows a committed one was not skipped.
 
 use super::io::{Body, Entry, Origin};
 use super::message::{FRAME_HEAD_BYTES, Frame, FrameBatch, new_buffer};
@@ -123,7 +123,8 @@ impl Proposals {
 }
 
 impl Replica {
-    /// Takes a command to be ordered and committed. It is kept until then, over any change of views.
+    /// Takes a command to be ordered and committed. It is kept until then, over any change of
+    /// views.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing was taken then.

@@ -1,12 +1,12 @@
 //! Barriers: what makes a read linearizable without writing anything.
 //!
-//! A barrier is a frame that a majority of the voters has seen in its epoch. Whatever was acknowledged to
-//! any client before the barrier was sent is ordered before it: an acknowledged write of this epoch
-//! shares a voter with the majority, and that voter delivered the write first; one of an older epoch is
-//! before the marker; and a later epoch cannot have acknowledged anything yet, since its promises and
-//! the barrier's majority share a voter that was still in this epoch. The self-delivery of the frame
-//! alone would prove nothing: a server that wakes from a pause delivers to itself in a view that the
-//! others have long left.
+//! A barrier is a frame that a majority of the voters has seen in its epoch. Whatever was
+//! acknowledged to any client before the barrier was sent is ordered before it: an acknowledged
+//! write of this epoch shares a voter with the majority, and that voter delivered the write first;
+//! one of an older epoch is before the marker; and a later epoch cannot have acknowledged anything
+//! yet, since its promises and the barrier's majority share a voter that was still in this epoch.
+//! The self-delivery of the frame alone would prove nothing: a server that wakes from a pause
+//! delivers to itself in a view that the others have long left.
 
 use super::Replica;
 use super::io::BarrierId;
@@ -66,9 +66,9 @@ impl Barriers {
 }
 
 impl Replica {
-    /// Starts a barrier for reads that came until now, or joins one that is not sent yet. It passes with
-    /// [`super::io::Action::BarrierDone`], in a later epoch if this one ends; while there is no primary
-    /// component it does not pass.
+    /// Starts a barrier for reads that came until now, or joins one that is not sent yet. It passes
+    /// with [`super::io::Action::BarrierDone`], in a later epoch if this one ends; while there is
+    /// no primary component it does not pass.
     pub fn read_barrier(&mut self) -> BarrierId {
         let id = self.read_barrier_later();
         self.flush();

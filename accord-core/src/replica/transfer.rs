@@ -1,10 +1,10 @@
 //! Fetching what this server lacks, and serving what others lack.
 //!
-//! A member whose log is not the source's asks for what follows where both agree; the answer drops its
-//! conflicting, never-committed suffix. Until it has everything before the epoch's entries that it holds
-//! aside, it acknowledges nothing; the others do not wait for it. Peers are asked one at a time; an
-//! unanswered request is repeated to the next. Nothing here is remembered per requester, except one
-//! image of the state while it is being fetched.
+//! A member whose log is not the source's asks for what follows where both agree; the answer drops
+//! its conflicting, never-committed suffix. Until it has everything before the epoch's entries that
+//! it holds aside, it acknowledges nothing; the others do not wait for it. Peers are asked one at a
+//! time; an unanswered request is repeated to the next. Nothing here is remembered per requester,
+//! except one image of the state while it is being fetched.
 
 use super::durable::SnapshotFrame;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
@@ -32,8 +32,9 @@ pub(super) struct Fetching {
     live_first: Index,
     peer: NodeId,
     request: Ticket,
-    /// When to ask the next peer. None: nothing is to be fetched any more, but the image received is
-    /// of a server to which more of the epoch was delivered, so its entries are awaited here too.
+    /// When to ask the next peer. None: nothing is to be fetched any more, but the image received
+    /// is of a server to which more of the epoch was delivered, so its entries are awaited here
+    /// too.
     deadline: Option<Instant>,
     partial: Option<Partial>,
     /// True if the log cannot lead to the epoch's, so a snapshot is needed.

@@ -2,9 +2,9 @@
 //!
 //! Invariants: a change adds or removes one incarnation, so the majorities of two neighbouring sets
 //! always intersect (Ongaro 2014, section 4.1). A server that lost its memory is readmitted by two
-//! such changes, not by an exchange in one step: with `{A, B, C}` becoming `{A', B, C}`, an old disk
-//! of A that returns would make `{A, B}` and `{A', C}` both majorities. Read [`super::epoch`] next for
-//! when a change may be appended.
+//! such changes, not by an exchange in one step: with `{A, B, C}` becoming `{A', B, C}`, an old
+//! disk of A that returns would make `{A, B}` and `{A', C}` both majorities. Read [`super::epoch`]
+//! next for when a change may be appended.
 
 use crate::group::MEMBERS_MAX;
 use crate::ids::{ClusterId, NodeId, StoreId};

@@ -477,7 +477,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_map_behaves_as_a_btree_map(seed: u64, rounds in 1u64..4, spread in 1u64..5) {
-            let (mut rng, mut records, mut naive) = (Rng::new(seed), Records::default(), Naive::new());
+            let mut rng = Rng::new(seed);
+            let (mut records, mut naive) = (Records::default(), Naive::new());
             for round in 0..rounds {
                 let removing = round % 2 == 1;
                 for step in 0..1200 {

@@ -347,8 +347,8 @@ impl Net {
         }
     }
 
-    /// Runs until the live members share one view and have delivered all of their own, and tells how
-    /// long that took.
+    /// Runs until the live members share one view and have delivered all of their own, and tells
+    /// how long that took.
     pub fn converge(&mut self, within: Duration) -> Result<Duration, Violation> {
         let start = self.now;
         loop {

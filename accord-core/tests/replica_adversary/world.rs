@@ -1,7 +1,7 @@
 //! Replicas over the adversarial group, with disks that lose what was not synced.
 //!
-//! The replicated state is the plainest there is: how often each command was applied. That is enough to
-//! see a lost, a repeated or a reordered command.
+//! The replicated state is the plainest there is: how often each command was applied. That is
+//! enough to see a lost, a repeated or a reordered command.
 
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
 use accord_core::ids::{Index, NodeId, StoreId};

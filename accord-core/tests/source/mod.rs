@@ -1,5 +1,5 @@
-//! Reading Rust sources without their comments, strings and tests, as far as the tests of sources need
-//! it: a lexer, not a parser.
+//! Reading Rust sources without their comments, strings and tests, as far as the tests of sources
+//! need it: a lexer, not a parser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The source with every character of comments, strings and character literals replaced by a blank. Lines
-/// and columns stay.
+/// The source with every character of comments, strings and character literals replaced by a blank.
+/// Lines and columns stay.
 pub fn code_only(source: &str) -> String {
     let text: Vec<char> = source.chars().collect();
     let mut out = String::with_capacity(source.len());

@@ -1,10 +1,11 @@
 //! Traces: the replication protocol as data. Each `*.txt` beside this file tells one situation:
 //! commands, `----`, and what the servers then said, stored, committed. The command language is
-//! documented in [`script`]. `UPDATE_TRACES=1` writes the outputs anew; read the difference before you
-//! commit it.
+//! documented in [`script`]. `UPDATE_TRACES=1` writes the outputs anew; read the difference before
+//! you commit it.
 //!
-//! The servers are real replicas over the adversarial group. Every trace also checks, after each command,
-//! that no two servers commit different entries at one index and that every replica's invariants hold.
+//! The servers are real replicas over the adversarial group. Every trace also checks, after each
+//! command, that no two servers commit different entries at one index and that every replica's
+//! invariants hold.
 
 mod commands;
 mod script;

@@ -1,24 +1,27 @@
 //! The form of a trace, and its language.
 //!
-//! A trace is a sequence of blocks: one or more commands, a line `----`, the output, and an empty line.
-//! Lines that begin with `#` between blocks are the story. Servers are `n1`, `n2`, ...
+//! A trace is a sequence of blocks: one or more commands, a line `----`, the output, and an empty
+//! line. Lines that begin with `#` between blocks are the story. Servers are `n1`, `n2`, ...
 //!
 //! Setting up:
 //! - `cluster COUNT [mode=memory] [LIMIT=NUMBER ...]`: that many servers, none started. Limits are
 //!   named as in `ReplicaLimits`, without `_max` (`batch_bytes=1`); `initial=COUNT` lets only the
-//!   first ones form the cluster; `separate` says that they are of several clusters, whose logs differ.
-//! - `start NODE... [bootstrap]`: with what is on its disk; `bootstrap` allows it to form a cluster.
+//!   first ones form the cluster; `separate` says that they are of several clusters, whose logs
+//!   differ.
+//! - `start NODE... [bootstrap]`: with what is on its disk; `bootstrap` allows it to form a
+//!   cluster.
 //! - `crash NODE... [keeping=COUNT]`: writes under way are lost but the first COUNT.
 //! - `wipe NODE...`: empties the disk of a server that is down.
 //! - `swap NODE`: exchanges its disk for the one on the shelf, which is blank at first.
-//! - `form NODE...`: starts them with `bootstrap`, forms a view of them, and lets them run: the usual
-//!   beginning, of which only the end is shown.
+//! - `form NODE...`: starts them with `bootstrap`, forms a view of them, and lets them run: the
+//!   usual beginning, of which only the end is shown.
 //!
 //! The group, step by step (see `AdversarialGroup`):
 //! - `view NODE... [loss=nothing|ordered|everything|COUNT]`: a view of these forms; those who move
 //!   together lose messages of their old view: none, all that none of them was delivered, also
 //!   what was not ordered, or all beyond the COUNT first.
-//! - `order NODE... [count=COUNT]`: the next message (or more) of each takes its place in the order.
+//! - `order NODE... [count=COUNT]`: the next message (or more) of each takes its place in the
+//!   order.
 //! - `deliver NODE... [count=COUNT|all]`: the next event (or more) is delivered to each.
 //! - `abandon NODE`: it misses the last view that waits for it.
 //! - `pause NODE`, `resume NODE`.
@@ -27,8 +30,8 @@
 //! - `stored NODE [count=COUNT|all]`: the oldest write (or more) is durable.
 //! - `fail NODE`: the oldest write fails.
 //! - `snapshot NODE`: the state that the replica asked for is handed over.
-//! - `peer FROM TO [count=COUNT]`, `drop FROM TO`: the messages between two servers beside the group
-//!   arrive; are lost.
+//! - `peer FROM TO [count=COUNT]`, `drop FROM TO`: the messages between two servers beside the
+//!   group arrive; are lost.
 //! - `advance DURATION`: time passes (`600ms`) and timers fire.
 //!
 //! What clients and operators do:

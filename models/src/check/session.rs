@@ -7,8 +7,8 @@
 //!
 //! What all observers were told is put together by revision. That sequence must be one that
 //! [`crate::spec::Membership`] allows and that agrees with the real time of opens and closes; every
-//! observer must have been told a piece of it without gaps, beginning with its own joining. Where no
-//! observer was there before and after, events may be missing, and the members are learnt anew.
+//! observer must have been told a piece of it without gaps, beginning with its own joining. Where
+//! no observer was there before and after, events may be missing, and the members are learnt anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 

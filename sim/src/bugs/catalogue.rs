@@ -1,7 +1,8 @@
 //! The catalogue: what bugs there are, and the sources with one of them in.
 //!
-//! A patch is a unified diff that begins with its story, in lines that begin with `# `. It applies to
-//! the sources as they are, with every line of context as it says; only line numbers may have moved.
+//! A patch is a unified diff that begins with its story, in lines that begin with `# `. It applies
+//! to the sources as they are, with every line of context as it says; only line numbers may have
+//! moved.
 
 use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
 use std::collections::BTreeMap;

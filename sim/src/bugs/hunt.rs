@@ -1,7 +1,7 @@
 //! Going through the seeds until one shows a violation: what runs in the copy that has the bug.
 //!
-//! The worlds are those of the default campaign, from seed 0 on, in campaigns one after the other. The
-//! lowest seed that fails is what counts, whatever the number of threads.
+//! The worlds are those of the default campaign, from seed 0 on, in campaigns one after the other.
+//! The lowest seed that fails is what counts, whatever the number of threads.
 
 use crate::campaign::Campaign;
 use crate::plan::{Overrides, Plan};
@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Worlds of the first campaign, for each thread; each further campaign is half as long again, so that
-/// little time is lost at the end of one and the budget is not exceeded by much.
+/// Worlds of the first campaign, for each thread; each further campaign is half as long again, so
+/// that little time is lost at the end of one and the budget is not exceeded by much.
 const WORLDS_FIRST: u64 = 8;
 /// Worlds of a campaign at most, for each thread.
 const WORLDS_MAX: u64 = 128;
@@ -107,8 +107,8 @@ pub fn try_seed(seed: u64) -> Option<Catch> {
     world::run(&plan, None).violation.map(|violation| Catch::new(seed, &violation))
 }
 
-/// Runs campaigns from seed 0 on until one fails or `budget` is over. `progress` is told how many worlds
-/// have ended well, after each campaign.
+/// Runs campaigns from seed 0 on until one fails or `budget` is over. `progress` is told how many
+/// worlds have ended well, after each campaign.
 pub fn hunt(budget: Duration, threads: NonZero<usize>, progress: impl Fn(u64)) -> Report {
     let begun = Instant::now();
     let (mut first, mut per_thread) = (0, WORLDS_FIRST);

@@ -2,12 +2,12 @@
 //!
 //! `sim/bugs/*.patch` is a catalogue of known mistakes, each a small patch with its story. The core
 //! carries none of them: each is applied to a copy of the sources, the copy is built, and its own
-//! simulator goes through the seeds until one of them shows a violation. A patch that does not apply,
-//! a copy that does not compile and a bug that is not found are failures. So is a seed that fails
-//! without the bug as well, since it would prove nothing.
+//! simulator goes through the seeds until one of them shows a violation. A patch that does not
+//! apply, a copy that does not compile and a bug that is not found are failures. So is a seed that
+//! fails without the bug as well, since it would prove nothing.
 //!
-//! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in the
-//! copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all).
+//! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in
+//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all).
 
 pub mod catalogue;
 pub mod hunt;
@@ -48,8 +48,8 @@ pub struct Options {
 /// Bad input: nothing was tried.
 const BAD_INPUT: u8 = 2;
 
-/// Does what `accord-sim bugs` was asked. The exit code is 0 if all went well, 1 if a bug was not found
-/// or could not be tried, 2 if the request makes no sense.
+/// Does what `accord-sim bugs` was asked. The exit code is 0 if all went well, 1 if a bug was not
+/// found or could not be tried, 2 if the request makes no sense.
 pub fn run(options: &Options) -> ExitCode {
     let chosen = tree::workspace().and_then(|root| {
         let catalogue = Catalogue::read(&root)?;

@@ -1,7 +1,7 @@
 //! The copy of the sources in which a bug is tried, below `target/bugs`.
 //!
-//! There is one copy and one build directory for all bugs, and a file of the copy is written only if
-//! its contents differ, because cargo goes by times: from one bug to the next, only what either
+//! There is one copy and one build directory for all bugs, and a file of the copy is written only
+//! if its contents differ, because cargo goes by times: from one bug to the next, only what either
 //! changes is built again.
 
 use super::catalogue::{CatalogueError, Patched};

@@ -27,9 +27,9 @@ and one command that reproduces it are printed; 2, an option or a plan is wrong.
 
 /// Simulated worlds that hunt faults in Accord.
 ///
-/// Whole clusters of the real core (server, ring, client) run on simulated networks, disks and clocks
-/// while a plan of faults goes wrong around them; properties judge every step. Without a command, the
-/// default campaign runs.
+/// Whole clusters of the real core (server, ring, client) run on simulated networks, disks and
+/// clocks while a plan of faults goes wrong around them; properties judge every step. Without a
+/// command, the default campaign runs.
 #[derive(Debug, Parser)]
 #[command(name = "accord-sim", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {

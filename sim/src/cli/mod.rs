@@ -1,7 +1,7 @@
 //! The command line: campaigns, replays, plans.
 //!
-//! Exit codes: 0, all properties held; 1, one did not; 2, an option or a plan is wrong. A violation ends
-//! with one command that reproduces it.
+//! Exit codes: 0, all properties held; 1, one did not; 2, an option or a plan is wrong. A violation
+//! ends with one command that reproduces it.
 
 mod args;
 mod campaign;

@@ -1,8 +1,8 @@
 //! From a seed to a plan: swarm testing (Groce et al., ISSTA 2012).
 //!
-//! Every world gets its own shape, its own subset of the kinds of fault and its own intensity, since a
-//! world in which everything goes wrong all the time hides what a single fault at the right moment
-//! shows. Bounds are tiny as often as large, so that every one is hit.
+//! Every world gets its own shape, its own subset of the kinds of fault and its own intensity,
+//! since a world in which everything goes wrong all the time hides what a single fault at the right
+//! moment shows. Bounds are tiny as often as large, so that every one is hit.
 
 use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};

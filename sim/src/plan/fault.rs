@@ -1,7 +1,7 @@
 //! The faults a plan can speak of. Each is one line of text; see [`super::text`] for reading them.
 //!
-//! A fault has a beginning and, if it lasts, an end of its own, so a shrinker can drop any one without
-//! leaving another half undone. Faults overlap freely; the world counts them.
+//! A fault has a beginning and, if it lasts, an end of its own, so a shrinker can drop any one
+//! without leaving another half undone. Faults overlap freely; the world counts them.
 
 use accord_core::time::Duration;
 use std::fmt;
@@ -122,7 +122,8 @@ pub enum FaultKind {
     Gone(u32),
     /// In memory mode: a majority loses its memory at once. The cluster must stop and say so.
     Amnesia,
-    /// In memory mode: all servers lose their memory at once. They must not begin anew by themselves.
+    /// In memory mode: all servers lose their memory at once. They must not begin anew by
+    /// themselves.
     Oblivion,
 }
 

@@ -1,11 +1,11 @@
 //! What is to happen in a world, as data: options and faults.
 //!
 //! A [`Plan`] is drawn from a seed, printed, saved, read back, replayed and shrunk. A world is a
-//! function of its plan and nothing else: the seed in the plan still decides all that the plan does not
-//! spell out (delays, fates of packets, the clients' wishes).
+//! function of its plan and nothing else: the seed in the plan still decides all that the plan does
+//! not spell out (delays, fates of packets, the clients' wishes).
 //!
-//! Read [`fault`] for what can go wrong, [`draw`] for how a seed becomes a plan, [`text`] for the form
-//! on disk.
+//! Read [`fault`] for what can go wrong, [`draw`] for how a seed becomes a plan, [`text`] for the
+//! form on disk.
 
 pub mod draw;
 pub mod fault;

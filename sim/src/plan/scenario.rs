@@ -27,9 +27,9 @@ pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     if rng.percent(50) { old_disk_returns(options, rng) } else { carousel(options, rng) }
 }
 
-/// A server comes back with an empty disk while others lag behind, who lose power before they catch up;
-/// then its old disk returns to them, and those who went on with the new one are cut off. Who counts
-/// the old disk's vote and the new one's has two majorities.
+/// A server comes back with an empty disk while others lag behind, who lose power before they catch
+/// up; then its old disk returns to them, and those who went on with the new one are cut off. Who
+/// counts the old disk's vote and the new one's has two majorities.
 fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let servers = shuffled(options.servers, rng);
     let laggards = &servers[1..=servers.len() / 2];
@@ -51,8 +51,8 @@ fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     faults
 }
 
-/// One server after the other is alone while all disks are slow, and others lose power: epochs follow
-/// each other so fast that their beginnings are on few disks (Ongaro 2014, figure 3.7).
+/// One server after the other is alone while all disks are slow, and others lose power: epochs
+/// follow each other so fast that their beginnings are on few disks (Ongaro 2014, figure 3.7).
 fn carousel(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let slow_ms = rng.log_uniform(20, 400);
     let begin = rng.within(100, options.safety.as_millis() / 3);

@@ -1,8 +1,8 @@
 //! What a client was told is in the committed log then, and in every server's log in the end.
 //!
-//! Judged at the answer and not only at the end: an answer given before the entry is applied anywhere
-//! is wrong even if luck saves it later. That the entry stays is the business of [`super::prefixes`]:
-//! the log's place is fixed for ever by the first server that applies it.
+//! Judged at the answer and not only at the end: an answer given before the entry is applied
+//! anywhere is wrong even if luck saves it later. That the entry stays is the business of
+//! [`super::prefixes`]: the log's place is fixed for ever by the first server that applies it.
 
 use super::Judgement;
 use accord_core::ids::{Index, NodeId, RequestId, SessionId};

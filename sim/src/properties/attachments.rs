@@ -1,7 +1,8 @@
 //! A session that ends for silence was silent since its last attachment.
 //!
-//! An expiry names the attachment that was silent, and whoever attaches meanwhile is safe. The judge
-//! counts the attachments by itself, from what the log says and not from what a session's record says.
+//! An expiry names the attachment that was silent, and whoever attaches meanwhile is safe. The
+//! judge counts the attachments by itself, from what the log says and not from what a session's
+//! record says.
 
 use super::Judgement;
 use accord_core::ids::SessionId;

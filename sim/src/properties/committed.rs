@@ -1,10 +1,10 @@
 //! What the cluster did, revision by revision: a state of the world's own, to which every committed
 //! entry is applied once, by the first server that shows it.
 //!
-//! A batch may stand in the log more than once, and counts once: by its origin, the origin's start, and
-//! its number. Other properties and workloads compare with it what clients are told. Invariant: while
-//! [`Committed::is_complete`], every event of every revision is here. Once an entry was trimmed before
-//! anybody could see it, nothing more is known, and nothing is judged by it.
+//! A batch may stand in the log more than once, and counts once: by its origin, the origin's start,
+//! and its number. Other properties and workloads compare with it what clients are told. Invariant:
+//! while [`Committed::is_complete`], every event of every revision is here. Once an entry was
+//! trimmed before anybody could see it, nothing more is known, and nothing is judged by it.
 
 use super::Judgement;
 use super::attachments::Attachments;

@@ -1,4 +1,5 @@
-//! The group layer keeps its promises: the core's own online checker, shown every event of every run.
+//! The group layer keeps its promises: the core's own online checker, shown every event of every
+//! run.
 
 use super::Judgement;
 use accord_core::group::GroupEvent;

@@ -1,7 +1,7 @@
 //! A request takes effect once, and has one outcome however often it is answered.
 //!
-//! One command has one revision, so two requests that are told the same revision, where each changed
-//! something, were executed as one; and a request told two revisions was executed twice.
+//! One command has one revision, so two requests that are told the same revision, where each
+//! changed something, were executed as one; and a request told two revisions was executed twice.
 
 use super::Judgement;
 use accord_core::ids::{RequestId, Revision, SessionId};

@@ -1,8 +1,8 @@
 //! A linearizable read shows at least everything that any client was told before the read began; a
 //! local one at least what its own session was told.
 //!
-//! Cheaper and sharper than the search for a linearization: the revision alone gives a stale read away,
-//! whatever was read.
+//! Cheaper and sharper than the search for a linearization: the revision alone gives a stale read
+//! away, whatever was read.
 
 use super::Judgement;
 use accord_core::ids::Revision;

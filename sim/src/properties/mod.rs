@@ -17,8 +17,8 @@
 //! | amnesia | a lost majority is noticed, and nothing is served | after it |
 //! | workloads | what clients saw is explained by the model | at the end |
 //!
-//! A property knows nothing of the core's inner workings beyond what it is shown, so it judges every
-//! version of it alike.
+//! A property knows nothing of the core's inner workings beyond what it is shown, so it judges
+//! every version of it alike.
 
 pub mod acknowledged;
 pub mod attachments;

@@ -1,9 +1,9 @@
 //! All servers apply the same log, over all their lives.
 //!
-//! The first server to apply an entry fixes it for all. Where a server no longer holds what it applied
-//! (tiny bounds trim at once), the chained digest of its state stands for everything before it. Stronger
-//! than comparing states at the end: an entry that is applied and later replaced is caught even if its
-//! effect is overwritten.
+//! The first server to apply an entry fixes it for all. Where a server no longer holds what it
+//! applied (tiny bounds trim at once), the chained digest of its state stands for everything before
+//! it. Stronger than comparing states at the end: an entry that is applied and later replaced is
+//! caught even if its effect is overwritten.
 
 use super::Judgement;
 use accord_core::ids::{Index, NodeId};

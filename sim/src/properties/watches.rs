@@ -1,5 +1,5 @@
-//! A watch tells every event that it is set on, once, in the order of the log, the events of a revision
-//! together, and before any result that reflects them.
+//! A watch tells every event that it is set on, once, in the order of the log, the events of a
+//! revision together, and before any result that reflects them.
 //!
 //! Compared with the committed log at every message, for every watch of every client, across
 //! reconnections. The only way out for a watch is to be told that it is lost.

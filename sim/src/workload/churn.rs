@@ -1,10 +1,11 @@
-//! Session churn: sessions are opened, moved, closed and left to expire while their requests are under
-//! way, and are sent again over each new connection; every request must take effect exactly once.
+//! Session churn: sessions are opened, moved, closed and left to expire while their requests are
+//! under way, and are sent again over each new connection; every request must take effect exactly
+//! once.
 //!
-//! The requests add one to counters, several at a time, and are told the sum. So an addition that was
-//! done twice, lost, or answered and then undone is seen in the sums: see [`fault`]. Each session's own
-//! additions take effect in the order in which it made them, and a session knows of the requests that
-//! it was answered.
+//! The requests add one to counters, several at a time, and are told the sum. So an addition that
+//! was done twice, lost, or answered and then undone is seen in the sums: see [`fault`]. Each
+//! session's own additions take effect in the order in which it made them, and a session knows of
+//! the requests that it was answered.
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Wish, Workload, WorkloadKind, get};
@@ -228,9 +229,9 @@ enum Side {
 
 /// What is wrong with a history of additions and reads, if anything is.
 ///
-/// A sum is told to one addition only. It is greater than every sum told before the addition began (a
-/// read's: not smaller), and no greater than the number of additions that may have taken effect by the
-/// time of the answer.
+/// A sum is told to one addition only. It is greater than every sum told before the addition began
+/// (a read's: not smaller), and no greater than the number of additions that may have taken effect
+/// by the time of the answer.
 fn fault(history: &History) -> Option<String> {
     let mut sides: Vec<(u64, usize, Side)> = Vec::new();
     for (index, op) in history.operations().iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The bookkeeping of a workload: which operation each answer belongs to, and the history.
 //!
-//! Invariant: every operation invoked gets at most one completion; what is outstanding when its life
-//! ends stays unknown.
+//! Invariant: every operation invoked gets at most one completion; what is outstanding when its
+//! life ends stays unknown.
 
 use super::Hands;
 use accord_core::client::{Cause, ClientEvent, ReadId};
@@ -90,8 +90,8 @@ impl<T> Ledger<T> {
         }
     }
 
-    /// Takes what a client was told: what ran or was read goes to the caller to be completed, what was
-    /// refused or lost is completed here.
+    /// Takes what a client was told: what ran or was read goes to the caller to be completed, what
+    /// was refused or lost is completed here.
     pub fn settle(&mut self, hands: &Hands<'_>, event: &ClientEvent) -> Option<Answer<T>> {
         let (life, now) = (hands.life, hands.time_ns());
         match event {

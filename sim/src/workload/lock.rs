@@ -1,10 +1,10 @@
 //! Locks with fencing tokens: clients acquire, use, release and lose them.
 //!
-//! A lock is an ephemeral record, created exclusively; its fencing token is the revision that created
-//! it. What it protects is a record written by a transaction whose guard compares the token with the
-//! lock's. Clients go on using tokens that they should have given up, their own and others', on
-//! purpose: a stale one must be refused. A lock dies with its session, and whoever waits is told by a
-//! watch.
+//! A lock is an ephemeral record, created exclusively; its fencing token is the revision that
+//! created it. What it protects is a record written by a transaction whose guard compares the token
+//! with the lock's. Clients go on using tokens that they should have given up, their own and
+//! others', on purpose: a stale one must be refused. A lock dies with its session, and whoever
+//! waits is told by a watch.
 //!
 //! The history says when a session ended: at the first thing that the workload hears after the log
 //! has it.

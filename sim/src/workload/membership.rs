@@ -1,10 +1,11 @@
 //! Membership: sessions come with ephemeral records and go, and all watch each other.
 //!
-//! Every life watches the sessions from its own joining on, so that its joining is the first that it is
-//! told; the session model judges that all are told the same joins and leaves in the same order. Every
-//! life also creates ephemeral records under its own number and watches those of all. What the model
-//! knows nothing of is judged here: an ephemeral record dies in the very revision in which its session
-//! leaves, no earlier and no later, in what clients were told and in what the log says.
+//! Every life watches the sessions from its own joining on, so that its joining is the first that
+//! it is told; the session model judges that all are told the same joins and leaves in the same
+//! order. Every life also creates ephemeral records under its own number and watches those of all.
+//! What the model knows nothing of is judged here: an ephemeral record dies in the very revision in
+//! which its session leaves, no earlier and no later, in what clients were told and in what the log
+//! says.
 
 use super::ledger::Ledger;
 use super::{Hands, Wish, Workload, WorkloadKind, first_of};
@@ -58,8 +59,8 @@ impl Seen {
         *alive = (*alive).max(revision);
     }
 
-    /// What is wrong, given whose each record is and which were deleted on purpose. `all`: every event
-    /// was seen.
+    /// What is wrong, given whose each record is and which were deleted on purpose. `all`: every
+    /// event was seen.
     fn fault(&self, owners: &Owners, all: bool) -> Option<String> {
         self.alive.keys().chain(self.deleted.keys()).find_map(|key| {
             let owner = owners.of(key)?;

@@ -1,11 +1,12 @@
 //! What clients do, and what they must see.
 //!
-//! A [`Workload`] deals out operations to the clients it is given, hears what came of them, keeps the
-//! history, and judges it in the end. Worlds compose them: clients are dealt out to the world's
-//! workloads in turn, and each workload keeps to keys of its own, so none needs to know of the others.
+//! A [`Workload`] deals out operations to the clients it is given, hears what came of them, keeps
+//! the history, and judges it in the end. Worlds compose them: clients are dealt out to the world's
+//! workloads in turn, and each workload keeps to keys of its own, so none needs to know of the
+//! others.
 //!
-//! To add one: a file here with a type that implements [`Workload`], a variant of [`WorkloadKind`], and
-//! a line in [`create`]. [`ledger::Ledger`] does the bookkeeping that all of them need.
+//! To add one: a file here with a type that implements [`Workload`], a variant of [`WorkloadKind`],
+//! and a line in [`create`]. [`ledger::Ledger`] does the bookkeeping that all of them need.
 
 pub mod churn;
 pub mod hands;
@@ -92,8 +93,9 @@ pub fn create(kind: WorkloadKind, options: &Options) -> Box<dyn Workload> {
 
 /// What some of the clients do.
 ///
-/// A client has *lives*: a life is one session of the core's client, from its start until the session is
-/// lost, closed, or the client is gone. Lives are numbered over the whole world and never come back.
+/// A client has *lives*: a life is one session of the core's client, from its start until the
+/// session is lost, closed, or the client is gone. Lives are numbered over the whole world and
+/// never come back.
 pub trait Workload {
     /// Which workload it is.
     fn kind(&self) -> WorkloadKind;
@@ -111,8 +113,8 @@ pub trait Workload {
     /// A life has ended: what it had outstanding will never be known.
     fn on_life_ended(&mut self, life: u64, time_ns: u64);
 
-    /// The world is healed, the client is connected and has nothing outstanding: do what proves that
-    /// all is well, such as reading everything once more. True if that is done for this life.
+    /// The world is healed, the client is connected and has nothing outstanding: do what proves
+    /// that all is well, such as reading everything once more. True if that is done for this life.
     ///
     /// Called again and again until it is; a client that never gets there fails the world.
     fn conclude(&mut self, hands: &mut Hands<'_>) -> bool;

@@ -1,11 +1,11 @@
 //! Queues: clients put values in and take them out; nothing is lost, doubled or out of order.
 //!
 //! Two queues, built as the two ways suggest themselves. The first keeps two counters, as the first
-//! Accord did: an item is written under the number at the back, and taken from under the number at the
-//! front, by transactions whose guard compares the counter with what the client believes it to be; a
-//! wrong belief is corrected by the other branch. The second has sequence keys: the first key is looked
-//! up, then read and deleted in one transaction if it still exists; nothing can come before it, since
-//! numbers ascend.
+//! Accord did: an item is written under the number at the back, and taken from under the number at
+//! the front, by transactions whose guard compares the counter with what the client believes it to
+//! be; a wrong belief is corrected by the other branch. The second has sequence keys: the first key
+//! is looked up, then read and deleted in one transaction if it still exists; nothing can come
+//! before it, since numbers ascend.
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind, first_of};
@@ -289,8 +289,8 @@ fn put(back: u64, value: i64) -> Txn {
     }
 }
 
-/// Takes the item under `front`, if that is the number at the front and there is one; else tells both
-/// numbers.
+/// Takes the item under `front`, if that is the number at the front and there is one; else tells
+/// both numbers.
 fn take(front: u64) -> Txn {
     let filled = Compare::Keys { key: FRONT, relation: Relation::Unequal, other: BACK };
     let key = item(front);

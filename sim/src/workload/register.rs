@@ -1,8 +1,9 @@
 //! Registers: clients read, write and compare-and-set a few keys; each key must be linearizable.
 //!
 //! Every value written is different, so a read tells which write it saw. Some reads go through the
-//! order (a transaction's step), some beside it (a linearizable query): both must fit into one order.
-//! Local reads are made as well; they promise less, and the world judges them by their revision alone.
+//! order (a transaction's step), some beside it (a linearizable query): both must fit into one
+//! order. Local reads are made as well; they promise less, and the world judges them by their
+//! revision alone.
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind};

@@ -2,9 +2,9 @@
 //! strictly serializable.
 //!
 //! A list is a record to which elements of a fixed width are appended; an element is appended once.
-//! Lists are read by a step on the record, or by a step or a query that lists a range, which is how an
-//! absent record is read. Some transactions end in a step that fails: nothing of them may ever be seen.
-//! When a list has grown long, clients move on to others.
+//! Lists are read by a step on the record, or by a step or a query that lists a range, which is how
+//! an absent record is read. Some transactions end in a step that fails: nothing of them may ever
+//! be seen. When a list has grown long, clients move on to others.
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind};

@@ -1,10 +1,11 @@
-//! Watches: on keys and prefixes, by kind of event, once or for good, from now or from before, while
-//! records are written, copied and deleted, connections break and watches are ended and set again.
+//! Watches: on keys and prefixes, by kind of event, once or for good, from now or from before,
+//! while records are written, copied and deleted, connections break and watches are ended and set
+//! again.
 //!
-//! The history is judged by the model of watches with the committed log beside it: every event once, in
-//! order, none missed, and before any result that reflects it. (The world judges the same of every
-//! watch of every workload as it happens; the model is a second opinion, and its history can be
-//! saved.)
+//! The history is judged by the model of watches with the committed log beside it: every event
+//! once, in order, none missed, and before any result that reflects it. (The world judges the same
+//! of every watch of every workload as it happens; the model is a second opinion, and its history
+//! can be saved.)
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Wish, Workload, WorkloadKind, get};
@@ -351,8 +352,8 @@ mod tests {
         Value::map(watch.into_iter().chain(key))
     }
 
-    /// A watch on a record that changes at revisions 2 and 3; these events are told, and then a result
-    /// of revision 3.
+    /// A watch on a record that changes at revisions 2 and 3; these events are told, and then a
+    /// result of revision 3.
     fn history(events: &[u64], once: bool) -> History {
         let mut recorder = Recorder::new(1);
         let mut watch = vec![

@@ -139,8 +139,8 @@ impl AdversarialGroup {
         hidden(formed)
     }
 
-    /// Ends all trouble: all nodes that are down start, pauses end, and one view of all forms. Returns
-    /// those that were started.
+    /// Ends all trouble: all nodes that are down start, pauses end, and one view of all forms.
+    /// Returns those that were started.
     ///
     /// Give every member its events first, if views wait for it.
     ///

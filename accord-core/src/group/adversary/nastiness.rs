@@ -1,5 +1,5 @@
-//! Counts how often the nasty situations arise that the contract allows, so that tests can assert that
-//! they do.
+//! Counts how often the nasty situations arise that the contract allows, so that tests can assert
+//! that they do.
 //!
 //! Invariant: nothing here has an influence on what can happen; see [`Noted`].
 
@@ -10,8 +10,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
-/// Something noted for [`Nastiness`] only. It has no influence on what can happen, so two groups that
-/// differ in it are equal: a model checker need not tell them apart.
+/// Something noted for [`Nastiness`] only. It has no influence on what can happen, so two groups
+/// that differ in it are equal: a model checker need not tell them apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Noted<T>(pub(super) T);
 
@@ -25,8 +25,8 @@ impl<T> Hash for Noted<T> {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// How often each allowed-but-nasty situation arose. Tests assert that they do; no part of the state,
-/// so two groups that differ in these alone are equal.
+/// How often each allowed-but-nasty situation arose. Tests assert that they do; no part of the
+/// state, so two groups that differ in these alone are equal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nastiness {
     /// A message was delivered to its sender and, at last, to nobody else.

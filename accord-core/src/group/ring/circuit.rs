@@ -1,9 +1,9 @@
 //! One ring's own state: members, numbered datagrams, and what a visit of the token does to them.
 //!
-//! This is Totem's operational protocol, without timers and without a view on membership, so that the
-//! installed ring and one in recovery share it. From the Accelerated Ring (Babay and Amir, 2016)
-//! come two rules: the token leaves before the last of a visit's datagrams do, and therefore a
-//! number counts as missing only if it was given before the *previous* visit.
+//! This is Totem's operational protocol, without timers and without a view on membership, so that
+//! the installed ring and one in recovery share it. From the Accelerated Ring (Babay and Amir,
+//! 2016) come two rules: the token leaves before the last of a visit's datagrams do, and therefore
+//! a number counts as missing only if it was given before the *previous* visit.
 
 use crate::group::ViewId;
 use crate::group::ring::config::RingLimits;

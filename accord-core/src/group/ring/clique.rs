@@ -1,12 +1,12 @@
 //! The choice of who forms a ring together, from who hears whom.
 //!
-//! Hearing is not always transitive: 1 and 2 may both reach 3 and not each other. A ring needs every
-//! pair of its members to hear each other, so its members are a clique of the graph of mutual
+//! Hearing is not always transitive: 1 and 2 may both reach 3 and not each other. A ring needs
+//! every pair of its members to hear each other, so its members are a clique of the graph of mutual
 //! hearing. All who know the same graph choose alike: the largest clique is taken first, then the
 //! largest of what is left, and so on. Among cliques of one size, those whose members were in one
-//! ring already are preferred (so that nothing is disturbed without a gain), then lower ids.
-//! Totem, and Corosync with it, instead let a node that hears only some pull those back into
-//! gathering for ever.
+//! ring already are preferred (so that nothing is disturbed without a gain), then lower ids. Totem,
+//! and Corosync with it, instead let a node that hears only some pull those back into gathering for
+//! ever.
 
 use crate::group::MEMBERS_MAX;
 use crate::group::ViewId;
@@ -29,8 +29,8 @@ pub(super) struct Vertex {
 type Mask = u128;
 const _: () = assert!(MEMBERS_MAX <= Mask::BITS as usize);
 
-/// The clique that holds `me`, sorted. `vertices` must be sorted by processor and contain `me`; those
-/// beyond the first [`MEMBERS_MAX`] are left out.
+/// The clique that holds `me`, sorted. `vertices` must be sorted by processor and contain `me`;
+/// those beyond the first [`MEMBERS_MAX`] are left out.
 pub(super) fn choose(vertices: &[Vertex], me: Proc) -> Vec<Proc> {
     assert!(vertices.windows(2).all(|pair| pair[0].proc < pair[1].proc));
     let at = vertices.iter().position(|v| v.proc == me).expect("the chooser is a vertex");

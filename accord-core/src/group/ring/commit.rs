@@ -1,7 +1,7 @@
 //! Commitment: a token goes round the proposed ring twice before anyone relies on it.
 //!
-//! On the first round each member that proposes just these members writes down where it comes from; on
-//! the second each learns where all come from, and enters recovery. The first member starts the
+//! On the first round each member that proposes just these members writes down where it comes from;
+//! on the second each learns where all come from, and enters recovery. The first member starts the
 //! ordinary token when the second round is complete. Whoever does not get the token in time, or
 //! hears that a member gathers again, gathers again.
 

@@ -1,10 +1,11 @@
 //! Messages into datagrams and back: many small ones in one, large ones in fragments.
 //!
-//! The body of a data datagram is a row of chunks, each a 32-bit header (length, and whether the chunk
-//! begins and ends its message) and the bytes. A first fragment that is not the last is preceded by
-//! the message's length. A message is kept whole if it fits into a datagram at all. Nothing is
-//! carried over from one ring to the next: who reassembles forgets, and who fragments starts the
-//! message again, which is safe because nobody can have delivered what was never sent to its end.
+//! The body of a data datagram is a row of chunks, each a 32-bit header (length, and whether the
+//! chunk begins and ends its message) and the bytes. A first fragment that is not the last is
+//! preceded by the message's length. A message is kept whole if it fits into a datagram at all.
+//! Nothing is carried over from one ring to the next: who reassembles forgets, and who fragments
+//! starts the message again, which is safe because nobody can have delivered what was never sent to
+//! its end.
 
 use crate::group::SubmitError;
 use crate::group::ring::config::RingLimits;
@@ -279,7 +280,9 @@ mod tests {
         }
 
         #[test]
-        fn nonsense_is_refused_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn nonsense_is_refused_without_harm(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
             let mut reassembly = Reassembly::new(4096);
             let _ = reassembly.unpack(FROM, Bytes::from(bytes), |_| {});
             reassembly.check(|_| true);

@@ -1,10 +1,10 @@
 //! Gathering: finding out who is there, and agreeing on whom to form a ring with.
 //!
-//! Each announces whom it hears. Once all whom it expects are there and hear each other, or their time
-//! is up, each proposes the clique that [`super::clique`] chooses for it from the announcements. When
-//! all of a clique propose it, its first member sends the commit token. Who is heard but does not
-//! come to agree is left out for a while, longer each time, so that no one can keep the others
-//! gathering for ever.
+//! Each announces whom it hears. Once all whom it expects are there and hear each other, or their
+//! time is up, each proposes the clique that [`super::clique`] chooses for it from the
+//! announcements. When all of a clique propose it, its first member sends the commit token. Who is
+//! heard but does not come to agree is left out for a while, longer each time, so that no one can
+//! keep the others gathering for ever.
 
 use crate::group::ring::clique;
 use crate::group::ring::packet::{Body, Proc, Row};

@@ -7,8 +7,8 @@
 //! ([`recovery`]), so that those who move together have delivered the same. A node alone is a ring
 //! of one, from its start, and delivers at once.
 //!
-//! Read on: [`circuit`] and [`operational`] for ordering, [`presence`] and [`gather`] for membership,
-//! [`fragment`] for messages in datagrams, [`packet`] for the bytes.
+//! Read on: [`circuit`] and [`operational`] for ordering, [`presence`] and [`gather`] for
+//! membership, [`fragment`] for messages in datagrams, [`packet`] for the bytes.
 //!
 //! Invariants, checked by [`Ring::check`]: see the fields marked so in each module.
 //!
@@ -105,8 +105,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A member that forms a ring of itself and looks for the others. Its first event is the view of
-    /// itself alone. `seed` must differ between runs of one node, or its restart passes for the
+    /// A member that forms a ring of itself and looks for the others. Its first event is the view
+    /// of itself alone. `seed` must differ between runs of one node, or its restart passes for the
     /// run before. Limits must be the same at all members.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Ordering: what happens on a token and on a numbered datagram, and how messages are delivered.
 //!
-//! Delivery is *agreed*: a message is delivered when all before it are, whether or not the others have
-//! it. It is also lazy: messages stay in the store until they are polled.
+//! Delivery is *agreed*: a message is delivered when all before it are, whether or not the others
+//! have it. It is also lazy: messages stay in the store until they are polled.
 
 use crate::group::ring::packet::{Body, Data, Packet, Proc, Token};
 use crate::group::ring::store::StoreError;

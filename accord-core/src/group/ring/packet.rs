@@ -1,9 +1,10 @@
 //! The datagrams of a ring: their layout, and the code that proves that a member made them.
 //!
-//! Every datagram is `version, kind, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3 keyed
-//! with the group's secret over all before. Nothing is looked at before the code was found right, and
-//! what was authenticated is decoded with care all the same. A datagram of messages is kept as it
-//! came and sent again as it is, whoever asks, so its sender is always the member that made it.
+//! Every datagram is `version, kind, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3
+//! keyed with the group's secret over all before. Nothing is looked at before the code was found
+//! right, and what was authenticated is decoded with care all the same. A datagram of messages is
+//! kept as it came and sent again as it is, whoever asks, so its sender is always the member that
+//! made it.
 
 use crate::group::{MEMBERS_MAX, ViewId};
 use crate::ids::NodeId;

@@ -159,8 +159,8 @@ impl Table {
             .is_none_or(|peer| !peer.left && peer.suspicion.is_none_or(|s| s.until <= now))
     }
 
-    /// Keeps the processor out for a while, up to `max`: twice as long as the last time, unless that
-    /// is long past.
+    /// Keeps the processor out for a while, up to `max`: twice as long as the last time, unless
+    /// that is long past.
     pub(super) fn suspect(&mut self, now: Instant, proc: Proc, min: Duration, max: Duration) {
         if let Some(peer) = self.peers.get_mut(&proc) {
             let recent = peer.suspicion.filter(|s| now < s.until + max.times(2));

@@ -3,12 +3,12 @@
 //! Whoever has an old datagram that another may lack sends it wrapped in a numbered datagram of the
 //! new ring, whose own token sees to it that all get it. When the token finds all members in a row
 //! with nothing left to send and nothing missing, each installs: the old ring's datagrams are
-//! delivered up to the first hole, and the new view begins. Until then nothing of the old ring is given up, so a
-//! recovery that fails may be tried again with other members.
+//! delivered up to the first hole, and the new view begins. Until then nothing of the old ring is
+//! given up, so a recovery that fails may be tried again with other members.
 //!
-//! Why those who move together deliver the same: the old ring takes in nothing but wrapped datagrams
-//! from the moment at which we decide what to send; each of us sends what it alone may have; and the
-//! ring is not installed before all have received all that was sent.
+//! Why those who move together deliver the same: the old ring takes in nothing but wrapped
+//! datagrams from the moment at which we decide what to send; each of us sends what it alone may
+//! have; and the ring is not installed before all have received all that was sent.
 
 use crate::group::ViewId;
 use crate::group::ring::packet::{Commit, Proc, Seal, Token};
@@ -136,9 +136,9 @@ impl Ring {
         self.timers.set(Timer::Presence, now);
     }
 
-    /// Delivers what is left of the old ring, up to the first hole. What lies beyond it is lost with
-    /// the view, our own included: others may hold what is missing and have delivered both, so to
-    /// deliver it here would break the order, and to send it again would deliver it there twice.
+    /// Delivers what is left of the old ring, up to the first hole. What lies beyond it is lost
+    /// with the view, our own included: others may hold what is missing and have delivered both, so
+    /// to deliver it here would break the order, and to send it again would deliver it there twice.
     fn finish_old_ring(&mut self) {
         while !self.ring.is_single() && self.deliver_next() {}
     }

@@ -1,8 +1,9 @@
 //! Proof that accord-core needs no standard library: this program links it without one.
 //!
-//! The panic handler below would be a second one, and so a compile error, if anything that is linked in
-//! brought the standard library. The allocator takes from a fixed area and never gives back: the core has
-//! no other source of memory. Built and run by `.ci/run` and by `accord-core/tests/no_std.rs`.
+//! The panic handler below would be a second one, and so a compile error, if anything that is
+//! linked in brought the standard library. The allocator takes from a fixed area and never gives
+//! back: the core has no other source of memory. Built and run by `.ci/run` and by
+//! `accord-core/tests/no_std.rs`.
 #![no_std]
 #![no_main]
 
