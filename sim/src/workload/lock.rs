@@ -42,7 +42,8 @@ struct Life {
     holds: BTreeMap<u64, Revision>,
     /// Reads that tell whether this life holds a lock after all.
     asks: BTreeMap<ReadId, u64>,
-    waits: BTreeMap<WatchId, u64>,
+    /// Watches on locks to be freed; true: since it was seen to be taken, so that it will be told.
+    waits: BTreeMap<WatchId, (u64, bool)>,
     /// In the end, it has acquired and released a lock.
     proved: bool,
 }
@@ -147,7 +148,7 @@ impl Locks {
     fn wait(&mut self, hands: &mut Hands<'_>, lock: u64, from: Option<Revision>) {
         let filter = WatchFilter::Key(name(lock));
         if let Some(watch) = hands.watch(filter, EventMask::DELETED, true, from) {
-            self.life(hands.life).waits.insert(watch, lock);
+            self.life(hands.life).waits.insert(watch, (lock, from.is_some()));
         }
     }
 
@@ -226,7 +227,7 @@ impl Locks {
     }
 
     fn on_freed(&mut self, hands: &mut Hands<'_>, watch: WatchId) {
-        if let Some(lock) = self.life(hands.life).waits.remove(&watch) {
+        if let Some((lock, _)) = self.life(hands.life).waits.remove(&watch) {
             self.acquire(hands, lock);
         }
     }
@@ -288,7 +289,7 @@ impl Workload for Locks {
             }
             None if self.life(life).proved => {}
             // Whoever has it will release it, or its session will end.
-            None if self.life(life).waits.values().any(|lock| *lock == own) => {}
+            None if self.life(life).waits.values().any(|wait| *wait == (own, true)) => {}
             None => self.acquire(hands, own),
         }
         self.life(life).proved && held.is_none()
