@@ -23,7 +23,7 @@ use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterSet;
 use accord_core::server::{AdminReply, Input, Output, Server, ServerStatus};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, Instant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -203,6 +203,7 @@ impl Node {
             shown,
             epoch: None,
             steps: 0,
+            touched: true,
         }));
         self.pump(env, options);
     }
@@ -311,13 +312,18 @@ impl Node {
                 }
             }
             NodeInput::Group(event) => self.on_group(env, event),
-            NodeInput::Server(input) => process.server.handle(now, *input),
+            NodeInput::Server(input) => process.tell(now, *input),
             NodeInput::Conn(conn, what) => self.on_conn(env, conn, what),
             NodeInput::Timer => {
-                if let Some(ring) = &mut process.ring {
+                let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+                if let Some(ring) = &mut process.ring
+                    && due(ring.next_deadline())
+                {
                     ring.handle_timer(now);
                 }
-                process.server.handle(now, Input::Timer);
+                if due(process.server.next_deadline()) {
+                    process.tell(now, Input::Timer);
+                }
             }
         }
         self.pump(env, options);
@@ -374,7 +380,7 @@ impl Node {
             let view = view.clone();
             env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
         }
-        process.server.handle(self.clock.local(env.now), Input::Group(event));
+        process.tell(self.clock.local(env.now), Input::Group(event));
     }
 
     fn on_conn(&mut self, env: &mut Env, id: ConnId, what: ToServer) {
@@ -385,7 +391,7 @@ impl Node {
             ToServer::Connect => {
                 conn.server_open = true;
                 conn.incarnation = Some(self.incarnation);
-                process.server.handle(now, Input::Connected { conn: id });
+                process.tell(now, Input::Connected { conn: id });
                 if let Some(at) = env.conns.send_down(env.now, id) {
                     env.agenda.push(at, Event::ToClient(id, ToClient::Accepted));
                 }
@@ -397,7 +403,7 @@ impl Node {
             ToServer::Closed => {
                 conn.server_open = false;
                 process.inboxes.remove(&id);
-                process.server.handle(now, Input::Disconnected { conn: id });
+                process.tell(now, Input::Disconnected { conn: id });
             }
         }
     }
@@ -413,11 +419,7 @@ impl Node {
             }
         }
         if let Some(process) = self.process.as_mut() {
-            process.show(self.id, env);
-            process.steps += 1;
-            if process.steps.is_multiple_of(u64::from(options.check_every)) {
-                process.check();
-            }
+            process.settle(self.id, env, options.check_every);
         }
         self.arm(env);
     }
