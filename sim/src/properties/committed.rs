@@ -65,10 +65,9 @@ impl Committed {
                 self.batches.insert(*origin, (*salt, *number));
                 for command in commands(batch) {
                     self.state.apply(&command, &mut self.effects);
-                    let completions = self.effects.completions.iter();
-                    completions
-                        .map(|completion| self.attachments.on_command(&command, completion))
-                        .collect::<Judgement>()?;
+                    for completion in &self.effects.completions {
+                        self.attachments.on_command(&command, completion)?;
+                    }
                     self.keep();
                 }
             }
