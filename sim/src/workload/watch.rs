@@ -124,8 +124,7 @@ impl Watches {
         let others = keys
             .into_iter()
             .map(|key| (key, self.ledger.invoke(hands, "write", of_key(session, key))));
-        // If the transaction does not commit, the others stay open: they may have been, for all that
-        // the history says.
+        // If nothing is known of the transaction, the others stay open as well.
         let memo = Memo::Change(first, others.collect());
         self.ledger.submit(hands, &Txn::of(steps), "write", of_key(session, first), memo);
     }
@@ -221,7 +220,11 @@ impl Workload for Watches {
                 return self.on_committed(hands, entry, revision, &results);
             }
             Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })) => {
-                return self.ledger.fail(hands.time_ns(), entry.id, error.to_string());
+                let now = hands.time_ns();
+                if let Memo::Change(_, others) = entry.memo {
+                    others.into_iter().for_each(|(_, op)| self.ledger.fail(now, op, "aborted"));
+                }
+                return self.ledger.fail(now, entry.id, error.to_string());
             }
             Some(Answer::Read(entry, revision, _)) => {
                 if !hands.env.stormy {
