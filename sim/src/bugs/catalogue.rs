@@ -207,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_patch_is_applied_where_every_line_of_context_is_as_it_says() {
+        let head = format!("diff --git a/{FILE} b/{FILE}\nindex 0123456..789abcd 100644\n");
+        let with_head = bug(&format!("{head}{}", diff(FILE, FIRST)));
         let patched = bug(&diff(FILE, FIRST)).apply(&root()).expect("it applies");
+        assert_eq!(with_head.apply(&root()).expect("git's own lines are passed over"), patched);
         let (path, contents) = patched.first_key_value().expect("one file");
         assert_eq!((path.as_path(), patched.len()), (Path::new(FILE), 1));
         assert!(contents.starts_with(&format!("{FIRST}\n//!\n//! Wrong.\n")));

@@ -87,9 +87,7 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
             bar.set_message(format!("{}: {now}", bug.name));
         });
         bar.inc(1);
-        if !options.json {
-            bar.suspend(|| eprintln!("{trial}"));
-        }
+        bar.suspend(|| eprintln!("{trial}"));
         trials.push(trial);
     }
     bar.finish_and_clear();

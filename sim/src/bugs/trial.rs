@@ -111,8 +111,9 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, seconds) = (&self.bug.name, self.hunted.as_secs_f64());
         match &self.verdict {
-            Verdict::Found(Catch { seed, property, .. }) => {
-                write!(f, "{name}: found by {property}, seed {seed}, {seconds:.1} s")
+            Verdict::Found(Catch { seed, detail, .. }) => {
+                let detail = detail.lines().next().unwrap_or_default();
+                write!(f, "{name}: found in {seconds:.1} s, seed {seed}: {detail}")
             }
             Verdict::NotFound { seeds } => {
                 write!(f, "{name}: NOT FOUND in {seeds} seeds, {seconds:.1} s")
