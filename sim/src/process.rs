@@ -69,17 +69,16 @@ impl Process {
         if applied == self.shown {
             return;
         }
-        while self.shown < applied {
-            self.shown = self.shown.next();
-            match self.server.replica().log().get(self.shown) {
-                Some(entry) => show_entry(NodeId(id), entry, env),
-                None if self.shown > env.judges.prefixes.last() => {
-                    env.judges.acknowledged.on_unseen();
-                    env.judges.committed.on_unseen();
-                }
-                None => {}
+        for entry in self.server.take_witnessed() {
+            // What a snapshot stood for, somebody else was seen to apply.
+            if self.shown.next() < entry.index && env.judges.prefixes.last() < entry.index.prev() {
+                env.judges.acknowledged.on_unseen();
+                env.judges.committed.on_unseen();
             }
+            self.shown = entry.index;
+            show_entry(NodeId(id), &entry, env);
         }
+        self.shown = applied;
         let digest = self.server.state().digest();
         let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
         env.judge(Property::PrefixesAgree, judgement);

@@ -91,6 +91,9 @@ pub struct Server {
     effects: Effects,
     deliveries: Vec<Delivery>,
     scratch: Writer,
+    /// For checkers: what was applied since they last asked.
+    #[cfg(feature = "testing")]
+    witnessed: Vec<Entry>,
 }
 
 impl Server {
@@ -134,6 +137,8 @@ impl Server {
             effects: Effects::default(),
             deliveries: Vec::new(),
             scratch: Writer::new(),
+            #[cfg(feature = "testing")]
+            witnessed: Vec::new(),
             state,
             config,
         };
@@ -276,6 +281,8 @@ impl Server {
     /// Applies a committed entry, and tells everyone concerned.
     fn on_commit(&mut self, entry: &Entry) {
         assert_eq!(entry.index, self.applied.next(), "entries are applied without gaps");
+        #[cfg(feature = "testing")]
+        self.witnessed.push(entry.clone());
         self.applied = entry.index;
         match &entry.body {
             Body::Batch { commands: batch, .. } => {
@@ -348,6 +355,12 @@ impl Server {
         }
         self.answer_after_install();
         self.answer_ready_reads();
+    }
+
+    /// The entries applied since this was last asked: the log may forget them at once.
+    #[cfg(feature = "testing")]
+    pub fn take_witnessed(&mut self) -> Vec<Entry> {
+        core::mem::take(&mut self.witnessed)
     }
 
     /// The last entry applied.
