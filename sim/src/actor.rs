@@ -344,13 +344,12 @@ impl ClientActor {
     /// The client is told that its session has ended.
     fn judge_end(&self, env: &mut Env, how: &str) {
         let committed = &env.judges.committed;
-        if let Some(session) = self.session
-            && committed.is_complete()
-            && committed.is_member(session)
-        {
-            let detail = format!("{session} is said to be {how}, and the log has not ended it");
-            env.fail(Property::SessionsLast, detail);
-        }
+        let Some(session) = self.session.filter(|_| committed.is_complete()) else { return };
+        let judgement = match committed.is_member(session) {
+            false => Ok(()),
+            true => Err(format!("{session} is said to be {how}, and the log has not ended it")),
+        };
+        env.judge(Property::SessionsLast, judgement);
     }
 
     fn judge_watches(&self, env: &mut Env, event: &ClientEvent) {
