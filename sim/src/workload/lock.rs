@@ -44,6 +44,8 @@ struct Life {
     asks: BTreeMap<ReadId, u64>,
     /// Watches on locks to be freed; true: since it was seen to be taken, so that it will be told.
     waits: BTreeMap<WatchId, (u64, bool)>,
+    /// Locks that it may hold without knowing: a request's outcome stayed unknown.
+    doubts: BTreeSet<u64>,
     /// In the end, it has acquired and released a lock.
     proved: bool,
 }
@@ -218,10 +220,14 @@ impl Locks {
         revision: Revision,
         result: &ReadResult,
     ) {
+        if self.life(hands.life).proved {
+            // A later request has run, so that no earlier one can any more.
+            self.life(hands.life).doubts.remove(&lock);
+        }
         let ReadResult::Value { stat, .. } = result else { return };
         if stat.owner == hands.session() {
             self.acquired(hands.life, lock, stat.created);
-        } else if !hands.env.stormy {
+        } else if !hands.env.stormy && !self.life(hands.life).proved {
             self.wait(hands, lock, Some(revision));
         }
     }
@@ -261,6 +267,10 @@ impl Workload for Locks {
         }
         match event {
             ClientEvent::SessionOpened { session, .. } => self.on_session(hands, *session),
+            ClientEvent::Unknown { .. } => {
+                let all = 0..self.locks;
+                self.life(hands.life).doubts.extend(all);
+            }
             ClientEvent::ReadDone { read, revision, result } => {
                 if let Some(lock) = self.life(hands.life).asks.remove(read) {
                     self.on_holder(hands, lock, *revision, result);
@@ -289,12 +299,17 @@ impl Workload for Locks {
                 self.life(life).proved |= lock == own;
                 self.release(hands, lock, token);
             }
-            None if self.life(life).proved => {}
+            None if self.life(life).proved => {
+                if let Some(lock) = self.life(life).doubts.first().copied() {
+                    self.ask(hands, lock);
+                }
+            }
             // Whoever has it will release it, or its session will end.
             None if self.life(life).waits.values().any(|wait| *wait == (own, true)) => {}
             None => self.acquire(hands, own),
         }
-        self.life(life).proved && held.is_none()
+        let life = self.life(life);
+        life.proved && held.is_none() && life.doubts.is_empty()
     }
 
     fn check(&mut self, env: &mut Env) {
