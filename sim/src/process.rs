@@ -96,8 +96,8 @@ impl Process {
         self.touched = true;
     }
 
-    /// Nothing is left to do: shows the judges what is new, and asserts the invariants of the machines
-    /// that did something, after every so many steps.
+    /// Nothing is left to do: shows the judges what is new, and asserts the invariants of the
+    /// machines that did something, after every so many steps.
     pub(crate) fn settle(&mut self, id: u32, env: &mut Env, check_every: u32) {
         self.steps += 1;
         let check = self.steps.is_multiple_of(u64::from(check_every));

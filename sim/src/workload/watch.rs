@@ -34,8 +34,8 @@ const BACK_MAX: u64 = 8;
 /// What is remembered of an outstanding operation.
 #[derive(Debug)]
 enum Memo {
-    /// Changes: of this record, and in the same transaction of these, each an operation of its own in
-    /// the history.
+    /// Changes: of this record, and in the same transaction of these, each an operation of its own
+    /// in the history.
     Change(&'static str, Vec<(&'static str, OpId)>),
     /// A read: what counts is the revision.
     Look,
