@@ -196,9 +196,9 @@ impl Membership {
     }
 
     fn close(&mut self, hands: &mut Hands<'_>) {
-        if let Some(session) = hands.session()
-            && self.life(hands.life).closing.is_none()
-        {
+        // A session that is closed before it is known cannot be named: churn does that.
+        let Some(session) = hands.session() else { return };
+        if self.life(hands.life).closing.is_none() {
             let closing = self.ledger.invoke(hands, "close", of_session(session));
             self.life(hands.life).closing = Some(closing);
         }
