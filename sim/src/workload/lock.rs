@@ -169,8 +169,11 @@ impl Locks {
             TxnOutcome::Committed { revision, branch, .. } => (*revision, *branch),
             TxnOutcome::Aborted { error, .. } => {
                 self.ledger.fail(now, entry.id, error.to_string());
-                if let (Memo::Acquire { lock }, StepError::Exists) = (entry.memo, error) {
-                    self.on_taken(hands, lock);
+                match (entry.memo, error) {
+                    (Memo::Acquire { lock }, StepError::Exists) => self.on_taken(hands, lock),
+                    // A limit stands in the way, perhaps for good: that is an answer, too.
+                    (Memo::Acquire { .. }, _) => self.life(life).proved = true,
+                    _ => {}
                 }
                 return;
             }
