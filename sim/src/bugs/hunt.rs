@@ -23,7 +23,7 @@ const WORLDS_MAX: u64 = 128;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Seconds after which no world is begun.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub budget_seconds: u64,
     /// Worlds side by side; as many as there are cores if not given.
     #[arg(long, value_name = "COUNT")]

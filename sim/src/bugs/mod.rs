@@ -29,7 +29,7 @@ pub struct Options {
     /// Bugs to try, by the names of their patches; all if none is named.
     pub names: Vec<String>,
     /// Seconds to spend on hunting one bug, after it is built.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub budget_seconds: u64,
     /// Worlds side by side; as many as there are cores if not given.
     #[arg(long, value_name = "COUNT")]

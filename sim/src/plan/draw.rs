@@ -176,9 +176,21 @@ fn draw_workloads(rng: &mut Rng) -> Vec<WorkloadKind> {
     drawn
 }
 
+/// The shortest pause of a client between two operations.
+const THINK_MIN: Duration = Duration::from_micros(500);
+/// The longest, so that a client still does something in a short world.
+const THINK_MAX: Duration = Duration::from_secs(1);
+
 fn draw_tempo(options: &mut Options, rng: &mut Rng) {
     options.think = Duration::from_micros(rng.log_uniform(500, 100_000));
     options.safety = Duration::from_millis(rng.log_uniform(2_000, 32_000));
+    if rng.percent(60) {
+        // Else all is done, more often than not, before most faults begin.
+        let clients = u64::from(options.clients);
+        let spread = options.safety.scaled(clients, u64::from(options.operations));
+        let percent = rng.within(50, 120);
+        options.think = spread.scaled(percent, 100).clamp(THINK_MIN, THINK_MAX);
+    }
     options.delay_min = Duration::from_micros(rng.log_uniform(20, 2_000));
     options.delay_max = options.delay_min + Duration::from_micros(rng.log_uniform(1, 8_000));
     let calm = rng.percent(50);

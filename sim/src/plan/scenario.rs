@@ -14,17 +14,23 @@ use accord_core::time::Duration;
 /// Numbers the draws of scenarios, apart from those of single faults.
 const STREAM: u64 = 1 << 32;
 /// A world has a scenario with this chance, in percent, if it can have one.
-const CHANCE_PERCENT: u32 = 15;
+const CHANCE_PERCENT: u32 = 25;
 
 /// The faults of a scenario, or none.
 pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     let rng = &mut Rng::of(options.seed, Concern::Plan, STREAM);
-    let needed = [Kind::Swap, Kind::SlowDisk, Kind::PowerLoss, Kind::Partition];
-    let possible = options.mode == Durability::Persistent && options.servers >= 3;
-    if !rng.percent(CHANCE_PERCENT) || !possible || !mix.has_all(&needed) {
+    if !rng.percent(CHANCE_PERCENT) || options.servers < 3 {
         return Vec::new();
     }
-    if rng.percent(50) { old_disk_returns(options, rng) } else { carousel(options, rng) }
+    let persistent = options.mode == Durability::Persistent;
+    let of_disks = [Kind::Swap, Kind::SlowDisk, Kind::PowerLoss, Kind::Partition];
+    match rng.below(4) {
+        0 if persistent && mix.has_all(&of_disks) => old_disk_returns(options, rng),
+        1 if persistent && mix.has_all(&of_disks) => old_copies_return(options, rng),
+        2 if persistent && mix.has_all(&of_disks) => carousel(options, rng),
+        _ if mix.has_all(&[Kind::Pause]) => drowsiness(options, rng),
+        _ => Vec::new(),
+    }
 }
 
 /// A server comes back with an empty disk while others lag behind, who lose power before they catch
@@ -50,6 +56,66 @@ fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     }
     faults
 }
+
+/// One server alone has the end of an epoch's log. Others open an epoch whose beginning only one of
+/// them keeps; then those who forgot it take the first server's log for the best, and copy it while
+/// their disks are slow; then they meet the one who kept that beginning. Who counts copies of an older
+/// epoch before the new epoch's own entry loses them (Ongaro 2014, figure 3.7).
+fn old_copies_return(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let servers = shuffled(options.servers, rng);
+    let (first, keeper) = (servers[0], servers[1]);
+    let (bridge, idle) = servers[2..].split_at(servers.len() / 2);
+    let safety_ms = options.safety.as_millis();
+    let slow_ms = rng.within(50, 1_200).min(safety_ms / 14);
+    // In tenths of a sync: a promise is one, and so is each part of the log.
+    let tenths = |rng: &mut Rng, low, high| slow_ms * rng.within(low, high) / 10;
+    let begin = rng.within(300, 300 + safety_ms / 8);
+    let cut = begin + 2 * slow_ms;
+    let bridged = cut + OUTAGE_MS + tenths(rng, 11, 20);
+    let met = bridged + OUTAGE_MS + tenths(rng, 21, 31);
+    let end = met + OUTAGE_MS + 4 * slow_ms;
+    let only = |node: u32| FaultKind::Partition([node].into_iter().collect());
+    let slow = Duration::from_millis(slow_ms);
+    let mut faults = vec![
+        fault(cut, bridged, only(first)),
+        fault(bridged, met, only(keeper)),
+        fault(met, end, only(first)),
+        fault(begin, cut, FaultKind::SlowDisk(keeper, slow)),
+        fault(cut, cut + OUTAGE_MS, FaultKind::PowerLoss(keeper)),
+    ];
+    for node in bridge {
+        faults.push(fault(begin, end, FaultKind::SlowDisk(*node, slow)));
+        let outages =
+            [cut, bridged, met].map(|at| fault(at, at + OUTAGE_MS, FaultKind::PowerLoss(*node)));
+        faults.extend(outages);
+    }
+    if !idle.is_empty() {
+        faults.push(fault(begin, end, FaultKind::Partition(idle.iter().copied().collect())));
+    }
+    faults
+}
+
+/// How long a server is off that only has to lose what it did not sync.
+const OUTAGE_MS: u64 = 50;
+
+/// One server after the other nods off for a moment and wakes to a world that has gone on.
+fn drowsiness(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let (mut faults, mut at) = (Vec::new(), rng.within(100, 1_000));
+    while at < options.safety.as_millis() && faults.len() < NAPS_MAX {
+        let node = rng.within(1, u64::from(options.servers)) as u32;
+        let wakes = at + rng.within(10, 400);
+        if rng.percent(20) {
+            let heard_again = wakes + rng.within(1, 300);
+            faults.push(fault(at, heard_again, FaultKind::Partition([node].into_iter().collect())));
+        }
+        faults.push(fault(at, wakes, FaultKind::Pause(node)));
+        at = wakes + rng.within(50, 400);
+    }
+    faults
+}
+
+/// Faults after which nobody nods off any more.
+const NAPS_MAX: usize = 48;
 
 /// One server after the other is alone while all disks are slow, and others lose power: epochs
 /// follow each other so fast that their beginnings are on few disks (Ongaro 2014, figure 3.7).
@@ -98,19 +164,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_scenarios_are_drawn_where_they_can_be_and_are_plans_of_their_own() {
+    fn every_scenario_is_drawn_where_it_can_be_and_is_a_plan_of_its_own() {
         let overrides = Overrides::default();
-        let (mut swaps, mut carousels) = (0, 0);
+        let (mut swaps, mut slow, mut naps) = (0, 0, 0);
         for seed in 0..1_000 {
             let options = Plan::draw(seed, &overrides).options;
             let faults = draw(&options, &overrides.faults);
             let has = |kind| faults.iter().any(|fault| fault.kind.kind() == kind);
-            let able = options.servers >= 3 && options.mode == Durability::Persistent;
-            assert!(able || faults.is_empty());
+            let disks = has(Kind::Swap) || has(Kind::SlowDisk);
+            assert!(options.servers >= 3 || faults.is_empty());
+            assert!(options.mode == Durability::Persistent || !disks);
             swaps += u32::from(has(Kind::Swap));
-            carousels += u32::from(!faults.is_empty() && !has(Kind::Swap));
+            slow += u32::from(disks && !has(Kind::Swap));
+            naps += u32::from(has(Kind::Pause));
             Plan { options, faults }.check();
         }
-        assert!(swaps > 10 && carousels > 10, "{swaps} and {carousels} of 1000");
+        assert!(swaps > 10 && slow > 20 && naps > 40, "{swaps}, {slow}, {naps} of 1000");
     }
 }
