@@ -24,13 +24,15 @@ pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     }
     let persistent = options.mode == Durability::Persistent;
     let of_disks = [Kind::Swap, Kind::SlowDisk, Kind::PowerLoss, Kind::Partition];
-    match rng.below(4) {
+    let mut faults = match rng.below(4) {
         0 if persistent && mix.has_all(&of_disks) => old_disk_returns(options, rng),
         1 if persistent && mix.has_all(&of_disks) => old_copies_return(options, rng),
         2 if persistent && mix.has_all(&of_disks) => carousel(options, rng),
         _ if mix.has_all(&[Kind::Pause]) => drowsiness(options, rng),
         _ => Vec::new(),
-    }
+    };
+    faults.retain(|fault| fault.at < options.safety);
+    faults
 }
 
 /// A server comes back with an empty disk while others lag behind, who lose power before they catch
@@ -41,7 +43,7 @@ fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let laggards = &servers[1..=servers.len() / 2];
     let others: Nodes = servers[1 + laggards.len()..].iter().copied().collect();
     let slow_ms = rng.log_uniform(20, 400);
-    let begin = rng.within(100, options.safety.as_millis() / 3);
+    let begin = rng.within(100, (options.safety.as_millis() / 3).max(100));
     let cut = begin + rng.within(1, 6 * slow_ms + 600);
     let back = cut + rng.within(200, 3_000);
     let end = back + rng.within(500, 5_000);
@@ -121,7 +123,7 @@ const NAPS_MAX: usize = 48;
 /// follow each other so fast that their beginnings are on few disks (Ongaro 2014, figure 3.7).
 fn carousel(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let slow_ms = rng.log_uniform(20, 400);
-    let begin = rng.within(100, options.safety.as_millis() / 3);
+    let begin = rng.within(100, (options.safety.as_millis() / 3).max(100));
     let mut faults = Vec::new();
     let mut at = begin;
     for _ in 0..rng.within(4, 16) {
@@ -177,6 +179,7 @@ mod tests {
             swaps += u32::from(has(Kind::Swap));
             slow += u32::from(disks && !has(Kind::Swap));
             naps += u32::from(has(Kind::Pause));
+            assert!(faults.iter().all(|fault| fault.at < options.safety), "the storm ends in time");
             Plan { options, faults }.check();
         }
         assert!(swaps > 10 && slow > 20 && naps > 40, "{swaps}, {slow}, {naps} of 1000");
