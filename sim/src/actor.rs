@@ -229,7 +229,9 @@ impl ClientActor {
             return;
         }
         env.trace.event(env.now, self.actor(), 10, &conn.0.to_le_bytes());
-        crate::story::tell_client(env, self.actor(), &what);
+        if env.trace.is_told() {
+            crate::story::tell_client(env, self.actor(), &what);
+        }
         let input = match what {
             ToClient::Accepted => ClientInput::Connected,
             ToClient::Message(message) => ClientInput::Message(through_codec_down(env, message)),

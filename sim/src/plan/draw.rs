@@ -203,7 +203,7 @@ fn draw_tempo(options: &mut Options, rng: &mut Rng) {
     options.reorder_per_mille = per_mille(rng, 256);
     options.sync_min = Duration::from_micros(rng.log_uniform(20, 4_000));
     options.sync_max = options.sync_min + Duration::from_micros(rng.log_uniform(1, 32_000));
-    options.check_every = [1, 8, 64][rng.weighted(&[2, 1, 1])];
+    options.check_every = *rng.pick(&[1, 8, 64]);
 }
 
 /// The faults of the world of `options`.
