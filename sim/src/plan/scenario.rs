@@ -31,7 +31,7 @@ pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
         _ if mix.has_all(&[Kind::Pause]) => drowsiness(options, rng),
         _ => Vec::new(),
     };
-    faults.retain(|fault| fault.at < options.safety);
+    faults.retain(|fault| fault.at < options.safety && mix.has_all(&[fault.kind.kind()]));
     faults
 }
 
@@ -61,8 +61,8 @@ fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
 
 /// One server alone has the end of an epoch's log. Others open an epoch whose beginning only one of
 /// them keeps; then those who forgot it take the first server's log for the best, and copy it while
-/// their disks are slow; then they meet the one who kept that beginning. Who counts copies of an older
-/// epoch before the new epoch's own entry loses them (Ongaro 2014, figure 3.7).
+/// their disks are slow; then they meet the one who kept that beginning. Who counts copies of an
+/// older epoch before the new epoch's own entry loses them (Ongaro 2014, figure 3.7).
 fn old_copies_return(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let servers = shuffled(options.servers, rng);
     let (first, keeper) = (servers[0], servers[1]);
