@@ -28,7 +28,7 @@ pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
         0 if persistent && mix.has_all(&of_disks) => old_disk_returns(options, rng),
         1 if persistent && mix.has_all(&of_disks) => old_copies_return(options, rng),
         2 if persistent && mix.has_all(&of_disks) => carousel(options, rng),
-        _ if mix.has_all(&[Kind::Pause]) => drowsiness(options, rng),
+        _ if mix.has_all(&[Kind::Pause, Kind::Partition]) => drowsiness(options, rng),
         _ => Vec::new(),
     };
     faults.retain(|fault| fault.at < options.safety && mix.has_all(&[fault.kind.kind()]));
