@@ -1,0 +1,1 @@
+//! Accord on real networks and disks: servers, the client library and the `accord` command.
