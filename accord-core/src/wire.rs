@@ -130,6 +130,10 @@ impl Writer {
     pub fn finish(self) -> Bytes {
         Bytes::from(self.buffer)
     }
+    /// The buffer, for whoever has something to do with it besides.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.buffer
+    }
     /// Empties the buffer and keeps its memory.
     pub fn clear(&mut self) {
         self.buffer.clear();
@@ -170,6 +174,13 @@ impl Writer {
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.raw(bytes);
+    }
+}
+
+impl From<Vec<u8>> for Writer {
+    /// A writer that appends to what is in the buffer.
+    fn from(buffer: Vec<u8>) -> Self {
+        Self { buffer }
     }
 }
 

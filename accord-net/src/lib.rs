@@ -1,1 +1,15 @@
 //! Accord on real networks and disks: servers, the client library and the `accord` command.
+//!
+//! The protocol and the state live in [`accord_core`], which does no IO. This crate moves bytes,
+//! time and completions between it and a world, and decides nothing about the protocol. Read on:
+//!
+//! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
+//! 2. [`frame`]: messages in streams.
+//! 3. [`server`]: a running server.
+//! 4. [`client`]: the client library; [`blocking`]: the same without async.
+
+pub mod blocking;
+pub mod client;
+pub mod env;
+pub mod frame;
+pub mod server;

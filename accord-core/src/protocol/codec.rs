@@ -21,6 +21,16 @@ pub fn encode_server(message: &ServerMessage) -> Bytes {
     sealed(message)
 }
 
+/// Appends a client's message, as the payload of one frame, to `out`.
+pub fn encode_client_into(message: &ClientMessage, out: &mut Writer) {
+    seal_into(message, out);
+}
+
+/// Appends a server's message, as the payload of one frame, to `out`.
+pub fn encode_server_into(message: &ServerMessage, out: &mut Writer) {
+    seal_into(message, out);
+}
+
 /// Reads what a client sent as the payload of one frame. Byte strings share the payload's memory.
 ///
 /// # Errors
@@ -39,9 +49,13 @@ pub fn decode_server(payload: &Bytes) -> Result<ServerMessage, WireError> {
 
 fn sealed(message: &impl Encode) -> Bytes {
     let mut out = Writer::new();
-    out.u8(PROTOCOL_VERSION);
-    message.encode(&mut out);
+    seal_into(message, &mut out);
     out.finish()
+}
+
+fn seal_into(message: &impl Encode, out: &mut Writer) {
+    out.u8(PROTOCOL_VERSION);
+    message.encode(out);
 }
 
 fn opened<T: Decode>(payload: &Bytes) -> Result<T, WireError> {

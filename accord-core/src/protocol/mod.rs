@@ -16,7 +16,10 @@
 
 mod codec;
 
-pub use codec::{decode_client, decode_server, encode_client, encode_server};
+pub use codec::{
+    decode_client, decode_server, encode_client, encode_client_into, encode_server,
+    encode_server_into,
+};
 
 use crate::ids::{RequestId, Revision, SessionId, WatchId};
 use crate::state::{Event, KeyEventKind, MemberEventKind, Outcome, Page, ReadQuery, ReadResult};

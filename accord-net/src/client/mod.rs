@@ -1,0 +1,413 @@
+//! The client library: sessions, transactions, reads and watches on a cluster.
+//!
+//! A [`Client`] is one session. It connects to any of the servers it is given, goes on at another
+//! when one fails, sends again what was not answered, and every request still takes effect exactly
+//! once. Handles are cheap to clone and may be used from any thread; calls may overlap as much as
+//! you like, and wait where the bounds of [`ClientOptions`] are met.
+//!
+//! A call ends in one of three ways: it was **done** (`Ok`), it **failed** ([`Error::Failed`]:
+//! nothing happened and nothing will), or it is **unknown** ([`Error::Unknown`]: it may have
+//! happened once, or may still).
+//!
+//! ```no_run
+//! use accord_net::client::txn::{Steps, Txn, missing};
+//! use accord_net::client::{Client, ClientOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(ClientOptions::new(vec!["127.0.0.1:9090".parse()?])).await?;
+//! client.put("greeting", "hello").await?;
+//! let record = client.get("greeting").await?.expect("it was just put");
+//! assert_eq!(&record.value[..], b"hello");
+//!
+//! // Many at once: begin them, then wait for their outcomes.
+//! let mut pending = Vec::new();
+//! for number in 0..100 {
+//!     pending.push(client.begin(Steps::new().put(format!("key/{number}"), "value")).await?);
+//! }
+//! for outcome in pending {
+//!     outcome.await?;
+//! }
+//!
+//! // All or nothing, decided by what is there.
+//! let done = client
+//!     .txn(Txn::when(missing("leader")).then(Steps::new().put("leader", "me")))
+//!     .await?;
+//! println!("I am the leader: {}", done.held());
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Read on: [`txn`] for transactions, [`Client::list`] and [`Client::read`] for reads,
+//! [`Client::watch`] for watches, [`recipes`] for locks, elections, queues and barriers,
+//! [`crate::blocking`] for programs without async.
+
+mod bytes_like;
+mod error;
+mod options;
+mod reads;
+pub mod recipes;
+mod shared;
+mod task;
+pub mod txn;
+mod watch;
+
+pub use accord_core::client::{Cause, ClientError};
+pub use accord_core::ids::{Revision, SessionId};
+pub use accord_core::protocol::{Consistency, EventMask, WatchFilter};
+pub use accord_core::state::{
+    Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Stat,
+    StepError, StepResult,
+};
+pub use bytes_like::IntoBytes;
+pub use error::{ConnectError, Error, Failure};
+pub use options::ClientOptions;
+pub use reads::{List, Read, Record};
+pub use shared::SessionState;
+pub use watch::{Watch, WatchEnd, WatchItem};
+
+use crate::env::Env;
+use crate::env::real::Real;
+use accord_core::state::{Branch, Results, TxnOutcome};
+use accord_core::wire::Encode;
+use shared::{RequestResult, Shared};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::{oneshot, watch as state_watch};
+use txn::{Steps, Txn};
+use watch::{Stream, WatchSink};
+
+/// A session with a cluster. All clones are the same session; it ends when the last is dropped.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Handle>);
+
+/// What the clones share. The client's task holds [`Shared`] only, so that it notices when the last
+/// handle is dropped.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// A transaction that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The revision of its changes; if it changed nothing, of the state that it saw.
+    pub revision: Revision,
+    /// Which branch it was.
+    pub branch: Branch,
+    /// One result for each step.
+    pub results: Results,
+}
+
+impl Done {
+    /// True if the conditions held.
+    pub fn held(&self) -> bool {
+        self.branch == Branch::Then
+    }
+
+    /// The value that the step at this place read, if it is a read.
+    pub fn value(&self, step: usize) -> Option<&bytes::Bytes> {
+        match self.results.get(step) {
+            Some(StepResult::Read { value, .. }) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The number that the step at this place incremented, after it, if it is an increment.
+    pub fn number(&self, step: usize) -> Option<u64> {
+        match self.results.get(step) {
+            Some(StepResult::Incremented { value, .. }) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The key that the step at this place created with a number from the order.
+    pub fn sequence_key(&self, step: usize) -> Option<&bytes::Bytes> {
+        match self.results.get(step) {
+            Some(StepResult::Written { key, .. }) => key.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The entries that the step at this place listed, if it is a list.
+    pub fn entries(&self, step: usize) -> Option<&[ListEntry]> {
+        match self.results.get(step) {
+            Some(StepResult::Listed(page)) => Some(&page.entries),
+            _ => None,
+        }
+    }
+}
+
+/// A transaction under way. Dropping it does not stop it.
+#[derive(Debug)]
+#[must_use = "whether it was done is told here"]
+pub struct Pending(oneshot::Receiver<RequestResult>);
+
+impl Future for Pending {
+    type Output = Result<Done, Error>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|received| match received {
+            Ok(result) => result.and_then(done),
+            // The client's task was ended with its runtime: the request may be on its way.
+            Err(_) => Err(Error::Unknown(Cause::SessionLost)),
+        })
+    }
+}
+
+fn done(outcome: TxnOutcome) -> Result<Done, Error> {
+    match outcome {
+        TxnOutcome::Committed { revision, branch, results } => {
+            Ok(Done { revision, branch, results })
+        }
+        TxnOutcome::Aborted { branch: _, step, error } => {
+            Err(Error::Failed(Failure::Aborted { step, error }))
+        }
+    }
+}
+
+impl Client {
+    /// Opens a session. The client's task runs on tokio's present runtime.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: with what went wrong at each server.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime; see [`crate::blocking`] for programs that have none.
+    pub async fn connect(options: ClientOptions) -> Result<Self, ConnectError> {
+        let client = Self::new(&Real, options)?;
+        tokio::spawn(task::run(Real, client.0.shared.clone()));
+        client.opened(&Real).await
+    }
+
+    /// Opens a session in any world. The client's task runs where that world's tasks do.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_in<E: Env>(env: &E, options: ClientOptions) -> Result<Self, ConnectError> {
+        let client = Self::new(env, options)?;
+        env.spawn(task::run(env.clone(), client.0.shared.clone()));
+        client.opened(env).await
+    }
+
+    fn new<E: Env>(env: &E, options: ClientOptions) -> Result<Self, ConnectError> {
+        if options.servers.is_empty() {
+            return Err(ConnectError::NoServer);
+        }
+        let shared = Arc::new(Shared::new(options, env.draw(), env.clock()));
+        Ok(Self(Arc::new(Handle { shared })))
+    }
+
+    async fn opened<E: Env>(self, env: &E) -> Result<Self, ConnectError> {
+        let shared = self.0.shared.clone();
+        let mut session = shared.session.subscribe();
+        let deadline = env.now() + shared.options.connect_timeout;
+        tokio::select! {
+            biased;
+            opened = session.wait_for(|state| *state == SessionState::Attached) => {
+                opened.map(|_| ()).map_err(|_| shared.connect_error())?;
+            }
+            () = env.sleep_until(deadline) => return Err(shared.connect_error()),
+        }
+        Ok(self)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// The session's id.
+    ///
+    /// # Panics
+    /// Never: a client is handed out when its session is open.
+    pub fn session(&self) -> SessionId {
+        self.shared().session_id().expect("the session was open when the client was handed out")
+    }
+
+    /// Where the session stands, now and as it changes.
+    pub fn states(&self) -> state_watch::Receiver<SessionState> {
+        self.shared().session.subscribe()
+    }
+
+    /// Begins a transaction, once there is room for it, and tells its outcome later. Transactions
+    /// of one client are carried out in the order in which they were begun.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]: it was not begun.
+    pub async fn begin(&self, txn: impl Into<Txn>) -> Result<Pending, Error> {
+        let encoded = txn.into().as_core().to_bytes();
+        Ok(Pending(self.shared().submit(encoded).await?))
+    }
+
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn txn(&self, txn: impl Into<Txn>) -> Result<Done, Error> {
+        self.begin(txn).await?.await
+    }
+
+    /// Gives a record exactly this value; creates it if it is missing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Done, Error> {
+        self.txn(Steps::new().put(key, value)).await
+    }
+
+    /// Creates a record that must not exist.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::is_exists`].
+    pub async fn create(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Done, Error> {
+        self.txn(Steps::new().create(key, value)).await
+    }
+
+    /// Creates a record that must not exist and dies with this session.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::is_exists`].
+    pub async fn create_ephemeral(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+    ) -> Result<Done, Error> {
+        let flags = Flags::CREATE | Flags::EXCLUSIVE | Flags::EPHEMERAL;
+        self.txn(Steps::new().write(key, value, 0, flags)).await
+    }
+
+    /// Creates a record whose key is `prefix` and a number from the order of all writes, 20 digits
+    /// wide. Returns the key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn create_sequence(
+        &self,
+        prefix: impl IntoBytes,
+        value: impl IntoBytes,
+        ephemeral: bool,
+    ) -> Result<(bytes::Bytes, Revision), Error> {
+        let kind = if ephemeral { Flags::EPHEMERAL } else { Flags::NONE };
+        let steps = Steps::new().write(prefix, value, 0, Flags::SEQUENCE | kind);
+        let done = self.txn(steps).await?;
+        let key = done.sequence_key(0).cloned().ok_or(Error::Failed(Failure::Unexpected))?;
+        Ok((key, done.revision))
+    }
+
+    /// Removes a record that must exist.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::is_not_found`].
+    pub async fn delete(&self, key: impl IntoBytes) -> Result<Done, Error> {
+        self.txn(Steps::new().delete(key)).await
+    }
+
+    /// Gives `target` the value of `source`; creates it if it is missing.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::is_not_found`] if there is no `source`.
+    pub async fn copy(
+        &self,
+        source: impl IntoBytes,
+        target: impl IntoBytes,
+    ) -> Result<Done, Error> {
+        self.txn(Steps::new().copy(source, target)).await
+    }
+
+    /// Adds to a number of eight bytes; creates it as zero before if it is missing. Returns the
+    /// number after it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<u64, Error> {
+        let done = self.txn(Steps::new().increment(key, delta)).await?;
+        done.number(0).ok_or(Error::Failed(Failure::Unexpected))
+    }
+
+    /// Watches a key, a prefix or the members: what comes after `from`, or from now on. Returns
+    /// when the watch is set.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub async fn watch(
+        &self,
+        filter: WatchFilter,
+        mask: EventMask,
+        from: Option<Revision>,
+    ) -> Result<Watch, Error> {
+        self.set_watch(filter, mask, false, from).await
+    }
+
+    /// Like [`Self::watch`], for the first revision with events only.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub async fn watch_once(
+        &self,
+        filter: WatchFilter,
+        mask: EventMask,
+        from: Option<Revision>,
+    ) -> Result<Watch, Error> {
+        self.set_watch(filter, mask, true, from).await
+    }
+
+    async fn set_watch(
+        &self,
+        filter: WatchFilter,
+        mask: EventMask,
+        once: bool,
+        from: Option<Revision>,
+    ) -> Result<Watch, Error> {
+        let shared = self.shared();
+        let stream = Arc::new(Stream::default());
+        let sink = WatchSink::new(stream.clone(), shared.options.watch_events_max, once);
+        let id = shared.watch(filter, mask, once, from, sink)?;
+        Watch::set(shared.clone(), id, stream).await
+    }
+
+    /// Watches one key, every kind of event.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub async fn watch_key(&self, key: impl IntoBytes) -> Result<Watch, Error> {
+        self.watch(WatchFilter::Key(key.into_bytes()), EventMask::ALL, None).await
+    }
+
+    /// Watches every key that begins with a prefix, every kind of event.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub async fn watch_prefix(&self, prefix: impl IntoBytes) -> Result<Watch, Error> {
+        self.watch(WatchFilter::Prefix(prefix.into_bytes()), EventMask::ALL, None).await
+    }
+
+    /// Watches who joins and leaves. [`Watch::members`] tells who was there when it was set.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub async fn watch_members(&self) -> Result<Watch, Error> {
+        self.watch(WatchFilter::Members, EventMask::ALL, None).await
+    }
+
+    /// Waits until everything that was begun by any clone is answered.
+    pub async fn flush(&self) {
+        self.shared().quiet().await;
+    }
+
+    /// Ends the session once everything that was begun is answered: its ephemeral records go, and
+    /// other members are told. True if the cluster confirmed it; else it ends by its timeout.
+    pub async fn close(self) -> bool {
+        let shared = self.shared().clone();
+        shared.close();
+        let mut session = shared.session.subscribe();
+        let ended = session.wait_for(|state| state.is_final()).await.is_ok();
+        ended && shared.closed().unwrap_or(false)
+    }
+}

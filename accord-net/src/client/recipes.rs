@@ -1,0 +1,336 @@
+//! What coordination services are for: locks, elections, queues and barriers.
+//!
+//! Each is a few keys below a name of its own, so other programs and the `accord` command can take
+//! part: `lock/NAME/…`, `election/NAME/…`, `queue/NAME/…`, `barrier/NAME/…`, where `…` is a number
+//! from the order, 20 digits wide. Who waits watches one key only, that of whoever is before it, so
+//! a release wakes one.
+//!
+//! A lock is held as long as its record exists, which the cluster decides, not its holder: a holder
+//! that was paused may learn late that its session has expired. Whatever the lock protects should
+//! therefore check the [`LockGuard::token`]: tokens ascend from holder to holder
+//! ([`super::txn::created_at`] checks one inside a transaction).
+
+use super::bytes_like::IntoBytes;
+use super::error::{Error, Failure};
+use super::txn::{Steps, Txn, exists};
+use super::{Client, WatchEnd};
+use accord_core::ids::Revision;
+use accord_core::protocol::{EventMask, WatchFilter};
+use accord_core::state::{Event, Range};
+use accord_core::wire::Encode;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// A place in a line, held by an ephemeral record. Dropping it gives it up.
+#[derive(Debug)]
+struct Place {
+    client: Client,
+    key: Bytes,
+    token: Revision,
+    given_up: bool,
+}
+
+impl Place {
+    async fn take(client: &Client, line: &str, value: Bytes) -> Result<Self, Error> {
+        let (key, token) = client.create_sequence(line, value, true).await?;
+        Ok(Self { client: client.clone(), key, token, given_up: false })
+    }
+
+    /// The key of whoever is right before this place.
+    async fn before(&self, line: &str) -> Result<Option<Bytes>, Error> {
+        let from = Bytes::copy_from_slice(line.as_bytes());
+        let range = Range::Span { from, until: Some(self.key.clone()) };
+        let mut earlier = self.client.list_range(range).keys_only();
+        let mut last = None;
+        while let Some(entry) = earlier.next().await? {
+            last = Some(entry.key);
+        }
+        Ok(last)
+    }
+
+    /// Waits until this place is the first.
+    async fn first(&self, line: &str) -> Result<(), Error> {
+        while let Some(before) = self.before(line).await? {
+            wait_for_end(&self.client, before, self.token).await?;
+        }
+        self.check().await
+    }
+
+    /// The place may have been lost with the session while it was waited for.
+    async fn check(&self) -> Result<(), Error> {
+        match self.client.get(&self.key).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::Failed(Failure::Ended)),
+        }
+    }
+
+    async fn give_up(mut self) -> Result<(), Error> {
+        self.given_up = true;
+        let delete = Txn::when(exists(&self.key)).then(Steps::new().delete(&self.key));
+        self.client.txn(delete).await.map(|_| ())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.given_up {
+            let delete = Txn::when(exists(&self.key)).then(Steps::new().delete(&self.key));
+            self.client.shared().submit_unattended(delete.as_core().to_bytes());
+        }
+    }
+}
+
+/// Waits until a record that existed at `revision` or later is gone.
+async fn wait_for_end(client: &Client, key: Bytes, revision: Revision) -> Result<(), Error> {
+    let filter = WatchFilter::Key(key.clone());
+    let mut watch = client.watch(filter, EventMask::DELETED, Some(revision)).await?;
+    if client.read(&key).send().await?.is_none() {
+        return Ok(());
+    }
+    match watch.next().await {
+        // If the history is gone, the next look at the line tells.
+        Ok(_) | Err(WatchEnd::HistoryGone { .. } | WatchEnd::Lagged { .. }) => Ok(()),
+        Err(_) => Err(Error::Failed(Failure::Ended)),
+    }
+}
+
+/// A lock that one session at a time holds, in the order in which they asked.
+#[derive(Clone, Debug)]
+pub struct Lock {
+    client: Client,
+    line: String,
+}
+
+impl Lock {
+    /// The lock of this name.
+    pub fn new(client: &Client, name: &str) -> Self {
+        Self { client: client.clone(), line: format!("lock/{name}/") }
+    }
+
+    /// Waits for the lock. Dropping the future gives up the place in the line.
+    ///
+    /// # Errors
+    /// [`Error`]. After [`Error::Unknown`] the session may stand in the line without knowing: end
+    /// it to be sure.
+    pub async fn acquire(&self) -> Result<LockGuard, Error> {
+        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        place.first(&self.line).await?;
+        Ok(LockGuard(place))
+    }
+
+    /// Takes the lock if nobody holds it or waits for it.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
+        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        match place.before(&self.line).await? {
+            None => Ok(Some(LockGuard(place))),
+            Some(_) => {
+                place.give_up().await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A lock that is held. Dropping it releases it without waiting for the cluster's answer.
+#[derive(Debug)]
+pub struct LockGuard(Place);
+
+impl LockGuard {
+    /// The fencing token: larger than that of every earlier holder.
+    pub const fn token(&self) -> Revision {
+        self.0.token
+    }
+
+    /// The record that holds the lock. As long as it exists, it is held.
+    pub const fn key(&self) -> &Bytes {
+        &self.0.key
+    }
+
+    /// Releases the lock and waits for the cluster's answer.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn release(self) -> Result<(), Error> {
+        self.0.give_up().await
+    }
+}
+
+/// An election: candidates stand in a line, and the first of them leads.
+#[derive(Clone, Debug)]
+pub struct Election {
+    client: Client,
+    line: String,
+}
+
+impl Election {
+    /// The election of this name.
+    pub fn new(client: &Client, name: &str) -> Self {
+        Self { client: client.clone(), line: format!("election/{name}/") }
+    }
+
+    /// Stands as a candidate under `value`, and waits to be elected. Dropping the future withdraws.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub async fn campaign(&self, value: impl IntoBytes) -> Result<Leadership, Error> {
+        let place = Place::take(&self.client, &self.line, value.into_bytes()).await?;
+        place.first(&self.line).await?;
+        Ok(Leadership(place))
+    }
+
+    /// Under which value the leader stands, and its fencing token. `None`: nobody leads.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn leader(&self) -> Result<Option<(Bytes, Revision)>, Error> {
+        let first = self.client.list(&self.line).page_entries(1).next().await?;
+        Ok(first.map(|entry| (entry.value.unwrap_or_default(), entry.stat.created)))
+    }
+}
+
+/// An election that is won. Dropping it resigns.
+#[derive(Debug)]
+pub struct Leadership(Place);
+
+impl Leadership {
+    /// The fencing token: larger than that of every earlier leader.
+    pub const fn token(&self) -> Revision {
+        self.0.token
+    }
+
+    /// Resigns and waits for the cluster's answer.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn resign(self) -> Result<(), Error> {
+        self.0.give_up().await
+    }
+}
+
+/// A queue: every item is taken by one consumer, in the order in which they were pushed.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    client: Client,
+    line: String,
+}
+
+impl Queue {
+    /// The queue of this name.
+    pub fn new(client: &Client, name: &str) -> Self {
+        Self { client: client.clone(), line: format!("queue/{name}/") }
+    }
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn push(&self, item: impl IntoBytes) -> Result<(), Error> {
+        self.client.create_sequence(&self.line, item, false).await.map(|_| ())
+    }
+
+    /// Takes the first item, if there is one.
+    ///
+    /// # Errors
+    /// [`Error`]. After [`Error::Unknown`] an item may have been taken and lost.
+    pub async fn pop(&self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let mut list = self.client.list(&self.line).page_entries(1).keys_only();
+            let Some(first) = list.next().await? else { return Ok(None) };
+            let take = Steps::new().get(&first.key).delete(&first.key);
+            let done = self.client.txn(Txn::when(exists(&first.key)).then(take)).await?;
+            // Otherwise another consumer was faster: try the next.
+            if done.held() {
+                let item = done.value(0).cloned();
+                return item.map(Some).ok_or(Error::Failed(Failure::Unexpected));
+            }
+        }
+    }
+
+    /// Takes the first item, and waits for one if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::pop`].
+    pub async fn pop_wait(&self) -> Result<Bytes, Error> {
+        loop {
+            let filter = WatchFilter::Prefix(Bytes::copy_from_slice(self.line.as_bytes()));
+            let mut pushed = self.client.watch_once(filter, EventMask::CREATED, None).await?;
+            if let Some(item) = self.pop().await? {
+                return Ok(item);
+            }
+            if let Err(WatchEnd::SessionLost | WatchEnd::Closed) = pushed.next().await {
+                return Err(Error::Failed(Failure::Ended));
+            }
+        }
+    }
+
+    /// How many items wait.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn len(&self) -> Result<usize, Error> {
+        Ok(self.client.list(&self.line).keys_only().all().await?.len())
+    }
+}
+
+/// A double barrier: its parties begin together and end together.
+#[derive(Clone, Debug)]
+pub struct Barrier {
+    client: Client,
+    line: String,
+    parties: usize,
+}
+
+impl Barrier {
+    /// The barrier of this name, for so many parties.
+    pub fn new(client: &Client, name: &str, parties: usize) -> Self {
+        Self { client: client.clone(), line: format!("barrier/{name}/"), parties }
+    }
+
+    /// Enters, and waits until all parties have.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn enter(&self) -> Result<Inside, Error> {
+        let filter = WatchFilter::Prefix(Bytes::copy_from_slice(self.line.as_bytes()));
+        let mut arrivals = self.client.watch(filter, EventMask::CREATED, None).await?;
+        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        // A party may leave as soon as all were inside: count who came, not who is there.
+        let there = self.client.list(&self.line).keys_only().all().await?;
+        let mut came: BTreeSet<Bytes> = there.into_iter().map(|entry| entry.key).collect();
+        while came.len() < self.parties {
+            let Ok(arrival) = arrivals.next().await else {
+                return Err(Error::Failed(Failure::Ended));
+            };
+            came.extend(arrival.events.iter().filter_map(|event| match event {
+                Event::Key(event) => Some(event.key.clone()),
+                Event::Member(_) => None,
+            }));
+        }
+        Ok(Inside { place, line: self.line.clone() })
+    }
+}
+
+/// A party inside a barrier. Dropping it leaves without waiting for the others.
+#[derive(Debug)]
+pub struct Inside {
+    place: Place,
+    line: String,
+}
+
+impl Inside {
+    /// Leaves, and waits until all parties have.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn leave(self) -> Result<(), Error> {
+        let (client, token) = (self.place.client.clone(), self.place.token);
+        self.place.give_up().await?;
+        while let Some(other) = client.list(&self.line).page_entries(1).keys_only().next().await? {
+            wait_for_end(&client, other.key, token).await?;
+        }
+        Ok(())
+    }
+}

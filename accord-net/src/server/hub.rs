@@ -1,0 +1,448 @@
+//! The driver: carries bytes, time and completions between the core and the world.
+//!
+//! One [`Hub`] is one server. Its tasks share it on one thread and hand in what they receive;
+//! whoever handed something in asks for a turn of the pump, which carries out all that came of it.
+//! Turns are batches: the pump runs after every task that has something by then has had its turn.
+//! No decision about the protocol is made here.
+//!
+//! Bounds: the core admits or refuses what clients send, and is asked before they are read on; the
+//! group's queue is bounded by the frames that the replica has in flight; outboxes are bounded by
+//! the core (clients) and by `peer_bytes_max` (peers).
+
+use super::conns::Conn;
+use super::group::Group;
+use super::metrics::Metrics;
+use super::options::ServerOptions;
+use super::peers::PeerOutbox;
+use super::status::StatusReport;
+use crate::env::{Datagram, Env, Udp};
+use accord_core::group::{GroupEvent, SubmitError};
+use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
+use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
+use accord_core::replica::io::HaltReason;
+use accord_core::replica::log::Recovered;
+use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Output, Server};
+use accord_core::time::Instant;
+use accord_core::wire::WireError;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::{Notify, oneshot};
+
+/// Of so many requests of a connection, the time that one takes is measured.
+const LATENCY_SAMPLE: u64 = 16;
+/// Events of the group handed in before what came of them is carried out.
+const EVENTS_A_TURN: usize = 64;
+
+/// One server, as its tasks share it.
+pub(super) struct Hub<E: Env> {
+    pub(super) env: E,
+    pub(super) options: ServerOptions,
+    pub(super) metrics: Arc<Metrics>,
+    inner: RefCell<Inner>,
+    udp: Option<E::Udp>,
+    /// Asks for a turn of the pump.
+    pub(super) turn: Notify,
+    /// The server has stopped, or is to.
+    pub(super) ended: Notify,
+    halted: RefCell<Option<HaltReason>>,
+    pub(super) draining: Cell<bool>,
+}
+
+struct Inner {
+    server: Server,
+    group: Group,
+    conns: BTreeMap<ConnId, Rc<Conn>>,
+    conn_last: u64,
+    /// Connections that the server did not want to hear more of when it was asked last.
+    paused: BTreeSet<ConnId>,
+    /// Messages that the group had no room for.
+    unsubmitted: VecDeque<Bytes>,
+    datagrams: Vec<Datagram>,
+    peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
+    asked: BTreeMap<AdminId, oneshot::Sender<AdminReply>>,
+    asked_last: u64,
+    /// When sampled requests were taken.
+    sampled: BTreeMap<(ConnId, RequestId), Instant>,
+    applied_last: u64,
+}
+
+impl<E: Env> Hub<E> {
+    pub(super) fn new(
+        env: E,
+        options: ServerOptions,
+        udp: Option<E::Udp>,
+        peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
+        metrics: Arc<Metrics>,
+    ) -> Rc<Self> {
+        let now = env.now();
+        let recovered = Recovered::fresh(StoreId(env.draw()), options.bootstrap);
+        let server = Server::new(options.core(), recovered, env.draw(), now);
+        let group = Group::new(&options.group, options.node, env.draw(), now);
+        let inner = Inner {
+            server,
+            group,
+            conns: BTreeMap::new(),
+            conn_last: 0,
+            paused: BTreeSet::new(),
+            unsubmitted: VecDeque::new(),
+            datagrams: Vec::new(),
+            peers,
+            asked: BTreeMap::new(),
+            asked_last: 0,
+            sampled: BTreeMap::new(),
+            applied_last: 0,
+        };
+        Rc::new(Self {
+            env,
+            options,
+            metrics,
+            inner: RefCell::new(inner),
+            udp,
+            turn: Notify::new(),
+            ended: Notify::new(),
+            halted: RefCell::new(None),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Runs the pump and the timers until the server has stopped.
+    pub(super) async fn run(self: Rc<Self>) {
+        let mut armed: Option<Instant> = None;
+        let mut sleep = Box::pin(self.env.sleep_until(Instant::FAR_FUTURE));
+        self.pump();
+        while self.halted.borrow().is_none() {
+            let deadline = self.next_deadline();
+            // A deadline that moved away only costs a turn for nothing: do not arm anew for it.
+            if let Some(at) = deadline
+                && armed.is_none_or(|armed| at < armed)
+            {
+                sleep.set(self.env.sleep_until(at));
+                armed = Some(at);
+            }
+            tokio::select! {
+                biased;
+                () = self.turn.notified() => {}
+                () = &mut sleep, if armed.is_some() => armed = None,
+            }
+            self.on_time();
+            self.pump();
+        }
+    }
+
+    /// Receives the group's datagrams, for ever.
+    pub(super) async fn receive_datagrams(self: Rc<Self>) {
+        let Some(udp) = &self.udp else { return };
+        let mut datagrams = Vec::new();
+        while self.halted.borrow().is_none() {
+            if let Err(error) = udp.receive(&mut datagrams).await {
+                // Such as an ICMP answer to an earlier datagram: nothing that lasts.
+                tracing::debug!(%error, "receiving datagrams");
+                continue;
+            }
+            {
+                let inner = &mut *self.inner.borrow_mut();
+                let now = self.env.now();
+                datagrams.iter().for_each(|datagram| inner.group.handle_datagram(now, datagram));
+            }
+            datagrams.clear();
+            self.pump();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let inner = self.inner.borrow();
+        [inner.server.next_deadline(), inner.group.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn on_time(&self) {
+        let now = self.env.now();
+        let inner = &mut *self.inner.borrow_mut();
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if due(inner.group.next_deadline()) {
+            inner.group.handle_timer(now);
+        }
+        if due(inner.server.next_deadline()) {
+            inner.server.handle(now, Input::Timer);
+        }
+    }
+
+    /// Carries out what the server and its group ask, until nothing is left to do.
+    pub(super) fn pump(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            let mut busy = false;
+            while let Some(output) = inner.server.poll_output() {
+                busy = true;
+                self.carry_out(inner, output);
+            }
+            busy |= self.pump_group(inner);
+            if !busy {
+                break;
+            }
+        }
+        if let Some(udp) = &self.udp
+            && !inner.datagrams.is_empty()
+        {
+            udp.send(&mut inner.datagrams);
+        }
+        inner.resume_paused();
+        let applied = inner.server.applied().0;
+        self.metrics.entries_applied.inc_by(applied.saturating_sub(inner.applied_last));
+        inner.applied_last = applied;
+    }
+
+    fn pump_group(&self, inner: &mut Inner) -> bool {
+        let now = self.env.now();
+        let mut busy = false;
+        while let Some(payload) = inner.unsubmitted.front().cloned() {
+            match inner.group.submit(now, payload) {
+                Ok(()) => {}
+                Err(SubmitError::Full) => break,
+                Err(error @ SubmitError::TooLarge { .. }) => {
+                    panic!("settings allow commands that the group cannot carry: {error}")
+                }
+            }
+            inner.unsubmitted.pop_front();
+            busy = true;
+        }
+        for _ in 0..EVENTS_A_TURN {
+            let Some(event) = inner.group.poll_event() else { break };
+            busy = true;
+            if let GroupEvent::View(view) = &event {
+                self.metrics.views.inc();
+                tracing::info!(view = %view.id, members = ?view.members, "view");
+            }
+            inner.server.handle(now, Input::Group(event));
+        }
+        inner.group.poll_datagrams(&mut inner.datagrams);
+        busy
+    }
+
+    fn carry_out(&self, inner: &mut Inner, output: Output) {
+        match output {
+            Output::Multicast(payload) => {
+                self.metrics.multicast_bytes.observe(payload.len() as f64);
+                inner.unsubmitted.push_back(payload);
+            }
+            Output::Persist { .. } => unreachable!("memory mode writes nothing"),
+            Output::Client { conn, message } => self.send(inner, conn, &message),
+            Output::Disconnect { conn, reason } => {
+                tracing::debug!(%conn, %reason, "hanging up");
+                if let Some(conn) = inner.forget(conn) {
+                    conn.close();
+                }
+            }
+            Output::Peer { to, message } => {
+                let taken = inner.peers.get(&to).is_some_and(|peer| peer.push(message));
+                if !taken {
+                    self.metrics.peer_messages_dropped.inc();
+                }
+            }
+            Output::Admin { admin, reply } => {
+                if let Some(asked) = inner.asked.remove(&admin) {
+                    // Whoever asked may be gone.
+                    let _ = asked.send(reply);
+                }
+            }
+            Output::Halt(reason) => self.halt(inner, reason),
+        }
+    }
+
+    fn send(&self, inner: &mut Inner, id: ConnId, message: &ServerMessage) {
+        let Some(conn) = inner.conns.get(&id) else { return };
+        match message {
+            ServerMessage::Opened { .. } | ServerMessage::Attached { .. } => conn.on_attached(),
+            ServerMessage::Reply { request, .. } => {
+                self.metrics.replies.inc();
+                if request.0.is_multiple_of(LATENCY_SAMPLE)
+                    && let Some(taken) = inner.sampled.remove(&(id, *request))
+                {
+                    let seconds = self.env.now().since(taken).as_nanos() as f64 / 1e9;
+                    self.metrics.request_seconds.observe(seconds);
+                }
+            }
+            ServerMessage::RequestRefused { request, .. } => {
+                inner.sampled.remove(&(id, *request));
+            }
+            ServerMessage::ReadReply { .. } => {
+                self.metrics.reads.inc();
+            }
+            ServerMessage::Events { events, .. } => {
+                self.metrics.events.inc_by(events.len() as u64);
+            }
+            _ => {}
+        }
+        conn.send(message);
+    }
+
+    fn halt(&self, inner: &mut Inner, reason: HaltReason) {
+        tracing::error!(%reason, "this server stops: going on could do harm");
+        *self.halted.borrow_mut() = Some(reason);
+        while let Some((id, _)) = inner.conns.first_key_value() {
+            let id = *id;
+            if let Some(conn) = inner.forget(id) {
+                conn.close();
+            }
+        }
+        self.ended.notify_waiters();
+        self.turn.notify_one();
+    }
+
+    /// Why the server stopped itself, if it has.
+    pub(super) fn halted(&self) -> Option<HaltReason> {
+        self.halted.borrow().clone()
+    }
+
+    /// A client has connected.
+    pub(super) fn connect(&self, conn: impl FnOnce(ConnId) -> Conn) -> Rc<Conn> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.conn_last += 1;
+        let id = ConnId(inner.conn_last);
+        let conn = Rc::new(conn(id));
+        inner.conns.insert(id, conn.clone());
+        inner.server.handle(self.env.now(), Input::Connected { conn: id });
+        self.turn.notify_one();
+        conn
+    }
+
+    /// A connection is gone.
+    pub(super) fn disconnect(&self, id: ConnId) {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.forget(id).is_some() {
+            inner.server.handle(self.env.now(), Input::Disconnected { conn: id });
+            self.turn.notify_one();
+        }
+    }
+
+    /// True if the next message of the connection may be handed in. Otherwise the connection is
+    /// woken when it may be worth asking again.
+    pub(super) fn accepts(&self, id: ConnId) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let accepts = inner.server.accepts(id);
+        if !accepts && inner.conns.contains_key(&id) {
+            inner.paused.insert(id);
+            self.turn.notify_one();
+        }
+        accepts
+    }
+
+    /// A client sent this.
+    pub(super) fn on_message(&self, id: ConnId, payload: &Bytes) -> Result<(), WireError> {
+        let message = decode_client(payload)?;
+        let now = self.env.now();
+        let inner = &mut *self.inner.borrow_mut();
+        if let ClientMessage::Request { request, .. } = &message {
+            self.metrics.requests.inc();
+            if request.0.is_multiple_of(LATENCY_SAMPLE) {
+                inner.sampled.insert((id, *request), now);
+            }
+        }
+        inner.server.handle(now, Input::Client { conn: id, message });
+        self.turn.notify_one();
+        Ok(())
+    }
+
+    /// So many messages of the connection have left.
+    pub(super) fn on_written(&self, id: ConnId, messages: usize) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.server.handle(self.env.now(), Input::Written { conn: id, messages });
+        if !inner.paused.is_empty() {
+            self.turn.notify_one();
+        }
+    }
+
+    /// Another server sent this beside the group.
+    pub(super) fn on_peer(&self, from: NodeId, message: Bytes) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.server.handle(self.env.now(), Input::Peer { from, message });
+        self.turn.notify_one();
+    }
+
+    /// An operator asks. `None`: the server stopped before it answered.
+    pub(super) async fn ask(&self, request: AdminRequest) -> Option<AdminReply> {
+        let (asked, answer) = oneshot::channel();
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.asked_last += 1;
+            let admin = AdminId(inner.asked_last);
+            inner.asked.insert(admin, asked);
+            inner.server.handle(self.env.now(), Input::Admin { admin, request });
+        }
+        self.turn.notify_one();
+        answer.await.ok()
+    }
+
+    /// How the server is.
+    pub(super) fn status(&self) -> StatusReport {
+        let inner = &*self.inner.borrow();
+        let mut report = StatusReport::new(
+            &self.options,
+            &inner.server.status(),
+            inner.group.ring_status().as_ref(),
+        );
+        report.records = inner.server.state().records();
+        report.store_bytes = inner.server.state().store_bytes();
+        report.draining = self.draining.get();
+        report
+    }
+
+    /// Hangs up on every client, so that they move to other servers.
+    pub(super) fn hang_up_all(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let now = self.env.now();
+        while let Some((id, _)) = inner.conns.first_key_value() {
+            let id = *id;
+            if let Some(conn) = inner.forget(id) {
+                conn.close();
+            }
+            inner.server.handle(now, Input::Disconnected { conn: id });
+        }
+        self.turn.notify_one();
+    }
+
+    /// Sessions that belong to this server.
+    pub(super) fn sessions_owned(&self) -> usize {
+        let inner = self.inner.borrow();
+        let own = |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
+        inner.server.state().sessions().filter(|(_, session)| own(session)).count()
+    }
+
+    /// Tells the other servers that this one goes.
+    pub(super) fn leave(&self) {
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.group.leave(self.env.now());
+        }
+        self.pump();
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, id: ConnId) -> Option<Rc<Conn>> {
+        self.paused.remove(&id);
+        let conn = self.conns.remove(&id)?;
+        let sampled = self.sampled.range((id, RequestId(0))..=(id, RequestId(u64::MAX)));
+        let sampled: Vec<_> = sampled.map(|(key, _)| *key).collect();
+        for key in &sampled {
+            self.sampled.remove(key);
+        }
+        Some(conn)
+    }
+
+    /// Wakes the connections of which the server wants to hear more.
+    fn resume_paused(&mut self) {
+        let (server, conns) = (&self.server, &self.conns);
+        self.paused.retain(|id| {
+            let resumed = server.accepts(*id);
+            if let Some(conn) = conns.get(id)
+                && resumed
+            {
+                conn.wake();
+            }
+            !resumed
+        });
+    }
+}

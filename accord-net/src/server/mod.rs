@@ -1,0 +1,316 @@
+//! A running server: the core behind sockets.
+//!
+//! [`start`] opens the sockets and spawns the tasks; [`Running`] is the handle on them. The tasks
+//! of one server share its [`hub`] on one thread:
+//!
+//! | task | does |
+//! |---|---|
+//! | pump | timers, and carrying out what the core asks |
+//! | datagrams | the ring's |
+//! | accept | takes connections of clients and operators |
+//! | one for each connection | `conns`, `operator` |
+//! | one for each other server, both ways | `peers` |
+//!
+//! Where next: [`options`], `hub`, `conns`; [`crate::env`] for the world below.
+
+mod conns;
+mod group;
+pub mod http;
+mod hub;
+pub mod metrics;
+pub mod operator;
+pub mod options;
+mod peers;
+mod status;
+
+pub use options::{GroupOptions, NetLimits, RingOptions, ServerOptions};
+pub use status::{RingReport, StatusReport};
+
+use crate::env::Env;
+use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
+use accord_core::protocol::PROTOCOL_VERSION;
+use accord_core::replica::config::Durability;
+use accord_core::replica::io::HaltReason;
+use accord_core::time::Duration;
+use conns::{READ_BYTES, Scratch, Stream};
+use hub::Hub;
+use metrics::Metrics;
+use operator::OPERATOR_VERSION;
+use peers::PeerOutbox;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be used.
+    #[error("cannot listen for {what} at {at}: {error}{}", remedy(error))]
+    Listen {
+        /// What was to be received there.
+        what: &'static str,
+        /// The address.
+        at: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The ring's bounds or time-outs contradict each other.
+    #[error("the ring's settings contradict each other: {0}")]
+    Ring(#[from] accord_core::group::ring::ConfigError),
+    /// Bounds contradict each other.
+    #[error("the settings contradict each other: {0}")]
+    Contradiction(&'static str),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ". Another process uses it: is the server running already? Stop it or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => ". This machine does not have that address",
+        io::ErrorKind::PermissionDenied => ". Ports below 1024 need privileges: choose a higher one",
+        _ => "",
+    }
+}
+
+/// How a server came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop, and its clients had time to move.
+    Drained,
+    /// It stopped itself, because going on could do harm.
+    Halted(HaltReason),
+}
+
+/// A running server. Dropping the handle does not stop it; ending its `LocalSet` does.
+pub struct Running<E: Env> {
+    hub: Rc<Hub<E>>,
+    client_addr: SocketAddr,
+    accepting: Rc<Cell<bool>>,
+}
+
+/// How long accepting rests when the system has no room for another connection.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How often a server that stops looks whether its clients have moved.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+/// How long the last datagrams of a server that stops may take.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+/// Starts a server in this world.
+///
+/// # Errors
+/// [`StartError`]: nothing runs then.
+pub async fn start<E: Env>(
+    env: E,
+    options: ServerOptions,
+    metrics: Arc<Metrics>,
+) -> Result<Running<E>, StartError> {
+    check(&options)?;
+    let at = options.client_listen;
+    let listen = |what, at| move |error| StartError::Listen { what, at, error };
+    let clients = env.listen(at).await.map_err(listen("clients", at))?;
+    let client_addr = env.local_addr(&clients).map_err(listen("clients", at))?;
+    let (mut udp, mut ring) = (None, None);
+    if let GroupOptions::Ring(options) = &options.group {
+        let at = options.listen;
+        udp = Some(env.bind_udp(at).await.map_err(listen("the ring's datagrams", at))?);
+        let streams = env.listen(at).await.map_err(listen("the servers' streams", at))?;
+        ring = Some((streams, options.clone()));
+    }
+    let hub_peers = peer_outboxes(&options);
+    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), metrics);
+    env.spawn(hub.clone().run());
+    if let Some((streams, ring)) = ring {
+        env.spawn(hub.clone().receive_datagrams());
+        env.spawn(accept_peers(hub.clone(), streams, ring.key));
+        for outbox in hub_peers.into_values() {
+            env.spawn(peers::dial(hub.clone(), outbox, ring.key));
+        }
+    }
+    let accepting = Rc::new(Cell::new(true));
+    env.spawn(accept_clients(hub.clone(), clients, accepting.clone()));
+    Ok(Running { hub, client_addr, accepting })
+}
+
+fn check(options: &ServerOptions) -> Result<(), StartError> {
+    let rules = [
+        (
+            options.durability == Durability::Memory,
+            "this release keeps its state in memory only: set mode to memory",
+        ),
+        (
+            options.state.command_bytes_max <= options.replica.command_bytes_max as u64,
+            "state.command_bytes_max exceeds replica.command_bytes_max",
+        ),
+        (options.initial.contains(&options.node), "the server itself is not among the servers"),
+    ];
+    if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+        return Err(StartError::Contradiction(rule));
+    }
+    if let GroupOptions::Ring(ring) = &options.group {
+        ring.core(options.node).validate()?;
+        // A frame carries a command and what goes with it.
+        let margin = options.replica.batch_bytes_max + (1 << 16);
+        if ring.limits.message_bytes_max < options.replica.command_bytes_max + margin {
+            return Err(StartError::Contradiction(
+                "ring.message_bytes_max is too small for replica.command_bytes_max",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, Rc<PeerOutbox>> {
+    let GroupOptions::Ring(ring) = &options.group else { return BTreeMap::new() };
+    let bytes_max = options.net.peer_bytes_max;
+    let outbox = |(node, at): (&_, &SocketAddr)| {
+        (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)))
+    };
+    ring.peers.iter().map(outbox).collect()
+}
+
+async fn accept_peers<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, key: [u8; 32]) {
+    while hub.halted().is_none() {
+        match hub.env.accept(&listener).await {
+            Ok((reader, writer, from)) => {
+                let stream = Stream { reader, writer, from };
+                hub.env.spawn(peers::accept(hub.clone(), stream, key));
+            }
+            Err(error) => rest(&hub, &error).await,
+        }
+    }
+}
+
+async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted; are there enough file descriptors?");
+    hub.env.sleep_until(hub.env.now() + ACCEPT_REST).await;
+}
+
+async fn accept_clients<E: Env>(
+    hub: Rc<Hub<E>>,
+    listener: E::Listener,
+    accepting: Rc<Cell<bool>>,
+) {
+    let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
+    let operators = Rc::new(Cell::new(0));
+    while hub.halted().is_none() {
+        let accepted = tokio::select! {
+            biased;
+            () = hub.ended.notified() => return,
+            accepted = hub.env.accept(&listener) => accepted,
+        };
+        match accepted {
+            Ok(_) if !accepting.get() => {}
+            Ok((reader, writer, from)) => {
+                let stream = Stream { reader, writer, from };
+                let (scratch, operators) = (scratch.clone(), operators.clone());
+                hub.env.spawn(welcome(hub.clone(), stream, scratch, operators));
+            }
+            Err(error) => rest(&hub, &error).await,
+        }
+    }
+}
+
+/// Finds out what a connection is for, and serves it.
+async fn welcome<E: Env>(
+    hub: Rc<Hub<E>>,
+    mut stream: Stream<E>,
+    scratch: Scratch,
+    operators: Rc<Cell<usize>>,
+) {
+    let deadline = hub.env.now() + hub.options.net.preface_timeout;
+    let kind = tokio::select! {
+        biased;
+        kind = greet::<E>(&mut stream) => kind,
+        () = hub.env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match kind {
+        Ok(Kind::Client) => conns::serve(hub, stream, scratch).await,
+        Ok(Kind::Operator) if operators.get() < hub.options.net.operators_max => {
+            operators.set(operators.get() + 1);
+            operator::serve(hub, stream).await;
+            operators.set(operators.get() - 1);
+        }
+        Ok(_) => {
+            tracing::warn!(from = %stream.from, "too many operators are connected: hung up");
+        }
+        Err(error) => {
+            hub.metrics.prefaces_refused.inc();
+            tracing::debug!(from = %stream.from, %error, "refused a connection");
+        }
+    }
+}
+
+/// Reads the other end's preface and answers with this one's, also if they differ: so the other
+/// end can tell its user what is wrong.
+async fn greet<E: Env>(stream: &mut Stream<E>) -> io::Result<Kind> {
+    let mut bytes = [0; PREFACE_BYTES];
+    stream.reader.read_exact(&mut bytes).await?;
+    let invalid = |error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let found = Preface::from_bytes(bytes).map_err(invalid)?;
+    let version = match found.kind {
+        Kind::Client => PROTOCOL_VERSION,
+        Kind::Operator => OPERATOR_VERSION,
+        Kind::Peer => return Err(invalid(PrefaceError::Kind)),
+    };
+    let ours = Preface { kind: found.kind, version };
+    stream.writer.write_all(&ours.to_bytes()).await?;
+    stream.writer.flush().await?;
+    found.expect(ours).map_err(invalid)?;
+    Ok(found.kind)
+}
+
+impl<E: Env> Running<E> {
+    /// Where clients connect.
+    pub const fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// How the server is.
+    pub fn status(&self) -> StatusReport {
+        self.hub.status()
+    }
+
+    /// The metrics, up to date.
+    pub fn metrics(&self) -> String {
+        self.hub.metrics.observe(&self.hub.status());
+        self.hub.metrics.encode()
+    }
+
+    /// Waits until the server stops itself.
+    pub async fn halted(&self) -> HaltReason {
+        loop {
+            let ended = self.hub.ended.notified();
+            if let Some(reason) = self.hub.halted() {
+                return reason;
+            }
+            ended.await;
+        }
+    }
+
+    /// Stops the server without haste: its clients are hung up on, so that they attach to other
+    /// servers; when no session belongs to it any more, or the time for it is up, it leaves the
+    /// group.
+    pub async fn drain(&self) -> Ended {
+        let hub = &self.hub;
+        let deadline = hub.env.now() + hub.options.net.drain_timeout;
+        hub.draining.set(true);
+        self.accepting.set(false);
+        hub.hang_up_all();
+        let alone = self.status().members.len() <= 1;
+        while !alone && hub.sessions_owned() > 0 && hub.env.now() < deadline {
+            if let Some(reason) = hub.halted() {
+                return Ended::Halted(reason);
+            }
+            hub.env.sleep_until(hub.env.now() + DRAIN_LOOK).await;
+        }
+        hub.leave();
+        hub.env.sleep_until(hub.env.now() + FAREWELL).await;
+        Ended::Drained
+    }
+}

@@ -1,0 +1,157 @@
+//! How a server is set up: parsed, checked, ready to run. Where it comes from: [`crate::settings`].
+
+use accord_core::group::ring::{RingConfig, RingLimits, RingTimeouts};
+use accord_core::ids::NodeId;
+use accord_core::limits::Limits;
+use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
+use accord_core::server::{ServerConfig, ServerLimits};
+use accord_core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Its number, unique in the cluster.
+    pub node: NodeId,
+    /// The servers that form the cluster at its very first start.
+    pub initial: BTreeSet<NodeId>,
+    /// Whether it writes to a disk.
+    pub durability: Durability,
+    /// True at the very first start of a new cluster, and never again.
+    pub bootstrap: bool,
+    /// Where clients and operators connect.
+    pub client_listen: SocketAddr,
+    /// How it reaches the other servers.
+    pub group: GroupOptions,
+    /// The bounds of replication.
+    pub replica: ReplicaLimits,
+    /// The bounds of the replicated state: the same on every server.
+    pub state: Limits,
+    /// The bounds of dealings with clients.
+    pub limits: ServerLimits,
+    /// The bounds of connections.
+    pub net: NetLimits,
+}
+
+/// How a server reaches the others.
+#[derive(Clone, Debug)]
+pub enum GroupOptions {
+    /// There are no others.
+    Solo,
+    /// By the built-in ring.
+    Ring(RingOptions),
+}
+
+/// How a server takes part in a ring.
+#[derive(Clone)]
+pub struct RingOptions {
+    /// Where it receives datagrams, and at the same port streams with transfers.
+    pub listen: SocketAddr,
+    /// Where the others do.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The secret that all servers of the cluster share.
+    pub key: [u8; 32],
+    /// Bounds.
+    pub limits: RingLimits,
+    /// Tempo.
+    pub timeouts: RingTimeouts,
+}
+
+impl fmt::Debug for RingOptions {
+    /// Everything but the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingOptions")
+            .field("listen", &self.listen)
+            .field("peers", &self.peers)
+            .field("limits", &self.limits)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bounds of a server's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetLimits {
+    /// How long whoever connects may take to say what for.
+    pub preface_timeout: Duration,
+    /// How long a client's connection may be without a session.
+    pub sessionless_timeout: Duration,
+    /// How long a client that is hung up on may take for what it was sent before.
+    pub linger_timeout: Duration,
+    /// How long a server that stops waits for its clients to move to others.
+    pub drain_timeout: Duration,
+    /// Bytes for another server that have not left; more are dropped, since transfers ask again.
+    pub peer_bytes_max: usize,
+    /// Connections of operators at once.
+    pub operators_max: usize,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            preface_timeout: Duration::from_secs(5),
+            sessionless_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(3),
+            peer_bytes_max: 16 << 20,
+            operators_max: 64,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// A server in memory mode with the default bounds.
+    pub fn new(node: NodeId, client_listen: SocketAddr, group: GroupOptions) -> Self {
+        let mut initial = BTreeSet::from([node]);
+        if let GroupOptions::Ring(ring) = &group {
+            initial.extend(ring.peers.keys());
+        }
+        Self {
+            node,
+            initial,
+            durability: Durability::Memory,
+            bootstrap: false,
+            client_listen,
+            group,
+            replica: ReplicaLimits::default(),
+            state: Limits::default(),
+            limits: ServerLimits::default(),
+            net: NetLimits::default(),
+        }
+    }
+
+    /// What the core is told.
+    pub fn core(&self) -> ServerConfig {
+        ServerConfig {
+            replica: ReplicaConfig {
+                node: self.node,
+                initial: self.initial.clone(),
+                durability: self.durability,
+                limits: self.replica.clone(),
+            },
+            state: self.state.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+impl RingOptions {
+    /// A member of a ring with the default bounds and tempo.
+    pub fn new(listen: SocketAddr, peers: BTreeMap<NodeId, SocketAddr>, key: [u8; 32]) -> Self {
+        let (limits, timeouts) = Default::default();
+        Self { listen, peers, key, limits, timeouts }
+    }
+
+    /// What the core is told.
+    pub fn core(&self, node: NodeId) -> RingConfig {
+        RingConfig {
+            node,
+            peers: self.peers.keys().copied().collect(),
+            key: self.key,
+            limits: self.limits,
+            timeouts: self.timeouts,
+        }
+    }
+}

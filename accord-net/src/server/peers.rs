@@ -1,0 +1,324 @@
+//! Streams between servers, for what does not go through the order: transfers of logs and state.
+//!
+//! Each server dials each other one and sends over what it dialled; what it accepted, it only
+//! reads. Both ends prove that they hold the cluster's key, and each message carries a code made
+//! with a key of the stream, so that a stranger can neither speak nor change what is said. What
+//! cannot be sent is dropped: whoever transfers asks again.
+//!
+//! The handshake: the preface both ways; the dialling end sends its number and a nonce; the other
+//! answers with its number, a nonce and a code over all of that; the dialling end answers with its
+//! code. Codes are BLAKE3 keyed with the cluster's key, over a label and both halves.
+
+use super::conns::{READ_BYTES, Stream};
+use super::hub::Hub;
+use crate::env::Env;
+use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
+use accord_core::ids::NodeId;
+use accord_core::time::{Duration, Instant};
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// The version of this protocol.
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 32;
+const CODE_BYTES: usize = 16;
+/// The most bytes of one message: a chunk of a transfer, or a live frame behind one.
+const MESSAGE_BYTES_MAX: usize = 96 << 20;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to wait before dialling again.
+const REDIAL: Duration = Duration::from_millis(200);
+
+/// What waits to be sent to one server.
+#[derive(Debug)]
+pub(super) struct PeerOutbox {
+    node: NodeId,
+    address: SocketAddr,
+    queue: RefCell<VecDeque<Bytes>>,
+    /// Invariant: the sum of the queue's lengths.
+    bytes: Cell<usize>,
+    bytes_max: usize,
+    more: Notify,
+}
+
+impl PeerOutbox {
+    pub(super) fn new(node: NodeId, address: SocketAddr, bytes_max: usize) -> Self {
+        Self {
+            node,
+            address,
+            queue: RefCell::default(),
+            bytes: Cell::new(0),
+            bytes_max,
+            more: Notify::new(),
+        }
+    }
+
+    /// Queues a message. False if it was dropped, because too much waits.
+    pub(super) fn push(&self, message: Bytes) -> bool {
+        let bytes = self.bytes.get() + message.len();
+        if self.bytes.get() > 0 && bytes > self.bytes_max {
+            return false;
+        }
+        self.bytes.set(bytes);
+        self.queue.borrow_mut().push_back(message);
+        self.more.notify_one();
+        true
+    }
+
+    fn pop(&self) -> Option<Bytes> {
+        let message = self.queue.borrow_mut().pop_front()?;
+        self.bytes.set(self.bytes.get() - message.len());
+        Some(message)
+    }
+}
+
+/// The secret of one stream, and how many messages it has proved.
+struct StreamKey {
+    key: [u8; 32],
+    count: u64,
+}
+
+impl StreamKey {
+    /// The code of the next message.
+    fn code(&mut self, message: &[u8]) -> [u8; CODE_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&self.count.to_le_bytes());
+        hasher.update(message);
+        self.count += 1;
+        first_bytes(hasher.finalize())
+    }
+}
+
+fn first_bytes(hash: blake3::Hash) -> [u8; CODE_BYTES] {
+    let mut code = [0; CODE_BYTES];
+    code.copy_from_slice(&hash.as_bytes()[..CODE_BYTES]);
+    code
+}
+
+/// What both ends have said of themselves.
+struct Halves {
+    dialler: Half,
+    acceptor: Half,
+}
+
+#[derive(Clone, Copy)]
+struct Half {
+    node: NodeId,
+    nonce: [u8; NONCE_BYTES],
+}
+
+const HALF_BYTES: usize = 4 + NONCE_BYTES;
+
+impl Half {
+    fn new<E: Env>(env: &E, node: NodeId) -> Self {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&env.draw().to_le_bytes()));
+        Self { node, nonce }
+    }
+
+    fn to_bytes(self) -> [u8; HALF_BYTES] {
+        let mut bytes = [0; HALF_BYTES];
+        bytes[..4].copy_from_slice(&self.node.0.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.nonce);
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; HALF_BYTES]) -> Self {
+        let (mut node, mut nonce) = ([0; 4], [0; NONCE_BYTES]);
+        node.copy_from_slice(&bytes[..4]);
+        nonce.copy_from_slice(&bytes[4..]);
+        Self { node: NodeId(u32::from_le_bytes(node)), nonce }
+    }
+}
+
+impl Halves {
+    fn hash(&self, key: &[u8; 32], label: &str) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        hasher.update(label.as_bytes());
+        hasher.update(&self.dialler.to_bytes());
+        hasher.update(&self.acceptor.to_bytes());
+        hasher.finalize()
+    }
+
+    fn acceptor_code(&self, key: &[u8; 32]) -> [u8; CODE_BYTES] {
+        first_bytes(self.hash(key, "accord peer acceptor"))
+    }
+
+    fn dialler_code(&self, key: &[u8; 32]) -> [u8; CODE_BYTES] {
+        first_bytes(self.hash(key, "accord peer dialler"))
+    }
+
+    fn stream_key(&self, key: &[u8; 32]) -> StreamKey {
+        StreamKey { key: *self.hash(key, "accord peer stream").as_bytes(), count: 0 }
+    }
+}
+
+const PREFACE: Preface = Preface { kind: Kind::Peer, version: VERSION };
+
+fn refused(why: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why.to_string())
+}
+
+/// Compares in a time that does not depend on where codes differ.
+fn same(mine: [u8; CODE_BYTES], theirs: [u8; CODE_BYTES]) -> bool {
+    mine.iter().zip(theirs).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+/// Sends what waits for one server, for ever.
+pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
+    loop {
+        if outbox.queue.borrow().is_empty() {
+            outbox.more.notified().await;
+            continue;
+        }
+        if let Err(error) = send_all(&hub, &outbox, &key).await {
+            tracing::debug!(peer = %outbox.node, %error, "stream to another server");
+        }
+        // What waited is stale by the time that a stream stands again.
+        while outbox.pop().is_some() {}
+        hub.env.sleep_until(hub.env.now() + REDIAL).await;
+    }
+}
+
+async fn within<E: Env, T>(
+    env: &E,
+    span: Duration,
+    task: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let deadline: Instant = env.now() + span;
+    tokio::select! {
+        biased;
+        result = task => result,
+        () = env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> io::Result<()> {
+    let opening = async {
+        let (mut reader, mut writer) = hub.env.connect(outbox.address).await?;
+        let stream_key = introduce(hub, outbox.node, key, &mut reader, &mut writer).await?;
+        Ok((reader, writer, stream_key))
+    };
+    let (_reader, mut writer, mut stream_key) =
+        within(&hub.env, HANDSHAKE_TIMEOUT, opening).await?;
+    let mut frame = Vec::new();
+    loop {
+        while let Some(message) = outbox.pop() {
+            frame.clear();
+            write_message(&mut frame, |out| {
+                out.extend_from_slice(&message);
+                out.extend_from_slice(&stream_key.code(&message));
+            });
+            writer.write_all(&frame).await?;
+        }
+        writer.flush().await?;
+        outbox.more.notified().await;
+    }
+}
+
+async fn introduce<E: Env>(
+    hub: &Hub<E>,
+    peer: NodeId,
+    key: &[u8; 32],
+    reader: &mut E::Reader,
+    writer: &mut E::Writer,
+) -> io::Result<StreamKey> {
+    let dialler = Half::new(&hub.env, hub.options.node);
+    writer.write_all(&PREFACE.to_bytes()).await?;
+    writer.write_all(&dialler.to_bytes()).await?;
+    writer.flush().await?;
+    let (mut preface, mut half, mut code) =
+        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    reader.read_exact(&mut preface).await?;
+    Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
+    reader.read_exact(&mut half).await?;
+    reader.read_exact(&mut code).await?;
+    let halves = Halves { dialler, acceptor: Half::from_bytes(half) };
+    if halves.acceptor.node != peer || !same(halves.acceptor_code(key), code) {
+        return Err(refused("it is another server, or has another key"));
+    }
+    writer.write_all(&halves.dialler_code(key)).await?;
+    writer.flush().await?;
+    Ok(halves.stream_key(key))
+}
+
+/// Takes what another server sends over a stream that it opened, until it ends.
+pub(super) async fn accept<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>, key: [u8; 32]) {
+    let from = stream.from;
+    if let Err(error) = receive_all(&hub, &mut stream, &key).await {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => {
+                hub.metrics.peers_refused.inc();
+                tracing::warn!(%from, %error, "refused a stream that is no server's");
+            }
+            _ => tracing::debug!(%from, %error, "a stream from another server ended"),
+        }
+    }
+}
+
+async fn receive_all<E: Env>(
+    hub: &Hub<E>,
+    stream: &mut Stream<E>,
+    key: &[u8; 32],
+) -> io::Result<()> {
+    let admitting = admit(hub, key, &mut stream.reader, &mut stream.writer);
+    let (node, mut stream_key) = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await?;
+    let invalid = |error: &dyn ToString| {
+        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    };
+    let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let bytes = stream.reader.read(&mut buffer).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        frames.push(Bytes::copy_from_slice(&buffer[..bytes]));
+        while let Some(mut message) = frames.next_message().map_err(|error| invalid(&error))? {
+            if message.len() < CODE_BYTES {
+                return Err(invalid(&"a message without a code"));
+            }
+            let code = message.split_off(message.len() - CODE_BYTES);
+            if stream_key.code(&message)[..] != code[..] {
+                return Err(invalid(&"a message with a wrong code"));
+            }
+            hub.on_peer(node, message);
+        }
+    }
+}
+
+async fn admit<E: Env>(
+    hub: &Hub<E>,
+    key: &[u8; 32],
+    reader: &mut E::Reader,
+    writer: &mut E::Writer,
+) -> io::Result<(NodeId, StreamKey)> {
+    let (mut preface, mut half, mut code) =
+        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    reader.read_exact(&mut preface).await?;
+    writer.write_all(&PREFACE.to_bytes()).await?;
+    writer.flush().await?;
+    Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
+    reader.read_exact(&mut half).await?;
+    let halves = Halves {
+        dialler: Half::from_bytes(half),
+        acceptor: Half::new(&hub.env, hub.options.node),
+    };
+    writer.write_all(&halves.acceptor.to_bytes()).await?;
+    writer.write_all(&halves.acceptor_code(key)).await?;
+    writer.flush().await?;
+    reader.read_exact(&mut code).await?;
+    if !same(halves.dialler_code(key), code) {
+        return Err(refused("it has another key: all servers of a cluster share one"));
+    }
+    if halves.dialler.node == hub.options.node {
+        return Err(refused("it has this server's own number: numbers are unique in a cluster"));
+    }
+    Ok((halves.dialler.node, halves.stream_key(key)))
+}

@@ -1,0 +1,298 @@
+//! How a server is, for people, scripts and monitors: one report, as text and as JSON.
+
+use super::options::ServerOptions;
+use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
+use accord_core::replica::config::Durability;
+use accord_core::server::ServerStatus;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+/// How a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Its number.
+    pub node: u32,
+    /// The release of its program.
+    pub version: String,
+    /// `memory` or `persistent`.
+    pub mode: String,
+    /// `solo` or `ring`.
+    pub group: String,
+    /// True if it serves writes and linearizable reads.
+    pub primary: bool,
+    /// Why not, otherwise.
+    pub reason: Option<String>,
+    /// True while it stops, and its clients move to others.
+    pub draining: bool,
+    /// The open epoch.
+    pub epoch: Option<u64>,
+    /// True if it has all of the log.
+    pub synced: bool,
+    /// The servers that it is in a group with, itself included.
+    pub members: Vec<u32>,
+    /// The servers that vote.
+    pub voters: Vec<u32>,
+    /// Servers that lost their memory and are to vote again.
+    pub returning: Vec<u32>,
+    /// The incarnation of its memory.
+    pub store: String,
+    /// The end of its log.
+    pub last_index: u64,
+    /// Known to be committed.
+    pub commit_index: u64,
+    /// Applied.
+    pub applied_index: u64,
+    /// The first entry that it still has in memory.
+    pub log_start: u64,
+    /// The revision of its state.
+    pub revision: u64,
+    /// The digest of its state, to be compared with that of others at the same applied index.
+    pub digest: String,
+    /// Records in the store.
+    pub records: usize,
+    /// Bytes of all keys and values.
+    pub store_bytes: u64,
+    /// Sessions in the cluster.
+    pub sessions: usize,
+    /// Sessions attached to this server.
+    pub attached: usize,
+    /// Connections of clients.
+    pub conns: usize,
+    /// Watches set at this server.
+    pub watches: usize,
+    /// Events kept for watches that resume.
+    pub history_events: usize,
+    /// Watches can resume from this revision on.
+    pub history_floor: u64,
+    /// Requests taken and not answered.
+    pub requests_pending: usize,
+    /// Commands held back.
+    pub held: usize,
+    /// Reads that wait.
+    pub reads_waiting: usize,
+    /// Bytes of commands that wait for commitment.
+    pub proposals_bytes: usize,
+    /// Turned away since the start, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Connections that it hung up on since the start, by reason.
+    pub hung_up: BTreeMap<String, u64>,
+    /// The ring, if that is its group layer.
+    pub ring: Option<RingReport>,
+}
+
+/// How a server's ring is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingReport {
+    /// What it is doing.
+    pub stage: String,
+    /// Its view.
+    pub view: String,
+    /// Messages not yet sent.
+    pub pending_messages: usize,
+    /// Visits of the token since the start.
+    pub tokens: u64,
+    /// Tokens lost since the start.
+    pub token_losses: u64,
+    /// Views installed since the start.
+    pub views: u64,
+    /// Numbered datagrams made since the start.
+    pub packets_sent: u64,
+    /// Numbered datagrams sent again since the start.
+    pub packets_resent: u64,
+    /// Datagrams ignored since the start, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl StatusReport {
+    pub(super) fn new(
+        options: &ServerOptions,
+        server: &ServerStatus,
+        ring: Option<&(RingStatus, u64)>,
+    ) -> Self {
+        let replica = &server.replica;
+        Self {
+            node: options.node.0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: match options.durability {
+                Durability::Memory => "memory".to_owned(),
+                Durability::Persistent => "persistent".to_owned(),
+            },
+            group: if ring.is_some() { "ring".to_owned() } else { "solo".to_owned() },
+            primary: server.primary,
+            reason: replica.closed.as_ref().map(ToString::to_string),
+            draining: false,
+            epoch: replica.epoch.map(|epoch| epoch.0),
+            synced: replica.synced,
+            members: replica.members.iter().map(|node| node.0).collect(),
+            voters: replica.voters.voters.keys().map(|node| node.0).collect(),
+            returning: replica.voters.returning.iter().map(|node| node.0).collect(),
+            store: format!("{:016x}", replica.store.0),
+            last_index: replica.last.index.0,
+            commit_index: replica.commit.0,
+            applied_index: server.applied.0,
+            log_start: replica.log_start.0,
+            revision: server.revision.0,
+            digest: format!("{:016x}", server.digest),
+            records: 0,
+            store_bytes: 0,
+            sessions: server.sessions,
+            attached: server.attached,
+            conns: server.conns,
+            watches: server.watches,
+            history_events: server.history_events,
+            history_floor: server.history_floor.0,
+            requests_pending: server.requests,
+            held: server.held,
+            reads_waiting: server.reads,
+            proposals_bytes: replica.proposals_bytes,
+            refused: by_name(server.refusals.iter()),
+            hung_up: by_name(server.disconnects.iter()),
+            ring: ring.map(RingReport::new),
+        }
+    }
+}
+
+fn by_name<'a, T: fmt::Debug + 'a>(
+    counts: impl Iterator<Item = (&'a T, &'a u64)>,
+) -> BTreeMap<String, u64> {
+    let mut named = BTreeMap::new();
+    for (reason, count) in counts {
+        *named.entry(snake_case(&format!("{reason:?}"))).or_default() += count;
+    }
+    named
+}
+
+/// The name of an enum's variant as a label: `TooManyReads(..)` is `too_many_reads`.
+fn snake_case(variant: &str) -> String {
+    let name = variant.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let mut label = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !label.is_empty() {
+            label.push('_');
+        }
+        label.push(c.to_ascii_lowercase());
+    }
+    label
+}
+
+impl RingReport {
+    fn new((status, strangers): &(RingStatus, u64)) -> Self {
+        let counters = &status.counters;
+        let count = |refusal: &RingRefusal| {
+            (snake_case(&format!("{refusal:?}")), counters.refused_for(*refusal))
+        };
+        let mut refused: BTreeMap<String, u64> = RingRefusal::ALL.iter().map(count).collect();
+        refused.insert("unknown_address".to_owned(), *strangers);
+        refused.retain(|_, count| *count > 0);
+        Self {
+            stage: match status.stage {
+                RingStage::Operational => "operational",
+                RingStage::Gathering => "gathering",
+                RingStage::Committing => "committing",
+                RingStage::Recovering => "recovering",
+                RingStage::Left => "left",
+            }
+            .to_owned(),
+            view: status.view.id.to_string(),
+            pending_messages: status.pending_messages,
+            tokens: counters.tokens,
+            token_losses: counters.token_losses,
+            views: counters.views,
+            packets_sent: counters.packets_sent,
+            packets_resent: counters.packets_resent,
+            refused,
+        }
+    }
+}
+
+impl fmt::Display for StatusReport {
+    /// A few lines that a tired operator understands: first whether it serves, and if not, why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (self.draining, self.primary) {
+            (true, _) => "stopping: its clients are moving to other servers".to_owned(),
+            (false, true) if self.synced => "serving".to_owned(),
+            (false, true) => "catching up with the other servers".to_owned(),
+            (false, false) => match &self.reason {
+                Some(reason) => format!("NOT SERVING: {reason}"),
+                None => "NOT SERVING".to_owned(),
+            },
+        };
+        writeln!(f, "server {}   {state}", self.node)?;
+        let epoch = self.epoch.map_or("none".to_owned(), |epoch| epoch.to_string());
+        writeln!(
+            f,
+            "  cluster    voters {}, connected {}, epoch {epoch}{}",
+            list(&self.voters),
+            list(&self.members),
+            if self.returning.is_empty() {
+                String::new()
+            } else {
+                format!(", coming back with an empty memory: {}", list(&self.returning))
+            }
+        )?;
+        writeln!(
+            f,
+            "  log        committed {} of {}, applied {}, revision {}, digest {}",
+            self.commit_index, self.last_index, self.applied_index, self.revision, self.digest
+        )?;
+        writeln!(
+            f,
+            "  store      {} records, {} bytes, {} mode",
+            self.records, self.store_bytes, self.mode
+        )?;
+        writeln!(
+            f,
+            "  clients    {} sessions in the cluster, {} of them here, {} connections, {} watches",
+            self.sessions, self.attached, self.conns, self.watches
+        )?;
+        writeln!(
+            f,
+            "  waiting    {} requests, {} held back, {} reads",
+            self.requests_pending, self.held, self.reads_waiting
+        )?;
+        if let Some(ring) = &self.ring {
+            writeln!(
+                f,
+                "  ring       {}, view {}, {} views so far, {} tokens lost, {} of {} datagrams sent again",
+                ring.stage,
+                ring.view,
+                ring.views,
+                ring.token_losses,
+                ring.packets_resent,
+                ring.packets_sent
+            )?;
+        }
+        let ring = self.ring.iter().flat_map(|ring| &ring.refused);
+        let refused: Vec<_> = self.refused.iter().chain(&self.hung_up).chain(ring).collect();
+        if !refused.is_empty() {
+            let mut text = String::new();
+            for (reason, count) in refused {
+                write!(text, " {reason}={count}")?;
+            }
+            writeln!(f, "  refused   {text}")?;
+        }
+        Ok(())
+    }
+}
+
+fn list(nodes: &[u32]) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
+    }
+    nodes.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_become_labels() {
+        for (variant, label) in
+            [("Busy", "busy"), ("TooManyReads", "too_many_reads"), ("Protocol(\"x\")", "protocol")]
+        {
+            assert_eq!(snake_case(variant), label);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The client library against servers in this process, over real sockets.
+
+mod cluster;
+mod sessions;
