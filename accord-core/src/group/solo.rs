@@ -25,7 +25,7 @@ pub struct SoloLimits {
 impl Default for SoloLimits {
     fn default() -> Self {
         Self {
-            message_bytes_max: 64 << 20,
+            message_bytes_max: 72 << 20,
             queue_bytes_max: 128 << 20,
             queue_messages_max: 64 << 10,
         }

@@ -321,3 +321,21 @@ fn who_left_is_silent_and_accepts_nothing() {
     ring.handle_datagram(Instant::ZERO, NodeId(2), &Bytes::new());
     assert_eq!(ring.status().counters.refused_for(Refusal::Left), 1);
 }
+
+#[test]
+fn members_that_start_one_after_the_other_form_a_group_soon() {
+    let mut worst = Duration::ZERO;
+    for seed in 0..400 {
+        let mut net = net(seed, 3);
+        net.weather.delay_min = Duration::from_micros(10);
+        net.weather.delay_max = Duration::from_micros(seed % 10 * 40 + 20);
+        (0..3).for_each(|node| net.crash(node));
+        for node in 0..3 {
+            net.start(node);
+            net.run_for(Duration::from_micros(seed * 2 + seed % 7 * 37));
+        }
+        let took = net.converge(Duration::from_secs(5)).unwrap();
+        worst = worst.max(took);
+    }
+    assert!(worst < Duration::from_millis(800), "{worst}");
+}

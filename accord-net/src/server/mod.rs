@@ -143,10 +143,6 @@ fn check(options: &ServerOptions) -> Result<(), StartError> {
             options.durability == Durability::Memory,
             "this release keeps its state in memory only: set mode to memory",
         ),
-        (
-            options.state.command_bytes_max <= options.replica.command_bytes_max as u64,
-            "state.command_bytes_max exceeds replica.command_bytes_max",
-        ),
         (options.initial.contains(&options.node), "the server itself is not among the servers"),
     ];
     if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {

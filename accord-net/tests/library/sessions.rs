@@ -42,7 +42,7 @@ async fn many_requests_at_once_keep_their_order() {
     client.flush().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_goes_on_at_another_server_and_its_watch_with_it() {
     let mut cluster = Cluster::start(3);
     let client = cluster.client().await;

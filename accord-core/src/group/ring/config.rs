@@ -70,7 +70,8 @@ impl Default for RingLimits {
     fn default() -> Self {
         Self {
             datagram_bytes_max: 16_000,
-            message_bytes_max: 64 << 20,
+            // The largest command of a replica with default bounds, and what travels with it.
+            message_bytes_max: 72 << 20,
             pending_bytes_max: 80 << 20,
             pending_messages_max: 64 << 10,
             burst_packets_max: 6,
