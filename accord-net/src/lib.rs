@@ -6,10 +6,11 @@
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
-//! 4. [`client`]: the client library; [`blocking`]: the same without async.
+//! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
 
 pub mod blocking;
 pub mod client;
 pub mod env;
 pub mod frame;
+pub mod operator_client;
 pub mod server;
