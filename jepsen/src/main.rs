@@ -110,11 +110,9 @@ fn raise_open_files() {
 
 async fn run_sessions(args: SessionsArgs) -> ExitCode {
     raise_open_files();
-    let started = program(args.accord)
-        .map_err(|error| error.to_string())
-        .and_then(|program| {
-            Cluster::start(ClusterOptions::new(program)).map_err(|error| error.to_string())
-        });
+    let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
+        Cluster::start(ClusterOptions::new(program)).map_err(|error| error.to_string())
+    });
     let mut cluster = match started {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),

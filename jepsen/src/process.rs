@@ -80,10 +80,9 @@ impl ServerProcess {
         let sink = File::options().append(true).create(true).open(log).map_err(file)?;
         // The server ends when our end of its standard input does: also if we are killed.
         command.arg("--exit-with-parent");
-        let spawned =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(sink).spawn();
-        let mut child = spawned
-            .map_err(|error| ProcessError::Spawn { program: program.to_owned(), error })?;
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(sink).spawn();
+        let mut child =
+            spawned.map_err(|error| ProcessError::Spawn { program: program.to_owned(), error })?;
         let out = child.stdout.take().expect("it was piped");
         let mut line = String::new();
         let mut out = BufReader::new(out);

@@ -134,7 +134,11 @@ async fn everybody_is_told(
 ) -> Result<Duration, SessionsError> {
     let start = Instant::now();
     for at in 0..sessions.len() {
-        drop(control.begin(accord_net::client::txn::Steps::new().put(format!("told/{at}"), "x")).await?);
+        drop(
+            control
+                .begin(accord_net::client::txn::Steps::new().put(format!("told/{at}"), "x"))
+                .await?,
+        );
     }
     for session in sessions {
         session.watch.next().await?;

@@ -30,7 +30,6 @@ async fn histories_are_valid_whatever_happens_to_one_server_at_a_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_sessions_are_served_and_many_leave_at_once() {
     let mut cluster = cluster();
-    let options =
-        SessionsOptions { sessions: 1000, leaving: 100, observers: 20, opening_max: 100 };
+    let options = SessionsOptions { sessions: 1000, leaving: 100, observers: 20, opening_max: 100 };
     sessions::run(&mut cluster, options, |line| println!("{line}")).await.expect("all are served");
 }

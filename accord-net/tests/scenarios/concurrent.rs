@@ -111,9 +111,8 @@ async fn a_queue_loses_and_doubles_nothing() {
         (first, second)
     })
     .await;
-    let expected: BTreeSet<String> = (0..CLIENTS)
-        .flat_map(|at| (0..ITEMS).map(move |item| format!("{at}.{item}")))
-        .collect();
+    let expected: BTreeSet<String> =
+        (0..CLIENTS).flat_map(|at| (0..ITEMS).map(move |item| format!("{at}.{item}"))).collect();
     for all in [
         popped.iter().flat_map(|(first, _)| first.clone()).collect::<Vec<_>>(),
         popped.iter().flat_map(|(_, second)| second.clone()).collect(),

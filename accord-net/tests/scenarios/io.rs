@@ -139,11 +139,8 @@ async fn partial_read(mode: Mode) {
 async fn delete(mode: Mode) {
     let (one, other) = two_clients().await;
     let key = mode.key("delete");
-    let operations = vec![
-        Steps::new().put(&key, "v"),
-        Steps::new().delete(&key),
-        Steps::new().delete(&key),
-    ];
+    let operations =
+        vec![Steps::new().put(&key, "v"), Steps::new().delete(&key), Steps::new().delete(&key)];
     let outcomes = mode.run(&one, operations).await;
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert!(outcomes[2].as_ref().unwrap_err().is_not_found());
@@ -173,12 +170,16 @@ async fn prefix_search(mode: Mode) {
     let names = ["", "/a", "/ab", "/abc", "/b", "a"];
     let operations = names.map(|name| Steps::new().put(format!("{prefix}{name}"), "v"));
     mode.run(&one, operations.into()).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
-    for (search, expected) in
-        [("/a", &["/a", "/ab", "/abc"][..]), ("/ab", &["/ab", "/abc"]), ("/x", &[]), ("/b", &["/b"])]
-    {
+    for (search, expected) in [
+        ("/a", &["/a", "/ab", "/abc"][..]),
+        ("/ab", &["/ab", "/abc"]),
+        ("/x", &[]),
+        ("/b", &["/b"]),
+    ] {
         let search = format!("{prefix}{search}");
         let done = mode.done(&other, Steps::new().list(&search, 100)).await;
-        let found: Vec<_> = done.entries(0).unwrap().iter().map(|entry| entry.key.clone()).collect();
+        let found: Vec<_> =
+            done.entries(0).unwrap().iter().map(|entry| entry.key.clone()).collect();
         let expected: Vec<_> = expected.iter().map(|name| format!("{prefix}{name}")).collect();
         assert_eq!(found, expected);
     }

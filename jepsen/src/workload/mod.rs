@@ -179,9 +179,7 @@ impl Persistent {
     ///
     /// # Errors
     /// [`accord_net::client::ConnectError`].
-    pub async fn connect(
-        options: ClientOptions,
-    ) -> Result<Self, accord_net::client::ConnectError> {
+    pub async fn connect(options: ClientOptions) -> Result<Self, accord_net::client::ConnectError> {
         let current = tokio::sync::Mutex::new(Client::connect(options.clone()).await?);
         Ok(Self { options, current })
     }

@@ -62,9 +62,7 @@ impl Registers {
             let key = self.next_key(&mut rng);
             let op = match (rng.random_range(0..100), seen) {
                 (0..35, _) => Op::Write { to: self.next_value() },
-                (35..60, Some((at, from))) if at == key => {
-                    Op::Cas { from, to: self.next_value() }
-                }
+                (35..60, Some((at, from))) if at == key => Op::Cas { from, to: self.next_value() },
                 (60..75, _) => Op::Read { ordered: true },
                 _ => Op::Read { ordered: false },
             };
