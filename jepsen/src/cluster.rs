@@ -218,6 +218,7 @@ fn configuration(
         text.push_str("group = \"solo\"\n");
         return text;
     }
+    text.push_str("group = \"ring\"\n");
     for (at, ring) in rings.iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"{ring}\"\n", at + 1);
