@@ -7,9 +7,11 @@
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async.
+//! 5. [`settings`]: from `accord.toml`, the environment and flags to a server.
 
 pub mod blocking;
 pub mod client;
 pub mod env;
 pub mod frame;
 pub mod server;
+pub mod settings;
