@@ -1,0 +1,24 @@
+//! The `accord` command: servers, clusters on one machine, and clients on the command line.
+//!
+//! 1. [`args`]: what can be said.
+//! 2. [`server`]: one server.
+//! 3. [`out`]: how things are printed; exit codes.
+
+mod args;
+mod out;
+mod server;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        Command::Server(args) => server::run(&args),
+        Command::Config => out::print_text(&accord_net::settings::commented_default()),
+        Command::Key => out::print_text(&format!("{}\n", accord_net::settings::new_key())),
+        Command::Completions { shell } => args::print_completions(shell),
+    };
+    ExitCode::from(code)
+}
