@@ -13,5 +13,6 @@ pub mod blocking;
 pub mod client;
 pub mod env;
 pub mod frame;
+pub mod operator_client;
 pub mod server;
 pub mod settings;

@@ -73,7 +73,9 @@ fn remedy(error: &io::Error) -> &'static str {
             ". Another process uses it: is the server running already? Stop it or choose another port"
         }
         io::ErrorKind::AddrNotAvailable => ". This machine does not have that address",
-        io::ErrorKind::PermissionDenied => ". Ports below 1024 need privileges: choose a higher one",
+        io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 need privileges: choose a higher one"
+        }
         _ => "",
     }
 }
@@ -164,9 +166,8 @@ fn check(options: &ServerOptions) -> Result<(), StartError> {
 fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, Rc<PeerOutbox>> {
     let GroupOptions::Ring(ring) = &options.group else { return BTreeMap::new() };
     let bytes_max = options.net.peer_bytes_max;
-    let outbox = |(node, at): (&_, &SocketAddr)| {
-        (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)))
-    };
+    let outbox =
+        |(node, at): (&_, &SocketAddr)| (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)));
     ring.peers.iter().map(outbox).collect()
 }
 
@@ -187,11 +188,7 @@ async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
     hub.env.sleep_until(hub.env.now() + ACCEPT_REST).await;
 }
 
-async fn accept_clients<E: Env>(
-    hub: Rc<Hub<E>>,
-    listener: E::Listener,
-    accepting: Rc<Cell<bool>>,
-) {
+async fn accept_clients<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, accepting: Rc<Cell<bool>>) {
     let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
     let operators = Rc::new(Cell::new(0));
     while hub.halted().is_none() {

@@ -233,8 +233,7 @@ async fn introduce<E: Env>(
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.write_all(&dialler.to_bytes()).await?;
     writer.flush().await?;
-    let (mut preface, mut half, mut code) =
-        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
     reader.read_exact(&mut preface).await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
@@ -269,9 +268,8 @@ async fn receive_all<E: Env>(
 ) -> io::Result<()> {
     let admitting = admit(hub, key, &mut stream.reader, &mut stream.writer);
     let (node, mut stream_key) = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await?;
-    let invalid = |error: &dyn ToString| {
-        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-    };
+    let invalid =
+        |error: &dyn ToString| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -299,17 +297,14 @@ async fn admit<E: Env>(
     reader: &mut E::Reader,
     writer: &mut E::Writer,
 ) -> io::Result<(NodeId, StreamKey)> {
-    let (mut preface, mut half, mut code) =
-        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
     reader.read_exact(&mut preface).await?;
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
-    let halves = Halves {
-        dialler: Half::from_bytes(half),
-        acceptor: Half::new(&hub.env, hub.options.node),
-    };
+    let halves =
+        Halves { dialler: Half::from_bytes(half), acceptor: Half::new(&hub.env, hub.options.node) };
     writer.write_all(&halves.acceptor.to_bytes()).await?;
     writer.write_all(&halves.acceptor_code(key)).await?;
     writer.flush().await?;

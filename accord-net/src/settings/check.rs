@@ -113,11 +113,7 @@ impl Loaded {
             GroupOptions::Ring(ring) => Some(ring.listen),
             GroupOptions::Solo => None,
         };
-        let all = [
-            ("client_listen", Some(client)),
-            ("http_listen", http),
-            ("ring_listen", ring),
-        ];
+        let all = [("client_listen", Some(client)), ("http_listen", http), ("ring_listen", ring)];
         for (at, (name, address)) in all.iter().enumerate() {
             let same = |(_, other): &&(&str, Option<SocketAddr>)| {
                 other.is_some() && other == address && address.is_some_and(|a| a.port() != 0)
@@ -152,11 +148,7 @@ impl Loaded {
         chosen.ok_or_else(|| wrong(format!("the host of `{text}` has no address")))
     }
 
-    fn ring(
-        &self,
-        node: NodeId,
-        warnings: &mut Vec<String>,
-    ) -> Result<RingOptions, SettingsError> {
+    fn ring(&self, node: NodeId, warnings: &mut Vec<String>) -> Result<RingOptions, SettingsError> {
         let s = &self.settings;
         let own = s.servers.iter().find(|member| member.id == node.0);
         let Some(own) = own else {
@@ -231,8 +223,9 @@ impl Loaded {
                                `accord key > accord.key` and set key_file";
                 Err(self.wrong(&["group"], message))
             }
-            (_, "") => key_from_hex(&s.key)
-                .map_err(|why| self.wrong(&["key"], format!("key: {why}"))),
+            (_, "") => {
+                key_from_hex(&s.key).map_err(|why| self.wrong(&["key"], format!("key: {why}")))
+            }
             ("", _) => self.key_from_file(&self.key_path(), warnings),
             _ => Err(self.wrong(&["key", "key_file"], "key and key_file are both set: keep one")),
         }
@@ -242,9 +235,7 @@ impl Loaded {
     fn key_path(&self) -> PathBuf {
         let named = Path::new(&self.settings.key_file);
         match self.places.get("key_file") {
-            Some(Place::File { path, .. }) => {
-                path.parent().unwrap_or(Path::new("")).join(named)
-            }
+            Some(Place::File { path, .. }) => path.parent().unwrap_or(Path::new("")).join(named),
             _ => named.to_owned(),
         }
     }
@@ -257,12 +248,12 @@ impl Loaded {
         let shown = path.display();
         let wrong = |why: String| self.wrong(&["key_file"], format!("key_file {shown}: {why}"));
         let text = std::fs::read_to_string(path).map_err(|error| {
-            wrong(format!("{error}. Make one with `accord key > {shown}` and copy it to all servers"))
+            wrong(format!(
+                "{error}. Make one with `accord key > {shown}` and copy it to all servers"
+            ))
         })?;
         if is_public(path) {
-            warnings.push(format!(
-                "the key file {shown} can be read by others: chmod 600 {shown}"
-            ));
+            warnings.push(format!("the key file {shown} can be read by others: chmod 600 {shown}"));
         }
         key_from_hex(&text).map_err(wrong)
     }

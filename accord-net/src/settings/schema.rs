@@ -435,8 +435,8 @@ pub(super) fn is_setting(path: &str) -> bool {
 
 /// The paths of all settings.
 pub(super) fn paths() -> impl Iterator<Item = String> {
-    let all = SECTIONS.iter().flat_map(|section| {
-        section.fields.iter().map(|field| join(section.path, field.name))
-    });
+    let all = SECTIONS
+        .iter()
+        .flat_map(|section| section.fields.iter().map(|field| join(section.path, field.name)));
     all.filter(|path| is_setting(path))
 }

@@ -1,9 +1,7 @@
 //! Where settings come from: a file, the environment, flags. Each value keeps its place, so that
 //! whatever turns out to be wrong with it can be named there.
 
-use super::schema::{
-    SECTIONS, Settings, is_setting, join, paths, section_at,
-};
+use super::schema::{SECTIONS, Settings, is_setting, join, paths, section_at};
 use super::suggest::closest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -257,10 +255,7 @@ fn unknown_path(path: &str) -> String {
         let hint = close.map_or(String::new(), |close| format!("did you mean {close}? "));
         return format!("unknown section `{section}`; {hint}There are: {}", sections.join(", "));
     };
-    let mut names: Vec<_> = found.fields.iter().map(|field| field.name).collect();
-    if section.is_empty() {
-        names.extend(["ring.timeouts"]);
-    }
+    let names: Vec<_> = found.fields.iter().map(|field| field.name).collect();
     let elsewhere = paths().find(|path| path.rsplit('.').next() == Some(name));
     let hint = match (closest(name, names.iter().copied()), elsewhere) {
         (Some(close), _) => format!("did you mean {}?", join(section, close)),
@@ -282,7 +277,9 @@ fn plain(message: &str) -> String {
     for kind in ["u32", "u64", "usize"] {
         plain = plain.replace(&format!("expected {kind}"), NUMBER);
     }
-    plain.replace("expected a sequence", "expected [[servers]] with `id` and `ring`").replace('\n', " ")
+    plain
+        .replace("expected a sequence", "expected [[servers]] with `id` and `ring`")
+        .replace('\n', " ")
 }
 
 /// Reads a value that was given as text, as the type of its default tells.

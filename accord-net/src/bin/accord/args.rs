@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use crate::out;
+use crate::{cluster, out};
 use accord_net::settings::{Given, Place, Sources};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -24,6 +24,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a cluster on this machine: to try it, to develop, to test.
+    #[command(after_help = cluster::EXAMPLES)]
+    Cluster(cluster::ClusterArgs),
     /// Run one server.
     #[command(after_help = SERVER_EXAMPLES)]
     Server(ServerArgs),

@@ -120,7 +120,9 @@ fn announce(id: u32, clients: SocketAddr, listener: Option<&TcpListener>) {
     let http = listener.and_then(|listener| listener.local_addr().ok());
     let http = http.map_or("off".to_owned(), |at| at.to_string());
     tracing::info!(id, %clients, %http, "the server listens");
-    out::print_text(&format!("accord: server {id} listens for clients at {clients}, http at {http}\n"));
+    out::print_text(&format!(
+        "accord: server {id} listens for clients at {clients}, http at {http}\n"
+    ));
 }
 
 async fn serve_http(listener: Option<TcpListener>, running: &Running<Real>) {
