@@ -7,6 +7,7 @@
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
+//! 5. [`settings`]: from `accord.toml`, the environment and flags to a server.
 
 pub mod blocking;
 pub mod client;
@@ -14,3 +15,4 @@ pub mod env;
 pub mod frame;
 pub mod operator_client;
 pub mod server;
+pub mod settings;

@@ -3,10 +3,9 @@
 use crate::process::{ProcessError, ServerProcess};
 use accord_core::time::Duration;
 use accord_net::client::{Client, ClientOptions, ConnectError};
-use accord_net::env::real::draw;
-use accord_net::operator_client::ask;
+use accord_net::env::real::{Real, draw};
+use accord_net::operator_client::OperatorClient;
 use accord_net::server::StatusReport;
-use accord_net::server::operator::{Answer, Asked};
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -29,9 +28,6 @@ impl ClusterOptions {
         Self { program: program.into(), servers: 3, extra: String::new() }
     }
 }
-
-/// How long a server may take to tell how it is.
-const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A cluster of server processes. Dropping it ends them all.
 #[derive(Debug)]
@@ -145,10 +141,7 @@ impl Cluster {
     /// How a server is, if it answers.
     pub async fn status(&self, at: usize) -> Option<StatusReport> {
         let address = self.members[at].client_addr;
-        match ask(address, &Asked::Status, ANSWER_TIMEOUT).await {
-            Ok(Answer::Status(status)) => Some(*status),
-            Ok(_) | Err(_) => None,
-        }
+        OperatorClient::connect(&Real, address).await.ok()?.status().await.ok()
     }
 
     /// True if every server is up, votes with the memory it has, and has all of the log.
