@@ -71,8 +71,11 @@ struct RunArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
     lanes: u64,
     /// How long a fault lasts
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 3000)]
     fault_ms: u64,
+    /// The sessions' timeout; a client gives up a silent server after two thirds of it
+    #[arg(long, default_value_t = 3000)]
+    session_timeout_ms: u64,
     /// Decides what clients do
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -153,6 +156,7 @@ async fn run_rounds(args: RunArgs) -> ExitCode {
         clients: args.clients,
         lanes: args.lanes,
         fault_span: Duration::from_millis(args.fault_ms),
+        session_timeout: Duration::from_millis(args.session_timeout_ms),
         seed: args.seed,
         ..RoundsOptions::default()
     };
@@ -163,6 +167,12 @@ async fn run_rounds(args: RunArgs) -> ExitCode {
             return ExitCode::from(1);
         }
     };
+    for fault in Fault::ALL {
+        if let Some((least, median, most)) = report.outages_of(fault) {
+            let [least, median, most] = [least, median, most].map(|wait| wait.as_millis());
+            println!("longest wait, {fault}: least {least} ms, median {median} ms, most {most} ms");
+        }
+    }
     println!("sessions lost: {}", report.sessions_lost);
     if let Some(dir) = &args.histories
         && let Err(error) = report.write_histories(dir)

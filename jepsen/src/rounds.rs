@@ -38,6 +38,8 @@ pub struct RoundsOptions {
     pub fault_span: Duration,
     /// How long clients work undisturbed between two faults, at least.
     pub calm_span: Duration,
+    /// The sessions' timeout. A client gives up a silent server after two thirds of it.
+    pub session_timeout: Duration,
     /// How long a client may wait before the service counts as gone.
     pub patience: Duration,
     /// Decides what clients do.
@@ -53,6 +55,7 @@ impl Default for RoundsOptions {
             lanes: 4,
             fault_span: Duration::from_millis(1500),
             calm_span: Duration::from_millis(500),
+            session_timeout: Duration::from_secs(10),
             patience: Duration::from_secs(20),
             seed: 1,
         }
@@ -113,6 +116,14 @@ impl Report {
         self.judged.iter().all(|judged| judged.verdict.is_valid())
     }
 
+    /// The shortest, middle and longest wait of any client, by kind of fault.
+    pub fn outages_of(&self, fault: Fault) -> Option<(Duration, Duration, Duration)> {
+        let of_kind = self.outages.iter().filter(|(kind, _, _)| *kind == fault);
+        let mut waits: Vec<Duration> = of_kind.map(|(_, _, wait)| *wait).collect();
+        waits.sort_unstable();
+        Some((*waits.first()?, waits[waits.len() / 2], *waits.last()?))
+    }
+
     /// Writes the histories into a directory, in Jepsen's form.
     ///
     /// # Errors
@@ -144,7 +155,10 @@ impl Load {
         let mut tasks = JoinSet::new();
         let (registers, lists) = (Registers::new(5), Lists::new(5));
         for client in 0..options.clients {
-            let session = Persistent::connect(cluster.client_options(client as usize)).await?;
+            let mut setup = cluster.client_options(client as usize);
+            let timeout_ms = options.session_timeout.as_millis() as u64;
+            setup.session_timeout = accord_core::time::Duration::from_millis(timeout_ms);
+            let session = Persistent::connect(setup).await?;
             let session = Arc::new(session);
             for lane in 0..options.lanes {
                 let stream = options.seed ^ (client << 32) ^ (lane << 16) ^ model as u64;
