@@ -56,8 +56,8 @@ pub use accord_core::client::{Cause, ClientError};
 pub use accord_core::ids::{Revision, SessionId};
 pub use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 pub use accord_core::state::{
-    Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Stat,
-    StepError, StepResult,
+    Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Stat, StepError,
+    StepResult,
 };
 pub use bytes_like::IntoBytes;
 pub use error::{ConnectError, Error, Failure};

@@ -141,9 +141,7 @@ impl<E: Env> Stream<E> {
             Ok(()) if buffer.filled().is_empty() => {
                 Poll::Ready(StreamEvent::Broken(io::ErrorKind::UnexpectedEof.into()))
             }
-            Ok(()) => {
-                Poll::Ready(StreamEvent::Received(Bytes::copy_from_slice(buffer.filled())))
-            }
+            Ok(()) => Poll::Ready(StreamEvent::Received(Bytes::copy_from_slice(buffer.filled()))),
         }
     }
 

@@ -40,10 +40,9 @@ impl fmt::Debug for Buffers {
 
 /// Asks for larger buffers; the system takes as much of the wish as it allows.
 pub(super) fn enlarge(socket: &UdpSocket, bytes: usize) {
-    for result in [
-        setsockopt(socket, sockopt::RcvBuf, &bytes),
-        setsockopt(socket, sockopt::SndBuf, &bytes),
-    ] {
+    for result in
+        [setsockopt(socket, sockopt::RcvBuf, &bytes), setsockopt(socket, sockopt::SndBuf, &bytes)]
+    {
         if let Err(error) = result {
             tracing::warn!(%error, "a socket's buffer could not be enlarged");
         }
@@ -100,7 +99,5 @@ impl Buffers {
 
 fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     let four = address.as_sockaddr_in().map(|from| SocketAddr::V4(SocketAddrV4::from(*from)));
-    four.or_else(|| {
-        address.as_sockaddr_in6().map(|from| SocketAddr::V6(SocketAddrV6::from(*from)))
-    })
+    four.or_else(|| address.as_sockaddr_in6().map(|from| SocketAddr::V6(SocketAddrV6::from(*from))))
 }

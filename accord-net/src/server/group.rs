@@ -32,9 +32,7 @@ impl Group {
     pub(super) fn new(options: &GroupOptions, node: NodeId, seed: u64, now: Instant) -> Self {
         match options {
             GroupOptions::Solo => Self::Solo(Solo::new(node, SoloLimits::default(), seed, now)),
-            GroupOptions::Ring(ring) => {
-                Self::Ring(Box::new(RingGroup::new(ring, node, seed, now)))
-            }
+            GroupOptions::Ring(ring) => Self::Ring(Box::new(RingGroup::new(ring, node, seed, now))),
         }
     }
 

@@ -406,7 +406,8 @@ impl<E: Env> Hub<E> {
     /// Sessions that belong to this server.
     pub(super) fn sessions_owned(&self) -> usize {
         let inner = self.inner.borrow();
-        let own = |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
+        let own =
+            |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
         inner.server.state().sessions().filter(|(_, session)| own(session)).count()
     }
 

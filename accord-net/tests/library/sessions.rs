@@ -87,9 +87,7 @@ async fn members_are_told_of_each_other_and_ephemerals_go_with_their_session() {
     let left = members.next().await.unwrap();
     assert!(is(&left.events[0], MemberEventKind::Left));
     let item = gone.next().await.unwrap();
-    assert!(
-        matches!(&item.events[0], Event::Key(event) if event.kind == KeyEventKind::Deleted)
-    );
+    assert!(matches!(&item.events[0], Event::Key(event) if event.kind == KeyEventKind::Deleted));
     assert_eq!(observer.get("here").await.unwrap(), None);
     assert_eq!(observer.members().await.unwrap(), [observer.session()]);
 }
