@@ -34,7 +34,7 @@ use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
 use conns::{READ_BYTES, Scratch, Stream};
 use hub::Hub;
-use metrics::Metrics;
+use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
 use peers::PeerOutbox;
 use std::cell::{Cell, RefCell};
@@ -73,7 +73,9 @@ fn remedy(error: &io::Error) -> &'static str {
             ". Another process uses it: is the server running already? Stop it or choose another port"
         }
         io::ErrorKind::AddrNotAvailable => ". This machine does not have that address",
-        io::ErrorKind::PermissionDenied => ". Ports below 1024 need privileges: choose a higher one",
+        io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 need privileges: choose a higher one"
+        }
         _ => "",
     }
 }
@@ -164,9 +166,8 @@ fn check(options: &ServerOptions) -> Result<(), StartError> {
 fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, Rc<PeerOutbox>> {
     let GroupOptions::Ring(ring) = &options.group else { return BTreeMap::new() };
     let bytes_max = options.net.peer_bytes_max;
-    let outbox = |(node, at): (&_, &SocketAddr)| {
-        (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)))
-    };
+    let outbox =
+        |(node, at): (&_, &SocketAddr)| (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)));
     ring.peers.iter().map(outbox).collect()
 }
 
@@ -187,11 +188,7 @@ async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
     hub.env.sleep_until(hub.env.now() + ACCEPT_REST).await;
 }
 
-async fn accept_clients<E: Env>(
-    hub: Rc<Hub<E>>,
-    listener: E::Listener,
-    accepting: Rc<Cell<bool>>,
-) {
+async fn accept_clients<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, accepting: Rc<Cell<bool>>) {
     let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
     let operators = Rc::new(Cell::new(0));
     while hub.halted().is_none() {
@@ -233,12 +230,25 @@ async fn welcome<E: Env>(
             operators.set(operators.get() - 1);
         }
         Ok(_) => {
+            hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
             tracing::warn!(from = %stream.from, "too many operators are connected: hung up");
         }
         Err(error) => {
-            hub.metrics.prefaces_refused.inc();
+            hub.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
             tracing::debug!(from = %stream.from, %error, "refused a connection");
         }
+    }
+}
+
+/// Why a connection ended before it was known what for, in a word.
+fn refusal(error: &io::Error) -> &'static str {
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<PrefaceError>());
+    match (found, error.kind()) {
+        (Some(PrefaceError::Stranger), _) => "stranger",
+        (Some(PrefaceError::Version { .. }), _) => "version",
+        (Some(PrefaceError::Kind), _) => "wrong_kind",
+        (None, io::ErrorKind::TimedOut) => "silent",
+        (None, _) => "hung_up",
     }
 }
 

@@ -11,6 +11,7 @@
 
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
+use super::metrics::Reason;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use accord_core::ids::NodeId;
@@ -233,8 +234,7 @@ async fn introduce<E: Env>(
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.write_all(&dialler.to_bytes()).await?;
     writer.flush().await?;
-    let (mut preface, mut half, mut code) =
-        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
     reader.read_exact(&mut preface).await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
@@ -251,27 +251,37 @@ async fn introduce<E: Env>(
 /// Takes what another server sends over a stream that it opened, until it ends.
 pub(super) async fn accept<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>, key: [u8; 32]) {
     let from = stream.from;
-    if let Err(error) = receive_all(&hub, &mut stream, &key).await {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => {
-                hub.metrics.peers_refused.inc();
-                tracing::warn!(%from, %error, "refused a stream that is no server's");
-            }
-            _ => tracing::debug!(%from, %error, "a stream from another server ended"),
+    let admitting = admit(&hub, &key, &mut stream.reader, &mut stream.writer);
+    let ended = match within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await {
+        Ok((node, stream_key)) => receive_all(&hub, &mut stream, node, stream_key).await,
+        Err(error) => {
+            let reason = match error.kind() {
+                io::ErrorKind::PermissionDenied => "unauthentic",
+                io::ErrorKind::TimedOut => "silent",
+                _ => "hung_up",
+            };
+            hub.metrics.peers_refused.get_or_create(&Reason::of(reason)).inc();
+            return tracing::warn!(%from, %error, "refused a stream that is no server's");
         }
+    };
+    match ended {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            hub.metrics.peers_refused.get_or_create(&Reason::of("malformed")).inc();
+            tracing::warn!(%from, %error, "a stream from another server makes no sense");
+        }
+        Err(error) => tracing::debug!(%from, %error, "a stream from another server ended"),
+        Ok(()) => {}
     }
 }
 
 async fn receive_all<E: Env>(
     hub: &Hub<E>,
     stream: &mut Stream<E>,
-    key: &[u8; 32],
+    node: NodeId,
+    mut stream_key: StreamKey,
 ) -> io::Result<()> {
-    let admitting = admit(hub, key, &mut stream.reader, &mut stream.writer);
-    let (node, mut stream_key) = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await?;
-    let invalid = |error: &dyn ToString| {
-        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-    };
+    let invalid =
+        |error: &dyn ToString| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -299,17 +309,14 @@ async fn admit<E: Env>(
     reader: &mut E::Reader,
     writer: &mut E::Writer,
 ) -> io::Result<(NodeId, StreamKey)> {
-    let (mut preface, mut half, mut code) =
-        ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
+    let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
     reader.read_exact(&mut preface).await?;
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
-    let halves = Halves {
-        dialler: Half::from_bytes(half),
-        acceptor: Half::new(&hub.env, hub.options.node),
-    };
+    let halves =
+        Halves { dialler: Half::from_bytes(half), acceptor: Half::new(&hub.env, hub.options.node) };
     writer.write_all(&halves.acceptor.to_bytes()).await?;
     writer.write_all(&halves.acceptor_code(key)).await?;
     writer.flush().await?;
