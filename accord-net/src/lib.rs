@@ -7,9 +7,11 @@
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async.
+//! 5. [`embedded`]: a cluster inside this process, for tests and examples.
 
 pub mod blocking;
 pub mod client;
+pub mod embedded;
 pub mod env;
 pub mod frame;
 pub mod server;
