@@ -12,10 +12,11 @@
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
 use super::metrics::Reason;
+use super::{Stranger, within};
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use accord_core::ids::NodeId;
-use accord_core::time::{Duration, Instant};
+use accord_core::time::Duration;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -187,19 +188,6 @@ pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [
     }
 }
 
-async fn within<E: Env, T>(
-    env: &E,
-    span: Duration,
-    task: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let deadline: Instant = env.now() + span;
-    tokio::select! {
-        biased;
-        result = task => result,
-        () = env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
 async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> io::Result<()> {
     let opening = async {
         let (mut reader, mut writer) = hub.env.connect(outbox.address).await?;
@@ -249,10 +237,17 @@ async fn introduce<E: Env>(
 }
 
 /// Takes what another server sends over a stream that it opened, until it ends.
-pub(super) async fn accept<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>, key: [u8; 32]) {
+pub(super) async fn accept<E: Env>(
+    hub: Rc<Hub<E>>,
+    mut stream: Stream<E>,
+    key: [u8; 32],
+    stranger: Stranger,
+) {
     let from = stream.from;
     let admitting = admit(&hub, &key, &mut stream.reader, &mut stream.writer);
-    let ended = match within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await {
+    let admitted = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await;
+    drop(stranger);
+    let ended = match admitted {
         Ok((node, stream_key)) => receive_all(&hub, &mut stream, node, stream_key).await,
         Err(error) => {
             let reason = match error.kind() {
