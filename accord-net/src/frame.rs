@@ -151,6 +151,11 @@ impl FrameReader {
         }
     }
 
+    /// Takes messages up to another length from here on.
+    pub const fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
+        self.message_bytes_max = message_bytes_max;
+    }
+
     /// Takes bytes that arrived. All messages before them must have been taken out.
     ///
     /// # Panics

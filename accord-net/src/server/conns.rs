@@ -6,11 +6,12 @@
 //!
 //! - bytes leave in the order in which the server said them;
 //! - a connection that was hung up on still gets what was said before, within a bounded time;
-//! - a connection without a session, or that never says what it is for, ends by itself.
+//! - a connection without a session, or that never says what it is for, ends by itself;
+//! - what begins a session fits into one frame: more is not gathered for a client without one.
 
 use super::hub::Hub;
 use crate::env::Env;
-use crate::frame::{FrameReader, write_message};
+use crate::frame::{FRAME_BYTES_MAX, FrameReader, write_message};
 use accord_core::ids::ConnId;
 use accord_core::protocol::{MESSAGE_BYTES_MAX, ServerMessage, encode_server_into};
 use accord_core::time::{Duration, Instant};
@@ -106,7 +107,7 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
         reader: stream.reader,
         writer: stream.writer,
         scratch,
-        frames: FrameReader::new(MESSAGE_BYTES_MAX),
+        frames: FrameReader::new(FRAME_BYTES_MAX),
         leaving: Bytes::new(),
         leaving_messages: 0,
         unflushed: false,
@@ -204,6 +205,7 @@ impl<E: Env> ConnTask<E> {
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
         if self.conn.attached.get() && !self.conn.closing.get() {
             self.watchdog = None;
+            self.frames.set_message_bytes_max(MESSAGE_BYTES_MAX);
         }
         let Some(watchdog) = &mut self.watchdog else { return Ok(None) };
         if watchdog.as_mut().poll(cx).is_pending() {
