@@ -113,6 +113,8 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
         unflushed: false,
         reading: true,
         watchdog: None,
+        written: 0,
+        stall: None,
     };
     task.watch(hub.options.net.sessionless_timeout);
     let end = poll_fn(|cx| task.poll(cx)).await;
@@ -132,6 +134,8 @@ pub(super) enum End {
     Lingered,
     #[error("no session was begun in time")]
     Sessionless,
+    #[error("the client takes nothing of what it is sent")]
+    Stalled,
     #[error("the stream broke: {0}")]
     Io(std::io::Error),
     #[error("the client sent no frame: {0}")]
@@ -147,6 +151,7 @@ impl End {
             Self::ByServer => "by_server",
             Self::Lingered => "lingered",
             Self::Sessionless => "sessionless",
+            Self::Stalled => "stalled",
             Self::Io(_) => "io",
             Self::Frame(_) => "malformed_frame",
             Self::Message(_) => "malformed_message",
@@ -167,8 +172,14 @@ struct ConnTask<E: Env> {
     unflushed: bool,
     /// False while the server does not want to hear more, or ever again.
     reading: bool,
-    watchdog: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    watchdog: Option<Sleep>,
+    /// Bytes that have left.
+    written: u64,
+    /// While bytes wait to leave: what had left when that was looked at last, and when it is again.
+    stall: Option<(u64, Sleep)>,
 }
+
+type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 impl<E: Env> ConnTask<E> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -184,6 +195,7 @@ impl<E: Env> ConnTask<E> {
             self.poll_read(cx)?;
         }
         let drained = self.poll_write(cx)?.is_ready();
+        self.poll_stall(cx, drained)?;
         if self.conn.closing.get() {
             if drained {
                 return Ok(Some(End::ByServer));
@@ -200,6 +212,24 @@ impl<E: Env> ConnTask<E> {
     fn watch(&mut self, span: Duration) {
         let at: Instant = self.hub.env.now() + span;
         self.watchdog = Some(Box::pin(self.hub.env.sleep_until(at)));
+    }
+
+    /// Ends the connection if its client takes nothing for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>, drained: bool) -> Result<(), End> {
+        while !drained {
+            let at = self.hub.env.now() + self.hub.options.net.stall_timeout;
+            let sleep = || Box::pin(self.hub.env.sleep_until(at)) as Pin<Box<_>>;
+            let (written, stall) = self.stall.get_or_insert_with(|| (self.written, sleep()));
+            if stall.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            if *written == self.written {
+                return Err(End::Stalled);
+            }
+            self.stall = None;
+        }
+        self.stall = None;
+        Ok(())
     }
 
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
@@ -262,6 +292,7 @@ impl<E: Env> ConnTask<E> {
                     return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
                 }
                 self.leaving.advance(written);
+                self.written += written as u64;
                 self.unflushed = true;
             }
             if self.leaving_messages > 0 {
