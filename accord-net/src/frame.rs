@@ -170,6 +170,11 @@ impl FrameReader {
         self.input.len() + self.partial.len() + self.message.len()
     }
 
+    /// Of those, bytes of whole frames: of a message in several.
+    pub fn fragment_bytes(&self) -> usize {
+        self.message.len()
+    }
+
     /// The next message, if it has arrived wholly. Shares the memory of what was pushed, if it came
     /// in one piece.
     ///

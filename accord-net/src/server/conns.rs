@@ -110,6 +110,7 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
         frames: FrameReader::new(FRAME_BYTES_MAX),
         leaving: Bytes::new(),
         leaving_messages: 0,
+        fragment_bytes: 0,
         unflushed: false,
         reading: true,
         watchdog: None,
@@ -119,6 +120,7 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
     task.watch(hub.options.net.sessionless_timeout);
     let end = poll_fn(|cx| task.poll(cx)).await;
     tracing::debug!(conn = %conn.id, %from, %end, "connection ended");
+    hub.fragment_bytes.set(hub.fragment_bytes.get() - task.fragment_bytes);
     hub.metrics.conn_ends.get_or_create(&end.label()).inc();
     hub.disconnect(conn.id);
 }
@@ -136,6 +138,8 @@ pub(super) enum End {
     Sessionless,
     #[error("the client takes nothing of what it is sent")]
     Stalled,
+    #[error("all clients together have sent too much of messages that have no end yet")]
+    Fragments,
     #[error("the stream broke: {0}")]
     Io(std::io::Error),
     #[error("the client sent no frame: {0}")]
@@ -152,6 +156,7 @@ impl End {
             Self::Lingered => "lingered",
             Self::Sessionless => "sessionless",
             Self::Stalled => "stalled",
+            Self::Fragments => "fragments",
             Self::Io(_) => "io",
             Self::Frame(_) => "malformed_frame",
             Self::Message(_) => "malformed_message",
@@ -169,6 +174,8 @@ struct ConnTask<E: Env> {
     /// What is leaving now.
     leaving: Bytes,
     leaving_messages: usize,
+    /// What `frames` has of a message in several frames, as it is counted for all connections.
+    fragment_bytes: usize,
     unflushed: bool,
     /// False while the server does not want to hear more, or ever again.
     reading: bool,
@@ -248,7 +255,9 @@ impl<E: Env> ConnTask<E> {
     /// Reads as long as there is something and the server accepts it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            if !self.take_messages()? {
+            let accepted = self.take_messages()?;
+            self.count_fragments()?;
+            if !accepted {
                 return Ok(());
             }
             let scratch = &mut *self.scratch.borrow_mut();
@@ -272,6 +281,21 @@ impl<E: Env> ConnTask<E> {
                 Some(payload) => self.hub.on_message(self.conn.id, &payload)?,
                 None => return Ok(true),
             }
+        }
+    }
+
+    /// Accounts for what is kept of a message in several frames.
+    fn count_fragments(&mut self) -> Result<(), End> {
+        let (kept, counted) = (self.frames.fragment_bytes(), &self.hub.fragment_bytes);
+        if kept == self.fragment_bytes {
+            return Ok(());
+        }
+        let grows = kept > self.fragment_bytes;
+        counted.set(counted.get() - self.fragment_bytes + kept);
+        self.fragment_bytes = kept;
+        match grows && counted.get() > self.hub.options.net.fragment_bytes_max {
+            true => Err(End::Fragments),
+            false => Ok(()),
         }
     }
 
