@@ -5,6 +5,7 @@
 
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
+use super::metrics::Reason;
 use super::status::StatusReport;
 use super::within;
 use crate::env::Env;
@@ -44,6 +45,12 @@ pub enum Answer {
 /// Answers an operator until the connection ends.
 pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>) {
     if let Err(error) = answer_all(&hub, &mut stream).await {
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => "operator_silent",
+            io::ErrorKind::InvalidData => "operator_malformed",
+            _ => "operator_io",
+        };
+        hub.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
         tracing::debug!(from = %stream.from, %error, "an operator's connection ended");
     }
 }
