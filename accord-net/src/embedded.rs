@@ -175,6 +175,18 @@ impl Cluster {
     /// # Errors
     /// [`EmbeddedError`]: it is stopped still.
     pub fn restart(&mut self, node: u32) -> Result<(), EmbeddedError> {
+        self.restart_with(node, |_| {})
+    }
+
+    /// Like [`Self::restart`], with the settings changed by `configure`.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`]: it is stopped still.
+    pub fn restart_with(
+        &mut self,
+        node: u32,
+        configure: impl FnOnce(&mut ServerOptions),
+    ) -> Result<(), EmbeddedError> {
         let found = self.servers.iter_mut().find(|server| server.node() == node);
         let server = found.ok_or(EmbeddedError::UnknownServer(node))?;
         if !server.is_running() {
@@ -182,6 +194,7 @@ impl Cluster {
             options.client_listen = server.client_addr;
             // A cluster is formed once: who lost its memory asks to be taken in.
             options.bootstrap = false;
+            configure(&mut options);
             *server = Server::start(options)?;
         }
         Ok(())

@@ -80,18 +80,20 @@ async fn datagrams_of_garbage_are_ignored() {
 
 #[tokio::test]
 async fn a_server_with_another_key_stays_alone() {
-    let siege = Siege::begin(|options| {
-        if let (3, GroupOptions::Ring(ring)) = (options.node.0, &mut options.group) {
+    let mut siege = Siege::begin(|_| {}).await;
+    siege.cluster.kill(3);
+    let restarted = siege.cluster.restart_with(3, |options| {
+        if let GroupOptions::Ring(ring) = &mut options.group {
             ring.key = [0; 32];
         }
-    })
-    .await;
+    });
+    restarted.expect("it starts");
     siege.until_counted("accord_datagrams_refused{reason=\"unauthentic\"}", 1).await;
     let rogue = &siege.cluster.servers()[2];
     let refuses = until(|| async {
         counted(rogue, "accord_datagrams_refused{reason=\"unauthentic\"}").await > 0
     });
-    tokio::time::timeout(PATIENCE, refuses).await.expect("it is told that nobody understands it");
+    tokio::time::timeout(PATIENCE, refuses).await.expect("it cannot understand anybody either");
     let status = rogue.status().await.expect("it runs");
     assert!(!status.primary && status.reason.is_some(), "it serves nobody: {status}");
     siege.lift().await;

@@ -136,7 +136,7 @@ async fn who_is_slow_within_a_frame_is_hung_up_on() {
     let at = siege.target().client_addr();
     let endless = || header(1000, false).into_iter().chain(std::iter::repeat(1));
     let mut slow = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..5 {
         slow.push(tokio::spawn(Raw::client(at).await.drip(endless())));
         // With a session: no message is no sign of life, however many bytes of it come.
         slow.push(tokio::spawn(Raw::session(at, 700).await.0.drip(endless())));
@@ -145,8 +145,8 @@ async fn who_is_slow_within_a_frame_is_hung_up_on() {
     for raw in slow {
         raw.await.expect("it is hung up on");
     }
-    siege.until_counted("accord_connection_ends_total{reason=\"sessionless\"}", 10).await;
-    siege.until_counted("accord_hung_up{reason=\"session_closed\"}", 10).await;
+    siege.until_counted("accord_connection_ends_total{reason=\"sessionless\"}", 5).await;
+    siege.until_counted("accord_hung_up{reason=\"session_closed\"}", 5).await;
     siege.lift().await;
 }
 
@@ -225,17 +225,18 @@ async fn what_exceeds_a_bound_is_refused_by_name() {
         raw.tell(&set(watch, b"quiet".to_vec())).await;
     }
     raw.tell(&set(0, b"quiet".to_vec())).await;
-    // A longer key is no message at all.
-    raw.tell(&set(1000, vec![b'k'; WATCH_KEY_BYTES_MAX + 1])).await;
     let (mut taken, mut refused) = (0, 0);
-    while let Some(message) = raw.hear().await {
-        match message {
+    while taken + refused < 101 {
+        match raw.hear().await.expect("every one is answered") {
             ServerMessage::Watching { .. } => taken += 1,
             ServerMessage::WatchRefused { .. } => refused += 1,
             other => panic!("not asked for: {other:?}"),
         }
     }
     assert_eq!((taken, refused), (10, 91));
+    // A longer key is no message at all.
+    raw.tell(&set(1000, vec![b'k'; WATCH_KEY_BYTES_MAX + 1])).await;
+    raw.end().await;
     siege.until_counted("accord_refused{reason=\"too_many_watches\"}", 90).await;
     siege.until_counted("accord_refused{reason=\"watch_in_use\"}", 1).await;
     siege.until_counted("accord_connection_ends_total{reason=\"malformed_message\"}", 1).await;
@@ -273,7 +274,7 @@ async fn a_flood_of_reads_and_pings_slows_only_itself() {
     let (mut raw, _) = Raw::session(siege.target().client_addr(), 10_000).await;
     let (mut reader, mut writer) = raw.stream.split();
     let mut flood = Vec::new();
-    const COUNT: u64 = 20_000;
+    const COUNT: u64 = 4000;
     for nonce in 0..COUNT {
         for message in [
             ClientMessage::Ping { nonce },
