@@ -32,6 +32,7 @@ use crate::server::metrics::Metrics;
 use crate::server::{GroupOptions, RingOptions, Running, ServerOptions, StatusReport};
 use crate::server::{StartError, start};
 use accord_core::ids::NodeId;
+use accord_core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -44,6 +45,9 @@ use tokio::task::LocalSet;
 
 /// How often to choose other ports when somebody else took one that was free a moment ago.
 const ATTEMPTS_MAX: usize = 10;
+
+/// How long clients wait for a cluster, and for a request.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a cluster, or one of its servers, did not start.
 #[derive(Debug, Error)]
@@ -138,9 +142,12 @@ impl Cluster {
         self.servers.iter().map(Server::client_addr).collect()
     }
 
-    /// Options for a client of all servers.
+    /// Options for a client of all servers, patient enough for a machine that is busy with tests.
     pub fn client_options(&self) -> ClientOptions {
-        ClientOptions::new(self.addresses())
+        let mut options = ClientOptions::new(self.addresses());
+        options.connect_timeout = PATIENCE;
+        options.request_timeout = PATIENCE;
+        options
     }
 
     /// Opens a session.

@@ -21,7 +21,7 @@ struct Args {
 
 /// The servers to use.
 pub struct Servers {
-    addresses: Vec<SocketAddr>,
+    options: ClientOptions,
     /// Keeps the servers alive that were started here.
     _cluster: Option<Cluster>,
 }
@@ -31,18 +31,18 @@ impl Servers {
     pub fn from_args() -> Result<Self, EmbeddedError> {
         match Args::parse().servers {
             none if none.is_empty() => Self::embedded(),
-            addresses => Ok(Self { addresses, _cluster: None }),
+            named => Ok(Self { options: ClientOptions::new(named), _cluster: None }),
         }
     }
 
     /// Three in this process.
     pub fn embedded() -> Result<Self, EmbeddedError> {
         let cluster = Cluster::start(3)?;
-        Ok(Self { addresses: cluster.addresses(), _cluster: Some(cluster) })
+        Ok(Self { options: cluster.client_options(), _cluster: Some(cluster) })
     }
 
     /// Opens a session.
     pub async fn client(&self) -> Result<Client, ConnectError> {
-        Client::connect(ClientOptions::new(self.addresses.clone())).await
+        Client::connect(self.options.clone()).await
     }
 }
