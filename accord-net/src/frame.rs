@@ -151,6 +151,11 @@ impl FrameReader {
         }
     }
 
+    /// Takes messages up to another length from here on.
+    pub const fn set_message_bytes_max(&mut self, message_bytes_max: usize) {
+        self.message_bytes_max = message_bytes_max;
+    }
+
     /// Takes bytes that arrived. All messages before them must have been taken out.
     ///
     /// # Panics
@@ -163,6 +168,11 @@ impl FrameReader {
     /// Bytes kept for messages whose end has not arrived.
     pub fn kept_bytes(&self) -> usize {
         self.input.len() + self.partial.len() + self.message.len()
+    }
+
+    /// Of those, bytes of whole frames: of a message in several.
+    pub fn fragment_bytes(&self) -> usize {
+        self.message.len()
     }
 
     /// The next message, if it has arrived wholly. Shares the memory of what was pushed, if it came

@@ -289,17 +289,20 @@ impl Barrier {
         Self { client: client.clone(), line: format!("barrier/{name}/"), parties }
     }
 
-    /// Enters, and waits until all parties have.
+    /// Enters, and waits until all parties have. The same barrier can be entered again after
+    /// [`Inside::leave`].
     ///
     /// # Errors
     /// [`Error`].
     pub async fn enter(&self) -> Result<Inside, Error> {
         let filter = WatchFilter::Prefix(Bytes::copy_from_slice(self.line.as_bytes()));
         let mut arrivals = self.client.watch(filter, EventMask::CREATED, None).await?;
-        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
-        // A party may leave as soon as all were inside: count who came, not who is there.
+        // A party may leave as soon as all were inside: count who came, not who is there. Nobody
+        // leaves before this party has come, so look who is there before that.
         let there = self.client.list(&self.line).keys_only().all().await?;
         let mut came: BTreeSet<Bytes> = there.into_iter().map(|entry| entry.key).collect();
+        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        came.insert(place.key.clone());
         while came.len() < self.parties {
             let Ok(arrival) = arrivals.next().await else {
                 return Err(Error::Failed(Failure::Ended));
@@ -309,7 +312,8 @@ impl Barrier {
                 Event::Member(_) => None,
             }));
         }
-        Ok(Inside { place, line: self.line.clone() })
+        let last = came.pop_last().unwrap_or_default();
+        Ok(Inside { place, line: self.line.clone(), last })
     }
 }
 
@@ -318,6 +322,8 @@ impl Barrier {
 pub struct Inside {
     place: Place,
     line: String,
+    /// The key of the party that came last.
+    last: Bytes,
 }
 
 impl Inside {
@@ -328,9 +334,15 @@ impl Inside {
     pub async fn leave(self) -> Result<(), Error> {
         let (client, token) = (self.place.client.clone(), self.place.token);
         self.place.give_up().await?;
-        while let Some(other) = client.list(&self.line).page_entries(1).keys_only().next().await? {
-            wait_for_end(&client, other.key, token).await?;
+        loop {
+            let other = client.list(&self.line).page_entries(1).keys_only().next().await?;
+            match other {
+                // What follows the last has entered again.
+                Some(other) if other.key <= self.last => {
+                    wait_for_end(&client, other.key, token).await?;
+                }
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 }

@@ -6,11 +6,12 @@
 //!
 //! - bytes leave in the order in which the server said them;
 //! - a connection that was hung up on still gets what was said before, within a bounded time;
-//! - a connection without a session, or that never says what it is for, ends by itself.
+//! - a connection without a session, or that never says what it is for, ends by itself;
+//! - what begins a session fits into one frame: more is not gathered for a client without one.
 
 use super::hub::Hub;
 use crate::env::Env;
-use crate::frame::{FrameReader, write_message};
+use crate::frame::{FRAME_BYTES_MAX, FrameReader, write_message};
 use accord_core::ids::ConnId;
 use accord_core::protocol::{MESSAGE_BYTES_MAX, ServerMessage, encode_server_into};
 use accord_core::time::{Duration, Instant};
@@ -106,16 +107,20 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
         reader: stream.reader,
         writer: stream.writer,
         scratch,
-        frames: FrameReader::new(MESSAGE_BYTES_MAX),
+        frames: FrameReader::new(FRAME_BYTES_MAX),
         leaving: Bytes::new(),
         leaving_messages: 0,
+        fragment_bytes: 0,
         unflushed: false,
         reading: true,
         watchdog: None,
+        written: 0,
+        stall: None,
     };
     task.watch(hub.options.net.sessionless_timeout);
     let end = poll_fn(|cx| task.poll(cx)).await;
     tracing::debug!(conn = %conn.id, %from, %end, "connection ended");
+    hub.fragment_bytes.set(hub.fragment_bytes.get() - task.fragment_bytes);
     hub.metrics.conn_ends.get_or_create(&end.label()).inc();
     hub.disconnect(conn.id);
 }
@@ -131,6 +136,10 @@ pub(super) enum End {
     Lingered,
     #[error("no session was begun in time")]
     Sessionless,
+    #[error("the client takes nothing of what it is sent")]
+    Stalled,
+    #[error("all clients together have sent too much of messages that have no end yet")]
+    Fragments,
     #[error("the stream broke: {0}")]
     Io(std::io::Error),
     #[error("the client sent no frame: {0}")]
@@ -146,6 +155,8 @@ impl End {
             Self::ByServer => "by_server",
             Self::Lingered => "lingered",
             Self::Sessionless => "sessionless",
+            Self::Stalled => "stalled",
+            Self::Fragments => "fragments",
             Self::Io(_) => "io",
             Self::Frame(_) => "malformed_frame",
             Self::Message(_) => "malformed_message",
@@ -163,11 +174,19 @@ struct ConnTask<E: Env> {
     /// What is leaving now.
     leaving: Bytes,
     leaving_messages: usize,
+    /// What `frames` has of a message in several frames, as it is counted for all connections.
+    fragment_bytes: usize,
     unflushed: bool,
     /// False while the server does not want to hear more, or ever again.
     reading: bool,
-    watchdog: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    watchdog: Option<Sleep>,
+    /// Bytes that have left.
+    written: u64,
+    /// While bytes wait to leave: what had left when that was looked at last, and when it is again.
+    stall: Option<(u64, Sleep)>,
 }
+
+type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 impl<E: Env> ConnTask<E> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -183,6 +202,7 @@ impl<E: Env> ConnTask<E> {
             self.poll_read(cx)?;
         }
         let drained = self.poll_write(cx)?.is_ready();
+        self.poll_stall(cx, drained)?;
         if self.conn.closing.get() {
             if drained {
                 return Ok(Some(End::ByServer));
@@ -201,9 +221,28 @@ impl<E: Env> ConnTask<E> {
         self.watchdog = Some(Box::pin(self.hub.env.sleep_until(at)));
     }
 
+    /// Ends the connection if its client takes nothing for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>, drained: bool) -> Result<(), End> {
+        while !drained {
+            let at = self.hub.env.now() + self.hub.options.net.stall_timeout;
+            let sleep = || Box::pin(self.hub.env.sleep_until(at)) as Pin<Box<_>>;
+            let (written, stall) = self.stall.get_or_insert_with(|| (self.written, sleep()));
+            if stall.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            if *written == self.written {
+                return Err(End::Stalled);
+            }
+            self.stall = None;
+        }
+        self.stall = None;
+        Ok(())
+    }
+
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
         if self.conn.attached.get() && !self.conn.closing.get() {
             self.watchdog = None;
+            self.frames.set_message_bytes_max(MESSAGE_BYTES_MAX);
         }
         let Some(watchdog) = &mut self.watchdog else { return Ok(None) };
         if watchdog.as_mut().poll(cx).is_pending() {
@@ -216,7 +255,9 @@ impl<E: Env> ConnTask<E> {
     /// Reads as long as there is something and the server accepts it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            if !self.take_messages()? {
+            let accepted = self.take_messages()?;
+            self.count_fragments()?;
+            if !accepted {
                 return Ok(());
             }
             let scratch = &mut *self.scratch.borrow_mut();
@@ -243,6 +284,21 @@ impl<E: Env> ConnTask<E> {
         }
     }
 
+    /// Accounts for what is kept of a message in several frames.
+    fn count_fragments(&mut self) -> Result<(), End> {
+        let (kept, counted) = (self.frames.fragment_bytes(), &self.hub.fragment_bytes);
+        if kept == self.fragment_bytes {
+            return Ok(());
+        }
+        let grows = kept > self.fragment_bytes;
+        counted.set(counted.get() - self.fragment_bytes + kept);
+        self.fragment_bytes = kept;
+        match grows && counted.get() > self.hub.options.net.fragment_bytes_max {
+            true => Err(End::Fragments),
+            false => Ok(()),
+        }
+    }
+
     /// Writes until all has left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, End> {
         match self.try_poll_write(cx) {
@@ -260,6 +316,7 @@ impl<E: Env> ConnTask<E> {
                     return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
                 }
                 self.leaving.advance(written);
+                self.written += written as u64;
                 self.unflushed = true;
             }
             if self.leaving_messages > 0 {

@@ -49,6 +49,8 @@ pub(super) struct Hub<E: Env> {
     pub(super) ended: Notify,
     halted: RefCell<Option<HaltReason>>,
     pub(super) draining: Cell<bool>,
+    /// Bytes of whole frames that clients' readers keep because their messages go on.
+    pub(super) fragment_bytes: Cell<usize>,
 }
 
 struct Inner {
@@ -105,6 +107,7 @@ impl<E: Env> Hub<E> {
             ended: Notify::new(),
             halted: RefCell::new(None),
             draining: Cell::new(false),
+            fragment_bytes: Cell::new(0),
         })
     }
 

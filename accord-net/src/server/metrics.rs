@@ -37,8 +37,8 @@ pub struct Metrics {
     pub(super) request_seconds: Histogram,
     pub(super) multicast_bytes: Histogram,
     pub(super) conn_ends: Family<Reason, Counter>,
-    pub(super) prefaces_refused: Counter,
-    pub(super) peers_refused: Counter,
+    pub(super) prefaces_refused: Family<Reason, Counter>,
+    pub(super) peers_refused: Family<Reason, Counter>,
     pub(super) peer_messages_dropped: Counter,
     gauges: Gauges,
     refused: Family<Reason, Gauge>,
@@ -95,8 +95,8 @@ impl Default for Metrics {
             request_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             multicast_bytes: Histogram::new(exponential_buckets(64.0, 4.0, 12)),
             conn_ends: Family::default(),
-            prefaces_refused: Counter::default(),
-            peers_refused: Counter::default(),
+            prefaces_refused: Family::default(),
+            peers_refused: Family::default(),
             peer_messages_dropped: Counter::default(),
             gauges: Gauges::default(),
             refused: Family::default(),
@@ -129,13 +129,11 @@ impl Metrics {
         let ends = self.conn_ends.clone();
         registry.register("connection_ends", "Connections of clients ended, by reason", ends);
         let refused = self.prefaces_refused.clone();
-        registry.register("prefaces_refused", "Connections that did not speak Accord", refused);
+        let help = "Connections that ended before they had said what for, by reason";
+        registry.register("prefaces_refused", help, refused);
         let refused = self.peers_refused.clone();
-        registry.register(
-            "peers_refused",
-            "Streams that were no server's of this cluster",
-            refused,
-        );
+        let help = "Streams that were no server's of this cluster, by reason";
+        registry.register("peers_refused", help, refused);
         let dropped = self.peer_messages_dropped.clone();
         let help = "Transfer messages dropped because too much waited";
         registry.register("peer_messages_dropped", help, dropped);

@@ -34,7 +34,7 @@ use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
 use conns::{READ_BYTES, Scratch, Stream};
 use hub::Hub;
-use metrics::Metrics;
+use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
 use peers::PeerOutbox;
 use std::cell::{Cell, RefCell};
@@ -172,14 +172,40 @@ fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, 
 }
 
 async fn accept_peers<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, key: [u8; 32]) {
+    let strangers = Rc::new(Cell::new(0));
     while hub.halted().is_none() {
         match hub.env.accept(&listener).await {
             Ok((reader, writer, from)) => {
+                let Some(stranger) = Stranger::new(&strangers, hub.options.net.strangers_max)
+                else {
+                    hub.metrics.peers_refused.get_or_create(&Reason::of("too_many")).inc();
+                    continue;
+                };
                 let stream = Stream { reader, writer, from };
-                hub.env.spawn(peers::accept(hub.clone(), stream, key));
+                hub.env.spawn(peers::accept(hub.clone(), stream, key, stranger));
             }
             Err(error) => rest(&hub, &error).await,
         }
+    }
+}
+
+/// A connection that has not said what it is for, while it is counted as one.
+struct Stranger(Rc<Cell<usize>>);
+
+impl Stranger {
+    /// Counts one more, unless there are as many as may be.
+    fn new(count: &Rc<Cell<usize>>, max: usize) -> Option<Self> {
+        if count.get() >= max {
+            return None;
+        }
+        count.set(count.get() + 1);
+        Some(Self(count.clone()))
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -190,7 +216,7 @@ async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
 
 async fn accept_clients<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, accepting: Rc<Cell<bool>>) {
     let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
-    let operators = Rc::new(Cell::new(0));
+    let (operators, strangers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     while hub.halted().is_none() {
         let accepted = tokio::select! {
             biased;
@@ -200,12 +226,31 @@ async fn accept_clients<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, acceptin
         match accepted {
             Ok(_) if !accepting.get() => {}
             Ok((reader, writer, from)) => {
+                let Some(stranger) = Stranger::new(&strangers, hub.options.net.strangers_max)
+                else {
+                    hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
+                    continue;
+                };
                 let stream = Stream { reader, writer, from };
                 let (scratch, operators) = (scratch.clone(), operators.clone());
-                hub.env.spawn(welcome(hub.clone(), stream, scratch, operators));
+                hub.env.spawn(welcome(hub.clone(), stream, scratch, operators, stranger));
             }
             Err(error) => rest(&hub, &error).await,
         }
+    }
+}
+
+/// Gives up on a task that takes too long.
+async fn within<E: Env, T>(
+    env: &E,
+    span: Duration,
+    task: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let deadline = env.now() + span;
+    tokio::select! {
+        biased;
+        result = task => result,
+        () = env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -215,13 +260,11 @@ async fn welcome<E: Env>(
     mut stream: Stream<E>,
     scratch: Scratch,
     operators: Rc<Cell<usize>>,
+    stranger: Stranger,
 ) {
-    let deadline = hub.env.now() + hub.options.net.preface_timeout;
-    let kind = tokio::select! {
-        biased;
-        kind = greet::<E>(&mut stream) => kind,
-        () = hub.env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
-    };
+    let span = hub.options.net.preface_timeout;
+    let kind = within(&hub.env, span, greet::<E>(&mut stream)).await;
+    drop(stranger);
     match kind {
         Ok(Kind::Client) => conns::serve(hub, stream, scratch).await,
         Ok(Kind::Operator) if operators.get() < hub.options.net.operators_max => {
@@ -230,12 +273,25 @@ async fn welcome<E: Env>(
             operators.set(operators.get() - 1);
         }
         Ok(_) => {
+            hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
             tracing::warn!(from = %stream.from, "too many operators are connected: hung up");
         }
         Err(error) => {
-            hub.metrics.prefaces_refused.inc();
+            hub.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
             tracing::debug!(from = %stream.from, %error, "refused a connection");
         }
+    }
+}
+
+/// Why a connection ended before it was known what for, in a word.
+fn refusal(error: &io::Error) -> &'static str {
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<PrefaceError>());
+    match (found, error.kind()) {
+        (Some(PrefaceError::Stranger), _) => "stranger",
+        (Some(PrefaceError::Version { .. }), _) => "version",
+        (Some(PrefaceError::Kind), _) => "wrong_kind",
+        (None, io::ErrorKind::TimedOut) => "silent",
+        (None, _) => "hung_up",
     }
 }
 

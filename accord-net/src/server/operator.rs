@@ -5,7 +5,9 @@
 
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
+use super::metrics::Reason;
 use super::status::StatusReport;
+use super::within;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
 use accord_core::server::{AdminReply, AdminRequest};
@@ -49,16 +51,23 @@ pub enum Answer {
 /// Answers an operator until the connection ends.
 pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>) {
     if let Err(error) = answer_all(&hub, &mut stream).await {
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => "operator_silent",
+            io::ErrorKind::InvalidData => "operator_malformed",
+            _ => "operator_io",
+        };
+        hub.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
         tracing::debug!(from = %stream.from, %error, "an operator's connection ended");
     }
 }
 
 async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<()> {
+    let patience = hub.options.net.operator_timeout;
     let mut frames = FrameReader::new(OPERATOR_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
     loop {
-        let bytes = stream.reader.read(&mut buffer).await?;
+        let bytes = within(&hub.env, patience, stream.reader.read(&mut buffer)).await?;
         if bytes == 0 {
             return Ok(());
         }
@@ -72,8 +81,11 @@ async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<
             let answer = serde_json::to_vec(&answer).expect("an answer has a form in JSON");
             out.clear();
             write_message(&mut out, |out| out.extend_from_slice(&answer));
-            stream.writer.write_all(&out).await?;
-            stream.writer.flush().await?;
+            let leaving = async {
+                stream.writer.write_all(&out).await?;
+                stream.writer.flush().await
+            };
+            within(&hub.env, patience, leaving).await?;
         }
     }
 }

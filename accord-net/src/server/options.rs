@@ -86,6 +86,15 @@ pub struct NetLimits {
     pub peer_bytes_max: usize,
     /// Connections of operators at once.
     pub operators_max: usize,
+    /// How long an operator may say nothing, or not take an answer.
+    pub operator_timeout: Duration,
+    /// Connections at one port that have not said what they are for; more are closed at once.
+    pub strangers_max: usize,
+    /// How long a client may take none of what it is sent.
+    pub stall_timeout: Duration,
+    /// Bytes of messages in several frames whose ends have not arrived, over all clients. Whoever
+    /// exceeds it is hung up on.
+    pub fragment_bytes_max: usize,
 }
 
 impl Default for NetLimits {
@@ -97,6 +106,10 @@ impl Default for NetLimits {
             drain_timeout: Duration::from_secs(3),
             peer_bytes_max: 16 << 20,
             operators_max: 64,
+            operator_timeout: Duration::from_secs(60),
+            strangers_max: 10_000,
+            stall_timeout: Duration::from_secs(30),
+            fragment_bytes_max: 512 << 20,
         }
     }
 }

@@ -11,10 +11,12 @@
 
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
+use super::metrics::Reason;
+use super::{Stranger, within};
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use accord_core::ids::NodeId;
-use accord_core::time::{Duration, Instant};
+use accord_core::time::Duration;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -186,19 +188,6 @@ pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [
     }
 }
 
-async fn within<E: Env, T>(
-    env: &E,
-    span: Duration,
-    task: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let deadline: Instant = env.now() + span;
-    tokio::select! {
-        biased;
-        result = task => result,
-        () = env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
 async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> io::Result<()> {
     let opening = async {
         let (mut reader, mut writer) = hub.env.connect(outbox.address).await?;
@@ -248,26 +237,44 @@ async fn introduce<E: Env>(
 }
 
 /// Takes what another server sends over a stream that it opened, until it ends.
-pub(super) async fn accept<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>, key: [u8; 32]) {
+pub(super) async fn accept<E: Env>(
+    hub: Rc<Hub<E>>,
+    mut stream: Stream<E>,
+    key: [u8; 32],
+    stranger: Stranger,
+) {
     let from = stream.from;
-    if let Err(error) = receive_all(&hub, &mut stream, &key).await {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => {
-                hub.metrics.peers_refused.inc();
-                tracing::warn!(%from, %error, "refused a stream that is no server's");
-            }
-            _ => tracing::debug!(%from, %error, "a stream from another server ended"),
+    let admitting = admit(&hub, &key, &mut stream.reader, &mut stream.writer);
+    let admitted = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await;
+    drop(stranger);
+    let ended = match admitted {
+        Ok((node, stream_key)) => receive_all(&hub, &mut stream, node, stream_key).await,
+        Err(error) => {
+            let reason = match error.kind() {
+                io::ErrorKind::PermissionDenied => "unauthentic",
+                io::ErrorKind::TimedOut => "silent",
+                _ => "hung_up",
+            };
+            hub.metrics.peers_refused.get_or_create(&Reason::of(reason)).inc();
+            return tracing::warn!(%from, %error, "refused a stream that is no server's");
         }
+    };
+    match ended {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            hub.metrics.peers_refused.get_or_create(&Reason::of("malformed")).inc();
+            tracing::warn!(%from, %error, "a stream from another server makes no sense");
+        }
+        Err(error) => tracing::debug!(%from, %error, "a stream from another server ended"),
+        Ok(()) => {}
     }
 }
 
 async fn receive_all<E: Env>(
     hub: &Hub<E>,
     stream: &mut Stream<E>,
-    key: &[u8; 32],
+    node: NodeId,
+    mut stream_key: StreamKey,
 ) -> io::Result<()> {
-    let admitting = admit(hub, key, &mut stream.reader, &mut stream.writer);
-    let (node, mut stream_key) = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await?;
     let invalid =
         |error: &dyn ToString| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);

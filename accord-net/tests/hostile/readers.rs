@@ -1,0 +1,74 @@
+//! Who does not take what it is sent.
+
+use crate::raw::Raw;
+use crate::siege::Siege;
+use accord_core::ids::WatchId;
+use accord_core::protocol::{ClientMessage, Consistency, EventMask, WatchFilter};
+use accord_core::state::ReadQuery;
+use bytes::Bytes;
+
+/// More than the buffers of a socket take.
+const VALUE_BYTES: usize = 256 << 10;
+
+#[tokio::test]
+async fn who_reads_much_and_takes_nothing_is_hung_up_on() {
+    let siege = Siege::begin(|options| options.limits.unsent_bytes_max = 1 << 20).await;
+    let good = siege.cluster.client().await.expect("the cluster serves");
+    good.put("large", vec![1; VALUE_BYTES]).await.expect("there is room");
+    let at = siege.target().client_addr();
+    let mut floods = Vec::new();
+    for consistency in [Consistency::Local, Consistency::Linearizable].repeat(4) {
+        // It wishes for an hour, but a connection that takes nothing does not last that long.
+        let (mut raw, _) = Raw::session(at, 3_600_000).await;
+        for read in 0..5000 {
+            let key = Bytes::from_static(b"large");
+            let query = ReadQuery::Get { key, offset: 0, length_max: u64::MAX };
+            if !raw.tell(&ClientMessage::Read { read, consistency, query }).await {
+                break;
+            }
+        }
+        floods.push((consistency, raw));
+    }
+    siege.good_go_on().await;
+    // What is answered at once stops the server from reading on, until it loses its patience.
+    siege.until_counted("accord_connection_ends_total{reason=\"stalled\"}", 4).await;
+    // What is answered later comes all at once, and is refused as far as it does not fit.
+    siege.until_counted("accord_refused{reason=\"busy\"}", 1000).await;
+    for (consistency, raw) in floods {
+        if consistency == Consistency::Local {
+            raw.end().await;
+        }
+    }
+    siege.lift().await;
+}
+
+#[tokio::test]
+async fn who_watches_much_and_takes_nothing_is_hung_up_on() {
+    let siege = Siege::begin(|options| options.limits.unsent_bytes_max = 1 << 20).await;
+    let at = siege.target().client_addr();
+    let mut deaf = Vec::new();
+    for watch in 0..8 {
+        let (mut raw, _) = Raw::session(at, 3_600_000).await;
+        raw.tell(&ClientMessage::Watch {
+            watch: WatchId(watch),
+            filter: WatchFilter::Prefix(Bytes::from_static(b"loud/")),
+            mask: EventMask::ALL,
+            once: false,
+            from: None,
+        })
+        .await;
+        deaf.push(raw);
+    }
+    let good = siege.cluster.client().await.expect("the cluster serves");
+    for number in 0..80_u32 {
+        let key = format!("loud/{}", number % 4);
+        good.put(key, vec![1; VALUE_BYTES]).await.expect("writers do not wait for watchers");
+    }
+    siege.until_counted("accord_hung_up{reason=\"too_slow\"}", 8).await;
+    // They have a moment for what was said before.
+    siege.until_counted("accord_connection_ends_total{reason=\"lingered\"}", 8).await;
+    for raw in deaf {
+        raw.end().await;
+    }
+    siege.lift().await;
+}
