@@ -2,6 +2,15 @@
 
 use std::io;
 
+/// Which signal it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// SIGINT: Ctrl-C on a terminal.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
 /// SIGINT (Ctrl-C) and SIGTERM.
 #[derive(Debug)]
 pub struct Signals {
@@ -29,15 +38,16 @@ impl Signals {
     }
 
     /// Waits for the next of them. Safe to cancel.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Kind {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Kind::Interrupt,
+            _ = self.terminate.recv() => Kind::Terminate,
         }
         #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Kind::Interrupt,
+            Err(_) => std::future::pending().await,
         }
     }
 }

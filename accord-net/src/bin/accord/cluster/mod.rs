@@ -302,7 +302,7 @@ async fn serve(args: &ClusterArgs, recipes: Vec<Recipe>) -> u8 {
     let code = loop {
         tokio::select! {
             biased;
-            () = signals.next() => break out::DONE,
+            _ = signals.next() => break out::DONE,
             goes_on = cluster.look(&mut heard) => {
                 if !goes_on {
                     break out::FAILED;
@@ -415,7 +415,7 @@ impl Cluster<'_> {
         while self.children.iter_mut().any(|child| child.ended().is_none()) {
             let impatient = tokio::select! {
                 biased;
-                () = signals.next() => true,
+                _ = signals.next() => true,
                 () = tokio::time::sleep(Duration::from_millis(20)) => Instant::now() > deadline,
             };
             if impatient {
