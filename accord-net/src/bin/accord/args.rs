@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use crate::client::ClientCommand;
-use crate::{cluster, out};
+use crate::{cluster, out, shell};
 use accord_net::settings::{Given, Place, Sources};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ pub enum Command {
     Server(ServerArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Type commands in one session, with history and completion.
+    #[command(after_help = shell::EXAMPLES)]
+    Shell(shell::ShellArgs),
     /// Print the default configuration of a server, with a comment for every setting.
     Config,
     /// Print a fresh key for the servers of a cluster.

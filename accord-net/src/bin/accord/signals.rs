@@ -1,6 +1,21 @@
 //! The signals by which a command is asked to end.
 
 use std::io;
+use tokio::sync::oneshot;
+
+/// Tells when the standard input ends: whoever holds its other end is gone then, however it ended.
+///
+/// # Errors
+/// As the system says.
+pub fn parents_end() -> io::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    std::thread::Builder::new().name("parent".to_owned()).spawn(move || {
+        // Whatever comes is not for us; only its end is.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = ended.send(());
+    })?;
+    Ok(end)
+}
 
 /// Which signal it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

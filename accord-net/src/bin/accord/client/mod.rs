@@ -100,7 +100,8 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
-    fn connection(&self) -> &Connection {
+    /// Where it is to be done, and how it is to be printed.
+    pub const fn connection(&self) -> &Connection {
         match self {
             Self::Get(on) => &on.connection,
             Self::Put(on) => &on.connection,
