@@ -16,8 +16,13 @@ const PREFIX: &str = "ACCORD_";
 /// The variable for the list of servers; `ACCORD_SERVERS` tells clients where to connect.
 const MEMBERS: &str = "ACCORD_MEMBERS";
 /// Variables that mean something else.
-const NOT_SETTINGS: [&str; 4] =
-    ["ACCORD_SERVERS", "ACCORD_CONFIG", "ACCORD_TIMEOUT_MS", "ACCORD_FENCING_TOKEN"];
+const NOT_SETTINGS: [&str; 5] = [
+    "ACCORD_SERVERS",
+    "ACCORD_CONFIG",
+    "ACCORD_TIMEOUT_MS",
+    "ACCORD_FENCING_TOKEN",
+    "ACCORD_LOCK_KEY",
+];
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

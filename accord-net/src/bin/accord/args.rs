@@ -1,13 +1,25 @@
 //! What can be said on the command line.
 
-use crate::{cluster, out};
+use crate::client::ClientCommand;
+use crate::{cluster, out, shell};
 use accord_net::settings::{Given, Place, Sources};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  accord server --config accord.toml          one server; `accord config` prints a file to begin with
+  accord cluster                              three servers on this machine; Ctrl-C stops them
+  accord put greeting hello                   in another terminal: write,
+  accord get greeting                         read,
+  accord watch --prefix ''                    see every change as it happens,
+  accord txn 'when value greeting = hello; put greeting bye; get greeting'
+  accord lock backup -- ./backup.sh           run a command while holding a lock
+  accord status                               how the servers are
+
+  accord config > accord.toml                 a real server: its settings, commented,
+  accord server --config accord.toml          and the server
+
+Every command has a --help of its own, with examples.
 
 Exit code: 0, done; 1, failed (not found, exists already, unequal, refused); 2, the command line or a
 setting is wrong; 3, it is unknown whether it was done; 4, no server was reached.";
@@ -30,6 +42,11 @@ pub enum Command {
     /// Run one server.
     #[command(after_help = SERVER_EXAMPLES)]
     Server(ServerArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Type commands in one session, with history and completion.
+    #[command(after_help = shell::EXAMPLES)]
+    Shell(shell::ShellArgs),
     /// Print the default configuration of a server, with a comment for every setting.
     Config,
     /// Print a fresh key for the servers of a cluster.

@@ -2,17 +2,18 @@
 
 use crate::args::ServerArgs;
 use crate::out::{self, complain};
+use crate::signals::{Kind, Signals, parents_end};
 use accord_net::env::real::Real;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::{Ended, Running, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
 use std::future::pending;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
 
@@ -171,37 +172,21 @@ fn halted(reason: &str) -> u8 {
 fn stops(exit_with_parent: bool) -> io::Result<mpsc::Receiver<&'static str>> {
     let (tell, stops) = mpsc::channel(4);
     if exit_with_parent {
-        let (ended, end) = oneshot::channel();
-        std::thread::Builder::new().name("parent".to_owned()).spawn(move || {
-            // Whatever comes is not for us; only its end is.
-            let _ = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
-            let _ = ended.send(());
-        })?;
-        let tell = tell.clone();
+        let (end, tell) = (parents_end()?, tell.clone());
         tokio::task::spawn_local(async move {
             if end.await.is_ok() {
                 let _ = tell.send("whoever started it is gone").await;
             }
         });
     }
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        for (kind, name) in
-            [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")]
-        {
-            let (mut signals, tell) = (signal(kind)?, tell.clone());
-            tokio::task::spawn_local(async move {
-                while signals.recv().await.is_some() {
-                    let _ = tell.send(name).await;
-                }
-            });
-        }
-    }
-    #[cfg(not(unix))]
+    let mut signals = Signals::new()?;
     tokio::task::spawn_local(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            let _ = tell.send("interrupted").await;
+        loop {
+            let name = match signals.next().await {
+                Kind::Interrupt => "SIGINT",
+                Kind::Terminate => "SIGTERM",
+            };
+            let _ = tell.send(name).await;
         }
     });
     Ok(stops)

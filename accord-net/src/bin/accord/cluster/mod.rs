@@ -4,6 +4,7 @@ mod child;
 mod display;
 
 use crate::out::{self, complain};
+use crate::signals::{Signals, parents_end};
 use accord_net::env::real::Real;
 use accord_net::operator_client::OperatorClient;
 use accord_net::server::StatusReport;
@@ -70,6 +71,9 @@ pub struct ClusterArgs {
     /// Any setting, for all servers; `accord config` shows them all. May be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Stop when the standard input ends, so that no cluster outlives a test that started it.
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
 }
 
 /// Which ports.
@@ -283,8 +287,10 @@ async fn serve(args: &ClusterArgs, recipes: Vec<Recipe>) -> u8 {
         display: Display::new(args.plain),
         formed: false,
     };
-    let mut signals = match crate::signals::Signals::new() {
-        Ok(signals) => signals,
+    let begun = Signals::new()
+        .and_then(|signals| Ok((signals, args.exit_with_parent.then(parents_end).transpose()?)));
+    let (mut signals, parent) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             complain(&format!("signals cannot be received: {error}"));
             return out::FAILED;
@@ -299,10 +305,18 @@ async fn serve(args: &ClusterArgs, recipes: Vec<Recipe>) -> u8 {
             }
         }
     }
+    let orphaned = async {
+        match parent {
+            Some(end) => drop(end.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(orphaned);
     let code = loop {
         tokio::select! {
             biased;
-            () = signals.next() => break out::DONE,
+            _ = signals.next() => break out::DONE,
+            () = &mut orphaned => break out::DONE,
             goes_on = cluster.look(&mut heard) => {
                 if !goes_on {
                     break out::FAILED;
@@ -407,7 +421,7 @@ impl Cluster<'_> {
     /// Stops all servers, and waits for their ends.
     async fn stop(
         &mut self,
-        signals: &mut crate::signals::Signals,
+        signals: &mut Signals,
         heard: &mut mpsc::UnboundedReceiver<(u32, Said)>,
     ) {
         self.children.iter_mut().for_each(Child::stop);
@@ -415,7 +429,7 @@ impl Cluster<'_> {
         while self.children.iter_mut().any(|child| child.ended().is_none()) {
             let impatient = tokio::select! {
                 biased;
-                () = signals.next() => true,
+                _ = signals.next() => true,
                 () = tokio::time::sleep(Duration::from_millis(20)) => Instant::now() > deadline,
             };
             if impatient {
