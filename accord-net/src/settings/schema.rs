@@ -374,6 +374,11 @@ section! {
         peer_bytes_max: usize,
         /// Connections of operators (`accord status`) at once.
         operators_max: usize,
+        /// Connections at one port that have not said what they are for; more are closed at once.
+        strangers_max: usize,
+        /// Bytes of messages in several frames whose ends have not arrived, over all clients.
+        /// Whoever exceeds it is hung up on.
+        fragment_bytes_max: usize,
     }
     milliseconds {
         /// How long whoever connects may take to say what for.
@@ -384,6 +389,10 @@ section! {
         linger_timeout_ms: linger_timeout,
         /// How long a server that stops waits for its clients to move to others.
         drain_timeout_ms: drain_timeout,
+        /// How long an operator may say nothing, or not take an answer.
+        operator_timeout_ms: operator_timeout,
+        /// How long a client may take none of what it is sent.
+        stall_timeout_ms: stall_timeout,
     }
     sections {}
 }
