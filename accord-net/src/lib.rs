@@ -6,12 +6,15 @@
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
-//! 4. [`client`]: the client library; [`blocking`]: the same without async.
+//! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
 //! 5. [`embedded`]: a cluster inside this process, for tests and examples.
+//! 6. [`settings`]: from `accord.toml`, the environment and flags to a server.
 
 pub mod blocking;
 pub mod client;
 pub mod embedded;
 pub mod env;
 pub mod frame;
+pub mod operator_client;
 pub mod server;
+pub mod settings;

@@ -11,6 +11,7 @@
 //!
 //! Where next: `link` (connections), `requests`, `watches`; [`crate::protocol`] for what is said.
 
+mod deadlines;
 pub mod io;
 mod link;
 mod reads;
@@ -24,9 +25,10 @@ use crate::protocol::{ClientMessage, ServerMessage};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
+use deadlines::Pending;
 use link::Link;
 use reads::PendingRead;
-use requests::Pending;
+use requests::PendingRequest;
 use watches::ClientWatch;
 
 /// One client session. See the module's documentation.
@@ -46,9 +48,9 @@ pub struct Client {
     /// The latest revision in anything that was received.
     seen: Revision,
     next_request: RequestId,
-    requests: BTreeMap<RequestId, Pending>,
+    requests: Pending<RequestId, PendingRequest>,
     next_read: u64,
-    reads: BTreeMap<ReadId, PendingRead>,
+    reads: Pending<ReadId, PendingRead>,
     next_watch: WatchId,
     watches: BTreeMap<WatchId, ClientWatch>,
     outputs: VecDeque<ClientOutput>,
@@ -86,9 +88,9 @@ impl Client {
             suspended: false,
             seen: Revision(0),
             next_request: RequestId(1),
-            requests: BTreeMap::new(),
+            requests: Pending::new(),
             next_read: 1,
-            reads: BTreeMap::new(),
+            reads: Pending::new(),
             next_watch: WatchId(1),
             watches: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -124,8 +126,7 @@ impl Client {
             Life::Closing { deadline } => Some(deadline),
             Life::Ended => return None,
         };
-        let request = self.requests.first_key_value().map(|(_, pending)| pending.deadline);
-        let read = self.reads.first_key_value().map(|(_, pending)| pending.deadline);
+        let (request, read) = (self.requests.next_deadline(), self.reads.next_deadline());
         [closing, request, read, Some(self.link_deadline())].into_iter().flatten().min()
     }
 
@@ -257,6 +258,8 @@ impl Client {
         assert!(self.reads.len() <= self.config.reads_max, "reads are bounded");
         assert!(self.watches.len() <= self.config.watches_max, "watches are bounded");
         assert!(self.next_request >= self.acked_below(), "numbers ascend");
+        self.requests.check();
+        self.reads.check();
         let over = self.life == Life::Ended;
         assert!(!over || (self.requests.is_empty() && self.reads.is_empty()), "all is settled");
         assert!(!over || !self.link.is_connected(), "an ended client has no connection");

@@ -5,7 +5,7 @@ use super::{Client, Life};
 use crate::ids::Revision;
 use crate::protocol::{ClientMessage, Consistency, Refusal};
 use crate::state::{ReadQuery, ReadResult};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 
 /// A read that is not answered.
@@ -13,7 +13,6 @@ use alloc::vec::Vec;
 pub(super) struct PendingRead {
     consistency: Consistency,
     query: ReadQuery,
-    pub(super) deadline: Instant,
 }
 
 impl Client {
@@ -28,6 +27,20 @@ impl Client {
         query: ReadQuery,
         consistency: Consistency,
     ) -> Result<ReadId, ClientError> {
+        self.read_within(now, query, consistency, self.config.request_timeout)
+    }
+
+    /// Like [`Self::read`], with a time of its own after which it is given up.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_within(
+        &mut self,
+        now: Instant,
+        query: ReadQuery,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<ReadId, ClientError> {
         self.now = self.now.max(now);
         if self.life != Life::Running {
             return Err(ClientError::Ended);
@@ -37,8 +50,7 @@ impl Client {
         }
         let read = ReadId(self.next_read);
         self.next_read += 1;
-        let deadline = self.now + self.config.request_timeout;
-        self.reads.insert(read, PendingRead { consistency, query, deadline });
+        self.reads.insert(read, self.now + timeout, PendingRead { consistency, query });
         if self.link.is_ready() {
             self.send_read(read);
         }
@@ -46,43 +58,41 @@ impl Client {
     }
 
     fn send_read(&mut self, read: ReadId) {
-        let PendingRead { consistency, query, .. } = &self.reads[&read];
+        let pending = self.reads.get(read).expect("the caller found it");
+        let PendingRead { consistency, query } = pending;
         let (consistency, query) = (*consistency, query.clone());
         self.send(ClientMessage::Read { read: read.0, consistency, query });
     }
 
     pub(super) fn send_reads(&mut self) {
-        let reads: Vec<ReadId> = self.reads.keys().copied().collect();
+        let reads: Vec<ReadId> = self.reads.numbers().collect();
         reads.into_iter().for_each(|read| self.send_read(read));
     }
 
     pub(super) fn on_read_reply(&mut self, read: ReadId, revision: Revision, result: ReadResult) {
         self.see(revision);
-        if self.reads.remove(&read).is_some() {
+        if self.reads.remove(read).is_some() {
             self.event(ClientEvent::ReadDone { read, revision, result });
         }
     }
 
     pub(super) fn on_read_refused(&mut self, read: ReadId, reason: Refusal) {
-        if self.reads.remove(&read).is_some() {
+        if self.reads.remove(read).is_some() {
             self.event(ClientEvent::ReadFailed { read, cause: Cause::Refused(reason) });
         }
     }
 
     /// Gives up the reads whose time is up.
     pub(super) fn give_up_reads(&mut self) {
-        while let Some((read, pending)) = self.reads.first_key_value() {
-            if pending.deadline > self.now {
-                break;
-            }
-            let read = *read;
-            self.reads.remove(&read);
+        while let Some(read) = self.reads.first_due(self.now) {
+            self.reads.remove(read);
             self.event(ClientEvent::ReadFailed { read, cause: Cause::Timeout });
         }
     }
 
     pub(super) fn lose_reads(&mut self) {
-        while let Some((read, _)) = self.reads.pop_first() {
+        while let Some(read) = self.reads.first() {
+            self.reads.remove(read);
             self.event(ClientEvent::ReadFailed { read, cause: Cause::SessionLost });
         }
     }

@@ -9,7 +9,7 @@ use super::{Client, Life};
 use crate::ids::RequestId;
 use crate::protocol::{ClientMessage, MESSAGE_BYTES_MAX, Refusal};
 use crate::state::{Outcome, RequestError, Txn, TxnOutcome};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::Encode;
 use bytes::Bytes;
 
@@ -18,9 +18,8 @@ const MESSAGE_HEAD_BYTES_MAX: usize = 64;
 
 /// A request that is not answered.
 #[derive(Clone, Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingRequest {
     txn: Bytes,
-    pub(super) deadline: Instant,
     /// How often it was sent, each time over another connection.
     sends: u32,
 }
@@ -41,6 +40,19 @@ impl Client {
     /// # Errors
     /// As [`Self::submit`].
     pub fn submit_encoded(&mut self, now: Instant, txn: Bytes) -> Result<RequestId, ClientError> {
+        self.submit_within(now, txn, self.config.request_timeout)
+    }
+
+    /// Like [`Self::submit_encoded`], with a time of its own after which it is given up.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_within(
+        &mut self,
+        now: Instant,
+        txn: Bytes,
+        timeout: Duration,
+    ) -> Result<RequestId, ClientError> {
         self.now = self.now.max(now);
         if self.life != Life::Running {
             return Err(ClientError::Ended);
@@ -55,8 +67,7 @@ impl Client {
         }
         let request = self.next_request;
         self.next_request = request.next();
-        let deadline = self.now + self.config.request_timeout;
-        self.requests.insert(request, Pending { txn, deadline, sends: 0 });
+        self.requests.insert(request, self.now + timeout, PendingRequest { txn, sends: 0 });
         if self.link.is_ready() {
             self.send_request(request);
         }
@@ -65,12 +76,12 @@ impl Client {
 
     /// No outcome below this number is waited for.
     pub(super) fn acked_below(&self) -> RequestId {
-        self.requests.first_key_value().map_or(self.next_request, |(request, _)| *request)
+        self.requests.first().unwrap_or(self.next_request)
     }
 
     fn send_request(&mut self, request: RequestId) {
         let acked_below = self.acked_below();
-        let pending = self.requests.get_mut(&request).expect("the caller found it");
+        let pending = self.requests.get_mut(request).expect("the caller found it");
         pending.sends += 1;
         let txn = pending.txn.clone();
         self.send(ClientMessage::Request { request, acked_below, txn });
@@ -78,10 +89,10 @@ impl Client {
 
     /// Sends everything that is not answered, in order, over a new connection.
     pub(super) fn send_requests(&mut self) {
-        let mut next = self.requests.keys().next().copied();
+        let mut next = self.requests.first();
         while let Some(request) = next {
             self.send_request(request);
-            next = self.requests.range(request.next()..).next().map(|(request, _)| *request);
+            next = self.requests.first_from(request.next());
         }
     }
 
@@ -89,7 +100,7 @@ impl Client {
         if let Outcome::Txn(TxnOutcome::Committed { revision, .. }) = &outcome {
             self.see(*revision);
         }
-        let Some(pending) = self.requests.remove(&request) else { return };
+        let Some(pending) = self.requests.remove(request) else { return };
         let error = match outcome {
             Outcome::Txn(_) => return self.event(ClientEvent::Done { request, outcome }),
             Outcome::Refused(error) => error,
@@ -102,15 +113,15 @@ impl Client {
     }
 
     pub(super) fn on_request_refused(&mut self, request: RequestId, reason: Refusal) {
-        let Some(pending) = self.requests.get(&request) else { return };
+        let Some(pending) = self.requests.get(request) else { return };
         let cause = Cause::Refused(reason);
         match (pending.sends, reason) {
             (1, _) => {
-                self.requests.remove(&request);
+                self.requests.remove(request);
                 self.event(ClientEvent::Failed { request, cause });
             }
             (_, Refusal::TooLarge) => {
-                self.requests.remove(&request);
+                self.requests.remove(request);
                 self.event(ClientEvent::Unknown { request, cause });
             }
             // It stays to be seen what became of the earlier copies.
@@ -120,24 +131,19 @@ impl Client {
 
     /// Gives up the requests whose time is up.
     pub(super) fn give_up_requests(&mut self) {
-        while let Some((request, pending)) = self.requests.first_key_value() {
-            if pending.deadline > self.now {
-                break;
-            }
-            let request = *request;
+        while let Some(request) = self.requests.first_due(self.now) {
             self.give_up(request, Cause::Timeout);
         }
     }
 
     pub(super) fn lose_requests(&mut self) {
-        while let Some((request, _)) = self.requests.first_key_value() {
-            let request = *request;
+        while let Some(request) = self.requests.first() {
             self.give_up(request, Cause::SessionLost);
         }
     }
 
     fn give_up(&mut self, request: RequestId, cause: Cause) {
-        let pending = self.requests.remove(&request).expect("the caller found it");
+        let pending = self.requests.remove(request).expect("the caller found it");
         self.event(match pending.sends {
             0 => ClientEvent::Failed { request, cause },
             _ => ClientEvent::Unknown { request, cause },

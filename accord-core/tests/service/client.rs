@@ -2,11 +2,14 @@
 
 use crate::app::{App, config};
 use crate::cluster::{Cluster, put};
-use accord_core::client::{Cause, ClientError, ClientEvent, ClientInput};
+use accord_core::client::{
+    Cause, Client, ClientConfig, ClientError, ClientEvent, ClientInput, ClientOutput,
+};
 use accord_core::ids::{NodeId, RequestId, Revision, WatchId};
 use accord_core::protocol::{ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter};
 use accord_core::state::{Outcome, ReadQuery, ReadResult, RequestError, TxnOutcome};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, Instant};
+use accord_core::wire::Encode;
 use bytes::Bytes;
 
 fn get(key: &'static str) -> ReadQuery {
@@ -330,4 +333,25 @@ fn a_pong_proves_nothing_about_a_watch_set_after_its_ping() {
     app.break_connection(&mut cluster);
     app.pass(&mut cluster, Duration::from_secs(1));
     assert_eq!(watched(&app.take()), [(1, 2), (1, 3), (1, 4)]);
+}
+
+/// A request with less time than those before it is given up before them.
+#[test]
+fn each_request_may_have_a_time_of_its_own() {
+    let mut client = Client::new(ClientConfig::new(vec![NodeId(1)]), 7, Instant::ZERO);
+    let patient = client.submit(Instant::ZERO, &put("k", "v")).unwrap();
+    let soon = Duration::from_millis(100);
+    let hasty = client.submit_within(Instant::ZERO, put("k", "w").to_bytes(), soon).unwrap();
+    assert_eq!(client.next_deadline(), Some(Instant::ZERO + soon));
+    client.handle(Instant::ZERO + soon, ClientInput::Timer);
+    client.check();
+    let mut told = Vec::new();
+    while let Some(output) = client.poll_output() {
+        if let ClientOutput::Event(event) = output {
+            told.push(event);
+        }
+    }
+    let cause = Cause::Timeout;
+    assert_eq!(told, [ClientEvent::Failed { request: hasty, cause }], "it was never sent");
+    assert_ne!(patient, hasty);
 }

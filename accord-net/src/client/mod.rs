@@ -59,6 +59,7 @@ pub use accord_core::state::{
     Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Stat, StepError,
     StepResult,
 };
+pub use accord_core::time::Duration;
 pub use bytes_like::IntoBytes;
 pub use error::{ConnectError, Error, Failure};
 pub use options::ClientOptions;
@@ -81,7 +82,11 @@ use watch::{Stream, WatchSink};
 
 /// A session with a cluster. All clones are the same session; it ends when the last is dropped.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Handle>);
+pub struct Client {
+    handle: Arc<Handle>,
+    /// How long each call through this handle may take.
+    timeout: Duration,
+}
 
 /// What the clones share. The client's task holds [`Shared`] only, so that it notices when the last
 /// handle is dropped.
@@ -183,7 +188,7 @@ impl Client {
     /// Outside of a tokio runtime; see [`crate::blocking`] for programs that have none.
     pub async fn connect(options: ClientOptions) -> Result<Self, ConnectError> {
         let client = Self::new(&Real, options)?;
-        tokio::spawn(task::run(Real, client.0.shared.clone()));
+        tokio::spawn(task::run(Real, client.handle.shared.clone()));
         client.opened(&Real).await
     }
 
@@ -193,7 +198,7 @@ impl Client {
     /// As [`Self::connect`].
     pub async fn connect_in<E: Env>(env: &E, options: ClientOptions) -> Result<Self, ConnectError> {
         let client = Self::new(env, options)?;
-        env.spawn(task::run(env.clone(), client.0.shared.clone()));
+        env.spawn(task::run(env.clone(), client.handle.shared.clone()));
         client.opened(env).await
     }
 
@@ -201,12 +206,13 @@ impl Client {
         if options.servers.is_empty() {
             return Err(ConnectError::NoServer);
         }
+        let timeout = options.request_timeout;
         let shared = Arc::new(Shared::new(options, env.draw(), env.clock()));
-        Ok(Self(Arc::new(Handle { shared })))
+        Ok(Self { handle: Arc::new(Handle { shared }), timeout })
     }
 
     async fn opened<E: Env>(self, env: &E) -> Result<Self, ConnectError> {
-        let shared = self.0.shared.clone();
+        let shared = self.handle.shared.clone();
         let mut session = shared.session.subscribe();
         let deadline = env.now() + shared.options.connect_timeout;
         tokio::select! {
@@ -220,7 +226,14 @@ impl Client {
     }
 
     fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
+        &self.handle.shared
+    }
+
+    /// The same session, with another time that each call may take, reconnections included. A call
+    /// that was sent and not answered by then is [`Error::Unknown`].
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { handle: self.handle.clone(), timeout }
     }
 
     /// The session's id.
@@ -243,7 +256,7 @@ impl Client {
     /// [`Error::Failed`]: it was not begun.
     pub async fn begin(&self, txn: impl Into<Txn>) -> Result<Pending, Error> {
         let encoded = txn.into().as_core().to_bytes();
-        Ok(Pending(self.shared().submit(encoded).await?))
+        Ok(Pending(self.shared().submit(encoded, self.timeout).await?))
     }
 
     /// Runs a transaction.

@@ -210,7 +210,7 @@ impl Client {
         query: ReadQuery,
         consistency: Consistency,
     ) -> Result<(ReadResult, Revision), Error> {
-        let waiting = self.shared().read(query, consistency).await?;
+        let waiting = self.shared().read(query, consistency, self.timeout).await?;
         waiting.await.unwrap_or(Err(Error::Failed(Failure::Ended)))
     }
 }

@@ -15,7 +15,7 @@ use accord_core::client::{Cause, Client as Core, ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 use accord_core::state::{Outcome, ReadQuery, ReadResult, TxnOutcome};
-use accord_core::time::Instant;
+use accord_core::time::{Duration, Instant};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -164,6 +164,7 @@ impl Shared {
     pub(super) async fn submit(
         &self,
         txn: Bytes,
+        timeout: Duration,
     ) -> Result<oneshot::Receiver<RequestResult>, Error> {
         let bytes = txn.len();
         let submitted = self.when_room(&self.request_room, |state| {
@@ -172,7 +173,7 @@ impl Shared {
             if !fits {
                 return None;
             }
-            match state.core.submit_encoded(self.now(), txn.clone()) {
+            match state.core.submit_within(self.now(), txn.clone(), timeout) {
                 Err(accord_core::client::ClientError::TooManyRequests) => None,
                 Err(error) => Some(Err(error.into())),
                 Ok(request) => {
@@ -191,9 +192,10 @@ impl Shared {
         &self,
         query: ReadQuery,
         consistency: Consistency,
+        timeout: Duration,
     ) -> Result<oneshot::Receiver<ReadDone>, Error> {
         let begun = self.when_room(&self.read_room, |state| {
-            match state.core.read(self.now(), query.clone(), consistency) {
+            match state.core.read_within(self.now(), query.clone(), consistency, timeout) {
                 Err(accord_core::client::ClientError::TooManyReads) => None,
                 Err(error) => Some(Err(error.into())),
                 Ok(read) => {

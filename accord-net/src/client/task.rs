@@ -11,6 +11,7 @@ use accord_core::protocol::{
 use accord_core::time::Instant;
 use accord_core::wire::Writer;
 use bytes::{Buf, Bytes};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -21,6 +22,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Where bytes are read to, of all clients that a thread serves: idle ones keep no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
 
 const PREFACE: Preface = Preface { kind: Kind::Client, version: PROTOCOL_VERSION };
 
@@ -88,7 +94,6 @@ struct Stream<E: Env> {
     reader: E::Reader,
     writer: E::Writer,
     frames: FrameReader,
-    buffer: Box<[u8]>,
     /// What is leaving now.
     leaving: Bytes,
     /// What is to leave next.
@@ -116,7 +121,6 @@ impl<E: Env> Stream<E> {
             reader,
             writer,
             frames: FrameReader::new(MESSAGE_BYTES_MAX),
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
             leaving: Bytes::new(),
             outbox: Vec::new(),
             unflushed: false,
@@ -135,14 +139,17 @@ impl<E: Env> Stream<E> {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(StreamEvent::Broken(error));
         }
-        let mut buffer = ReadBuf::new(&mut self.buffer);
-        match ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)) {
-            Err(error) => Poll::Ready(StreamEvent::Broken(error)),
-            Ok(()) if buffer.filled().is_empty() => {
-                Poll::Ready(StreamEvent::Broken(io::ErrorKind::UnexpectedEof.into()))
-            }
-            Ok(()) => Poll::Ready(StreamEvent::Received(Bytes::copy_from_slice(buffer.filled()))),
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            let received = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+            Poll::Ready(match received {
+                Err(error) => StreamEvent::Broken(error),
+                Ok(()) if buffer.filled().is_empty() => {
+                    StreamEvent::Broken(io::ErrorKind::UnexpectedEof.into())
+                }
+                Ok(()) => StreamEvent::Received(Bytes::copy_from_slice(buffer.filled())),
+            })
+        })
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,6 +10,7 @@ use super::status::StatusReport;
 use super::within;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
+use accord_core::server::{AdminReply, AdminRequest};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -27,6 +28,9 @@ pub const OPERATOR_BYTES_MAX: usize = 1 << 20;
 pub enum Asked {
     /// How the server is.
     Status,
+    /// Start the cluster anew from what this server has, after the memory of a majority is lost for
+    /// good. What only the lost servers held is lost.
+    Recover,
 }
 
 /// What an operator is answered.
@@ -35,6 +39,8 @@ pub enum Asked {
 pub enum Answer {
     /// How the server is.
     Status(Box<StatusReport>),
+    /// The cluster is being started anew.
+    Recovering,
     /// It was not done, and why.
     Refused {
         /// Why.
@@ -87,5 +93,10 @@ async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<
 async fn answer<E: Env>(hub: &Hub<E>, asked: Asked) -> Answer {
     match asked {
         Asked::Status => Answer::Status(Box::new(hub.status())),
+        Asked::Recover => match hub.ask(AdminRequest::ForceRecovery).await {
+            Some(AdminReply::Recovering(Ok(()))) => Answer::Recovering,
+            Some(AdminReply::Recovering(Err(why))) => Answer::Refused { reason: why.to_owned() },
+            Some(_) | None => Answer::Refused { reason: "the server stopped".to_owned() },
+        },
     }
 }

@@ -1,0 +1,93 @@
+//! How the servers are, and who is there.
+
+use super::{Context, Failure, resolve};
+use crate::out;
+use accord_net::env::real::Real;
+use accord_net::operator_client::OperatorClient;
+use accord_net::server::StatusReport;
+use clap::Args;
+use serde_json::json;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  accord status                             every server: does it serve, and if not, why
+  accord status --json | jq .status.revision
+
+Exit code: 0, a server serves; 1, none does; 4, none answers.";
+
+/// Asks the servers how they are.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {}
+
+pub async fn status(_: &StatusArgs, context: &mut Context) -> Result<u8, Failure> {
+    let mut asked = Vec::new();
+    for server in context.servers.clone() {
+        // At once: one that does not answer must not hold up the others.
+        asked.push((server.clone(), tokio::spawn(async move { ask(&server).await })));
+    }
+    let (mut answered, mut serving) = (false, false);
+    for (server, answer) in asked {
+        let report = answer.await.unwrap_or_else(|error| Err(error.to_string()));
+        answered |= report.is_ok();
+        serving |= report.as_ref().is_ok_and(|report| report.primary);
+        let text = match (&report, context.json) {
+            (Ok(report), true) => format!("{}\n", json!({ "server": server, "status": report })),
+            (Err(why), true) => format!("{}\n", json!({ "server": server, "error": why })),
+            (Ok(report), false) => format!("{server}  {report}"),
+            (Err(why), false) => format!("{server}  no answer: {why}\n"),
+        };
+        out::print_text(&text);
+    }
+    Ok(match (serving, answered) {
+        (true, _) => out::DONE,
+        (false, true) => out::FAILED,
+        (false, false) => out::UNREACHABLE,
+    })
+}
+
+async fn ask(server: &str) -> Result<StatusReport, String> {
+    let mut last = "it has no address".to_owned();
+    for at in resolve(server).map_err(|failure| failure.message)? {
+        let report = async { OperatorClient::connect(&Real, at).await?.status().await };
+        match report.await {
+            Ok(report) => return Ok(report),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
+}
+
+/// Lists the open sessions.
+#[derive(Clone, Debug, Args)]
+pub struct MembersArgs {
+    /// Where each is attached, and what it owns.
+    #[arg(long)]
+    long: bool,
+}
+
+pub async fn members(args: &MembersArgs, context: &mut Context) -> Result<u8, Failure> {
+    let client = context.client().await?;
+    let own = client.session();
+    for session in client.members().await? {
+        let mut object = json!({ "session": session.0, "own": session == own });
+        let mut text = session.0.to_string();
+        if args.long {
+            // It may have ended in between.
+            let Some(info) = client.session_info(session).await? else { continue };
+            object["server"] = info.owner.map(|node| node.0).into();
+            object["timeout_ms"] = info.timeout_ms.into();
+            object["ephemerals"] = info.ephemerals.into();
+            let at = info.owner.map_or("no server".to_owned(), |node| format!("server {}", node.0));
+            text.push_str(&format!(
+                "  at {at}, may be silent for {} ms, {} ephemeral records",
+                info.timeout_ms, info.ephemerals
+            ));
+        }
+        if session == own {
+            text.push_str("  (this command)");
+        }
+        let line = if context.json { object.to_string() } else { text };
+        out::print_text(&format!("{line}\n"));
+    }
+    Ok(out::DONE)
+}

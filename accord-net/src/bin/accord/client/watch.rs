@@ -1,0 +1,175 @@
+//! Changes as they happen, one line each.
+
+use super::print::{self, Object, put_bytes, shown};
+use super::{Context, Failure};
+use crate::out;
+use crate::signals::Signals;
+use accord_net::client::{
+    Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchFilter,
+};
+use clap::Args;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  accord watch leader                       every change of one record
+  accord watch --prefix config/             of all records whose keys begin so; '' is all of them
+  accord watch --members                    who joins and leaves
+  accord watch job --mask created --once    wait until there is such a record
+  accord watch log --from 120               what happened after revision 120, and on
+  accord watch --prefix '' --json           an object a line: revision, kind, key, data ...
+
+`r12 changed page [3+2 of 9] = ab` says: at revision 12 two bytes at byte 3 were written, and the
+value has 9 bytes now. No event is missed or told twice, also over lost connections; if history is
+gone, the command ends and says from which revision on events are known.
+
+Exit code: 0, interrupted, or all that was asked for is told; 1, the watch ended.";
+
+/// Watches records or members.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// The record to watch.
+    #[arg(required_unless_present_any = ["prefix", "members"])]
+    key: Option<String>,
+    /// All records whose keys begin so.
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["key", "members"])]
+    prefix: Option<String>,
+    /// Who joins and who leaves.
+    #[arg(long, conflicts_with = "key")]
+    members: bool,
+    /// Which kinds of event.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',',
+          value_parser = ["created", "changed", "deleted", "copied", "joined", "left"])]
+    mask: Vec<String>,
+    /// End after the first revision with events.
+    #[arg(long)]
+    once: bool,
+    /// End after so many events.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Everything after this revision, not only what happens from now on.
+    #[arg(long, value_name = "REVISION")]
+    from: Option<u64>,
+}
+
+impl WatchArgs {
+    fn filter(&self) -> WatchFilter {
+        match (&self.key, &self.prefix) {
+            (Some(key), _) => WatchFilter::Key(key.clone().into()),
+            (_, Some(prefix)) => WatchFilter::Prefix(prefix.clone().into()),
+            _ => WatchFilter::Members,
+        }
+    }
+
+    fn event_mask(&self) -> EventMask {
+        let kinds = [
+            ("created", EventMask::CREATED),
+            ("changed", EventMask::CHANGED),
+            ("deleted", EventMask::DELETED),
+            ("copied", EventMask::COPIED),
+            ("joined", EventMask::JOINED),
+            ("left", EventMask::LEFT),
+        ];
+        let asked = kinds.iter().filter(|(name, _)| self.mask.iter().any(|asked| asked == name));
+        asked.map(|(_, kind)| *kind).reduce(|all, kind| all | kind).unwrap_or(EventMask::ALL)
+    }
+}
+
+pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure> {
+    let client = context.client().await?;
+    let (filter, mask) = (args.filter(), args.event_mask());
+    let from = args.from.map(Revision);
+    let watch = match args.once {
+        true => client.watch_once(filter, mask, from).await?,
+        false => client.watch(filter, mask, from).await?,
+    };
+    // For people, and for scripts that must not change anything before the watch is set.
+    eprintln!("accord: watching what happens after revision {}", watch.from().0);
+    let mut signals = Signals::new().map_err(|error| {
+        Failure::failed("failed", format!("signals cannot be received: {error}"))
+    })?;
+    tokio::select! {
+        biased;
+        code = follow(args, context.json, watch) => code,
+        _ = signals.next() => Ok(out::DONE),
+    }
+}
+
+async fn follow(args: &WatchArgs, json: bool, mut watch: Watch) -> Result<u8, Failure> {
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let item = watch.next().await?;
+        for event in item.events.iter() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let line = if json { print::line(object(event)) } else { line(event) };
+            out::print_text(&line);
+        }
+        if args.once {
+            break;
+        }
+    }
+    Ok(out::DONE)
+}
+
+const fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Key(event) => match event.kind {
+            KeyEventKind::Created => "created",
+            KeyEventKind::Changed => "changed",
+            KeyEventKind::Deleted => "deleted",
+            KeyEventKind::Copied => "copied",
+        },
+        Event::Member(event) => match event.kind {
+            MemberEventKind::Joined => "joined",
+            MemberEventKind::Left => "left",
+        },
+    }
+}
+
+fn is_whole(event: &KeyEvent) -> bool {
+    event.offset == 0 && event.data.len() as u64 == event.size
+}
+
+fn line(event: &Event) -> String {
+    let what = format!("r{} {}", event.revision().0, kind(event));
+    match event {
+        Event::Member(event) => {
+            format!("{what} session {}, {} sessions now\n", event.session.0, event.members)
+        }
+        Event::Key(event) if event.kind == KeyEventKind::Deleted => {
+            format!("{what} {}\n", shown(&event.key, false))
+        }
+        Event::Key(event) => {
+            let part = match is_whole(event) {
+                true => String::new(),
+                false => format!(" [{}+{} of {}]", event.offset, event.data.len(), event.size),
+            };
+            let (key, data) = (shown(&event.key, false), shown(&event.data, false));
+            format!("{what} {key}{part} = {data}\n")
+        }
+    }
+}
+
+fn object(event: &Event) -> Object {
+    let mut object = Object::new();
+    object.insert("revision".to_owned(), event.revision().0.into());
+    object.insert("kind".to_owned(), kind(event).into());
+    match event {
+        Event::Member(event) => {
+            object.insert("session".to_owned(), event.session.0.into());
+            object.insert("members".to_owned(), event.members.into());
+        }
+        Event::Key(event) => {
+            put_bytes(&mut object, "key", &event.key);
+            object.insert("version".to_owned(), event.version.into());
+            if event.kind != KeyEventKind::Deleted {
+                put_bytes(&mut object, "data", &event.data);
+                object.insert("offset".to_owned(), event.offset.into());
+                object.insert("size".to_owned(), event.size.into());
+            }
+        }
+    }
+    object
+}

@@ -1,0 +1,144 @@
+//! Asking a server how it is, as an operator: `accord status` as a library.
+//!
+//! ```no_run
+//! use accord_net::env::real::Real;
+//! use accord_net::operator_client::OperatorClient;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut server = OperatorClient::connect(&Real, "127.0.0.1:9090".parse()?).await?;
+//! println!("{}", server.status().await?);
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::env::Env;
+use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
+use crate::server::StatusReport;
+use crate::server::operator::{Answer, Asked, OPERATOR_BYTES_MAX, OPERATOR_VERSION};
+use accord_core::time::Duration;
+use bytes::Bytes;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long a server may take to connect, and for each answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+const READ_BYTES: usize = 16 << 10;
+const PREFACE: Preface = Preface { kind: Kind::Operator, version: OPERATOR_VERSION };
+
+/// Why a server was not asked, or did not answer.
+#[derive(Debug, Error)]
+pub enum OperatorError {
+    /// The connection could not be made, or broke.
+    #[error("{}{}", .0, remedy(.0))]
+    Io(#[from] io::Error),
+    /// The other end is no server, or one of another release.
+    #[error(transparent)]
+    Preface(#[from] PrefaceError),
+    /// The server did not do it.
+    #[error("the server refused: {0}")]
+    Refused(String),
+    /// What came back cannot be understood.
+    #[error("the answer is not understood ({0}): is the server of another release?")]
+    NotUnderstood(String),
+    /// It took too long.
+    #[error("no answer within {} ms: is the server stopped or overloaded?", PATIENCE.as_millis())]
+    Timeout,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ": no server listens there",
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            ": the server hung up; it stops, or has too many operators"
+        }
+        _ => "",
+    }
+}
+
+/// A connection to one server, for questions about it.
+pub struct OperatorClient<E: Env> {
+    env: E,
+    reader: E::Reader,
+    writer: E::Writer,
+    frames: FrameReader,
+}
+
+impl<E: Env> fmt::Debug for OperatorClient<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorClient").finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> OperatorClient<E> {
+    /// Connects to the server whose clients connect to this address.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn connect(env: &E, at: SocketAddr) -> Result<Self, OperatorError> {
+        let opening = async {
+            let (mut reader, mut writer) = env.connect(at).await?;
+            writer.write_all(&PREFACE.to_bytes()).await?;
+            writer.flush().await?;
+            let mut preface = [0; PREFACE_BYTES];
+            reader.read_exact(&mut preface).await?;
+            Preface::from_bytes(preface)?.expect(PREFACE)?;
+            let frames = FrameReader::new(OPERATOR_BYTES_MAX);
+            Ok(Self { env: env.clone(), reader, writer, frames })
+        };
+        within(env, opening).await
+    }
+
+    /// How the server is.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn status(&mut self) -> Result<StatusReport, OperatorError> {
+        match self.ask(&Asked::Status).await? {
+            Answer::Status(report) => Ok(*report),
+            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
+            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+        }
+    }
+
+    /// Asks anything. A question that is not answered in time spoils the connection.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn ask(&mut self, question: &Asked) -> Result<Answer, OperatorError> {
+        let question = serde_json::to_vec(question).expect("a question has a form in JSON");
+        let env = self.env.clone();
+        within(&env, self.exchange(&question)).await
+    }
+
+    async fn exchange(&mut self, question: &[u8]) -> Result<Answer, OperatorError> {
+        let mut out = Vec::new();
+        write_message(&mut out, |out| out.extend_from_slice(question));
+        self.writer.write_all(&out).await?;
+        self.writer.flush().await?;
+        let not_understood = |error: &dyn ToString| OperatorError::NotUnderstood(error.to_string());
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            if let Some(answer) = self.frames.next_message().map_err(|e| not_understood(&e))? {
+                return serde_json::from_slice(&answer).map_err(|error| not_understood(&error));
+            }
+            match self.reader.read(&mut buffer).await? {
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                bytes => self.frames.push(Bytes::copy_from_slice(&buffer[..bytes])),
+            }
+        }
+    }
+}
+
+async fn within<E: Env, T>(
+    env: &E,
+    task: impl Future<Output = Result<T, OperatorError>>,
+) -> Result<T, OperatorError> {
+    tokio::select! {
+        biased;
+        result = task => result,
+        () = env.sleep_until(env.now() + PATIENCE) => Err(OperatorError::Timeout),
+    }
+}

@@ -1,0 +1,451 @@
+//! What can be set, each setting once: its name, its type, what it is for, and its default.
+//!
+//! The sections mirror the bounds of the core field by field: a bound that is added there and not
+//! here does not compile. What stands here as documentation is what `accord config` prints.
+
+use crate::server::NetLimits;
+use accord_core::group::ring::{RingLimits, RingTimeouts};
+use accord_core::limits::Limits;
+use accord_core::replica::config::ReplicaLimits;
+use accord_core::server::ServerLimits;
+use accord_core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// A setting's name and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static [&'static str],
+}
+
+/// Declares a struct of settings, and keeps the documentation of its fields.
+macro_rules! documented {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $name:ident {
+            $( $(#[doc = $doc:literal])+ pub $field:ident: $type:ty, )*
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $( $(#[doc = $doc])+ pub $field: $type, )*
+        }
+
+        impl $name {
+            pub(super) const FIELDS: &'static [Field] =
+                &[$(Field { name: stringify!($field), doc: &[$($doc),+] }),*];
+            pub(super) const ABOUT: &'static [&'static str] = &[$($about),+];
+        }
+    };
+}
+
+/// Declares a section whose fields are those of a struct of bounds. Spans of time are written in
+/// milliseconds.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $name:ident($core:ident) {
+            $( $(#[doc = $doc:literal])+ $field:ident: $type:ty, )*
+        }
+        milliseconds {
+            $( $(#[doc = $span_doc:literal])+ $span_ms:ident: $span:ident, )*
+        }
+        sections {
+            $( $(#[doc = $inner_doc:literal])+ $inner:ident: $inner_type:ty, )*
+        }
+    ) => {
+        documented! {
+            $(#[doc = $about])+
+            pub struct $name {
+                $( $(#[doc = $doc])+ pub $field: $type, )*
+                $( $(#[doc = $span_doc])+ pub $span_ms: u64, )*
+                $( $(#[doc = $inner_doc])+ pub $inner: $inner_type, )*
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                let core = $core::default();
+                Self {
+                    $( $field: core.$field, )*
+                    $( $span_ms: core.$span.as_millis(), )*
+                    $( $inner: <$inner_type>::default(), )*
+                }
+            }
+        }
+
+        impl $name {
+            /// As the core has it.
+            pub fn to_core(&self) -> $core {
+                $core {
+                    $( $field: self.$field, )*
+                    $( $span: Duration::from_millis(self.$span_ms), )*
+                }
+            }
+        }
+    };
+}
+
+/// What "durable" means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Memory is the medium.
+    #[default]
+    Memory,
+    /// The disk is the medium.
+    Persistent,
+}
+
+/// How a server reaches the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupKind {
+    /// There are no others.
+    #[default]
+    Solo,
+    /// By the built-in ring.
+    Ring,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// One server of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its number.
+    pub id: u32,
+    /// Where the others reach it: host and port.
+    pub ring: String,
+}
+
+documented! {
+    /// All settings of a server.
+    pub struct Settings {
+        /// This server's number, unique in the cluster.
+        pub id: u32,
+        /// `memory`: a write is safe when a majority of the servers has it in memory.
+        /// `persistent`: when a majority has it on disk.
+        pub mode: Mode,
+        /// `solo`: this is the only server. `ring`: the servers listed below are one cluster.
+        pub group: GroupKind,
+        /// Where clients connect. Port 0: the system chooses one, and the server prints it.
+        pub client_listen: String,
+        /// Where metrics, health and readiness are served over HTTP; `off`: nowhere.
+        pub http_listen: String,
+        /// Where the other servers are heard, over UDP and TCP. Empty: at the address under which
+        /// this server is listed below.
+        pub ring_listen: String,
+        /// The file with the secret that all servers of the cluster share: 32 bytes as 64
+        /// hexadecimal digits, made by `accord key`. Only its owner should be able to read it.
+        /// A relative path begins at this file's directory.
+        pub key_file: String,
+        /// The secret itself, instead of a file with it.
+        pub key: String,
+        /// Allows this server to form a new cluster, once all servers that are listed below are
+        /// there and allow it. For the very first start only: a cluster that lost its memory must
+        /// not begin anew unnoticed.
+        pub bootstrap: bool,
+        /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or filters by module, such
+        /// as `info,accord_net=debug`.
+        pub log: String,
+        /// `text` or `json`.
+        pub log_format: LogFormat,
+        /// Where `persistent` mode keeps its files.
+        pub data_dir: String,
+        /// The servers that form the cluster, this one included: each with its `id` and the
+        /// address (host:port) at which the others reach it.
+        pub servers: Vec<Member>,
+        /// The ring.
+        pub ring: RingSettings,
+        /// This server's dealings with its clients.
+        pub limits: ClientSettings,
+        /// The replicated state.
+        pub state: StateSettings,
+        /// Replication.
+        pub replica: ReplicaSettings,
+        /// Connections.
+        pub net: NetSettings,
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            mode: Mode::default(),
+            group: GroupKind::default(),
+            client_listen: "127.0.0.1:9090".to_owned(),
+            http_listen: "127.0.0.1:9180".to_owned(),
+            ring_listen: String::new(),
+            key_file: String::new(),
+            key: String::new(),
+            bootstrap: false,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+            data_dir: String::new(),
+            servers: Vec::new(),
+            ring: RingSettings::default(),
+            limits: ClientSettings::default(),
+            state: StateSettings::default(),
+            replica: ReplicaSettings::default(),
+            net: NetSettings::default(),
+        }
+    }
+}
+
+section! {
+    /// The bounds of the ring that orders the servers' messages.
+    pub struct RingSettings(RingLimits) {
+        /// The largest datagram that carries messages. On a real network without jumbo frames,
+        /// larger ones than about 1400 are split by the IP layer, which loses all if it loses one.
+        datagram_bytes_max: usize,
+        /// The largest message. Larger ones than a datagram travel in fragments.
+        message_bytes_max: usize,
+        /// The most bytes that wait to be sent.
+        pending_bytes_max: usize,
+        /// The most messages that wait to be sent.
+        pending_messages_max: usize,
+        /// The most datagrams that one server sends in one visit of the token.
+        burst_packets_max: u32,
+        /// How many of the burst's datagrams follow the token instead of going before it.
+        accelerated_packets: u32,
+        /// The most datagrams that all servers send in one rotation of the token.
+        window_packets_max: u32,
+        /// The most datagrams kept until all servers have them.
+        store_packets_max: u32,
+        /// The most datagrams that wait for the socket; more are lost.
+        transmit_packets_max: usize,
+        /// The most messages that wait for the replica before datagrams are refused.
+        events_max: usize,
+    }
+    milliseconds {}
+    sections {
+        /// The tempo of the ring.
+        timeouts: RingTimeoutSettings,
+    }
+}
+
+section! {
+    /// The tempo of the ring. A dead server is noticed after `token_loss_ms`, and a ring without it
+    /// forms after `gather_ms` more.
+    pub struct RingTimeoutSettings(RingTimeouts) {}
+    milliseconds {
+        /// Without a token for this long, the ring is taken for broken.
+        token_loss_ms: token_loss,
+        /// A token that was passed on is sent again after this long without another.
+        token_retransmit_ms: token_retransmit,
+        /// How long the token of an idle ring rests before each rotation.
+        idle_hold_ms: idle_hold,
+        /// Presence is announced this often while a ring forms.
+        join_ms: join,
+        /// How long a ring that forms waits for those who are missing.
+        gather_ms: gather,
+        /// Presence is announced this often while servers are missing.
+        beacon_ms: beacon,
+        /// A server outside the ring that was not heard for this long is not there.
+        presence_ms: presence,
+        /// A server that could not receive what the others have for this long leaves the ring.
+        receive_ms: receive,
+        /// The longest that a server which would not agree is kept out.
+        suspicion_max_ms: suspicion_max,
+    }
+    sections {}
+}
+
+section! {
+    /// The bounds of this server's dealings with its clients.
+    pub struct ClientSettings(ServerLimits) {
+        /// Connections at once.
+        conns_max: usize,
+        /// Requests of one connection that are not answered.
+        requests_per_conn_max: usize,
+        /// Bytes of one connection's requests that are not answered; one larger request may be
+        /// alone.
+        request_bytes_per_conn_max: usize,
+        /// Reads of one connection that are not answered.
+        reads_per_conn_max: usize,
+        /// Watches of one connection.
+        watches_per_conn_max: usize,
+        /// Bytes of one connection's messages that have not left; one larger message may be alone.
+        unsent_bytes_max: usize,
+        /// Commands held back while there is no majority or replication is full.
+        held_max: usize,
+        /// Bytes of those commands.
+        held_bytes_max: usize,
+        /// Events kept for watches that resume.
+        history_events_max: usize,
+        /// Bytes of those events.
+        history_bytes_max: usize,
+    }
+    milliseconds {
+        /// How long a read waits for a majority, or for what its session has seen.
+        read_wait_max_ms: read_wait_max,
+        /// A server that finds a session's deadline missed by more than this was itself asleep,
+        /// and gives every session its time anew.
+        pause_max_ms: pause_max,
+    }
+    sections {}
+}
+
+section! {
+    /// The bounds of the replicated state. They must be the same on every server of a cluster.
+    pub struct StateSettings(Limits) {
+        /// The longest key, in bytes.
+        key_bytes_max: u32,
+        /// The largest value, in bytes.
+        value_bytes_max: u64,
+        /// Keys and values together, in bytes, over the whole store.
+        store_bytes_max: u64,
+        /// The largest encoded command, in bytes.
+        command_bytes_max: u64,
+        /// Steps in one branch of a transaction, and conditions; at most 65535.
+        steps_max: u32,
+        /// Bytes that the results of one transaction may carry.
+        result_bytes_max: u64,
+        /// Entries on one page of a list or of the members.
+        page_entries_max: u32,
+        /// Bytes on one page of a list; a page has at least one entry, whatever its size.
+        page_bytes_max: u64,
+        /// Sessions open at once.
+        sessions_max: u32,
+        /// Ephemeral records that one session may own.
+        ephemerals_max: u32,
+        /// Outcomes kept for one session: requests that ran and are not yet acknowledged.
+        outcomes_max: u32,
+        /// Bytes of those outcomes, above which further requests are refused.
+        outcome_bytes_max: u64,
+        /// The shortest session timeout, in milliseconds; shorter wishes are raised to it.
+        timeout_ms_min: u32,
+        /// The longest session timeout, in milliseconds; longer wishes are lowered to it.
+        timeout_ms_max: u32,
+    }
+    milliseconds {}
+    sections {}
+}
+
+section! {
+    /// The bounds of replication.
+    pub struct ReplicaSettings(ReplicaLimits) {
+        /// A batch is closed when it has this many bytes.
+        batch_bytes_max: usize,
+        /// The largest command, in bytes.
+        command_bytes_max: usize,
+        /// Own messages under way. More make larger pipelines, fewer make larger batches.
+        frames_in_flight_max: usize,
+        /// Bytes of own commands that wait for commitment; above, more are held back.
+        proposals_bytes_max: usize,
+        /// Bytes of new entries kept while older ones are still fetched.
+        live_bytes_max: usize,
+        /// Bytes in one message of a transfer.
+        chunk_bytes_max: usize,
+        /// The largest snapshot accepted from another server, in bytes.
+        snapshot_bytes_max: u64,
+        /// Bytes of applied entries kept for servers that were away for a short time.
+        log_bytes_retained: usize,
+        /// Bytes of log after which a checkpoint is taken (persistent mode).
+        checkpoint_bytes: usize,
+        /// A digest of the state is exchanged whenever the index is a multiple of this.
+        digest_interval: u64,
+    }
+    milliseconds {
+        /// How long an unanswered request for a transfer waits before the next server is asked.
+        transfer_timeout_ms: transfer_timeout,
+    }
+    sections {}
+}
+
+section! {
+    /// The bounds of connections.
+    pub struct NetSettings(NetLimits) {
+        /// Bytes for another server that have not left; more are dropped, and asked for again.
+        peer_bytes_max: usize,
+        /// Connections of operators (`accord status`) at once.
+        operators_max: usize,
+        /// Connections at one port that have not said what they are for; more are closed at once.
+        strangers_max: usize,
+        /// Bytes of messages in several frames whose ends have not arrived, over all clients.
+        /// Whoever exceeds it is hung up on.
+        fragment_bytes_max: usize,
+    }
+    milliseconds {
+        /// How long whoever connects may take to say what for.
+        preface_timeout_ms: preface_timeout,
+        /// How long a client's connection may be without a session.
+        sessionless_timeout_ms: sessionless_timeout,
+        /// How long a client that is hung up on may take for what it was sent before.
+        linger_timeout_ms: linger_timeout,
+        /// How long a server that stops waits for its clients to move to others.
+        drain_timeout_ms: drain_timeout,
+        /// How long an operator may say nothing, or not take an answer.
+        operator_timeout_ms: operator_timeout,
+        /// How long a client may take none of what it is sent.
+        stall_timeout_ms: stall_timeout,
+    }
+    sections {}
+}
+
+/// A section of the file: its path, and what is in it.
+pub(super) struct Section {
+    /// Empty for the settings before the first section.
+    pub(super) path: &'static str,
+    pub(super) about: &'static [&'static str],
+    pub(super) fields: &'static [Field],
+}
+
+/// All sections, in the order of the file.
+pub(super) const SECTIONS: [Section; 7] = [
+    section("", Settings::ABOUT, Settings::FIELDS),
+    section("ring", RingSettings::ABOUT, RingSettings::FIELDS),
+    section("ring.timeouts", RingTimeoutSettings::ABOUT, RingTimeoutSettings::FIELDS),
+    section("limits", ClientSettings::ABOUT, ClientSettings::FIELDS),
+    section("state", StateSettings::ABOUT, StateSettings::FIELDS),
+    section("replica", ReplicaSettings::ABOUT, ReplicaSettings::FIELDS),
+    section("net", NetSettings::ABOUT, NetSettings::FIELDS),
+];
+
+const fn section(
+    path: &'static str,
+    about: &'static [&'static str],
+    fields: &'static [Field],
+) -> Section {
+    Section { path, about, fields }
+}
+
+/// The section at this path.
+pub(super) fn section_at(path: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.path == path)
+}
+
+/// The path of a name in a section.
+pub(super) fn join(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+/// True if a setting, and not a section, stands at this path.
+pub(super) fn is_setting(path: &str) -> bool {
+    let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    section_at(path).is_none()
+        && section_at(section)
+            .is_some_and(|section| section.fields.iter().any(|field| field.name == name))
+}
+
+/// The paths of all settings.
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    let all = SECTIONS
+        .iter()
+        .flat_map(|section| section.fields.iter().map(|field| join(section.path, field.name)));
+    all.filter(|path| is_setting(path))
+}

@@ -1,0 +1,35 @@
+//! Real processes killed, paused and stopped under load; very many sessions. Short forms of what
+//! `accord-jepsen run` and `accord-jepsen sessions` do at length.
+
+use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::nemesis::Fault;
+use accord_jepsen::rounds::{self, RoundsOptions};
+use accord_jepsen::sessions::{self, SessionsOptions};
+use std::time::Duration;
+
+fn cluster() -> Cluster {
+    Cluster::start(ClusterOptions::new(env!("CARGO_BIN_EXE_accord"))).expect("the cluster starts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_are_valid_whatever_happens_to_one_server_at_a_time() {
+    let mut cluster = cluster();
+    let options = RoundsOptions {
+        rounds: 9,
+        faults: vec![Fault::Kill, Fault::Pause, Fault::Stop],
+        fault_span: Duration::from_millis(800),
+        calm_span: Duration::from_millis(100),
+        ..RoundsOptions::default()
+    };
+    let report = rounds::run(&mut cluster, &options, |line| println!("{line}")).await;
+    let report = report.unwrap_or_else(|error| panic!("{error}\n{}", cluster.log_tails()));
+    assert!(report.is_valid());
+    assert_eq!(report.sessions_lost, 0, "clients go on at another server with their sessions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_sessions_are_served_and_many_leave_at_once() {
+    let mut cluster = cluster();
+    let options = SessionsOptions { sessions: 1000, leaving: 100, observers: 20, opening_max: 100 };
+    sessions::run(&mut cluster, options, |line| println!("{line}")).await.expect("all are served");
+}

@@ -1,0 +1,220 @@
+//! A cluster of server processes on this machine, on ports that the system chose.
+
+use crate::process::{ProcessError, ServerProcess};
+use accord_core::time::Duration;
+use accord_net::client::{Client, ClientOptions, ConnectError};
+use accord_net::env::real::{Real, draw};
+use accord_net::operator_client::OperatorClient;
+use accord_net::server::StatusReport;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// How a cluster is set up.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// The `accord` program.
+    pub program: PathBuf,
+    /// How many servers.
+    pub servers: u32,
+    /// Lines for every server's configuration file, above its sections.
+    pub extra: String,
+}
+
+impl ClusterOptions {
+    /// Three servers in memory mode.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), servers: 3, extra: String::new() }
+    }
+}
+
+/// A cluster of server processes. Dropping it ends them all.
+#[derive(Debug)]
+pub struct Cluster {
+    options: ClusterOptions,
+    dir: TempDir,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    config: PathBuf,
+    log: PathBuf,
+    client_addr: SocketAddr,
+    process: Option<ServerProcess>,
+}
+
+/// A port of the loopback interface that nobody uses now.
+fn free_addr() -> std::io::Result<SocketAddr> {
+    UdpSocket::bind("127.0.0.1:0")?.local_addr()
+}
+
+impl Cluster {
+    /// Starts a new cluster. It forms once all servers are up.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn start(options: ClusterOptions) -> Result<Self, ProcessError> {
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |error| ProcessError::File { path, error }
+        };
+        let dir = TempDir::with_prefix("accord-cluster-").map_err(file(Path::new("TMPDIR")))?;
+        let port = |_| free_addr().map_err(file(Path::new("127.0.0.1:0")));
+        let rings: Vec<SocketAddr> = (0..options.servers).map(port).collect::<Result<_, _>>()?;
+        let clients: Vec<SocketAddr> = (0..options.servers).map(port).collect::<Result<_, _>>()?;
+        let key: String = (0..4).map(|_| format!("{:016x}", draw())).collect();
+        let mut members = Vec::new();
+        for at in 0..options.servers as usize {
+            let config = dir.path().join(format!("accord-{}.toml", at + 1));
+            let text = configuration(at, clients[at], &rings, &key, &options.extra);
+            std::fs::write(&config, text).map_err(file(&config))?;
+            let log = dir.path().join(format!("accord-{}.log", at + 1));
+            members.push(Member { config, log, client_addr: clients[at], process: None });
+        }
+        let mut cluster = Self { options, dir, members };
+        for at in 0..cluster.members.len() {
+            cluster.launch(at, &["--bootstrap"])?;
+        }
+        Ok(cluster)
+    }
+
+    fn launch(&mut self, at: usize, flags: &[&str]) -> Result<(), ProcessError> {
+        let member = &mut self.members[at];
+        let process =
+            ServerProcess::start(&self.options.program, &member.config, flags, &member.log)?;
+        member.process = Some(process);
+        Ok(())
+    }
+
+    /// How many servers there are, up or not.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where clients connect, by server.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.client_addr).collect()
+    }
+
+    /// A server's process, if it is up.
+    pub fn process(&mut self, at: usize) -> Option<&mut ServerProcess> {
+        self.members[at].process.as_mut()
+    }
+
+    /// Kills a server, if it is up.
+    pub fn kill(&mut self, at: usize) {
+        if let Some(process) = self.members[at].process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops a server without haste, if it is up.
+    pub fn stop(&mut self, at: usize) {
+        if let Some(process) = self.members[at].process.take() {
+            process.stop();
+        }
+    }
+
+    /// Starts a server again, if it is down. It comes back with what its disk has.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn restart(&mut self, at: usize) -> Result<(), ProcessError> {
+        if self.members[at].process.is_some() {
+            return Ok(());
+        }
+        self.launch(at, &[])
+    }
+
+    /// How a server is, if it answers.
+    pub async fn status(&self, at: usize) -> Option<StatusReport> {
+        let address = self.members[at].client_addr;
+        OperatorClient::connect(&Real, address).await.ok()?.status().await.ok()
+    }
+
+    /// True if every server is up, votes with the memory it has, and has all of the log.
+    pub async fn is_whole(&self) -> bool {
+        for at in 0..self.members.len() {
+            let Some(status) = self.status(at).await else { return false };
+            let all = self.members.len();
+            let settled = status.primary && status.synced && status.returning.is_empty();
+            if !settled || status.voters.len() != all || status.members.len() != all {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The ends of all servers' logs, for reports.
+    pub fn log_tails(&self) -> String {
+        let mut text = String::new();
+        for (at, member) in self.members.iter().enumerate() {
+            let tail = member.process.as_ref().map(ServerProcess::log_tail).unwrap_or_default();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "--- server {}\n{tail}", at + 1);
+        }
+        text
+    }
+
+    /// How a client of this cluster is set up, that prefers the server at `at`.
+    pub fn client_options(&self, at: usize) -> ClientOptions {
+        let mut servers = self.addresses();
+        servers.rotate_left(at % self.members.len());
+        let mut options = ClientOptions::new(servers);
+        options.connect_timeout = Duration::from_secs(30);
+        options
+    }
+
+    /// A client of the whole cluster.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn client(&self) -> Result<Client, ConnectError> {
+        Client::connect(self.client_options(0)).await
+    }
+
+    /// A client of one server alone.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn client_of(&self, at: usize) -> Result<Client, ConnectError> {
+        let options = self.client_options(0);
+        let servers = vec![self.members[at].client_addr];
+        Client::connect(ClientOptions { servers, ..options }).await
+    }
+}
+
+fn configuration(
+    at: usize,
+    client: SocketAddr,
+    rings: &[SocketAddr],
+    key: &str,
+    extra: &str,
+) -> String {
+    let mut text = format!(
+        "id = {}\nclient_listen = \"{client}\"\nhttp_listen = \"off\"\nkey = \"{key}\"\n{extra}\n",
+        at + 1
+    );
+    if rings.len() == 1 {
+        text.push_str("group = \"solo\"\n");
+        return text;
+    }
+    text.push_str("group = \"ring\"\n");
+    for (at, ring) in rings.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"{ring}\"\n", at + 1);
+    }
+    text
+}

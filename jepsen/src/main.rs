@@ -1,0 +1,190 @@
+//! The command line of the harness.
+
+use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::nemesis::Fault;
+use accord_jepsen::rounds::{RoundsOptions, run};
+use accord_jepsen::sessions::SessionsOptions;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Real Accord servers under faults, judged by what their clients saw.
+///
+/// Servers run as processes on this machine and are killed, paused and stopped while clients work.
+/// What the clients were told is recorded in Jepsen's form and judged by the checkers of
+/// accord-models.
+#[derive(Debug, Parser)]
+#[command(version, name = "accord-jepsen")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run rounds of faults under load and judge the histories.
+    ///
+    /// Exit code: 0 if all histories are valid, 1 if one is not or the service did not come back, 2
+    /// if one is undecided or something could not be run.
+    Run(RunArgs),
+    /// Open very many sessions at once, each with an ephemeral record and a watch; let many leave.
+    ///
+    /// Exit code: 0 if all were served and told, 1 if not, 2 if it could not be run.
+    Sessions(SessionsArgs),
+}
+
+#[derive(Debug, Args)]
+struct SessionsArgs {
+    /// The accord program; by default the one beside this program
+    #[arg(long)]
+    accord: Option<PathBuf>,
+    /// Sessions at once
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
+    /// How many of them leave at once
+    #[arg(long, default_value_t = 1000)]
+    leaving: usize,
+    /// How many of those who stay are told of every departure
+    #[arg(long, default_value_t = 100)]
+    observers: usize,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The accord program; by default the one beside this program
+    #[arg(long)]
+    accord: Option<PathBuf>,
+    /// Servers of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=9))]
+    servers: u32,
+    /// How often a server fails; servers and faults take turns
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// In which ways: kill, pause, stop
+    #[arg(long, value_delimiter = ',', default_value = "kill,pause")]
+    faults: Vec<Fault>,
+    /// Clients of each of the two workloads
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    clients: u64,
+    /// Operations that each client has outstanding
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    lanes: u64,
+    /// How long a fault lasts
+    #[arg(long, default_value_t = 3000)]
+    fault_ms: u64,
+    /// The sessions' timeout; a client gives up a silent server after two thirds of it
+    #[arg(long, default_value_t = 3000)]
+    session_timeout_ms: u64,
+    /// Decides what clients do
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the histories into this directory
+    #[arg(long)]
+    histories: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match cli.command {
+        Command::Run(args) => runtime.block_on(run_rounds(args)),
+        Command::Sessions(args) => runtime.block_on(run_sessions(args)),
+    }
+}
+
+/// The accord program: the one named, or the one beside this.
+fn program(named: Option<PathBuf>) -> Result<PathBuf, std::io::Error> {
+    let beside = || std::env::current_exe().map(|this| this.with_file_name("accord"));
+    named.map_or_else(beside, Ok)
+}
+
+/// A session is a socket: takes as many as the system allows.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // If it cannot be raised, connecting says so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+async fn run_sessions(args: SessionsArgs) -> ExitCode {
+    raise_open_files();
+    let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
+        Cluster::start(ClusterOptions::new(program)).map_err(|error| error.to_string())
+    });
+    let mut cluster = match started {
+        Ok(cluster) => cluster,
+        Err(error) => return fail(&error),
+    };
+    let SessionsArgs { sessions, leaving, observers, .. } = args;
+    let options = SessionsOptions { sessions, leaving, observers, opening_max: 256 };
+    match accord_jepsen::sessions::run(&mut cluster, options, |line| println!("{line}")).await {
+        Ok(report) => {
+            let bytes = report.memory_bytes_per_session;
+            println!("memory of all servers for each idle session: {bytes} bytes");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}\n{}", cluster.log_tails());
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}
+
+async fn run_rounds(args: RunArgs) -> ExitCode {
+    let program = match program(args.accord) {
+        Ok(program) => program,
+        Err(error) => return fail(&error),
+    };
+    let options = ClusterOptions { servers: args.servers, ..ClusterOptions::new(program) };
+    let mut cluster = match Cluster::start(options) {
+        Ok(cluster) => cluster,
+        Err(error) => return fail(&error),
+    };
+    let options = RoundsOptions {
+        rounds: args.rounds,
+        faults: args.faults,
+        clients: args.clients,
+        lanes: args.lanes,
+        fault_span: Duration::from_millis(args.fault_ms),
+        session_timeout: Duration::from_millis(args.session_timeout_ms),
+        seed: args.seed,
+        ..RoundsOptions::default()
+    };
+    let report = match run(&mut cluster, &options, |line| println!("{line}")).await {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error}\n{}", cluster.log_tails());
+            return ExitCode::from(1);
+        }
+    };
+    for fault in Fault::ALL {
+        if let Some((least, median, most)) = report.outages_of(fault) {
+            let [least, median, most] = [least, median, most].map(|wait| wait.as_millis());
+            println!("longest wait, {fault}: least {least} ms, median {median} ms, most {most} ms");
+        }
+    }
+    println!("sessions lost: {}", report.sessions_lost);
+    if let Some(dir) = &args.histories
+        && let Err(error) = report.write_histories(dir)
+    {
+        return fail(&error);
+    }
+    let undecided = |judged: &accord_jepsen::rounds::Judged| {
+        matches!(judged.verdict, accord_models::Verdict::Undecided { .. })
+    };
+    match (report.is_valid(), report.judged.iter().any(undecided)) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(2),
+        (false, false) => ExitCode::from(1),
+    }
+}

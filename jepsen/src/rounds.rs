@@ -1,0 +1,284 @@
+//! Rounds of faults under load, and the verdict over what the clients saw.
+//!
+//! In each round one server fails in one way for a while, then recovers; servers and faults take
+//! turns, so that every server fails in every way. A round is over when every client was served
+//! after the fault ended. In the end the clients stop and their histories are judged.
+
+use crate::cluster::Cluster;
+use crate::nemesis::Fault;
+use crate::process::ProcessError;
+use crate::workload::append::Lists;
+use crate::workload::register::Registers;
+use crate::workload::{Persistent, Record};
+use accord_models::{History, Model, Options, Outcome, Verdict, check};
+use accord_net::client::ConnectError;
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+/// How often we look whether something has come about.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct RoundsOptions {
+    /// How often a server fails.
+    pub rounds: usize,
+    /// In which ways, in turns.
+    pub faults: Vec<Fault>,
+    /// Clients of each workload.
+    pub clients: u64,
+    /// Operations that each client has outstanding.
+    pub lanes: u64,
+    /// How long a fault lasts.
+    pub fault_span: Duration,
+    /// How long clients work undisturbed between two faults, at least.
+    pub calm_span: Duration,
+    /// The sessions' timeout. A client gives up a silent server after two thirds of it.
+    pub session_timeout: Duration,
+    /// How long a client may wait before the service counts as gone.
+    pub patience: Duration,
+    /// Decides what clients do.
+    pub seed: u64,
+}
+
+impl Default for RoundsOptions {
+    fn default() -> Self {
+        Self {
+            rounds: 6,
+            faults: vec![Fault::Kill, Fault::Pause],
+            clients: 8,
+            lanes: 4,
+            fault_span: Duration::from_millis(1500),
+            calm_span: Duration::from_millis(500),
+            session_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(20),
+            seed: 1,
+        }
+    }
+}
+
+/// Why the rounds did not come to a verdict.
+#[derive(Debug, Error)]
+pub enum RoundsError {
+    /// A server could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A client could not connect.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The service did not come back.
+    #[error("round {round}: no service within {patience:?} after {fault} of server {server}")]
+    NoService {
+        /// Which round, from 1.
+        round: usize,
+        /// The fault before.
+        fault: Fault,
+        /// Whose, from 1.
+        server: usize,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// A history is malformed, which is a fault of the workload.
+    #[error("a history cannot be judged: {0}")]
+    History(String),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// How long clients waited at most, by round.
+    pub outages: Vec<(Fault, usize, Duration)>,
+    /// What each workload's clients saw.
+    pub judged: Vec<Judged>,
+    /// Sessions that were lost.
+    pub sessions_lost: u64,
+}
+
+/// A history and what its checker says.
+#[derive(Debug)]
+pub struct Judged {
+    /// The model.
+    pub model: Model,
+    /// The history.
+    pub history: History,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+impl Report {
+    /// True if every history is one that its model allows.
+    pub fn is_valid(&self) -> bool {
+        self.judged.iter().all(|judged| judged.verdict.is_valid())
+    }
+
+    /// The shortest, middle and longest wait of any client, by kind of fault.
+    pub fn outages_of(&self, fault: Fault) -> Option<(Duration, Duration, Duration)> {
+        let of_kind = self.outages.iter().filter(|(kind, _, _)| *kind == fault);
+        let mut waits: Vec<Duration> = of_kind.map(|(_, _, wait)| *wait).collect();
+        waits.sort_unstable();
+        Some((*waits.first()?, waits[waits.len() / 2], *waits.last()?))
+    }
+
+    /// Writes the histories into a directory, in Jepsen's form.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn write_histories(&self, dir: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        for judged in &self.judged {
+            let path = dir.join(format!("{}.edn", judged.model.name()));
+            std::fs::write(path, judged.history.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// A workload that runs.
+struct Load {
+    model: Model,
+    record: Arc<Record>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    async fn start(
+        cluster: &Cluster,
+        model: Model,
+        options: &RoundsOptions,
+    ) -> Result<Self, ConnectError> {
+        let record = Record::new();
+        let mut tasks = JoinSet::new();
+        let (registers, lists) = (Registers::new(5), Lists::new(5));
+        for client in 0..options.clients {
+            let mut setup = cluster.client_options(client as usize);
+            let timeout_ms = options.session_timeout.as_millis() as u64;
+            setup.session_timeout = accord_core::time::Duration::from_millis(timeout_ms);
+            let session = Persistent::connect(setup).await?;
+            let session = Arc::new(session);
+            for lane in 0..options.lanes {
+                let stream = options.seed ^ (client << 32) ^ (lane << 16) ^ model as u64;
+                let rng = Xoshiro256PlusPlus::seed_from_u64(stream);
+                let (record, session) = (record.clone(), session.clone());
+                if model == Model::ListAppend {
+                    tasks.spawn(lists.clone().lane(record, client, session, rng));
+                } else {
+                    tasks.spawn(registers.clone().lane(record, client, session, rng));
+                }
+            }
+        }
+        Ok(Self { model, record, tasks })
+    }
+
+    async fn finish(self) -> Result<Judged, RoundsError> {
+        self.record.stop();
+        self.tasks.join_all().await;
+        let history = self.record.history();
+        let verdict = check(&history, self.model, &Options::default())
+            .map_err(|error| RoundsError::History(error.to_string()))?;
+        Ok(Judged { model: self.model, history, verdict })
+    }
+}
+
+/// Runs the rounds. `tell` is told what happens, as it does.
+///
+/// # Errors
+/// [`RoundsError`]: without a verdict.
+pub async fn run(
+    cluster: &mut Cluster,
+    options: &RoundsOptions,
+    mut tell: impl FnMut(&str),
+) -> Result<Report, RoundsError> {
+    let loads = [
+        Load::start(cluster, Model::CasRegister, options).await?,
+        Load::start(cluster, Model::ListAppend, options).await?,
+    ];
+    let mut outages = Vec::new();
+    for round in 0..options.rounds {
+        let server = round % cluster.len();
+        let fault = options.faults[round / cluster.len() % options.faults.len()];
+        let outage = one_round(cluster, options, &loads, round, fault, server).await?;
+        tell(&format!(
+            "round {:>3}: {fault:<5} of server {}: clients waited {:>5} ms at most",
+            round + 1,
+            server + 1,
+            outage.as_millis()
+        ));
+        outages.push((fault, server, outage));
+    }
+    let mut judged = Vec::new();
+    let mut sessions_lost = 0;
+    for load in loads {
+        sessions_lost += load.record.sessions_lost();
+        judged.push(load.finish().await?);
+    }
+    for judged in &judged {
+        let count = |outcome| judged.history.count(outcome);
+        tell(&format!(
+            "{:<12} {} operations: {} ok, {} failed, {} unknown: {}",
+            judged.model.name(),
+            judged.history.operations().len(),
+            count(Outcome::Ok),
+            count(Outcome::Fail),
+            count(Outcome::Info),
+            match &judged.verdict {
+                Verdict::Valid => "valid".to_owned(),
+                Verdict::Undecided { why } => format!("undecided: {why}"),
+                Verdict::Invalid(explanation) => {
+                    format!("INVALID\n{}", explanation.display(&judged.history))
+                }
+            }
+        ));
+    }
+    Ok(Report { outages, judged, sessions_lost })
+}
+
+async fn one_round(
+    cluster: &mut Cluster,
+    options: &RoundsOptions,
+    loads: &[Load],
+    round: usize,
+    fault: Fault,
+    server: usize,
+) -> Result<Duration, RoundsError> {
+    let gone = |_| {
+        let (round, server, patience) = (round + 1, server + 1, options.patience);
+        RoundsError::NoService { round, fault, server, patience }
+    };
+    let ready = async {
+        // A server without its memory is not whole until the others have let it vote again.
+        while !cluster.is_whole().await {
+            tokio::time::sleep(LOOK).await;
+        }
+        served(loads, options).await;
+    };
+    tokio::time::timeout(options.patience, ready).await.map_err(gone)?;
+    for load in loads {
+        load.record.take_longest_gap();
+        load.record.note(fault.name(), server);
+    }
+    fault.begin(cluster, server);
+    tokio::time::sleep(options.fault_span).await;
+    let during = loads.iter().map(|load| load.record.take_longest_gap()).max();
+    fault.end(cluster, server)?;
+    loads.iter().for_each(|load| load.record.note("recover", server));
+    tokio::time::sleep(options.calm_span).await;
+    let again = served(loads, options);
+    tokio::time::timeout(options.patience, again).await.map_err(gone)?;
+    let after = loads.iter().map(|load| load.record.take_longest_gap()).max();
+    Ok(during.max(after).unwrap_or_default())
+}
+
+/// Waits until every workload has done as much as all its lanes do in a few turns.
+async fn served(loads: &[Load], options: &RoundsOptions) {
+    let lanes = (options.clients * options.lanes) as usize;
+    let wanted: Vec<usize> =
+        loads.iter().map(|load| load.record.operations() + 3 * lanes).collect();
+    while loads.iter().zip(&wanted).any(|(load, wanted)| load.record.operations() < *wanted) {
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,206 @@
+//! What clients do, recorded as histories in Jepsen's form.
+//!
+//! Each client runs a number of lanes, so that it has that many operations outstanding. A lane does
+//! one operation after the other until it is told to stop; an outcome is recorded as what the
+//! client library says it is: done, failed or unknown. When a session is lost, the client opens
+//! another and goes on.
+
+pub mod append;
+pub mod register;
+
+use accord_models::edn::Value;
+use accord_models::history::OpId;
+use accord_models::{History, Recorder};
+use accord_net::client::{Client, ClientOptions, Error, Failure};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The most clients of a history.
+const CLIENTS_MAX: u64 = 10_000;
+
+/// What the clients of a run share.
+#[derive(Debug)]
+pub struct Record {
+    recorder: Mutex<Recorder>,
+    start: Instant,
+    stop: AtomicBool,
+    sessions_lost: AtomicU64,
+    /// The longest time between two operations that were done, so far, by client.
+    gaps: Mutex<BTreeMap<u64, Gap>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    last: Instant,
+    longest: Duration,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            recorder: Mutex::new(Recorder::new(CLIENTS_MAX)),
+            start: Instant::now(),
+            stop: AtomicBool::new(false),
+            sessions_lost: AtomicU64::new(0),
+            gaps: Mutex::default(),
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// With this result.
+    Ok(Value),
+    /// Not at all: it was not done, since its condition did not hold.
+    Refused(&'static str),
+    /// As the client library says.
+    Error(Error),
+}
+
+impl Record {
+    /// A new record.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn time_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// An operation begins.
+    pub fn invoke(&self, client: u64, f: &'static str, value: Value) -> OpId {
+        let time_ns = self.time_ns();
+        self.lock().invoke(client, time_ns, f, value)
+    }
+
+    /// An operation ends. False if the session has ended with it.
+    pub fn complete(&self, client: u64, op: OpId, ended: Ended) -> bool {
+        let time_ns = self.time_ns();
+        let recorder = &mut *self.lock();
+        match ended {
+            Ended::Ok(value) => {
+                recorder.ok(op, time_ns, value);
+                self.note_done(client);
+                true
+            }
+            Ended::Refused(why) => {
+                recorder.fail(op, time_ns, Value::keyword(why));
+                self.note_done(client);
+                true
+            }
+            Ended::Error(error) => {
+                let text = Value::Text(error.to_string());
+                match &error {
+                    Error::Failed(_) => recorder.fail(op, time_ns, text),
+                    Error::Unknown(_) => recorder.unknown(op, time_ns, text),
+                }
+                !ends_session(&error)
+            }
+        }
+    }
+
+    fn note_done(&self, client: u64) {
+        let now = Instant::now();
+        let gaps = &mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let gap = gaps.entry(client).or_insert(Gap { last: now, longest: Duration::ZERO });
+        gap.longest = gap.longest.max(now - gap.last);
+        gap.last = now;
+    }
+
+    /// What the nemesis did, for readers of the history.
+    pub fn note(&self, what: &'static str, server: usize) {
+        let time_ns = self.time_ns();
+        self.lock().note(time_ns, what, Value::Int(server as i64 + 1));
+    }
+
+    /// Asks the clients to stop after what they have begun.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// True once they are to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> usize {
+        self.lock().operations_count()
+    }
+
+    /// Operations that were done by each client since the last call took its turn: the longest wait
+    /// of any client, which begins anew.
+    pub fn take_longest_gap(&self) -> Duration {
+        let now = Instant::now();
+        let gaps = &mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = gaps.values().map(|gap| gap.longest.max(now - gap.last)).max();
+        for gap in gaps.values_mut() {
+            gap.longest = Duration::ZERO;
+        }
+        longest.unwrap_or_default()
+    }
+
+    /// Sessions that were lost.
+    pub fn sessions_lost(&self) -> u64 {
+        self.sessions_lost.load(Ordering::Relaxed)
+    }
+
+    /// The history so far.
+    pub fn history(&self) -> History {
+        self.lock().history().clone()
+    }
+}
+
+/// True if nothing more can be done in the session.
+const fn ends_session(error: &Error) -> bool {
+    use accord_net::client::Cause;
+    matches!(
+        error,
+        Error::Unknown(Cause::SessionLost)
+            | Error::Failed(Failure::Ended | Failure::Cause(Cause::SessionLost))
+    )
+}
+
+/// A client that opens another session when one is lost.
+pub struct Persistent {
+    options: ClientOptions,
+    current: tokio::sync::Mutex<Client>,
+}
+
+impl Persistent {
+    /// Opens the first session.
+    ///
+    /// # Errors
+    /// [`accord_net::client::ConnectError`].
+    pub async fn connect(options: ClientOptions) -> Result<Self, accord_net::client::ConnectError> {
+        let current = tokio::sync::Mutex::new(Client::connect(options.clone()).await?);
+        Ok(Self { options, current })
+    }
+
+    /// The present session.
+    pub async fn client(&self) -> Client {
+        self.current.lock().await.clone()
+    }
+
+    /// Opens another session, unless somebody has since `lost` ended.
+    pub async fn replace(&self, lost: &Client, record: &Record) {
+        let current = &mut *self.current.lock().await;
+        if current.session() != lost.session() {
+            return;
+        }
+        record.sessions_lost.fetch_add(1, Ordering::Relaxed);
+        while !record.is_stopped() {
+            if let Ok(client) = Client::connect(self.options.clone()).await {
+                *current = client;
+                return;
+            }
+        }
+    }
+}
