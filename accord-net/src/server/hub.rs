@@ -47,6 +47,8 @@ pub(super) struct Hub<E: Env> {
     pub(super) turn: Notify,
     /// The server has stopped, or is to.
     pub(super) ended: Notify,
+    /// When the timers' task wakes by itself.
+    armed: Cell<Option<Instant>>,
     halted: RefCell<Option<HaltReason>>,
     pub(super) draining: Cell<bool>,
     /// Bytes of whole frames that clients' readers keep because their messages go on.
@@ -105,6 +107,7 @@ impl<E: Env> Hub<E> {
             udp,
             turn: Notify::new(),
             ended: Notify::new(),
+            armed: Cell::new(None),
             halted: RefCell::new(None),
             draining: Cell::new(false),
             fragment_bytes: Cell::new(0),
@@ -113,22 +116,18 @@ impl<E: Env> Hub<E> {
 
     /// Runs the pump and the timers until the server has stopped.
     pub(super) async fn run(self: Rc<Self>) {
-        let mut armed: Option<Instant> = None;
         let mut sleep = Box::pin(self.env.sleep_until(Instant::FAR_FUTURE));
         self.pump();
         while self.halted.borrow().is_none() {
-            let deadline = self.next_deadline();
             // A deadline that moved away only costs a turn for nothing: do not arm anew for it.
-            if let Some(at) = deadline
-                && armed.is_none_or(|armed| at < armed)
-            {
+            if let Some(at) = self.deadline_before_armed() {
                 sleep.set(self.env.sleep_until(at));
-                armed = Some(at);
+                self.armed.set(Some(at));
             }
             tokio::select! {
                 biased;
                 () = self.turn.notified() => {}
-                () = &mut sleep, if armed.is_some() => armed = None,
+                () = &mut sleep, if self.armed.get().is_some() => self.armed.set(None),
             }
             self.on_time();
             self.pump();
@@ -152,7 +151,17 @@ impl<E: Env> Hub<E> {
             }
             datagrams.clear();
             self.pump();
+            // What came may have set a timer that is due before the one that is waited for.
+            if self.deadline_before_armed().is_some() {
+                self.turn.notify_one();
+            }
         }
+    }
+
+    /// The next deadline, if nothing wakes the timers' task by then.
+    fn deadline_before_armed(&self) -> Option<Instant> {
+        let armed = self.armed.get();
+        self.next_deadline().filter(|at| armed.is_none_or(|armed| *at < armed))
     }
 
     fn next_deadline(&self) -> Option<Instant> {
