@@ -52,7 +52,8 @@ impl Loaded {
     pub fn ready(&self) -> Result<Ready, SettingsError> {
         self.check_ranges()?;
         let s = &self.settings;
-        let rules = [client_rules(s), state_rules(s), replica_rules(s), net_rules(s), group_rules(s)];
+        let rules =
+            [client_rules(s), state_rules(s), replica_rules(s), net_rules(s), group_rules(s)];
         if let Some((_, about, message)) = rules.into_iter().flatten().find(|(holds, ..)| !holds) {
             return Err(self.wrong(about, message));
         }
