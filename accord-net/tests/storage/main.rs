@@ -1,0 +1,5 @@
+//! Tests of the storage engine: on a simulated disk that breaks in every way that it may, and on
+//! real files.
+
+mod power;
+mod script;
