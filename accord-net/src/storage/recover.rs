@@ -6,10 +6,10 @@
 //! zero, and files that are not needed are removed. All of it may be cut off and done again.
 
 use super::checkpoint::{self, CheckpointFile, Contents};
-use super::disk::{Access, Directory, LOCK_NAME, SECTOR_BYTES};
+use super::disk::{Access, Directory, DiskFile, LOCK_NAME, SECTOR_BYTES};
 use super::error::{Damage, OpenError};
 use super::index::LogIndex;
-use super::scan::{Position, Scanned, Scanner};
+use super::scan::{Scanned, Scanner};
 use super::segment::{self, UNFINISHED};
 use super::store::{Log, Opened, Options, Store};
 use super::worker::{Shared, Worker};
@@ -18,6 +18,9 @@ use accord_core::replica::io::Record;
 use accord_core::replica::log::Recovered;
 use std::io;
 use std::sync::Arc;
+
+/// What is read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 pub(super) fn open(
     directory: Arc<dyn Directory>,
@@ -40,7 +43,7 @@ pub(super) fn open(
     let scanned = scan(directory.as_ref(), &names, &contents)?;
     let recovered = replay(directory.as_ref(), node, &contents, &scanned)?;
 
-    mend(directory.as_ref(), &scanned)?;
+    mend(directory.as_ref(), &names, &scanned)?;
     let base = contents.base.clone();
     let file = CheckpointFile::open(directory.as_ref(), base, options.cache_bytes)?;
     clean_up(directory.as_ref(), &names, contents.base.at.segment)?;
@@ -62,10 +65,10 @@ fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), Ope
         let failed = |error| OpenError::io("read", directory.describe(name), error);
         let file = directory.open(name, Access::Read).map_err(failed)?;
         let bytes = file.len().map_err(failed)?;
-        let mut piece = vec![0; 1 << 20];
+        let mut piece = vec![0; PIECE_BYTES];
         let mut at = SECTOR_BYTES as u64;
         while at < bytes {
-            let piece = &mut piece[..(bytes - at).min(1 << 20) as usize];
+            let piece = &mut piece[..(bytes - at).min(PIECE_BYTES as u64) as usize];
             file.read_at(at, piece).map_err(failed)?;
             if piece.iter().any(|byte| *byte != 0) {
                 let path = directory.describe(checkpoint::NAME);
@@ -141,48 +144,76 @@ fn replay(
     }
 }
 
+/// Its presence says that a write or a sync failed in an earlier life.
+const SUSPECT_NAME: &str = "suspect";
+
+/// Notes that the system may show what never reached the disk. Linux takes for clean what it failed
+/// to write, shows it to every reader, and does not write it with a later sync. The note need not be
+/// synced: with the system's memory, what it is about is gone as well.
+pub(super) fn suspect(directory: &dyn Directory) {
+    // The disk has just failed. If it fails at this too, the operator has been told already.
+    let _ = directory.create(SUSPECT_NAME);
+}
+
 /// Makes durable what was found, and sets back to zero what is left of an unfinished frame.
-fn mend(directory: &dyn Directory, scanned: &Scanned) -> Result<(), OpenError> {
-    let failed = |name: &str, error| OpenError::io("mend", directory.describe(name), error);
-    // What a killed process wrote is in the system's memory, but maybe not on the disk: the base
-    // must be there before what it replaces is removed.
-    let file = directory.open(checkpoint::NAME, Access::Write);
-    let synced = file.and_then(|file| file.sync()).and_then(|()| directory.sync());
-    synced.map_err(|error| failed(checkpoint::NAME, error))?;
-    if let Some(last) = scanned.frames.last() {
-        let name = segment::name(last.segment);
-        rewrite(directory, &name, *last, scanned).map_err(|error| failed(&name, error))?;
+fn mend(directory: &dyn Directory, names: &[String], scanned: &Scanned) -> Result<(), OpenError> {
+    let suspected = names.iter().any(|name| name == SUSPECT_NAME);
+    let mended = mend_checkpoint(directory, suspected)
+        .and_then(|()| mend_log(directory, suspected, scanned))
+        .and_then(|()| if suspected { directory.remove(SUSPECT_NAME) } else { Ok(()) });
+    mended.map_err(|error| {
+        suspect(directory);
+        OpenError::io("mend", directory.describe("."), error)
+    })
+}
+
+/// What a killed process wrote is in the system's memory, but maybe not on the disk: the base must
+/// be there before what it replaces is removed.
+fn mend_checkpoint(directory: &dyn Directory, suspected: bool) -> io::Result<()> {
+    let file = directory.open(checkpoint::NAME, Access::Write)?;
+    if suspected {
+        // Of two commits in the file at most the later is not on the disk, and no page of the
+        // earlier is written by it but the first, which says which of them counts.
+        rewrite(file.as_ref(), HEAD_BYTES, file.len()?)?;
+        rewrite(file.as_ref(), 0, HEAD_BYTES)?;
     }
-    if scanned.torn.is_empty() {
+    file.sync()?;
+    directory.sync()
+}
+
+/// The first page of a checkpoint file.
+const HEAD_BYTES: u64 = 4096;
+
+/// Writes the last frame once more and syncs it. All frames before it were durable before it was
+/// written; of it, nobody knows. A sync alone would not do, see [`suspect`].
+fn mend_log(directory: &dyn Directory, suspected: bool, scanned: &Scanned) -> io::Result<()> {
+    let end = &scanned.end;
+    let byte = |sector: u64| sector * SECTOR_BYTES as u64;
+    if let Some(last) = scanned.frames.last() {
+        let file = directory.open(&segment::name(last.segment), Access::Write)?;
+        let to = if end.segment == last.segment { byte(end.sector) } else { file.len()? };
+        rewrite(file.as_ref(), byte(last.sector), to)?;
+    }
+    if scanned.torn.is_empty() && !suspected {
         return Ok(());
     }
     // Else they could be taken for parts of the frame that will be written there.
-    let name = segment::name(scanned.segment.id);
-    let file = directory.open(&name, Access::Write).map_err(|error| failed(&name, error))?;
-    let zeroed = scanned.torn.iter().try_for_each(|sector| {
-        file.write_at(sector * SECTOR_BYTES as u64, &[0; SECTOR_BYTES])
-    });
-    zeroed.and_then(|()| file.sync()).map_err(|error| failed(&name, error))
+    let file = directory.open(&segment::name(end.segment), Access::Write)?;
+    for sector in &scanned.torn {
+        file.write_at(byte(*sector), &[0; SECTOR_BYTES])?;
+    }
+    match suspected {
+        true => rewrite(file.as_ref(), byte(end.sector), file.len()?),
+        false => file.sync(),
+    }
 }
 
-/// Writes the last frame once more and syncs it. All frames before it were durable before it was
-/// written; of it, nobody knows. A sync alone would not do: after one that failed, the system may
-/// take for clean what never reached the disk.
-fn rewrite(
-    directory: &dyn Directory,
-    name: &str,
-    last: Position,
-    scanned: &Scanned,
-) -> io::Result<()> {
-    let file = directory.open(name, Access::Write)?;
-    let end = match scanned.end.segment == last.segment {
-        true => scanned.end.sector * SECTOR_BYTES as u64,
-        false => file.len()?,
-    };
-    let mut at = last.sector * SECTOR_BYTES as u64;
-    let mut piece = vec![0; 1 << 20];
-    while at < end {
-        let piece = &mut piece[..(end - at).min(1 << 20) as usize];
+/// Writes what is there once more, and syncs it.
+fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    let mut piece = vec![0; PIECE_BYTES];
+    while at < to {
+        let piece = &mut piece[..(to - at).min(PIECE_BYTES as u64) as usize];
         file.read_at(at, piece)?;
         file.write_at(at, piece)?;
         at += piece.len() as u64;

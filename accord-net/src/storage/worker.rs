@@ -11,6 +11,7 @@
 use super::checkpoint::{Base, CheckpointFile, Stored};
 use super::disk::{Directory, SECTOR_BYTES};
 use super::error::StorageError;
+use super::recover;
 use super::scan::Position;
 use super::segment::{self, Maker, Owner, Segment};
 use super::store::Options;
@@ -102,6 +103,7 @@ impl Shared {
         }
         act().inspect_err(|error| {
             locked(&self.todo).failed.get_or_insert(error.clone());
+            recover::suspect(self.directory.as_ref());
         })
     }
 

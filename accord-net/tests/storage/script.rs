@@ -63,6 +63,22 @@ impl Author {
         }
     }
 
+    /// Goes on from what a start found.
+    pub fn resumed(seed: u64, found: Option<&Recovered>) -> Self {
+        let Some(found) = found else { return Self::new(seed) };
+        let floor = found.log.base();
+        let indices = floor.index.0 + 1..=found.log.last().index.0;
+        let entries = indices.map(|index| found.log.get(Index(index)).expect("it is held"));
+        Self {
+            rng: Rng::new(seed),
+            epochs: entries.map(|entry| entry.epoch.0).collect(),
+            floor,
+            commit: floor.index.0,
+            checkpointed: floor.index.0,
+            promised: found.promised.0,
+        }
+    }
+
     fn last(&self) -> u64 {
         self.floor.index.0 + self.epochs.len() as u64
     }
@@ -78,7 +94,11 @@ impl Author {
         let last = LogPosition { epoch: Epoch(epoch), index: Index(index) };
         let bytes = [0, 1, 100, 2048, 7000, 13_000][self.rng.below(6) as usize];
         let state = Bytes::from(vec![self.rng.next_u64() as u8; bytes]);
-        let voters = VoterSet { cluster: ClusterId(3), ..VoterSet::default() };
+        let voters = VoterSet {
+            cluster: ClusterId(3),
+            voters: BTreeMap::from([(NODE, STORE)]),
+            ..VoterSet::default()
+        };
         Snapshot { last, voters, origins: BTreeMap::new(), state }
     }
 

@@ -1,7 +1,7 @@
 //! The state of a simulated disk, and what befalls it.
 //!
-//! Invariant: the contents that readers see are the durable ones with all unsynced changes applied
-//! in order; so are the names.
+//! Invariant: unless a sync failed, the contents that readers see are the durable ones with all
+//! unsynced changes applied in order; so are the names.
 
 use super::SimDisk;
 use super::image::Image;
@@ -20,6 +20,15 @@ pub type Witness = Box<dyn FnMut(&SimDisk) + Send>;
 enum Unsynced {
     Write { offset: u64, data: Bytes },
     SetLen(u64),
+}
+
+impl Unsynced {
+    fn apply(&self, image: &mut Image) {
+        match self {
+            Self::Write { offset, data } => image.write(*offset, data),
+            Self::SetLen(len) => image.set_len(*len),
+        }
+    }
 }
 
 /// A change of the directory that is not synced.
@@ -160,12 +169,11 @@ impl Machine {
             for (at, change) in std::mem::take(&mut file.unsynced).iter().enumerate() {
                 match change {
                     _ if !keep.keeps(&mut rng, at) => {}
-                    Unsynced::SetLen(len) => file.durable.set_len(*len),
                     Unsynced::Write { offset, data } if keep.tears(&mut rng) => {
                         let mut kept = || rng.chance(1, 2);
                         file.durable.write_torn(*offset, data, &mut kept);
                     }
-                    Unsynced::Write { offset, data } => file.durable.write(*offset, data),
+                    change => change.apply(&mut file.durable),
                 }
             }
             file.now = file.durable.clone();
@@ -326,13 +334,17 @@ impl Machine {
         self.begin(6, &[&inode.to_le_bytes()])?;
         self.syncs += 1;
         self.show();
-        if self.failing {
+        let (failing, lying) = (self.failing, self.lying);
+        let file = self.file(inode);
+        if failing {
+            // As Linux has it: the system takes what it could not write for written, shows it to
+            // every reader, and never tries again.
+            file.unsynced.clear();
             return Err(io::Error::other("the disk failed to sync"));
         }
-        if !self.lying {
-            let file = self.file(inode);
-            file.durable = file.now.clone();
-            file.unsynced.clear();
+        if !lying {
+            let File { durable, unsynced, .. } = file;
+            unsynced.drain(..).for_each(|change| change.apply(durable));
         }
         Ok(())
     }
