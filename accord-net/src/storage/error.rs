@@ -29,7 +29,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The disk has no room for what a start writes.
-    #[error("no room for {path}: free some space on this disk, or move the directory to a larger one")]
+    #[error(
+        "no room for {path}: free some space on this disk, or move the directory to a larger one"
+    )]
     Full {
         /// What could not be written.
         path: String,

@@ -156,13 +156,13 @@ mod tests {
     fn a_replay_begins_with_the_record_that_holds_the_next_entry_in_force() {
         let mut log = LogIndex::new(START, 1, Epoch(0), Index(0));
         for record in [
-            append(1),                   // 1
-            append(2),                   // 2
-            Record::Promise(Epoch(5)),   // 3
-            append(3),                   // 4
-            append(4),                   // 5
-            Record::Truncate(Index(3)),  // 6
-            append(3),                   // 7
+            append(1),                  // 1
+            append(2),                  // 2
+            Record::Promise(Epoch(5)),  // 3
+            append(3),                  // 4
+            append(4),                  // 5
+            Record::Truncate(Index(3)), // 6
+            append(3),                  // 7
         ] {
             log.note(&record);
         }

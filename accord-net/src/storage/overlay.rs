@@ -96,9 +96,8 @@ impl StorageBackend for Overlay {
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > state.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        pieces(offset, out.len()).try_for_each(|(at, range)| {
-            self.read_page(&state, at, &mut out[range])
-        })
+        pieces(offset, out.len())
+            .try_for_each(|(at, range)| self.read_page(&state, at, &mut out[range]))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

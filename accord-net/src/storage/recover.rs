@@ -225,9 +225,9 @@ fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 fn clean_up(directory: &dyn Directory, names: &[String], first: u64) -> Result<(), OpenError> {
     for name in names {
         let old = segment::id_of(name).is_some_and(|id| id < first);
-        let unfinished = name.strip_suffix(UNFINISHED).is_some_and(|name| {
-            name == checkpoint::NAME || segment::id_of(name).is_some()
-        });
+        let unfinished = name
+            .strip_suffix(UNFINISHED)
+            .is_some_and(|name| name == checkpoint::NAME || segment::id_of(name).is_some());
         if old || unfinished {
             let removed = directory.remove(name);
             removed.map_err(|error| OpenError::io("remove", directory.describe(name), error))?;
@@ -237,11 +237,7 @@ fn clean_up(directory: &dyn Directory, names: &[String], first: u64) -> Result<(
 }
 
 /// The log as the store goes on with it.
-fn continue_log(
-    shared: &Shared,
-    contents: &Contents,
-    scanned: &Scanned,
-) -> Result<Log, OpenError> {
+fn continue_log(shared: &Shared, contents: &Contents, scanned: &Scanned) -> Result<Log, OpenError> {
     let (base, owner) = (&contents.base, contents.identity.owner);
     let last = contents.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.last.index);
     let mut index = LogIndex::new(base.at, base.from, base.promised, last);

@@ -216,9 +216,9 @@ impl Scanner<'_> {
 
     fn sector<'w>(&self, window: &'w mut Window, sector: u64) -> Result<&'w [u8], Damage> {
         let id = window.segment.id;
-        window.get(sector).map_err(|error| {
-            self.damage(id, sector, &format!("it cannot be read: {error}"))
-        })
+        window
+            .get(sector)
+            .map_err(|error| self.damage(id, sector, &format!("it cannot be read: {error}")))
     }
 
     fn rot(&self, segment: u64, sector: u64) -> Damage {

@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_first_sector_is_pinned_for_it_must_be_readable_for_ever() {
-        let head = head(Owner { node: NodeId(7), store: 0x0102, }, 3, 65);
+        let head = head(Owner { node: NodeId(7), store: 0x0102 }, 3, 65);
         assert_eq!(&head[4..16], MAGIC);
         assert_eq!(&head[16..24], [1, 0, 0, 0, 7, 0, 0, 0]);
         assert_eq!(u64::from_le_bytes(words(sector::payload(&head))), 65);

@@ -194,14 +194,14 @@ impl Store {
         let directory = &self.shared.directory;
         let owner = identity.owner;
         let at = Position { segment: 1, sector: 1, frame: 1, first: 1 };
-        let mut maker = Maker::new(directory, owner, at.segment, self.shared.options.segment_bytes)?;
+        let mut maker =
+            Maker::new(directory, owner, at.segment, self.shared.options.segment_bytes)?;
         let segment = loop {
             if let Some(segment) = maker.step()? {
                 break segment;
             }
         };
-        let base =
-            Base { generation: 0, at, from: at.first, promised: Epoch(0), snapshot: None };
+        let base = Base { generation: 0, at, from: at.first, promised: Epoch(0), snapshot: None };
         let cache_bytes = self.shared.options.cache_bytes;
         let file = CheckpointFile::create(directory.as_ref(), identity, base, cache_bytes)?;
         self.shared.set_file(file, at.segment);

@@ -156,7 +156,9 @@ impl Shared {
             Making::Under(owner, maker) => {
                 if let Some(segment) = maker.step()? {
                     let file = locked(&self.file);
-                    file.as_ref().expect("segments follow the identity").note_segment(segment.id)?;
+                    file.as_ref()
+                        .expect("segments follow the identity")
+                        .note_segment(segment.id)?;
                     *making = Making::Ready(*owner, segment);
                 }
             }

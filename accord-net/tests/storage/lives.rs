@@ -5,7 +5,7 @@ use accord_core::replica::io::Record;
 use accord_core::replica::log::Recovered;
 use accord_core::rng::Rng;
 use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{Opened, OpenError, Store, Worker};
+use accord_net::storage::{OpenError, Opened, Store, Worker};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

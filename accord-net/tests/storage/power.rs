@@ -61,7 +61,12 @@ fn verify(image: &SimDisk, models: &[Model], progress: Progress, what: &str) -> 
 }
 
 /// Starts on `image`, and cuts the power at every change that the start makes.
-fn verify_cut_starts(image: &SimDisk, models: &Arc<Vec<Model>>, progress: Progress, cut: u64) -> u64 {
+fn verify_cut_starts(
+    image: &SimDisk,
+    models: &Arc<Vec<Model>>,
+    progress: Progress,
+    cut: u64,
+) -> u64 {
     let images = Arc::new(Mutex::new(0));
     let (counted, models) = (images.clone(), models.clone());
     image.set_witness(Some(Box::new(move |disk| {
@@ -153,7 +158,8 @@ fn run(seed: u64, batches: usize) -> Counts {
         // A panic in the middle of a write of redb's would be one too many for its destructors.
         let progress = *watched.lock().unwrap();
         let mut counts = tried.lock().unwrap();
-        let tried = catch_unwind(AssertUnwindSafe(|| cut(disk, seed, &known, progress, &mut counts)));
+        let tried =
+            catch_unwind(AssertUnwindSafe(|| cut(disk, seed, &known, progress, &mut counts)));
         if let Err(panic) = tried {
             failed.lock().unwrap().get_or_insert(panic);
         }

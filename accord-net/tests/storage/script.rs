@@ -216,11 +216,10 @@ impl Model {
             _ => {}
         }
         let mut entries = self.entries.range(base.index.next()..);
-        entries
-            .try_for_each(|(index, entry)| match found.log.get(*index) == Some(entry) {
-                true => Ok(()),
-                false => Err(format!("entry {index} differs")),
-            })
+        entries.try_for_each(|(index, entry)| match found.log.get(*index) == Some(entry) {
+            true => Ok(()),
+            false => Err(format!("entry {index} differs")),
+        })
     }
 }
 

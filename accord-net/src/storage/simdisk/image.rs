@@ -47,12 +47,7 @@ impl Image {
     }
 
     /// Writes those sectors' parts of `data` that `kept` says.
-    pub(super) fn write_torn(
-        &mut self,
-        offset: u64,
-        data: &[u8],
-        mut kept: impl FnMut() -> bool,
-    ) {
+    pub(super) fn write_torn(&mut self, offset: u64, data: &[u8], mut kept: impl FnMut() -> bool) {
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
