@@ -212,7 +212,7 @@ fn read_file(
 ) -> Result<Contents, OpenError> {
     let failed = |error| OpenError::io("open", path.to_owned(), error);
     let file = directory.open(NAME, Access::Read).map_err(failed)?;
-    let bytes = file.len().map_err(failed)?;
+    let bytes = file.len_bytes().map_err(failed)?;
     if bytes == 0 {
         return Err(damage(path, "the file is empty".into()).into());
     }

@@ -82,7 +82,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// What the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn len_bytes(&self) -> io::Result<u64>;
     /// Fills `out` from `offset` on.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Directory for RealDirectory {
 struct RealFile(File);
 
 impl DiskFile for RealFile {
-    fn len(&self) -> io::Result<u64> {
+    fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

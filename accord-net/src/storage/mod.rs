@@ -23,7 +23,8 @@
 //!
 //! `docs/storage.md` explains the bytes, the assumptions and the recovery; its reasons are in
 //! `docs/decisions/0010-a-log-of-our-own.md`. Everything reaches the disk through [`Directory`], so
-//! the same code runs on a simulated disk that loses power ([`simdisk`], feature `testing`).
+//! the same code runs on a simulated disk that loses power (`simdisk`, with
+//! the feature `testing`).
 
 mod checkpoint;
 mod disk;

@@ -17,7 +17,7 @@ pub(super) struct Through(pub(super) Arc<dyn DiskFile>);
 
 impl StorageBackend for Through {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.0.len_bytes()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.read_at(offset, out)
@@ -52,7 +52,7 @@ struct Written {
 
 impl Overlay {
     pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let len = file.len()?;
+        let len = file.len_bytes()?;
         let state = Mutex::new(Written { len, file_len: len, pages: BTreeMap::new() });
         Ok(Self { file, state })
     }

@@ -64,7 +64,7 @@ fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), Ope
     for name in names.iter().filter(|name| segment::id_of(name).is_some()) {
         let failed = |error| OpenError::io("read", directory.describe(name), error);
         let file = directory.open(name, Access::Read).map_err(failed)?;
-        let bytes = file.len().map_err(failed)?;
+        let bytes = file.len_bytes().map_err(failed)?;
         let mut piece = vec![0; PIECE_BYTES];
         let mut at = SECTOR_BYTES as u64;
         while at < bytes {
@@ -174,7 +174,7 @@ fn mend_checkpoint(directory: &dyn Directory, suspected: bool) -> io::Result<()>
     if suspected {
         // Of two commits in the file at most the later is not on the disk, and no page of the
         // earlier is written by it but the first, which says which of them counts.
-        rewrite(file.as_ref(), HEAD_BYTES, file.len()?)?;
+        rewrite(file.as_ref(), HEAD_BYTES, file.len_bytes()?)?;
         rewrite(file.as_ref(), 0, HEAD_BYTES)?;
     }
     file.sync()?;
@@ -191,7 +191,7 @@ fn mend_log(directory: &dyn Directory, suspected: bool, scanned: &Scanned) -> io
     let byte = |sector: u64| sector * SECTOR_BYTES as u64;
     if let Some(last) = scanned.frames.last() {
         let file = directory.open(&segment::name(last.segment), Access::Write)?;
-        let to = if end.segment == last.segment { byte(end.sector) } else { file.len()? };
+        let to = if end.segment == last.segment { byte(end.sector) } else { file.len_bytes()? };
         rewrite(file.as_ref(), byte(last.sector), to)?;
     }
     if scanned.torn.is_empty() && !suspected {
@@ -203,7 +203,7 @@ fn mend_log(directory: &dyn Directory, suspected: bool, scanned: &Scanned) -> io
         file.write_at(byte(*sector), &[0; SECTOR_BYTES])?;
     }
     match suspected {
-        true => rewrite(file.as_ref(), byte(end.sector), file.len()?),
+        true => rewrite(file.as_ref(), byte(end.sector), file.len_bytes()?),
         false => file.sync(),
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn open(
         io::ErrorKind::NotFound => OpenError::from(damage(None, "the file is missing")),
         _ => OpenError::io("open", path(), error),
     })?;
-    let bytes = file.len().map_err(|error| OpenError::io("measure", path(), error))?;
+    let bytes = file.len_bytes().map_err(|error| OpenError::io("measure", path(), error))?;
     if bytes < SECTOR_BYTES as u64 {
         return Err(damage(Some(bytes), "the file is truncated").into());
     }

@@ -157,7 +157,7 @@ impl Store {
         shared.run(|| self.sync_frame())
     }
 
-    /// True if the worker has something to do.
+    /// True if the worker was given something to do since its last step began: wake it. Cheap.
     pub fn has_work(&self) -> bool {
         self.shared.has_work()
     }

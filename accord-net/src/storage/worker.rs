@@ -46,8 +46,11 @@ pub(super) enum Making {
     Ready(Owner, Segment),
 }
 
+/// Its lock is never held while the disk is waited for.
 #[derive(Debug, Default)]
 struct Todo {
+    /// Something was put to do since the worker last looked.
+    work: bool,
     checkpoint: Option<Pending>,
     /// The newest base that the worker wrote, until the store has seen it.
     flipped: Option<(u64, Position)>,
@@ -110,6 +113,7 @@ impl Shared {
     /// The segment after the last one is to be made.
     pub(super) fn want_segment(&self, owner: Owner, id: u64) {
         *locked(&self.making) = Making::Wanted(owner, id);
+        locked(&self.todo).work = true;
     }
 
     /// It is there already.
@@ -138,6 +142,7 @@ impl Shared {
             if let Making::Ready(owner, segment) = &*making {
                 let (owner, segment) = (*owner, segment.clone());
                 *making = Making::Wanted(owner, segment.id + 1);
+                locked(&self.todo).work = true;
                 return Ok(segment);
             }
             self.make(&mut making, sectors)?;
@@ -168,7 +173,9 @@ impl Shared {
 
     /// Hands a checkpoint to the worker, in the place of one that it has not begun.
     pub(super) fn submit(&self, checkpoint: Pending) {
-        locked(&self.todo).checkpoint = Some(checkpoint);
+        let mut todo = locked(&self.todo);
+        todo.checkpoint = Some(checkpoint);
+        todo.work = true;
     }
 
     /// The newest base that the worker wrote since this was last asked.
@@ -181,19 +188,17 @@ impl Shared {
         let mut file = locked(&self.file);
         let file = file.as_mut().expect("a state follows the identity");
         file.installs += 1;
-        locked(&self.todo).checkpoint = None;
-        locked(&self.todo).flipped = None;
+        let mut todo = locked(&self.todo);
+        (todo.checkpoint, todo.flipped, todo.work) = (None, None, true);
+        drop(todo);
         let mut staging = Staging::begin(file, pending.clone())?;
         while !staging.step(file, &self.options)? {}
         Ok(())
     }
 
-    /// True if the worker has something to do.
+    /// True if the worker was given something to do since its last step began. Waits for nobody.
     pub(super) fn has_work(&self) -> bool {
-        let making = matches!(*locked(&self.making), Making::Wanted(..) | Making::Under(..));
-        let base = locked(&self.file).as_ref().map_or(0, |file| file.base.at.segment);
-        let todo = locked(&self.todo);
-        making || todo.checkpoint.is_some() || todo.oldest_segment < base
+        locked(&self.todo).work
     }
 }
 
@@ -260,6 +265,8 @@ impl Worker {
     /// If the disk failed, now or before. The store fails with it.
     pub fn step(&mut self) -> Result<bool, StorageError> {
         let shared = self.shared.clone();
+        // What is put to do from here on is seen by this step, or by whoever looks after it.
+        locked(&shared.todo).work = false;
         shared.run(|| {
             if shared.make(&mut locked(&shared.making), 0)? {
                 return Ok(true);

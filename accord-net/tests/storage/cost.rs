@@ -175,9 +175,17 @@ fn cost_of_a_checkpoint() {
         let begin = Instant::now();
         let (busy, took) = std::thread::scope(|scope| {
             let working = scope.spawn(|| {
-                worker.run().expect("a healthy disk");
+                let mut longest = Duration::ZERO;
+                loop {
+                    let begin = Instant::now();
+                    let busy = worker.step().expect("a healthy disk");
+                    longest = longest.max(begin.elapsed());
+                    if !busy {
+                        break;
+                    }
+                }
                 done.store(true, Ordering::Relaxed);
-                begin.elapsed().as_millis()
+                (begin.elapsed().as_millis(), longest.as_millis())
             });
             let busy = stalls(&mut store, &mut next, &done);
             (busy, working.join().expect("it ended well"))
@@ -185,7 +193,7 @@ fn cost_of_a_checkpoint() {
         let file = fs::metadata(path.join("checkpoint.redb")).expect("it is there").len() >> 20;
         println!(
             "round {round}: idle median/p99/max {idle:?} us, during a checkpoint {busy:?} us; \
-             150 MiB in {took} ms, file {file} MiB"
+             150 MiB in {took:?} ms (longest step), file {file} MiB"
         );
     }
     drop((store, worker));

@@ -254,8 +254,9 @@ fn a_synced_frame_that_is_gone_is_noticed() {
     let first = segments(&disk).pop().expect("there is a log");
     let contents = disk.contents(&first);
     let vanish = |disk: &SimDisk, sector: usize| {
-        for at in sector * 512..(sector + 1) * 512 {
-            disk.flip(&first, at as u64, contents[at]);
+        let range = sector * 512..(sector + 1) * 512;
+        for (at, byte) in range.clone().zip(&contents[range]) {
+            disk.flip(&first, at as u64, *byte);
         }
     };
     let image = disk.fork(0);

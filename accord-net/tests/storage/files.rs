@@ -40,8 +40,9 @@ impl Scratch {
     fn segment(&self) -> PathBuf {
         let used = |(_, bytes): &(&PathBuf, &Vec<u8>)| bytes[512..].iter().any(|byte| *byte != 0);
         let contents = self.contents();
-        let logs = contents.iter().filter(|(path, _)| path.display().to_string().contains("log-"));
-        logs.filter(used).next_back().expect("there is a log").0.clone()
+        let mut logs =
+            contents.iter().filter(|(path, _)| path.display().to_string().contains("log-"));
+        logs.rfind(used).expect("there is a log").0.clone()
     }
 
     /// The error of a start, which must have changed nothing.
@@ -186,7 +187,7 @@ struct QuotaFile(Arc<dyn DiskFile>, Arc<AtomicU64>);
 
 impl QuotaFile {
     fn spend(&self, to: u64) -> io::Result<()> {
-        let more = to.saturating_sub(self.0.len()?);
+        let more = to.saturating_sub(self.0.len_bytes()?);
         let spent =
             self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more));
         spent.map(|_| ()).map_err(|_| io::ErrorKind::StorageFull.into())
@@ -194,8 +195,8 @@ impl QuotaFile {
 }
 
 impl DiskFile for QuotaFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
+    fn len_bytes(&self) -> io::Result<u64> {
+        self.0.len_bytes()
     }
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.read_at(offset, out)

@@ -80,8 +80,7 @@ fn verify_cut_starts(
     image.set_witness(None);
     image.crash();
     drop(opened);
-    let images = *images.lock().unwrap();
-    images
+    *images.lock().unwrap()
 }
 
 /// Goes on writing to what was found, loses power again, and finds it again.
@@ -183,8 +182,7 @@ fn run(seed: u64, batches: usize) -> Counts {
     disk.crash();
     drop((store, worker));
     verify(&disk, &models, *progress.lock().unwrap(), "the end");
-    let counts = std::mem::take(&mut *counts.lock().unwrap());
-    counts
+    std::mem::take(&mut *counts.lock().unwrap())
 }
 
 #[test]

@@ -132,7 +132,10 @@ impl Author {
             }
             _ => {
                 let epoch = self.epoch_at(last).max(1).max(self.promised);
-                let bytes = [0, 8, 8, 40, 300, 470, 1100, 5000][self.rng.below(8) as usize];
+                let sizes = [0, 8, 8, 40, 300, 470, 1100, 5000];
+                // Now and then one that no segment has room for.
+                let large = self.rng.chance(1, 30);
+                let bytes = if large { 14_000 } else { sizes[self.rng.below(8) as usize] };
                 self.epochs.push(epoch);
                 let index = self.last();
                 if self.rng.chance(1, 2) {

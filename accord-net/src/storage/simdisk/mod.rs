@@ -231,7 +231,7 @@ impl SimFile {
 }
 
 impl DiskFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
+    fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.machine()?.len(self.inode))
     }
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
