@@ -18,6 +18,8 @@ enum End {
     PowerLost,
     /// The power goes after some more changes, in the middle of a call.
     Cut,
+    /// The process is killed in the middle of a call.
+    KilledInside,
     /// A sync fails, and the process stops itself.
     SyncFailed,
     /// A sync fails, the process stops itself, starts again, and then the power goes.
@@ -26,8 +28,9 @@ enum End {
     Closed,
 }
 
-const ENDS: [End; 6] = [
+const ENDS: [End; 7] = [
     End::Killed,
+    End::KilledInside,
     End::PowerLost,
     End::Cut,
     End::SyncFailed,
@@ -88,11 +91,11 @@ impl Story {
                 self.records.extend(batch.iter().cloned());
                 store.write(&batch).expect("the disk is healthy");
             }
-            End::Cut => self.disk.cut_after(Some(self.rng.below(40))),
+            End::Cut | End::KilledInside => self.disk.cut_after(Some(self.rng.below(40))),
             End::SyncFailed | End::SyncFailedThenPowerLost => self.disk.set_failing(true),
             _ => {}
         }
-        if matches!(end, End::Cut | End::SyncFailed | End::SyncFailedThenPowerLost) {
+        if !matches!(end, End::Killed | End::PowerLost | End::Closed) {
             while self.step(&mut store, &mut worker, &mut author) {}
             assert!(store.commit(&[]).is_err(), "a store that failed stays failed");
         }

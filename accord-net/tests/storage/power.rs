@@ -187,7 +187,7 @@ fn run(seed: u64, batches: usize) -> Counts {
 
 #[test]
 fn the_power_goes_at_every_change_and_nothing_durable_is_lost() {
-    let counts = run(1, 160);
+    let counts = run(1, 120);
     println!("{counts:?}");
     assert!(counts.cuts > 1000 && counts.images == counts.cuts * IMAGES, "{counts:?}");
     assert!(counts.images_at_start > 5000 && counts.went_on > 100, "{counts:?}");
