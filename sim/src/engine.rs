@@ -132,7 +132,8 @@ impl Engine {
         turned
     }
 
-    /// The disk is replaced by an empty one. Returns the old one, which is as after a loss of power.
+    /// The disk is replaced by an empty one. Returns the old one, which is as after a loss of
+    /// power.
     pub fn replace(&mut self) -> Self {
         self.lose_power();
         let rng = Rng::from_seed(self.rng.next_u64());

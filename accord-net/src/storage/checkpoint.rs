@@ -2,9 +2,9 @@
 //!
 //! A redb database of three tables. `meta` holds the format, whose store it is, the *base* (where
 //! the log begins, the state before it) and the last segment made. The state itself lies in chunks
-//! in one of two tables: a new one is staged in the spare table, in many small transactions, so that
-//! commits to the log get the disk in between; then one transaction makes it the base. Until then
-//! the old base and the log that follows it stand.
+//! in one of two tables: a new one is staged in the spare table, in many small transactions, so
+//! that commits to the log get the disk in between; then one transaction makes it the base. Until
+//! then the old base and the log that follows it stand.
 //!
 //! Every value carries a checksum of its own beside redb's, for redb verifies a page only when it
 //! is opened.

@@ -1,9 +1,9 @@
 //! What of the log on disk is still in force: which record number each entry has, what was promised
 //! before a record, and where on disk a record is.
 //!
-//! It answers one question: if a checkpoint holds everything up to an entry, from which record on is
-//! the log to be replayed, and where does that record stand? It is small: entries that follow each
-//! other in the records make one run, and only one frame in some megabyte is noted.
+//! It answers one question: if a checkpoint holds everything up to an entry, from which record on
+//! is the log to be replayed, and where does that record stand? It is small: entries that follow
+//! each other in the records make one run, and only one frame in some megabyte is noted.
 
 use super::scan::Position;
 use accord_core::ids::{Epoch, Index};

@@ -1,9 +1,9 @@
 //! How redb sees a file: as a backend that writes, or as one that only seems to.
 //!
-//! Opening a redb file may write to it (repair after a crash, its own marks). A directory that turns
-//! out to be another server's, or damaged, must stay as it was. So the first look at a file goes
-//! through [`Overlay`], which keeps in memory what redb writes; only when all is found well is the
-//! file opened through [`Through`].
+//! Opening a redb file may write to it (repair after a crash, its own marks). A directory that
+//! turns out to be another server's, or damaged, must stay as it was. So the first look at a file
+//! goes through [`Overlay`], which keeps in memory what redb writes; only when all is found well is
+//! the file opened through [`Through`].
 
 use super::disk::DiskFile;
 use redb::StorageBackend;
@@ -134,5 +134,47 @@ impl StorageBackend for Overlay {
         let end = offset + data.len() as u64;
         state.len = state.len.max(end);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Directory;
+    use crate::storage::simdisk::SimDisk;
+    use accord_core::rng::Rng;
+
+    #[test]
+    fn an_overlay_is_what_a_copy_of_the_file_would_be_and_leaves_the_file_as_it_is() {
+        let mut rng = Rng::new(1);
+        let disk = SimDisk::new(1);
+        let file = disk.create("file").expect("it has power");
+        let mut bytes: Vec<u8> = (0..10_000).map(|_| rng.next_u64() as u8).collect();
+        file.write_at(0, &bytes).expect("it has power");
+        let overlay = Overlay::new(file).expect("it has power");
+        for step in 0..500 {
+            match rng.below(4) {
+                0 => {
+                    let len = rng.below(20_000);
+                    overlay.set_len(len).expect("in memory");
+                    bytes.resize(len as usize, 0);
+                }
+                1 | 2 if !bytes.is_empty() => {
+                    let offset = rng.below(bytes.len() as u64) as usize;
+                    let len = rng.below((bytes.len() - offset) as u64 + 1) as usize;
+                    overlay.write(offset as u64, &vec![step as u8; len]).expect("in memory");
+                    bytes[offset..offset + len].fill(step as u8);
+                }
+                _ => {
+                    let mut read = vec![1; bytes.len()];
+                    overlay.read(0, &mut read).expect("in memory");
+                    assert!(read == bytes, "step {step}");
+                }
+            }
+            assert_eq!(overlay.len().expect("in memory"), bytes.len() as u64);
+        }
+        let mut beyond = vec![0; bytes.len() + 1];
+        assert!(overlay.read(0, &mut beyond).is_err());
+        assert_eq!(disk.contents("file").len(), 10_000);
     }
 }

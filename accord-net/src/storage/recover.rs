@@ -148,8 +148,8 @@ fn replay(
 const SUSPECT_NAME: &str = "suspect";
 
 /// Notes that the system may show what never reached the disk. Linux takes for clean what it failed
-/// to write, shows it to every reader, and does not write it with a later sync. The note need not be
-/// synced: with the system's memory, what it is about is gone as well.
+/// to write, shows it to every reader, and does not write it with a later sync. The note need not
+/// be synced: with the system's memory, what it is about is gone as well.
 pub(super) fn suspect(directory: &dyn Directory) {
     // The disk has just failed. If it fails at this too, the operator has been told already.
     let _ = directory.create(SUSPECT_NAME);

@@ -5,8 +5,8 @@
 //! then renamed, so that a segment under its final name is always whole, and a commit into it
 //! changes no metadata of the file system: syncing it is one write. A frame never spans segments.
 //!
-//! The first sector's magic, format and checksum stand at the same place in every format, so that an
-//! old version can name a new one.
+//! The first sector's magic, format and checksum stand at the same place in every format, so that
+//! an old version can name a new one.
 
 use super::disk::{Access, Directory, DiskFile, SECTOR_BYTES};
 use super::error::{Damage, OpenError, StorageError};

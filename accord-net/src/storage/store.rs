@@ -5,8 +5,8 @@
 //! until it is written the log keeps what it would replace, so it holds nobody up and nothing is
 //! lost with it; an installed state is written at once, for all that follows builds on it.
 //!
-//! Invariants: frame n + 1 is written only when frame n is durable. The checkpoint file's base never
-//! points behind what is durable in the log. After a failure nothing is written any more.
+//! Invariants: frame n + 1 is written only when frame n is durable. The checkpoint file's base
+//! never points behind what is durable in the log. After a failure nothing is written any more.
 
 use super::checkpoint::{Base, CheckpointFile, Identity};
 use super::disk::{Directory, SECTOR_BYTES};

@@ -1,10 +1,10 @@
 //! What is done behind the commits: checkpoints are written, segments are made ready and removed.
 //!
-//! A [`Worker`] shares the directory with its [`Store`](super::Store) and runs on another thread, or
-//! on the same one between commits. It works in small steps, each with at most about a megabyte to
-//! sync, so that no commit waits long for the disk. What it has not done costs time, never safety:
-//! a checkpoint that is not finished leaves the old one and the whole log; a segment that is not
-//! ready is made by the commit that needs it.
+//! A [`Worker`] shares the directory with its [`Store`](super::Store) and runs on another thread,
+//! or on the same one between commits. It works in small steps, each with at most about a megabyte
+//! to sync, so that no commit waits long for the disk. What it has not done costs time, never
+//! safety: a checkpoint that is not finished leaves the old one and the whole log; a segment that
+//! is not ready is made by the commit that needs it.
 //!
 //! Locks are taken in the order `making`, `file`, `todo`.
 

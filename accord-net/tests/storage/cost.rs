@@ -1,5 +1,5 @@
-//! What durability costs on this machine's disk. Run on purpose, and in release:
-//! `cargo test --release -p accord-net --test storage cost -- --ignored --nocapture --test-threads 1`
+//! What durability costs on this machine's disk. Run on purpose, and in release: `cargo test
+//! --release -p accord-net --test storage cost -- --ignored --nocapture --test-threads 1`
 //!
 //! The alternatives run in turn, several times, and the medians are compared; the disk of a shared
 //! machine gives anything else but a comparison.

@@ -118,19 +118,14 @@ impl Machine {
 
     pub(super) fn fork(&self, seed: u64) -> Self {
         let mut fork = Self::new(seed);
-        fork.adopt(self);
+        fork.files = self.files.clone();
+        fork.names = self.names.clone();
+        fork.durable_names = self.durable_names.clone();
+        fork.unsynced_names = self.unsynced_names.clone();
+        fork.next_inode = self.next_inode;
         (fork.boot, fork.locked) = (self.boot, self.locked);
         (fork.lying, fork.capacity_bytes) = (self.lying, self.capacity_bytes);
         fork
-    }
-
-    /// The contents of another disk, with what is on its way, in the place of this one's.
-    pub(super) fn adopt(&mut self, other: &Self) {
-        self.files = other.files.clone();
-        self.names = other.names.clone();
-        self.durable_names = other.durable_names.clone();
-        self.unsynced_names = other.unsynced_names.clone();
-        self.next_inode = other.next_inode;
     }
 
     pub(super) fn powered(&self) -> io::Result<()> {

@@ -142,20 +142,6 @@ impl SimDisk {
     pub fn set_witness(&self, witness: Option<Witness>) {
         self.machine().witness = witness;
     }
-
-    /// The disk and what is on its way, taken out; an empty disk is left.
-    pub fn take_out(&self) -> Self {
-        let taken = self.fork(0);
-        self.wipe();
-        taken
-    }
-
-    /// The disk is replaced by one that was taken out, as a loss of power leaves it.
-    pub fn put_in(&self, taken: &Self) {
-        taken.lose_power();
-        let other = taken.machine();
-        self.machine().adopt(&other);
-    }
 }
 
 #[derive(Debug)]
