@@ -360,10 +360,11 @@ async fn serve(
     started: &Started,
     mut asks: mpsc::UnboundedReceiver<Asked>,
 ) {
-    let running: Running<Real> = match start(Real, options, Arc::new(Metrics::default())).await {
-        Ok(running) => running,
-        Err(error) => return drop(started.send(Err(error.into()))),
-    };
+    let running: Running<Real> =
+        match start(Real, options, None, Arc::new(Metrics::default())).await {
+            Ok(running) => running,
+            Err(error) => return drop(started.send(Err(error.into()))),
+        };
     if started.send(Ok(running.client_addr())).is_err() {
         return;
     }

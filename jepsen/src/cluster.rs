@@ -18,6 +18,8 @@ pub struct ClusterOptions {
     pub program: PathBuf,
     /// How many servers.
     pub servers: u32,
+    /// True if they keep their state on disk.
+    pub persistent: bool,
     /// Lines for every server's configuration file, above its sections.
     pub extra: String,
 }
@@ -25,7 +27,7 @@ pub struct ClusterOptions {
 impl ClusterOptions {
     /// Three servers in memory mode.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), servers: 3, extra: String::new() }
+        Self { program: program.into(), servers: 3, persistent: false, extra: String::new() }
     }
 }
 
@@ -68,7 +70,12 @@ impl Cluster {
         let mut members = Vec::new();
         for at in 0..options.servers as usize {
             let config = dir.path().join(format!("accord-{}.toml", at + 1));
-            let text = configuration(at, clients[at], &rings, &key, &options.extra);
+            let mut extra = options.extra.clone();
+            if options.persistent {
+                let data = dir.path().join(format!("data-{}", at + 1));
+                let _ = write!(extra, "mode = \"persistent\"\ndata_dir = {data:?}\n");
+            }
+            let text = configuration(at, clients[at], &rings, &key, &extra);
             std::fs::write(&config, text).map_err(file(&config))?;
             let log = dir.path().join(format!("accord-{}.log", at + 1));
             members.push(Member { config, log, client_addr: clients[at], process: None });

@@ -61,7 +61,10 @@ struct RunArgs {
     /// How often a server fails; servers and faults take turns
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// In which ways: kill, pause, stop
+    /// Keep the servers' state on disk
+    #[arg(long)]
+    persistent: bool,
+    /// In which ways: kill, pause, stop, and with --persistent also kill-all
     #[arg(long, value_delimiter = ',', default_value = "kill,pause")]
     faults: Vec<Fault>,
     /// Clients of each of the two workloads
@@ -145,7 +148,11 @@ async fn run_rounds(args: RunArgs) -> ExitCode {
         Ok(program) => program,
         Err(error) => return fail(&error),
     };
-    let options = ClusterOptions { servers: args.servers, ..ClusterOptions::new(program) };
+    if args.faults.contains(&Fault::KillAll) && !args.persistent {
+        return fail(&"kill-all ends a cluster in memory mode for good: add --persistent");
+    }
+    let (servers, persistent) = (args.servers, args.persistent);
+    let options = ClusterOptions { servers, persistent, ..ClusterOptions::new(program) };
     let mut cluster = match Cluster::start(options) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),

@@ -14,11 +14,13 @@ pub enum Fault {
     Pause,
     /// It stops without haste, and is started again later.
     Stop,
+    /// All servers die at the same time, and are started again. Survived in persistent mode alone.
+    KillAll,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Kill, Self::Pause, Self::Stop];
+    pub const ALL: [Self; 4] = [Self::Kill, Self::Pause, Self::Stop, Self::KillAll];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Fault {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Stop => "stop",
+            Self::KillAll => "kill-all",
         }
     }
 
@@ -34,6 +37,7 @@ impl Fault {
         match self {
             Self::Kill => cluster.kill(at),
             Self::Stop => cluster.stop(at),
+            Self::KillAll => (0..cluster.len()).for_each(|at| cluster.kill(at)),
             Self::Pause => {
                 if let Some(process) = cluster.process(at) {
                     process.pause();
@@ -49,6 +53,7 @@ impl Fault {
     pub fn end(self, cluster: &mut Cluster, at: usize) -> Result<(), ProcessError> {
         match self {
             Self::Kill | Self::Stop => cluster.restart(at),
+            Self::KillAll => (0..cluster.len()).try_for_each(|at| cluster.restart(at)),
             Self::Pause => {
                 if let Some(process) = cluster.process(at) {
                     process.resume();
@@ -69,6 +74,8 @@ impl FromStr for Fault {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|fault| fault.name() == name);
-        known.ok_or_else(|| format!("unknown fault {name:?}: known are kill, pause and stop"))
+        known.ok_or_else(|| {
+            format!("unknown fault {name:?}: known are kill, pause, stop and kill-all")
+        })
     }
 }

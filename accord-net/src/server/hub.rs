@@ -11,6 +11,7 @@
 
 use super::conns::Conn;
 use super::group::Group;
+use super::journal::{Batch, Disk, Journal};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
@@ -19,7 +20,7 @@ use crate::env::{Datagram, Env, Udp};
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
-use accord_core::replica::io::HaltReason;
+use accord_core::replica::io::{HaltReason, Record, Ticket};
 use accord_core::replica::log::Recovered;
 use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Output, Server};
 use accord_core::time::Instant;
@@ -43,6 +44,8 @@ pub(super) struct Hub<E: Env> {
     pub(super) metrics: Arc<Metrics>,
     inner: RefCell<Inner>,
     udp: Option<E::Udp>,
+    /// Only in persistent mode.
+    journal: Option<Box<dyn Journal>>,
     /// Asks for a turn of the pump.
     pub(super) turn: Notify,
     /// The server has stopped, or is to.
@@ -65,6 +68,12 @@ struct Inner {
     /// Messages that the group had no room for.
     unsubmitted: VecDeque<Bytes>,
     datagrams: Vec<Datagram>,
+    /// What the journal is to be handed at the end of this turn.
+    records: Batch,
+    /// What it was handed and has not told to be durable: tickets and bytes.
+    unwritten: VecDeque<(Ticket, usize)>,
+    /// Invariant: the bytes of `unwritten` and `records`.
+    unwritten_bytes: usize,
     peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
     asked: BTreeMap<AdminId, oneshot::Sender<AdminReply>>,
     asked_last: u64,
@@ -79,10 +88,15 @@ impl<E: Env> Hub<E> {
         options: ServerOptions,
         udp: Option<E::Udp>,
         peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
+        disk: Option<Disk>,
         metrics: Arc<Metrics>,
     ) -> Rc<Self> {
         let now = env.now();
-        let recovered = Recovered::fresh(StoreId(env.draw()), options.bootstrap);
+        let fresh = || Recovered::fresh(StoreId(env.draw()), options.bootstrap);
+        let (journal, recovered) = match disk {
+            Some(disk) => (Some(disk.journal), disk.recovered.unwrap_or_else(fresh)),
+            None => (None, fresh()),
+        };
         let server = Server::new(options.core(), recovered, env.draw(), now);
         let group = Group::new(&options.group, options.node, env.draw(), now);
         let inner = Inner {
@@ -93,6 +107,9 @@ impl<E: Env> Hub<E> {
             paused: BTreeSet::new(),
             unsubmitted: VecDeque::new(),
             datagrams: Vec::new(),
+            records: Batch::new(),
+            unwritten: VecDeque::new(),
+            unwritten_bytes: 0,
             peers,
             asked: BTreeMap::new(),
             asked_last: 0,
@@ -105,6 +122,7 @@ impl<E: Env> Hub<E> {
             metrics,
             inner: RefCell::new(inner),
             udp,
+            journal,
             turn: Notify::new(),
             ended: Notify::new(),
             armed: Cell::new(None),
@@ -158,6 +176,29 @@ impl<E: Env> Hub<E> {
         }
     }
 
+    /// Learns what has become durable, for ever.
+    pub(super) async fn follow_journal(self: Rc<Self>) {
+        let Some(journal) = &self.journal else { return };
+        while self.halted.borrow().is_none() {
+            let written = journal.written().await;
+            {
+                let inner = &mut *self.inner.borrow_mut();
+                let input = match written {
+                    Ok(ticket) => {
+                        inner.forget_written(ticket);
+                        Input::Stored { ticket }
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the disk failed");
+                        Input::StoreFailed
+                    }
+                };
+                inner.server.handle(self.env.now(), input);
+            }
+            self.pump();
+        }
+    }
+
     /// The next deadline, if nothing wakes the timers' task by then.
     fn deadline_before_armed(&self) -> Option<Instant> {
         let armed = self.armed.get();
@@ -195,6 +236,11 @@ impl<E: Env> Hub<E> {
                 break;
             }
         }
+        if let Some(journal) = &self.journal
+            && !inner.records.is_empty()
+        {
+            journal.write(std::mem::take(&mut inner.records));
+        }
         if let Some(udp) = &self.udp
             && !inner.datagrams.is_empty()
         {
@@ -221,6 +267,10 @@ impl<E: Env> Hub<E> {
             busy = true;
         }
         for _ in 0..EVENTS_A_TURN {
+            // A disk that does not keep up holds the group back.
+            if inner.unwritten_bytes > self.options.net.journal_bytes_max {
+                break;
+            }
             let Some(event) = inner.group.poll_event() else { break };
             busy = true;
             if let GroupEvent::View(view) = &event {
@@ -239,7 +289,7 @@ impl<E: Env> Hub<E> {
                 self.metrics.multicast_bytes.observe(payload.len() as f64);
                 inner.unsubmitted.push_back(payload);
             }
-            Output::Persist { .. } => unreachable!("memory mode writes nothing"),
+            Output::Persist { ticket, record } => inner.keep_record(ticket, record),
             Output::Client { conn, message } => self.send(inner, conn, &message),
             Output::Disconnect { conn, reason } => {
                 tracing::debug!(%conn, %reason, "hanging up");
@@ -433,7 +483,36 @@ impl<E: Env> Hub<E> {
     }
 }
 
+/// The memory that a record takes until it is durable. A checkpoint's state is written behind and
+/// does not hold the group back.
+fn record_bytes(record: &Record) -> usize {
+    match record {
+        Record::Append(entry) => entry.cost_bytes(),
+        Record::Install(snapshot) => snapshot.state.len(),
+        Record::Identity { .. }
+        | Record::Promise(_)
+        | Record::Truncate(_)
+        | Record::Checkpoint(_) => 0,
+    }
+}
+
 impl Inner {
+    fn keep_record(&mut self, ticket: Ticket, record: Record) {
+        let bytes = record_bytes(&record);
+        self.unwritten.push_back((ticket, bytes));
+        self.unwritten_bytes += bytes;
+        self.records.push((ticket, record));
+    }
+
+    fn forget_written(&mut self, up_to: Ticket) {
+        while let Some((ticket, bytes)) = self.unwritten.front()
+            && *ticket <= up_to
+        {
+            self.unwritten_bytes -= bytes;
+            self.unwritten.pop_front();
+        }
+    }
+
     fn forget(&mut self, id: ConnId) -> Option<Rc<Conn>> {
         self.paused.remove(&id);
         let conn = self.conns.remove(&id)?;

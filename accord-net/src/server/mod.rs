@@ -9,6 +9,7 @@
 //! | datagrams | the ring's |
 //! | accept | takes connections of clients and operators |
 //! | one for each connection | `conns`, `operator` |
+//! | journal | learns what has become durable |
 //! | one for each other server, both ways | `peers` |
 //!
 //! Where next: [`options`], `hub`, `conns`; [`crate::env`] for the world below.
@@ -18,6 +19,7 @@ mod group;
 #[cfg(feature = "cli")]
 pub mod http;
 mod hub;
+pub mod journal;
 pub mod metrics;
 pub mod operator;
 pub mod options;
@@ -35,6 +37,7 @@ use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
 use conns::{READ_BYTES, Scratch, Stream};
 use hub::Hub;
+use journal::Disk;
 use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
 use peers::PeerOutbox;
@@ -104,16 +107,17 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the last datagrams of a server that stops may take.
 const FAREWELL: Duration = Duration::from_millis(20);
 
-/// Starts a server in this world.
+/// Starts a server in this world: in persistent mode with its disk, which must be its own.
 ///
 /// # Errors
 /// [`StartError`]: nothing runs then.
 pub async fn start<E: Env>(
     env: E,
     options: ServerOptions,
+    disk: Option<Disk>,
     metrics: Arc<Metrics>,
 ) -> Result<Running<E>, StartError> {
-    check(&options)?;
+    check(&options, disk.is_some())?;
     let at = options.client_listen;
     let listen = |what, at| move |error| StartError::Listen { what, at, error };
     let clients = env.listen(at).await.map_err(listen("clients", at))?;
@@ -126,8 +130,9 @@ pub async fn start<E: Env>(
         ring = Some((streams, options.clone()));
     }
     let hub_peers = peer_outboxes(&options);
-    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), metrics);
+    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), disk, metrics);
     env.spawn(hub.clone().run());
+    env.spawn(hub.clone().follow_journal());
     if let Some((streams, ring)) = ring {
         env.spawn(hub.clone().receive_datagrams());
         env.spawn(accept_peers(hub.clone(), streams, ring.key));
@@ -140,11 +145,11 @@ pub async fn start<E: Env>(
     Ok(Running { hub, client_addr, accepting })
 }
 
-fn check(options: &ServerOptions) -> Result<(), StartError> {
+fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     let rules = [
         (
-            options.durability == Durability::Memory,
-            "this release keeps its state in memory only: set mode to memory",
+            (options.durability == Durability::Persistent) == has_disk,
+            "persistent mode has a disk, and memory mode has none",
         ),
         (options.initial.contains(&options.node), "the server itself is not among the servers"),
     ];

@@ -95,6 +95,9 @@ pub struct NetLimits {
     /// Bytes of messages in several frames whose ends have not arrived, over all clients. Whoever
     /// exceeds it is hung up on.
     pub fragment_bytes_max: usize,
+    /// Bytes of records that wait for the disk; while there are more, nothing is taken from the
+    /// group.
+    pub journal_bytes_max: usize,
 }
 
 impl Default for NetLimits {
@@ -110,6 +113,7 @@ impl Default for NetLimits {
             strangers_max: 10_000,
             stall_timeout: Duration::from_secs(30),
             fragment_bytes_max: 512 << 20,
+            journal_bytes_max: 64 << 20,
         }
     }
 }

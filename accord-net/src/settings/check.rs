@@ -37,6 +37,8 @@ pub struct Ready {
     pub options: ServerOptions,
     /// Where to serve HTTP, if anywhere.
     pub http_listen: Option<SocketAddr>,
+    /// Where the disk is, in persistent mode.
+    pub data_dir: Option<PathBuf>,
     /// What is odd, but not wrong.
     pub warnings: Vec<String>,
 }
@@ -79,7 +81,9 @@ impl Loaded {
         options.state = s.state.to_core();
         options.limits = s.limits.to_core();
         options.net = s.net.to_core();
-        Ok(Ready { options, http_listen, warnings })
+        let persistent = s.mode == Mode::Persistent;
+        let data_dir = persistent.then(|| PathBuf::from(&s.data_dir));
+        Ok(Ready { options, http_listen, data_dir, warnings })
     }
 
     /// An error about some settings, at the place of the first that was given.
@@ -403,6 +407,11 @@ fn group_rules(s: &Settings) -> Vec<Rule> {
     };
     let command_bytes = s.replica.command_bytes_max + s.replica.batch_bytes_max;
     vec![
+        (
+            s.mode == Mode::Memory || !s.data_dir.is_empty(),
+            &["data_dir", "mode"],
+            "mode is persistent, but data_dir is empty: name the directory for this server's files",
+        ),
         (
             s.group == GroupKind::Ring || s.servers.len() <= 1,
             &["servers", "group"],

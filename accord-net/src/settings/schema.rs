@@ -379,6 +379,9 @@ section! {
         /// Bytes of messages in several frames whose ends have not arrived, over all clients.
         /// Whoever exceeds it is hung up on.
         fragment_bytes_max: usize,
+        /// Bytes of records that wait for the disk. While there are more, nothing is taken from
+        /// the group.
+        journal_bytes_max: usize,
     }
     milliseconds {
         /// How long whoever connects may take to say what for.

@@ -4,9 +4,11 @@ use crate::args::ServerArgs;
 use crate::out::{self, complain};
 use crate::signals::{Kind, Signals, parents_end};
 use accord_net::env::real::Real;
+use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::{Ended, Running, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
+use accord_net::storage;
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -90,8 +92,12 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
             Some(at) => Some(http::listen(at).await?),
             None => None,
         };
-        let running = start(Real, options, Arc::new(Metrics::default())).await?;
-        Ok::<_, accord_net::server::StartError>((running, listener))
+        let disk = match &ready.data_dir {
+            Some(path) => Some(Disk::open(path, options.node, storage::Options::default())?),
+            None => None,
+        };
+        let running = start(Real, options, disk, Arc::new(Metrics::default())).await?;
+        Ok::<_, Box<dyn std::error::Error>>((running, listener))
     };
     let (running, listener) = match started.await {
         Ok(started) => started,

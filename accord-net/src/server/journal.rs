@@ -1,0 +1,176 @@
+//! The way of a persistent server's records to its disk, beside the server's thread.
+//!
+//! Records are handed over in batches and made durable in order; all that wait share one sync. The
+//! server's thread never waits for the disk: it is told what has become durable. While too much
+//! waits, the driver takes nothing more from the group ([`super::hub`]), so a slow disk holds the
+//! others back instead of filling the memory.
+//!
+//! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
+//! simulated world brings its own.
+
+use crate::storage::{OpenError, Options, RealDirectory, StorageError, Store, Worker};
+use accord_core::ids::NodeId;
+use accord_core::replica::io::{Record, Ticket};
+use accord_core::replica::log::Recovered;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Records with their tickets, in order.
+pub type Batch = Vec<(Ticket, Record)>;
+/// What was made durable: everything up to the ticket.
+pub type Written<'a> = Pin<Box<dyn Future<Output = Result<Ticket, StorageError>> + 'a>>;
+
+/// Makes records durable, beside the server.
+pub trait Journal: fmt::Debug + 'static {
+    /// Takes records, to be made durable after all earlier ones.
+    fn write(&self, batch: Batch);
+    /// Waits until more is durable than was told before. Safe to cancel. After an error nothing
+    /// follows.
+    fn written(&self) -> Written<'_>;
+}
+
+/// A persistent server's disk, opened.
+#[derive(Debug)]
+pub struct Disk {
+    /// Makes records durable.
+    pub journal: Box<dyn Journal>,
+    /// What earlier lives left. `None`: the directory is new.
+    pub recovered: Option<Recovered>,
+}
+
+/// Why a server's disk cannot be used.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// The directory cannot be made or entered.
+    #[error("{path}: {error}: choose a directory that this user may write to (data_dir)")]
+    Directory {
+        /// Which.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// What is in it cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A thread could not be started.
+    #[error("a thread for the disk could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Disk {
+    /// Opens the directory of a server, or makes it.
+    ///
+    /// # Errors
+    /// [`DiskError`]: nothing was changed.
+    pub fn open(path: &Path, node: NodeId, options: Options) -> Result<Self, DiskError> {
+        let directory = RealDirectory::new(path).map_err(|error| {
+            let path = path.display().to_string();
+            DiskError::Directory { path, error }
+        })?;
+        let opened = Store::open(directory, node, options)?;
+        let threads = Threads::start(opened.store, opened.worker).map_err(DiskError::Thread)?;
+        Ok(Self { journal: Box::new(threads), recovered: opened.recovered })
+    }
+}
+
+/// A thread that writes the log, and one that works behind it. Dropping it lets them finish what
+/// they have, and waits for them.
+#[derive(Debug)]
+pub struct Threads {
+    batches: Option<Sender<Batch>>,
+    written: Mutex<UnboundedReceiver<Result<Ticket, StorageError>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(store: Store, worker: Worker) -> std::io::Result<Self> {
+        let (batches, incoming) = channel();
+        let (told, written) = unbounded_channel();
+        let (work, waiting) = channel();
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run)
+        };
+        let log = spawn("accord-log", Box::new(move || write_log(store, &incoming, &told, &work)))?;
+        let behind = spawn("accord-behind", Box::new(move || work_behind(worker, &waiting)))?;
+        Ok(Self {
+            batches: Some(batches),
+            written: Mutex::new(written),
+            threads: vec![log, behind],
+        })
+    }
+}
+
+impl Journal for Threads {
+    fn write(&self, batch: Batch) {
+        if let Some(batches) = &self.batches {
+            // If the thread has ended, it has told why.
+            let _ = batches.send(batch);
+        }
+    }
+
+    fn written(&self) -> Written<'_> {
+        Box::pin(async {
+            match self.written.lock().await.recv().await {
+                Some(result) => result,
+                // It was told before, or the journal is being dropped.
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.batches = None;
+        for thread in self.threads.drain(..) {
+            // A panic there was a panic already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes batches until nobody hands in more.
+fn write_log(
+    mut store: Store,
+    incoming: &Receiver<Batch>,
+    told: &UnboundedSender<Result<Ticket, StorageError>>,
+    work: &Sender<()>,
+) {
+    let mut records = Vec::new();
+    while let Ok(batch) = incoming.recv() {
+        let mut last = Ticket(0);
+        // All that wait by now share one sync.
+        for (ticket, record) in std::iter::once(batch).chain(incoming.try_iter()).flatten() {
+            last = ticket;
+            records.push(record);
+        }
+        let result = store.commit(&records).map(|()| last);
+        records.clear();
+        let failed = result.is_err();
+        // Nobody listens once the server is gone.
+        let _ = told.send(result);
+        if failed {
+            return;
+        }
+        if store.has_work() {
+            let _ = work.send(());
+        }
+    }
+}
+
+/// Works behind the log until it ends. What it fails at, the next commit tells.
+fn work_behind(mut worker: Worker, waiting: &Receiver<()>) {
+    while waiting.recv().is_ok() {
+        if let Err(error) = worker.run() {
+            tracing::error!(%error, "the disk failed behind the log");
+            return;
+        }
+    }
+}
