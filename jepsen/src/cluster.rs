@@ -7,7 +7,7 @@ use accord_net::env::real::{Real, draw};
 use accord_net::operator_client::OperatorClient;
 use accord_net::server::StatusReport;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -47,9 +47,14 @@ struct Member {
     process: Option<ServerProcess>,
 }
 
-/// A port of the loopback interface that nobody uses now.
+/// A port of the loopback interface that nobody uses now, neither for streams nor for datagrams.
 fn free_addr() -> std::io::Result<SocketAddr> {
-    UdpSocket::bind("127.0.0.1:0")?.local_addr()
+    loop {
+        let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        if UdpSocket::bind(at).is_ok() {
+            return Ok(at);
+        }
+    }
 }
 
 impl Cluster {

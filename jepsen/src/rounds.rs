@@ -16,7 +16,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -273,12 +273,10 @@ async fn one_round(
     Ok(during.max(after).unwrap_or_default())
 }
 
-/// Waits until every workload has done as much as all its lanes do in a few turns.
+/// Waits until every client of every workload has had something done.
 async fn served(loads: &[Load], options: &RoundsOptions) {
-    let lanes = (options.clients * options.lanes) as usize;
-    let wanted: Vec<usize> =
-        loads.iter().map(|load| load.record.operations() + 3 * lanes).collect();
-    while loads.iter().zip(&wanted).any(|(load, wanted)| load.record.operations() < *wanted) {
+    let (start, clients) = (Instant::now(), options.clients as usize);
+    while loads.iter().any(|load| load.record.clients_served_since(start) < clients) {
         tokio::time::sleep(LOOK).await;
     }
 }

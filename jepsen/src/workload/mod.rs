@@ -135,6 +135,12 @@ impl Record {
         self.lock().operations_count()
     }
 
+    /// How many clients have had something done since `start`.
+    pub fn clients_served_since(&self, start: Instant) -> usize {
+        let gaps = &*self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.values().filter(|gap| gap.last > start).count()
+    }
+
     /// Operations that were done by each client since the last call took its turn: the longest wait
     /// of any client, which begins anew.
     pub fn take_longest_gap(&self) -> Duration {
