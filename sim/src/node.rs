@@ -220,6 +220,8 @@ impl Node {
             Ok(Opened::Rotten) => {
                 env.tell(self.actor(), || "finds its disk damaged, and replaces it".to_owned());
                 self.disk.wipe();
+                let empty = self.disk.open(NodeId(self.id));
+                assert!(matches!(empty, Ok(Opened::Blank)), "a new disk is empty");
                 None
             }
             Err(error) => {

@@ -30,6 +30,7 @@ mod checkpoint;
 mod disk;
 mod error;
 mod index;
+mod inspect;
 mod overlay;
 mod recover;
 mod scan;
@@ -42,5 +43,6 @@ mod worker;
 
 pub use disk::{Access, Directory, DiskFile, Guard, LOCK_NAME, RealDirectory, SECTOR_BYTES};
 pub use error::{Damage, OpenError, StorageError};
+pub use inspect::{Inspection, inspect};
 pub use store::{Opened, Options, Store};
 pub use worker::Worker;

@@ -10,7 +10,7 @@ use super::disk::{Access, Directory, DiskFile, LOCK_NAME, SECTOR_BYTES};
 use super::error::{Damage, OpenError};
 use super::index::LogIndex;
 use super::scan::{Scanned, Scanner};
-use super::segment::{self, UNFINISHED};
+use super::segment::{self, Owner, UNFINISHED};
 use super::store::{Log, Opened, Options, Store};
 use super::worker::{Shared, Worker};
 use accord_core::ids::{Epoch, Index, NodeId, StoreId};
@@ -38,11 +38,9 @@ pub(super) fn open(
         let store = Store::new(node, shared.clone(), None);
         return Ok(Opened { store, worker: Worker::new(shared), recovered: None });
     }
-    let contents = checkpoint::read(directory.as_ref(), options.cache_bytes)?;
-    check_identity(directory.as_ref(), node, &options, &contents)?;
-    let scanned = scan(directory.as_ref(), &names, &contents)?;
-    let recovered = replay(directory.as_ref(), node, &contents, &scanned)?;
-
+    let whose = Some((node, options.cluster));
+    let Found { contents, scanned, recovered } =
+        find(directory.as_ref(), &names, whose, options.cache_bytes)?;
     mend(directory.as_ref(), &names, &scanned)?;
     let base = contents.base.clone();
     let file = CheckpointFile::open(directory.as_ref(), base, options.cache_bytes)?;
@@ -54,13 +52,38 @@ pub(super) fn open(
     Ok(Opened { store, worker: Worker::new(shared), recovered: Some(recovered) })
 }
 
-fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError> {
+/// What a directory holds.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) contents: Contents,
+    pub(super) scanned: Scanned,
+    pub(super) recovered: Recovered,
+}
+
+/// Reads and judges everything, and changes nothing. `whose`: the server and the cluster that it
+/// must be of, if that matters.
+pub(super) fn find(
+    directory: &dyn Directory,
+    names: &[String],
+    whose: Option<(NodeId, u64)>,
+    cache_bytes: usize,
+) -> Result<Found, OpenError> {
+    let contents = checkpoint::read(directory, cache_bytes)?;
+    if let Some((node, cluster)) = whose {
+        check_identity(directory, node, cluster, &contents)?;
+    }
+    let scanned = scan(directory, names, &contents)?;
+    let recovered = replay(directory, &contents, &scanned)?;
+    Ok(Found { contents, scanned, recovered })
+}
+
+pub(super) fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError> {
     directory.list().map_err(|error| OpenError::io("list", directory.describe("."), error))
 }
 
 /// Without a checkpoint file there is no store. Segments may be there if its creation was cut off,
 /// but then they are unused: one with records in it says that the file was lost.
-fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), OpenError> {
+pub(super) fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), OpenError> {
     for name in names.iter().filter(|name| segment::id_of(name).is_some()) {
         let failed = |error| OpenError::io("read", directory.describe(name), error);
         let file = directory.open(name, Access::Read).map_err(failed)?;
@@ -84,13 +107,13 @@ fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), Ope
 fn check_identity(
     directory: &dyn Directory,
     node: NodeId,
-    options: &Options,
+    cluster: u64,
     contents: &Contents,
 ) -> Result<(), OpenError> {
     let path = directory.describe(checkpoint::NAME);
     let (found, label) = (contents.identity.owner.node, contents.identity.cluster);
-    if label != options.cluster {
-        return Err(OpenError::OtherCluster { path, found: label, expected: options.cluster });
+    if label != cluster {
+        return Err(OpenError::OtherCluster { path, found: label, expected: cluster });
     }
     if found != node {
         return Err(OpenError::OtherServer { path, found, expected: node });
@@ -126,11 +149,11 @@ fn scan(
 
 fn replay(
     directory: &dyn Directory,
-    node: NodeId,
     contents: &Contents,
     scanned: &Scanned,
 ) -> Result<Recovered, OpenError> {
-    let store = StoreId(contents.identity.owner.store);
+    let Owner { node, store } = contents.identity.owner;
+    let store = StoreId(store);
     let bootstrap = contents.identity.bootstrap;
     let mut front = vec![Record::Identity { node, store, bootstrap }];
     if contents.base.promised > Epoch(0) {

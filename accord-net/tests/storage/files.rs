@@ -1,10 +1,11 @@
 //! The store on real files: what it keeps, and each error with the data left as it was.
 
-use crate::script::{Author, Model, NODE, identity, tiny};
+use crate::script::{Author, Model, NODE, STORE, identity, tiny};
 use accord_core::ids::{Epoch, NodeId};
 use accord_core::replica::io::Record;
 use accord_net::storage::{
     Access, Directory, DiskFile, Guard, OpenError, Options, RealDirectory, StorageError, Store,
+    inspect,
 };
 use redb::{Database, TableDefinition};
 use std::collections::BTreeMap;
@@ -90,6 +91,23 @@ fn what_was_written_is_there_at_the_next_start() {
     let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
     model.is(opened.recovered.as_ref()).expect("what was written");
     assert!(opened.recovered.is_some_and(|found| found.snapshot.is_some()));
+}
+
+#[test]
+fn a_directory_can_be_inspected_and_is_left_as_it_is() {
+    let (scratch, _) = written("inspected");
+    let before = scratch.contents();
+    let found = inspect(&scratch.directory()).expect("it is intact").expect("it was written");
+    assert!(scratch.contents() == before);
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+    let recovered = opened.recovered.as_ref().expect("it was written");
+    assert_eq!((found.node, found.store, found.cluster), (NODE, STORE, tiny().cluster));
+    assert_eq!((found.promised, found.last), (recovered.promised, recovered.log.last()));
+    assert_eq!(found.checkpoint.map(|(last, _)| last), Some(recovered.log.base()));
+    assert_eq!(&found.voters, recovered.log.voters());
+    assert!(matches!(inspect(&scratch.directory()), Err(OpenError::Locked { .. })));
+    let empty = Scratch::new("inspected-empty");
+    assert_eq!(inspect(&empty.directory()).expect("nothing is wrong"), None);
 }
 
 #[test]
