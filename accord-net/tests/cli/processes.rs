@@ -82,7 +82,7 @@ fn ctrl_c_ends_a_cluster_and_all_its_servers() {
 
 #[test]
 fn a_cluster_that_is_killed_leaves_no_server_behind() {
-    let mut cluster = Cluster::start(&["--http", "off"]);
+    let mut cluster = Cluster::start(&[]);
     // Also one that does not run at the moment, as soon as it does again.
     send(cluster.pids[2], Signal::SIGSTOP);
     cluster.process.signal(Signal::SIGKILL);

@@ -87,7 +87,7 @@ fn mistakes_in_form_are_named_with_line_and_column() {
         ("[[servers]]\nid = 1", "accord.toml:1:1: servers: missing field `ring`"),
         (
             "[[servers]]\nid = 1\nring = \"a:1\"\nport = 3",
-            "accord.toml:4:1: servers: unknown field `port`, expected `id` or `ring`",
+            "accord.toml:4:1: unknown field `port`, expected `id` or `ring`",
         ),
     ] {
         let error = error_of(text);

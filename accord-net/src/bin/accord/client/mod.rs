@@ -37,13 +37,13 @@ const FAREWELL: StdDuration = StdDuration::from_secs(2);
 pub struct Connection {
     /// The servers of the cluster; any one suffices [env: ACCORD_SERVERS=]
     /// [default: 127.0.0.1:9090,127.0.0.1:9091,127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Connection")]
+    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Connection", global = true)]
     pub servers: Option<String>,
     /// How long connecting and each request may take [env: ACCORD_TIMEOUT_MS=] [default: 10000]
-    #[arg(long, value_name = "MS", help_heading = "Connection")]
+    #[arg(long, value_name = "MS", help_heading = "Connection", global = true)]
     pub timeout_ms: Option<u64>,
     /// Print JSON, an object a line; bytes that are no text as hexadecimal digits (`value_hex`).
-    #[arg(long, help_heading = "Connection")]
+    #[arg(long, help_heading = "Connection", global = true)]
     pub json: bool,
 }
 
