@@ -118,6 +118,41 @@ fn a_cluster_serves_on_without_one_server_and_tells_of_its_end() {
 }
 
 #[test]
+fn a_cluster_whose_majority_forgot_is_started_anew_only_on_command() {
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let dir = directory.path().join("demo");
+    let cluster = Cluster::start(&["--dir", dir.to_str().expect("it is text")]);
+    cluster.run(&["put", "kept", "1"]).done();
+    let survivor = cluster.servers.split(',').next().expect("there are three").to_owned();
+    eventually("the first server has it", || {
+        (accord(&["get", "kept", "--local", "--servers", &survivor]).code == Some(0)).then_some(())
+    });
+    let refused = accord(&["recover", &survivor, "--accept-loss"]).failed(1);
+    assert!(refused.starts_with(&format!("accord: {survivor}: ")), "{refused}");
+    send(cluster.pids[1], Signal::SIGKILL);
+    send(cluster.pids[2], Signal::SIGKILL);
+    let mut again = Vec::new();
+    for id in [2, 3] {
+        let config = dir.join(format!("server-{id}.toml"));
+        let config = config.to_str().expect("it is text");
+        again.push(Process::start(command().args([
+            "server",
+            "--config",
+            config,
+            "--exit-with-parent",
+        ])));
+    }
+    eventually("it says why it stopped", || {
+        let status = accord(&["status", "--servers", &survivor]).out;
+        status.contains("some servers have lost their memory").then_some(())
+    });
+    assert_eq!(accord(&["recover", &survivor]).code, Some(2), "the loss must be accepted");
+    accord(&["recover", &survivor, "--accept-loss"]).done();
+    let get = ["get", "kept", "--servers", &survivor];
+    eventually("it serves again", || (accord(&get).code == Some(0)).then_some(()));
+}
+
+#[test]
 fn a_cluster_of_one_needs_no_ring() {
     let cluster = Cluster::start(&["--servers", "1", "--set", "log=debug"]);
     cluster.run(&["put", "a", "1"]).done();

@@ -97,6 +97,9 @@ pub enum ClientCommand {
     /// Show how the servers are.
     #[command(after_help = status::EXAMPLES)]
     Status(On<status::StatusArgs>),
+    /// Start a cluster anew, after the memory of a majority is lost for good.
+    #[command(after_help = status::RECOVER_EXAMPLES)]
+    Recover(On<status::RecoverArgs>),
 }
 
 impl ClientCommand {
@@ -116,6 +119,7 @@ impl ClientCommand {
             Self::Elect(on) => &on.connection,
             Self::Queue(on) => &on.connection,
             Self::Status(on) => &on.connection,
+            Self::Recover(on) => &on.connection,
         }
     }
 }
@@ -278,6 +282,7 @@ pub async fn execute(command: &ClientCommand, context: &mut Context) -> u8 {
         ClientCommand::Elect(on) => hold::elect(&on.args, context).await,
         ClientCommand::Queue(on) => queue::run(&on.args, context).await,
         ClientCommand::Status(on) => status::status(&on.args, context).await,
+        ClientCommand::Recover(on) => status::recover(&on.args, context).await,
     };
     let code = result.unwrap_or_else(|failure| failure.tell(context.json));
     context.json = json;
