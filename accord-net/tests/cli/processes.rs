@@ -1,4 +1,5 @@
-//! Servers and clusters as processes: how they start, how they end, and what they say if they cannot.
+//! Servers and clusters as processes: how they start, how they end, and what they say if they
+//! cannot.
 
 use super::support::{Cluster, Process, accord, command, eventually, is_alive, run, send};
 use accord_net::settings::new_key;

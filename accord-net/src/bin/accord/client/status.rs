@@ -58,9 +58,9 @@ async fn ask(server: &str) -> Result<StatusReport, String> {
 }
 
 pub const RECOVER_EXAMPLES: &str = "\
-When a majority of the servers has lost its memory for good, the cluster stops and says so, since what
-only they held is lost. This command accepts the loss, and starts the cluster anew from what one
-server has. Before it:
+When a majority of the servers has lost its memory for good, the cluster stops and says so, since
+what only they held is lost. This command accepts the loss, and starts the cluster anew from what
+one server has. Before it:
   1. `accord status` on all servers: if enough of them can come back with their memory, let them.
   2. Choose the server whose log is committed the furthest.
   3. Stop every server that could still be serving elsewhere.
