@@ -103,6 +103,19 @@ impl<E: Env> OperatorClient<E> {
         }
     }
 
+    /// Starts the cluster anew from what this server has, after the memory of a majority is lost
+    /// for good. What only the lost servers held is lost.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; [`OperatorError::Refused`] if there is nothing to recover from.
+    pub async fn recover(&mut self) -> Result<(), OperatorError> {
+        match self.ask(&Asked::Recover).await? {
+            Answer::Recovering => Ok(()),
+            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
+            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+        }
+    }
+
     /// Asks anything. A question that is not answered in time spoils the connection.
     ///
     /// # Errors

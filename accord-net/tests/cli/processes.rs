@@ -1,4 +1,5 @@
-//! Servers and clusters as processes: how they start, how they end, and what they say if they cannot.
+//! Servers and clusters as processes: how they start, how they end, and what they say if they
+//! cannot.
 
 use super::support::{Cluster, Process, accord, command, eventually, is_alive, run, send};
 use accord_net::settings::new_key;
@@ -82,7 +83,7 @@ fn ctrl_c_ends_a_cluster_and_all_its_servers() {
 
 #[test]
 fn a_cluster_that_is_killed_leaves_no_server_behind() {
-    let mut cluster = Cluster::start(&["--http", "off"]);
+    let mut cluster = Cluster::start(&[]);
     // Also one that does not run at the moment, as soon as it does again.
     send(cluster.pids[2], Signal::SIGSTOP);
     cluster.process.signal(Signal::SIGKILL);
@@ -115,6 +116,41 @@ fn a_cluster_serves_on_without_one_server_and_tells_of_its_end() {
     assert_eq!(accord(&["get", "a", "--servers", &at]).done(), "1\n");
     let log = std::fs::read_to_string(dir.join("server-2.log")).expect("there is a log");
     assert!(log.contains("the server listens"), "{log}");
+}
+
+#[test]
+fn a_cluster_whose_majority_forgot_is_started_anew_only_on_command() {
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let dir = directory.path().join("demo");
+    let cluster = Cluster::start(&["--dir", dir.to_str().expect("it is text")]);
+    cluster.run(&["put", "kept", "1"]).done();
+    let survivor = cluster.servers.split(',').next().expect("there are three").to_owned();
+    eventually("the first server has it", || {
+        (accord(&["get", "kept", "--local", "--servers", &survivor]).code == Some(0)).then_some(())
+    });
+    let refused = accord(&["recover", &survivor, "--accept-loss"]).failed(1);
+    assert!(refused.starts_with(&format!("accord: {survivor}: ")), "{refused}");
+    send(cluster.pids[1], Signal::SIGKILL);
+    send(cluster.pids[2], Signal::SIGKILL);
+    let mut again = Vec::new();
+    for id in [2, 3] {
+        let config = dir.join(format!("server-{id}.toml"));
+        let config = config.to_str().expect("it is text");
+        again.push(Process::start(command().args([
+            "server",
+            "--config",
+            config,
+            "--exit-with-parent",
+        ])));
+    }
+    eventually("it says why it stopped", || {
+        let status = accord(&["status", "--servers", &survivor]).out;
+        status.contains("some servers have lost their memory").then_some(())
+    });
+    assert_eq!(accord(&["recover", &survivor]).code, Some(2), "the loss must be accepted");
+    accord(&["recover", &survivor, "--accept-loss"]).done();
+    let get = ["get", "kept", "--servers", &survivor];
+    eventually("it serves again", || (accord(&get).code == Some(0)).then_some(()));
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Every mistake in the settings is named with its place and with what is allowed.
 
 use super::support::{accord, command, run};
+use accord_core::group::ring::Ring;
+use accord_core::ids::StoreId;
+use accord_core::replica::log::Recovered;
+use accord_core::server::Server;
+use accord_core::time::Instant;
+use accord_net::server::GroupOptions;
 use accord_net::settings::{Given, Place, Settings, Sources, commented_default, new_key};
 use std::path::{Path, PathBuf};
 
@@ -87,7 +93,7 @@ fn mistakes_in_form_are_named_with_line_and_column() {
         ("[[servers]]\nid = 1", "accord.toml:1:1: servers: missing field `ring`"),
         (
             "[[servers]]\nid = 1\nring = \"a:1\"\nport = 3",
-            "accord.toml:4:1: servers: unknown field `port`, expected `id` or `ring`",
+            "accord.toml:4:1: unknown field `port`, expected `id` or `ring`",
         ),
     ] {
         let error = error_of(text);
@@ -105,7 +111,7 @@ fn ring(more: &str) -> String {
 }
 
 #[test]
-fn contradictions_are_named_and_nothing_panics() {
+fn contradictions_between_servers_are_named() {
     let servers = |list: &str| format!("group = \"ring\"\nkey = \"{}\"\n{list}", new_key());
     let (one, two) =
         ("{ id = 1, ring = \"127.0.0.1:7901\" }", "{ id = 2, ring = \"127.0.0.1:7901\" }");
@@ -140,6 +146,15 @@ fn contradictions_are_named_and_nothing_panics() {
                 .to_owned(),
             "accord.toml:2:1: key: a key has 64 hexadecimal digits, this one has 3",
         ),
+    ] {
+        let error = error_of(&text);
+        assert!(error.starts_with(expected), "{text}\ngave {error}\nnot  {expected}");
+    }
+}
+
+#[test]
+fn bounds_and_addresses_that_cannot_be_are_named() {
+    for (text, expected) in [
         (
             "client_listen = \"nowhere\"".to_owned(),
             "accord.toml:1:1: client_listen: expected HOST:PORT, such as 127.0.0.1:9090; found `nowhere`",
@@ -204,6 +219,47 @@ fn contradictions_are_named_and_nothing_panics() {
         let error = error_of(&text);
         assert!(error.starts_with(expected), "{text}\ngave {error}\nnot  {expected}");
     }
+}
+
+/// The paths of all settings that are numbers.
+fn numbers(table: &toml::Table, section: &str, found: &mut Vec<String>) {
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(inner) => numbers(inner, &format!("{section}{name}."), found),
+            toml::Value::Integer(_) => found.push(format!("{section}{name}")),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn whatever_number_is_set_the_core_takes_it_or_it_is_refused_before() {
+    let mut paths = Vec::new();
+    numbers(&toml::from_str(&commented_default()).expect("it is TOML"), "", &mut paths);
+    assert!(paths.len() > 50, "{paths:?}");
+    let (mut taken, mut refused) = (0, 0);
+    for path in &paths {
+        for number in ["0", "1", "4294967295", "1125899906842624", "9223372036854775807"] {
+            let fixed = [
+                given("group", "ring"),
+                given("key", &new_key()),
+                given("servers", "0=127.0.0.1:7900,1=127.0.0.1:7901"),
+            ];
+            let flags = fixed.into_iter().chain([given(path, number)]).collect();
+            let sources = Sources { flags, ..Sources::default() };
+            let Ok(ready) = sources.load().and_then(|loaded| loaded.ready()) else {
+                refused += 1;
+                continue;
+            };
+            taken += 1;
+            let (now, node) = (Instant::ZERO, ready.options.node);
+            let GroupOptions::Ring(ring) = &ready.options.group else { panic!("it is a ring") };
+            let recovered = Recovered::fresh(StoreId(1), true);
+            drop(Server::new(ready.options.core(), recovered, 1, now));
+            drop(Ring::new(ring.core(node), 1, now));
+        }
+    }
+    assert!(taken > 100 && refused > 100, "{taken} {refused}");
 }
 
 fn given(path: &str, text: &str) -> Given {

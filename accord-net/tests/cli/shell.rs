@@ -36,7 +36,7 @@ fn the_session_stays_the_same_and_lines_are_answered_as_they_come() {
 fn what_is_not_understood_is_said() {
     let cluster = Cluster::shared();
     for (line, expected) in [
-        ("gte a\n", "a similar subcommand exists: 'get'"),
+        ("gte a\n", "unrecognized subcommand 'gte'"),
         ("get 'a\n", "a quote is not closed"),
         ("get a --servers x:1\n", "--servers and --timeout-ms are for the whole shell"),
     ] {

@@ -21,8 +21,8 @@ Examples:
 
 Every command has a --help of its own, with examples.
 
-Exit code: 0, done; 1, failed (not found, exists already, unequal, refused); 2, the command line or a
-setting is wrong; 3, it is unknown whether it was done; 4, no server was reached.";
+Exit code: 0, done; 1, failed (not found, exists already, unequal, refused); 2, the command line or
+a setting is wrong; 3, it is unknown whether it was done; 4, no server was reached.";
 
 /// Accord: a replicated, transactional, watchable key-value store for coordination.
 #[derive(Debug, Parser)]

@@ -1,6 +1,7 @@
 //! How things are printed, and exit codes.
 //!
-//! Whoever reads the output may be gone (`accord list | head -1`): that ends the command in silence.
+//! Whoever reads the output may be gone (`accord list | head -1`): that ends the command in
+//! silence.
 
 use std::io::{self, Write};
 use std::process;

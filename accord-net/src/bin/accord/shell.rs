@@ -297,7 +297,9 @@ impl Completer for Names {
     ) -> rustyline::Result<(usize, Vec<String>)> {
         let before = &line[..position];
         let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
-        Ok((position - word.len(), self.candidates(before)))
+        let whole = |name: String| format!("{name} ");
+        let candidates = self.candidates(before).into_iter().map(whole).collect();
+        Ok((position - word.len(), candidates))
     }
 }
 impl Hinter for Names {

@@ -1,9 +1,9 @@
 //! Locks and elections: a command that runs while they are held, and not a moment longer than this
 //! client can know.
 //!
-//! A client that cannot reach its cluster for as long as its session may be silent must take what it
-//! held for lost, and ends the command. Whatever the command writes should still carry the fencing
-//! token, since no client can know in time.
+//! A client that cannot reach its cluster for as long as its session may be silent must take what
+//! it held for lost, and ends the command. Whatever the command writes should still carry the
+//! fencing token, since no client can know in time.
 
 use super::print::{self, Object, put_bytes, shown};
 use super::{Context, Failure};

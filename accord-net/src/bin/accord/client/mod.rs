@@ -37,13 +37,13 @@ const FAREWELL: StdDuration = StdDuration::from_secs(2);
 pub struct Connection {
     /// The servers of the cluster; any one suffices [env: ACCORD_SERVERS=]
     /// [default: 127.0.0.1:9090,127.0.0.1:9091,127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Connection")]
+    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Connection", global = true)]
     pub servers: Option<String>,
     /// How long connecting and each request may take [env: ACCORD_TIMEOUT_MS=] [default: 10000]
-    #[arg(long, value_name = "MS", help_heading = "Connection")]
+    #[arg(long, value_name = "MS", help_heading = "Connection", global = true)]
     pub timeout_ms: Option<u64>,
     /// Print JSON, an object a line; bytes that are no text as hexadecimal digits (`value_hex`).
-    #[arg(long, help_heading = "Connection")]
+    #[arg(long, help_heading = "Connection", global = true)]
     pub json: bool,
 }
 
@@ -97,6 +97,9 @@ pub enum ClientCommand {
     /// Show how the servers are.
     #[command(after_help = status::EXAMPLES)]
     Status(On<status::StatusArgs>),
+    /// Start a cluster anew, after the memory of a majority is lost for good.
+    #[command(after_help = status::RECOVER_EXAMPLES)]
+    Recover(On<status::RecoverArgs>),
 }
 
 impl ClientCommand {
@@ -116,6 +119,7 @@ impl ClientCommand {
             Self::Elect(on) => &on.connection,
             Self::Queue(on) => &on.connection,
             Self::Status(on) => &on.connection,
+            Self::Recover(on) => &on.connection,
         }
     }
 }
@@ -278,6 +282,7 @@ pub async fn execute(command: &ClientCommand, context: &mut Context) -> u8 {
         ClientCommand::Elect(on) => hold::elect(&on.args, context).await,
         ClientCommand::Queue(on) => queue::run(&on.args, context).await,
         ClientCommand::Status(on) => status::status(&on.args, context).await,
+        ClientCommand::Recover(on) => status::recover(&on.args, context).await,
     };
     let code = result.unwrap_or_else(|failure| failure.tell(context.json));
     context.json = json;

@@ -33,7 +33,7 @@ enum QueueCommand {
         /// The queue's name.
         name: String,
         /// The items; `-`: one item, from the standard input.
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true, allow_negative_numbers = true)]
         items: Vec<String>,
     },
     /// Take the first item, and print it.

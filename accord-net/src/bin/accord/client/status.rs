@@ -3,7 +3,7 @@
 use super::{Context, Failure, resolve};
 use crate::out;
 use accord_net::env::real::Real;
-use accord_net::operator_client::OperatorClient;
+use accord_net::operator_client::{OperatorClient, OperatorError};
 use accord_net::server::StatusReport;
 use clap::Args;
 use serde_json::json;
@@ -55,6 +55,48 @@ async fn ask(server: &str) -> Result<StatusReport, String> {
         }
     }
     Err(last)
+}
+
+pub const RECOVER_EXAMPLES: &str = "\
+When a majority of the servers has lost its memory for good, the cluster stops and says so, since
+what only they held is lost. This command accepts the loss, and starts the cluster anew from what
+one server has. Before it:
+  1. `accord status` on all servers: if enough of them can come back with their memory, let them.
+  2. Choose the server whose log is committed the furthest.
+  3. Stop every server that could still be serving elsewhere.
+
+Example:
+  accord recover 10.0.0.1:9090 --accept-loss
+
+Exit code: 0, it is being started anew: see `accord status`; 1, the server refused; 4, no answer.";
+
+/// Starts a cluster anew.
+#[derive(Clone, Debug, Args)]
+pub struct RecoverArgs {
+    /// The server whose state it begins with: where its clients connect.
+    server: String,
+    /// What only the lost servers held may be lost.
+    #[arg(long, required = true)]
+    accept_loss: bool,
+}
+
+pub async fn recover(args: &RecoverArgs, context: &mut Context) -> Result<u8, Failure> {
+    let addresses = resolve(&args.server)?;
+    let at = addresses.first().copied();
+    let at = at.ok_or_else(|| Failure::misused(format!("{}: it has no address", args.server)))?;
+    let asked = async { OperatorClient::connect(&Real, at).await?.recover().await };
+    asked.await.map_err(|error| match error {
+        OperatorError::Refused(why) => Failure::failed("refused", why).about(&args.server),
+        error => Failure {
+            code: out::UNREACHABLE,
+            kind: "unreachable",
+            message: format!("{}: {error}", args.server),
+        },
+    })?;
+    Ok(out::print_text(&match context.json {
+        true => format!("{}\n", json!({ "recovering": args.server })),
+        false => format!("{} starts the cluster anew: see `accord status`\n", args.server),
+    }))
 }
 
 /// Lists the open sessions.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 pub struct TxnArgs {
     /// The transaction: one argument with all of it, or its words. None: the standard input.
-    #[arg(conflicts_with = "file", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "file", allow_negative_numbers = true)]
     text: Vec<String>,
     /// Take the transaction from a file.
     #[arg(long, value_name = "FILE")]

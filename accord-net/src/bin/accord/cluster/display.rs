@@ -51,10 +51,10 @@ impl Display {
         }
     }
 
-    /// Leaves the last state on the screen.
+    /// Takes the live lines off the screen: they are no longer true.
     pub fn finish(&mut self) {
         for bar in self.lines.values() {
-            bar.abandon();
+            bar.finish_and_clear();
         }
     }
 }
