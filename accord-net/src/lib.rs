@@ -8,7 +8,8 @@
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
 //! 5. [`embedded`]: a cluster inside this process, for tests and examples.
-//! 6. [`settings`]: from `accord.toml`, the environment and flags to a server.
+//! 6. [`storage`]: what a persistent server keeps on its disk.
+//! 7. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
 pub mod blocking;
 pub mod client;
@@ -17,4 +18,6 @@ pub mod env;
 pub mod frame;
 pub mod operator_client;
 pub mod server;
+#[cfg(feature = "cli")]
 pub mod settings;
+pub mod storage;

@@ -7,9 +7,14 @@
 //! the mark is a disk that has gone bad (it forgot what it promised to keep), damage above it is an
 //! unfinished write, which nobody relied on.
 //!
+//! This is the model of a store. In some worlds the real one stands in its place, on a simulated
+//! disk of its own: see [`crate::engine`].
+//!
 //! Invariant: `synced <= syncing <= image.len()`, and tickets ascend.
 
 use crate::clock::WorldTime;
+use crate::engine::Engine;
+use crate::options::Storage;
 use crate::rng::Rng;
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
@@ -25,6 +30,8 @@ const HEAD_BYTES: usize = 8;
 /// A disk.
 #[derive(Debug)]
 pub struct Disk {
+    /// In the place of the model, if the world has the real storage code.
+    engine: Option<Engine>,
     image: Vec<u8>,
     /// Bytes that a loss of power leaves.
     synced: usize,
@@ -44,9 +51,16 @@ pub struct Disk {
 
 /// What a disk has on it, without the machine around it.
 #[derive(Debug)]
-pub struct Platters {
-    image: Vec<u8>,
-    synced: usize,
+pub enum Platters {
+    /// Of the model.
+    Model {
+        /// What was written.
+        image: Vec<u8>,
+        /// How much of it was synced.
+        synced: usize,
+    },
+    /// Of the real storage code.
+    Engine(Box<Engine>),
 }
 
 /// What came of a sync.
@@ -73,6 +87,7 @@ impl Disk {
     /// An empty disk whose syncs take from `sync_min` to `sync_max`.
     pub fn new(rng: Rng, sync_min: Duration, sync_max: Duration) -> Self {
         Self {
+            engine: None,
             image: Vec::new(),
             synced: 0,
             syncing: 0,
@@ -86,17 +101,19 @@ impl Disk {
         }
     }
 
-    /// Bytes written.
-    pub const fn len(&self) -> usize {
-        self.image.len()
-    }
-    /// True if nothing was written.
-    pub const fn is_empty(&self) -> bool {
-        self.image.is_empty()
+    /// The same with `storage` on it, whose damage is drawn from `rng` if it is the real one.
+    #[must_use]
+    pub fn with(mut self, storage: Storage, rng: Rng) -> Self {
+        self.engine = (storage == Storage::Real).then(|| Engine::new(rng));
+        self
     }
 
     /// Writes a record. Returns when a sync completes, if this began one.
     pub fn write(&mut self, now: WorldTime, ticket: Ticket, record: &Record) -> Option<WorldTime> {
+        if let Some(engine) = &mut self.engine {
+            engine.push(ticket, record);
+            return self.begin_commit(now);
+        }
         self.scratch.clear();
         record.encode(&mut self.scratch);
         let payload = self.scratch.as_slice();
@@ -111,6 +128,20 @@ impl Disk {
 
     fn begin_sync(&mut self, now: WorldTime) -> WorldTime {
         self.syncing = self.image.len();
+        self.sync_end(now)
+    }
+
+    /// Begins a commit of the real storage code, if none is under way and something waits.
+    fn begin_commit(&mut self, now: WorldTime) -> Option<WorldTime> {
+        let engine = self.engine.as_mut()?;
+        if engine.is_writing() || !engine.has_waiting() {
+            return None;
+        }
+        engine.begin();
+        Some(self.sync_end(now))
+    }
+
+    fn sync_end(&mut self, now: WorldTime) -> WorldTime {
         now.after(self.rng.duration(self.sync_min, self.sync_max) + self.slowness)
     }
 
@@ -120,6 +151,11 @@ impl Disk {
     /// # Panics
     /// If no sync is under way.
     pub fn complete_sync(&mut self, now: WorldTime) -> (Synced, Option<WorldTime>) {
+        if let Some(engine) = &mut self.engine {
+            let synced = engine.complete(std::mem::take(&mut self.failing));
+            let next = if synced == Synced::Failed { None } else { self.begin_commit(now) };
+            return (synced, next);
+        }
         assert!(self.syncing > self.synced, "a sync is under way");
         if std::mem::take(&mut self.failing) {
             self.syncing = self.synced;
@@ -139,14 +175,27 @@ impl Disk {
 
     /// The process is gone; what it wrote stays in the system's memory.
     pub fn crash(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.crash();
+        }
         self.syncing = self.synced;
         self.waiting.clear();
         self.failing = false;
     }
 
+    /// The machine is about to lose power, in the middle of whatever its process does.
+    pub fn power_fails(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.power_fails();
+        }
+    }
+
     /// The machine lost power: of what was not synced, a part is there, and may be torn anywhere.
     pub fn lose_power(&mut self) {
         self.crash();
+        if let Some(engine) = &mut self.engine {
+            return engine.lose_power();
+        }
         let unsynced = (self.image.len() - self.synced) as u64;
         let kept = self.synced + self.rng.within(0, unsynced) as usize;
         self.image.truncate(kept);
@@ -160,6 +209,9 @@ impl Disk {
 
     /// Turns one bit anywhere. False if there is none.
     pub fn rot(&mut self) -> bool {
+        if let Some(engine) = &mut self.engine {
+            return engine.rot();
+        }
         if self.image.is_empty() {
             return false;
         }
@@ -171,6 +223,9 @@ impl Disk {
     /// The disk is replaced by an empty one.
     pub fn wipe(&mut self) {
         self.crash();
+        if let Some(engine) = &mut self.engine {
+            engine.replace();
+        }
         self.image.clear();
         self.synced = 0;
         self.syncing = 0;
@@ -178,17 +233,25 @@ impl Disk {
 
     /// The disk is exchanged for one with nothing on it.
     pub fn take_out(&mut self) -> Platters {
+        if let Some(engine) = &mut self.engine {
+            return Platters::Engine(Box::new(engine.replace()));
+        }
         let (image, synced) = (std::mem::take(&mut self.image), self.synced);
         self.wipe();
-        Platters { image, synced }
+        Platters::Model { image, synced }
     }
 
     /// The disk is exchanged for one that was taken out before.
-    pub fn put_in(&mut self, Platters { image, synced }: Platters) {
+    pub fn put_in(&mut self, platters: Platters) {
         self.wipe();
-        self.image = image;
-        self.synced = synced;
-        self.syncing = synced;
+        match platters {
+            Platters::Model { image, synced } => {
+                self.image = image;
+                self.synced = synced;
+                self.syncing = synced;
+            }
+            Platters::Engine(engine) => self.engine = Some(*engine),
+        }
     }
 
     /// From now on, each sync takes so much longer, until the same is taken back.
@@ -214,8 +277,12 @@ impl Disk {
     /// remains is synced before anybody relies on it.
     ///
     /// # Errors
-    /// If whole records make no sense together, which is a fault of the server that wrote them.
-    pub fn open(&mut self, node: NodeId) -> Result<Opened, RecoveryError> {
+    /// If whole records make no sense together, which is a fault of the server that wrote them, or
+    /// if the storage code finds damage that nobody did.
+    pub fn open(&mut self, node: NodeId) -> Result<Opened, String> {
+        if let Some(engine) = &mut self.engine {
+            return engine.open(node);
+        }
         let (records, intact) = self.read_records();
         if intact < self.synced {
             return Ok(Opened::Rotten);
@@ -223,7 +290,9 @@ impl Disk {
         self.image.truncate(intact);
         self.synced = intact;
         self.syncing = intact;
-        Ok(match Recovered::replay(node, records)? {
+        let recovered =
+            Recovered::replay(node, records).map_err(|error: RecoveryError| error.to_string())?;
+        Ok(match recovered {
             None => Opened::Blank,
             Some(recovered) => Opened::Recovered(Box::new(recovered)),
         })

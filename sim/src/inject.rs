@@ -181,6 +181,7 @@ impl World {
     }
 
     fn lose_power(&mut self, node: u32) {
+        self.node_mut(node).disk.power_fails();
         self.take_down(node);
         self.node_mut(node).disk.lose_power();
     }

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod conns;
 pub mod disk;
+pub mod engine;
 pub mod env;
 mod inject;
 pub mod network;

@@ -120,11 +120,13 @@ impl Node {
     pub fn new(id: u32, options: &Options) -> Self {
         let mut rng = Rng::of(options.seed, Concern::Process, u64::from(id));
         let disk_rng = Rng::of(options.seed, Concern::Disk, u64::from(id));
+        let damage_rng = Rng::of(options.seed, Concern::Engine, u64::from(id));
         let offset = Duration::from_millis(rng.below(100_000));
         Self {
             id,
             clock: Clock::new(offset),
-            disk: Disk::new(disk_rng, options.sync_min, options.sync_max),
+            disk: Disk::new(disk_rng, options.sync_min, options.sync_max)
+                .with(options.storage, damage_rng),
             aside: None,
             process: None,
             store: None,

@@ -29,6 +29,15 @@ pub enum Scale {
     Roomy,
 }
 
+/// What a persistent server's records are kept by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// A model of a store: cheap.
+    Modelled,
+    /// The storage code of `accord-net`, on a simulated disk.
+    Real,
+}
+
 /// The shape of a world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -42,6 +51,8 @@ pub struct Options {
     pub clients: u32,
     /// What "durable" means.
     pub mode: Durability,
+    /// What keeps the records. Means nothing in memory mode.
+    pub storage: Storage,
     /// What stands below the replica.
     pub group: Group,
     /// Bounds of the servers.
@@ -77,12 +88,13 @@ pub struct Options {
 }
 
 /// The names of the options, in the order in which they are printed.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "seed",
     "servers",
     "observers",
     "clients",
     "mode",
+    "storage",
     "group",
     "limits",
     "workloads",
@@ -115,6 +127,7 @@ impl Default for Options {
             observers: 0,
             clients: 3,
             mode: Durability::Persistent,
+            storage: Storage::Modelled,
             group: Group::Ring,
             limits: Scale::Small,
             workloads: vec![WorkloadKind::Register],
@@ -182,6 +195,7 @@ impl Options {
             "observers" => self.observers = number(text)?,
             "clients" => self.clients = number(text)?,
             "mode" => self.mode = mode(text)?,
+            "storage" => self.storage = storage(text)?,
             "group" => self.group = group(text)?,
             "limits" => self.limits = scale(text)?,
             "workloads" => self.workloads = workloads(text)?,
@@ -214,6 +228,10 @@ impl Options {
             "observers" => self.observers.to_string(),
             "clients" => self.clients.to_string(),
             "mode" => mode_name(self.mode).to_owned(),
+            "storage" => match self.storage {
+                Storage::Modelled => "modelled".to_owned(),
+                Storage::Real => "real".to_owned(),
+            },
             "group" => match self.group {
                 Group::Ring => "ring".to_owned(),
                 Group::Adversary => "adversary".to_owned(),
@@ -296,6 +314,18 @@ pub fn mode(text: &str) -> Result<Durability, String> {
         "memory" => Ok(Durability::Memory),
         "persistent" => Ok(Durability::Persistent),
         _ => Err("memory or persistent".to_owned()),
+    }
+}
+
+/// Reads what keeps the records.
+///
+/// # Errors
+/// What was expected.
+pub fn storage(text: &str) -> Result<Storage, String> {
+    match text {
+        "modelled" => Ok(Storage::Modelled),
+        "real" => Ok(Storage::Real),
+        _ => Err("modelled or real".to_owned()),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Concern {
     Client,
     /// What one client wishes to do.
     Workload,
+    /// Whether a world has the real storage code, and the damage of its disks.
+    Engine,
 }
 
 /// A stream of pseudo-random numbers: the same on every machine, in every build.
@@ -45,6 +47,11 @@ impl Rng {
         name[8] = concern as u8;
         name[9..].copy_from_slice(&index.to_le_bytes());
         Self(Xoshiro256PlusPlus::seed_from_u64(xxh3_64(&name)))
+    }
+
+    /// The stream of a seed that was drawn from another stream.
+    pub fn from_seed(seed: u64) -> Self {
+        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
     /// The next 64 bits.

@@ -15,6 +15,7 @@
 
 mod conns;
 mod group;
+#[cfg(feature = "cli")]
 pub mod http;
 mod hub;
 pub mod metrics;

@@ -52,10 +52,10 @@ impl Loaded {
     pub fn ready(&self) -> Result<Ready, SettingsError> {
         self.check_ranges()?;
         let s = &self.settings;
-        for rules in [client_rules(s), state_rules(s), replica_rules(s), group_rules(s)] {
-            if let Some((_, about, message)) = rules.into_iter().find(|(holds, ..)| !holds) {
-                return Err(self.wrong(about, message));
-            }
+        let rules =
+            [client_rules(s), state_rules(s), replica_rules(s), net_rules(s), group_rules(s)];
+        if let Some((_, about, message)) = rules.into_iter().flatten().find(|(holds, ..)| !holds) {
+            return Err(self.wrong(about, message));
         }
         let mut warnings = self.warnings.clone();
         let node = NodeId(s.id);
@@ -369,6 +369,29 @@ fn replica_rules(s: &Settings) -> Vec<Rule> {
             l.digest_interval > 0,
             &["replica.digest_interval"],
             "replica.digest_interval is 0: at least 1",
+        ),
+    ]
+}
+
+fn net_rules(s: &Settings) -> Vec<Rule> {
+    let l = &s.net;
+    vec![
+        (l.operators_max > 0, &["net.operators_max"], "net.operators_max is 0: at least 1"),
+        (l.strangers_max > 0, &["net.strangers_max"], "net.strangers_max is 0: at least 1"),
+        (
+            l.preface_timeout_ms > 0,
+            &["net.preface_timeout_ms"],
+            "net.preface_timeout_ms is 0: at least 1",
+        ),
+        (
+            l.stall_timeout_ms > 0,
+            &["net.stall_timeout_ms"],
+            "net.stall_timeout_ms is 0: at least 1",
+        ),
+        (
+            l.operator_timeout_ms > 0,
+            &["net.operator_timeout_ms"],
+            "net.operator_timeout_ms is 0: at least 1",
         ),
     ]
 }

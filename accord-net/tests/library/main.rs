@@ -1,4 +1,3 @@
 //! The client library against servers in this process, over real sockets.
 
-mod cluster;
 mod sessions;

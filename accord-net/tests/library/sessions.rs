@@ -1,14 +1,14 @@
 //! Sessions over real sockets: what a client sees of servers that come and go.
 
-use crate::cluster::Cluster;
 use accord_net::client::recipes::{Barrier, Election, Lock, Queue};
 use accord_net::client::txn::{Steps, Txn, missing};
 use accord_net::client::{Event, KeyEventKind, MemberEventKind, SessionState};
+use accord_net::embedded::Cluster;
 
 #[tokio::test]
 async fn one_server_serves() {
-    let cluster = Cluster::start(1);
-    let client = cluster.client().await;
+    let cluster = Cluster::start(1).unwrap();
+    let client = cluster.client().await.unwrap();
     client.put("a", "1").await.unwrap();
     assert_eq!(client.get("a").await.unwrap().unwrap().value, "1");
     assert!(client.close().await);
@@ -16,8 +16,8 @@ async fn one_server_serves() {
 
 #[tokio::test]
 async fn three_servers_serve_and_values_of_any_size_pass() {
-    let cluster = Cluster::start(3);
-    let client = cluster.client().await;
+    let cluster = Cluster::start(3).unwrap();
+    let client = cluster.client().await.unwrap();
     for bytes in [0, 1, 100, 70_000, 300_000, 5 << 20] {
         let value: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         client.put("key", value.clone()).await.unwrap();
@@ -30,8 +30,8 @@ async fn three_servers_serve_and_values_of_any_size_pass() {
 
 #[tokio::test]
 async fn many_requests_at_once_keep_their_order() {
-    let cluster = Cluster::start(3);
-    let client = cluster.client().await;
+    let cluster = Cluster::start(3).unwrap();
+    let client = cluster.client().await.unwrap();
     let mut pending = Vec::new();
     for _ in 0..5000 {
         pending.push(client.begin(Steps::new().increment("n", 1)).await.unwrap());
@@ -44,9 +44,9 @@ async fn many_requests_at_once_keep_their_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_goes_on_at_another_server_and_its_watch_with_it() {
-    let mut cluster = Cluster::start(3);
-    let client = cluster.client().await;
-    let other = cluster.client().await;
+    let mut cluster = Cluster::start(3).unwrap();
+    let client = cluster.client().await.unwrap();
+    let other = cluster.client().await.unwrap();
     let mut watch = client.watch_prefix("w/").await.unwrap();
     let mut states = client.states();
     // End servers until the client has lost one.
@@ -56,7 +56,7 @@ async fn a_client_goes_on_at_another_server_and_its_watch_with_it() {
         }
         other.put(format!("w/{at}"), "before").await.unwrap();
         assert_eq!(watch.next().await.unwrap().events.len(), 1);
-        cluster.servers[at].stop(true);
+        cluster.stop(at as u32 + 1);
         if at == 0 {
             other.put("w/between", "x").await.unwrap();
             let item = watch.next().await.unwrap();
@@ -69,11 +69,11 @@ async fn a_client_goes_on_at_another_server_and_its_watch_with_it() {
 
 #[tokio::test]
 async fn members_are_told_of_each_other_and_ephemerals_go_with_their_session() {
-    let cluster = Cluster::start(3);
-    let observer = cluster.client().await;
+    let cluster = Cluster::start(3).unwrap();
+    let observer = cluster.client().await.unwrap();
     let mut members = observer.watch_members().await.unwrap();
     assert_eq!(members.members(), Some(&[observer.session()][..]));
-    let visitor = cluster.client().await;
+    let visitor = cluster.client().await.unwrap();
     let session = visitor.session();
     let joined = members.next().await.unwrap();
     let is = |event: &Event, kind| match event {
@@ -94,8 +94,8 @@ async fn members_are_told_of_each_other_and_ephemerals_go_with_their_session() {
 
 #[tokio::test]
 async fn a_guard_decides_in_one_round_trip() {
-    let cluster = Cluster::start(1);
-    let client = cluster.client().await;
+    let cluster = Cluster::start(1).unwrap();
+    let client = cluster.client().await.unwrap();
     let claim = |who| {
         Txn::when(missing("leader"))
             .then(Steps::new().put("leader", who))
@@ -111,8 +111,8 @@ async fn a_guard_decides_in_one_round_trip() {
 
 #[tokio::test]
 async fn a_lock_passes_in_order_with_rising_tokens() {
-    let cluster = Cluster::start(3);
-    let (first, second) = (cluster.client().await, cluster.client().await);
+    let cluster = Cluster::start(3).unwrap();
+    let (first, second) = (cluster.client().await.unwrap(), cluster.client().await.unwrap());
     let held = Lock::new(&first, "l").acquire().await.unwrap();
     assert!(Lock::new(&second, "l").try_acquire().await.unwrap().is_none());
     let token = held.token();
@@ -135,8 +135,8 @@ async fn a_lock_passes_in_order_with_rising_tokens() {
 
 #[tokio::test]
 async fn a_queue_gives_each_item_once_and_a_barrier_gathers() {
-    let cluster = Cluster::start(3);
-    let (producer, consumer) = (cluster.client().await, cluster.client().await);
+    let cluster = Cluster::start(3).unwrap();
+    let (producer, consumer) = (cluster.client().await.unwrap(), cluster.client().await.unwrap());
     let queue = Queue::new(&consumer, "q");
     assert_eq!(queue.pop().await.unwrap(), None);
     let waiting = tokio::spawn(async move { (queue.pop_wait().await.unwrap(), queue) });

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
 /// The packages that make up the simulator.
-const PACKAGES: [&str; 3] = ["accord-core", "models", "sim"];
+const PACKAGES: [&str; 4] = ["accord-core", "accord-net", "models", "sim"];
 /// The files beside them that a build needs.
 const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// The simulator's name.

@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::{Group, Options, Scale};
+use crate::options::{Group, Options, Scale, Storage};
 use crate::rng::{Concern, Rng};
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
@@ -132,13 +132,23 @@ impl Plan {
     }
 }
 
+/// Persistent worlds with the real storage code, in a hundred. It makes a world several times as
+/// expensive.
+const REAL_STORAGE_PERCENT: u32 = 15;
+
 /// The options of `seed`, with the caller's in their place.
 pub fn draw_options(seed: u64, overrides: &Overrides) -> Options {
     let rng = &mut Rng::of(seed, Concern::Options, 0);
     let mut options = draw_shape(seed, rng);
     draw_tempo(&mut options, rng);
+    // Its own stream: which worlds have it changes nothing else in any.
+    let real = Rng::of(seed, Concern::Engine, 0).percent(REAL_STORAGE_PERCENT);
     for (name, text) in &overrides.options {
         options.set(name, text).expect("overrides were accepted where they were read");
+    }
+    let fixed = overrides.options.iter().any(|(name, _)| *name == "storage");
+    if real && !fixed && options.mode == Durability::Persistent {
+        options.storage = Storage::Real;
     }
     options
 }

@@ -45,7 +45,7 @@ pub struct ShellArgs {
     connection: Connection,
 }
 
-/// A line of the shell.
+/// Commands as on the command line, in one session. `help NAME` explains one, with examples.
 #[derive(Debug, Parser)]
 #[command(name = "", no_binary_name = true, disable_version_flag = true, max_term_width = 100)]
 struct Line {

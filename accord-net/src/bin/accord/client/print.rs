@@ -69,12 +69,17 @@ pub fn line(object: Object) -> String {
     format!("{}\n", Value::Object(object))
 }
 
-/// A number that an increment made, of four or eight bytes.
-pub fn number(bytes: &[u8]) -> Option<u64> {
+/// A number that an increment made, of four or eight bytes, with its sign.
+pub fn number(bytes: &[u8]) -> Option<i64> {
     if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
-        return Some(u64::from_le_bytes(bytes));
+        return Some(i64::from_le_bytes(bytes));
     }
-    <[u8; 4]>::try_from(bytes).ok().map(|bytes| u32::from_le_bytes(bytes).into())
+    <[u8; 4]>::try_from(bytes).ok().map(|bytes| i32::from_le_bytes(bytes).into())
+}
+
+/// A number of eight bytes as it is shown: below zero, it was counted down from zero.
+pub const fn signed(number: u64) -> i64 {
+    number.cast_signed()
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ fn lines(program: &Program, done: &Done) -> String {
             }
             StepResult::Deleted => writeln!(text, "deleted"),
             StepResult::Held => writeln!(text, "holds"),
-            StepResult::Incremented { value, .. } => writeln!(text, "{value}"),
+            StepResult::Incremented { value, .. } => writeln!(text, "{}", print::signed(*value)),
             StepResult::Listed(page) => {
                 let more = if page.more { ", and there are more" } else { "" };
                 let _ = writeln!(text, "{} records{more}", page.entries.len());
@@ -131,7 +131,7 @@ fn step_object(label: &str, result: &StepResult) -> Value {
             object.insert("version".to_owned(), (*version).into());
         }
         StepResult::Incremented { value, version } => {
-            object.insert("number".to_owned(), (*value).into());
+            object.insert("number".to_owned(), print::signed(*value).into());
             object.insert("version".to_owned(), (*version).into());
         }
         StepResult::Listed(page) => {

@@ -243,7 +243,7 @@ fn print_change(context: &Context, key: &[u8], done: &Done) -> u8 {
             object.insert("version".to_owned(), version.into());
         }
         if let Some(number) = done.number(0) {
-            object.insert("number".to_owned(), number.into());
+            object.insert("number".to_owned(), print::signed(number).into());
         }
         object.insert("revision".to_owned(), done.revision.0.into());
         return out::print_text(&print::line(object));
@@ -407,5 +407,10 @@ pub async fn incr(args: &IncrArgs, context: &mut Context) -> Result<u8, Failure>
     if context.json {
         return Ok(print_change(context, args.key.as_bytes(), &done));
     }
-    Ok(out::print_text(&format!("{}\n", done.number(0).unwrap_or_default())))
+    let number = done.number(0).unwrap_or_default();
+    let number = match u32::try_from(number) {
+        Ok(four) if args.width == "4" => four.cast_signed().into(),
+        _ => print::signed(number),
+    };
+    Ok(out::print_text(&format!("{number}\n")))
 }

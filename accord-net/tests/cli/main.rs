@@ -1,0 +1,8 @@
+//! The `accord` command as a user has it: real processes, their output and their exit codes.
+
+mod commands;
+mod processes;
+mod settings;
+mod shell;
+mod streams;
+mod support;

@@ -1,0 +1,266 @@
+//! The store on real files: what it keeps, and each error with the data left as it was.
+
+use crate::script::{Author, Model, NODE, identity, tiny};
+use accord_core::ids::{Epoch, NodeId};
+use accord_core::replica::io::Record;
+use accord_net::storage::{
+    Access, Directory, DiskFile, Guard, OpenError, Options, RealDirectory, StorageError, Store,
+};
+use redb::{Database, TableDefinition};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const CHECKPOINT: &str = "checkpoint.redb";
+
+/// An empty directory that is removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storage-{name}"));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn directory(&self) -> RealDirectory {
+        RealDirectory::new(&self.0).expect("a directory can be made")
+    }
+
+    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(&self.0).expect("it is there");
+        let paths = entries.map(|entry| entry.expect("it is there").path());
+        paths.map(|path| (path.clone(), fs::read(path).expect("it is readable"))).collect()
+    }
+
+    fn segment(&self) -> PathBuf {
+        let used = |(_, bytes): &(&PathBuf, &Vec<u8>)| bytes[512..].iter().any(|byte| *byte != 0);
+        let contents = self.contents();
+        let mut logs =
+            contents.iter().filter(|(path, _)| path.display().to_string().contains("log-"));
+        logs.rfind(used).expect("there is a log").0.clone()
+    }
+
+    /// The error of a start, which must have changed nothing.
+    fn refusal(&self, node: NodeId, options: Options) -> OpenError {
+        let before = self.contents();
+        let error = Store::open(self.directory(), node, options).expect_err("it is refused");
+        assert!(self.contents() == before, "{error}");
+        error
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o755));
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A directory with a checkpoint and a log, and what was written to it.
+fn written(name: &str) -> (Scratch, Model) {
+    let scratch = Scratch::new(name);
+    let mut author = Author::new(11);
+    let mut model = Model::empty();
+    for life in 0..4 {
+        let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+        model.is(opened.recovered.as_ref()).expect("what was written");
+        let (mut store, mut worker) = (opened.store, opened.worker);
+        for batch in 0..30 {
+            let mut records: Vec<Record> = (0..5).map(|_| author.next()).collect();
+            if (life, batch) == (0, 0) {
+                records.insert(0, identity());
+            }
+            records.iter().for_each(|record| model.write(record));
+            store.commit(&records).expect("a healthy disk");
+            worker.step().expect("a healthy disk");
+        }
+        worker.run().expect("a healthy disk");
+    }
+    (scratch, model)
+}
+
+#[test]
+fn what_was_written_is_there_at_the_next_start() {
+    let (scratch, model) = written("kept");
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+    model.is(opened.recovered.as_ref()).expect("what was written");
+    assert!(opened.recovered.is_some_and(|found| found.snapshot.is_some()));
+}
+
+#[test]
+fn another_servers_directory_is_refused() {
+    let (scratch, _) = written("other");
+    let error = scratch.refusal(NodeId(8), tiny());
+    assert!(matches!(error, OpenError::OtherServer { found: NODE, .. }), "{error}");
+    let error = scratch.refusal(NODE, Options { cluster: 1, ..tiny() });
+    assert!(matches!(error, OpenError::OtherCluster { .. }), "{error}");
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let (scratch, _) = written("locked");
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    drop(opened);
+    Store::open(scratch.directory(), NODE, tiny()).expect("nobody uses it any more");
+}
+
+#[test]
+fn a_newer_checkpoint_file_is_refused() {
+    let (scratch, _) = written("newer-checkpoint");
+    let mut value = 2u32.to_le_bytes().to_vec();
+    value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
+    let database = Database::open(scratch.0.join(CHECKPOINT)).expect("it is a redb file");
+    let transaction = database.begin_write().expect("a healthy disk");
+    let meta: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+    let mut table = transaction.open_table(meta).expect("it is there");
+    table.insert("format", &value[..]).expect("a healthy disk");
+    drop(table);
+    transaction.commit().expect("a healthy disk");
+    drop(database);
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_newer_segment_is_refused() {
+    let (scratch, _) = written("newer-segment");
+    let path = scratch.segment();
+    let mut bytes = fs::read(&path).expect("it is readable");
+    bytes[16] = 2;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[0; 32]);
+    hasher.update(&bytes[4..512]);
+    bytes[..4].copy_from_slice(&hasher.finalize().to_le_bytes());
+    fs::write(&path, bytes).expect("a healthy disk");
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_truncated_or_turned_file_is_named() {
+    let (scratch, _) = written("damaged");
+    for path in [scratch.segment(), scratch.0.join(CHECKPOINT)] {
+        let whole = fs::read(&path).expect("it is readable");
+        fs::write(&path, &whole[..whole.len() / 2]).expect("a healthy disk");
+        let error = scratch.refusal(NODE, tiny());
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        let mut turned = whole.clone();
+        // The first sector of a segment; a part of the header of a redb file.
+        turned[20] ^= 4;
+        fs::write(&path, &turned).expect("a healthy disk");
+        let error = scratch.refusal(NODE, tiny());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        fs::write(&path, &whole).expect("a healthy disk");
+    }
+    fs::remove_file(scratch.0.join(CHECKPOINT)).expect("it is there");
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    let (scratch, _) = written("read-only");
+    for name in scratch.contents().keys() {
+        fs::set_permissions(name, fs::Permissions::from_mode(0o444)).expect("it is ours");
+    }
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o555)).expect("it is ours");
+    // Permissions mean nothing to a superuser; then there is nothing to see here.
+    if fs::write(scratch.0.join("probe"), b"").is_err() {
+        let error = scratch.refusal(NODE, tiny());
+        assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    }
+}
+
+/// A real directory on a disk that has no room after so many more bytes.
+#[derive(Debug)]
+struct Quota(RealDirectory, Arc<AtomicU64>);
+
+#[derive(Debug)]
+struct QuotaFile(Arc<dyn DiskFile>, Arc<AtomicU64>);
+
+impl QuotaFile {
+    fn spend(&self, to: u64) -> io::Result<()> {
+        let more = to.saturating_sub(self.0.len_bytes()?);
+        let spent =
+            self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more));
+        spent.map(|_| ()).map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+}
+
+impl DiskFile for QuotaFile {
+    fn len_bytes(&self) -> io::Result<u64> {
+        self.0.len_bytes()
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.spend(offset + data.len() as u64)?;
+        self.0.write_at(offset, data)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.spend(len)?;
+        self.0.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+impl Directory for Quota {
+    fn lock(&self) -> io::Result<Option<Box<dyn Guard>>> {
+        self.0.lock()
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(QuotaFile(self.0.open(name, access)?, self.1.clone())))
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(QuotaFile(self.0.create(name)?, self.1.clone())))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn describe(&self, name: &str) -> String {
+        self.0.describe(name)
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_store_and_what_was_durable_is_there() {
+    let (scratch, model) = written("full");
+    let quota = Quota(scratch.directory(), Arc::new(AtomicU64::new(50 << 10)));
+    let opened = Store::open(quota, NODE, tiny()).expect("a start needs next to no room");
+    let (mut store, mut worker) = (opened.store, opened.worker);
+    let found = opened.recovered.expect("it was written");
+    model.is(Some(&found)).expect("what was written");
+    let mut promised = found.promised.0;
+    let error = loop {
+        let records = [Record::Promise(Epoch(promised + 1))];
+        match store.commit(&records).and_then(|()| worker.run()) {
+            Err(error) => break error,
+            Ok(()) => promised += 1,
+        }
+    };
+    assert!(matches!(error, StorageError::Full { .. }), "{error}");
+    assert!(matches!(store.commit(&[]), Err(StorageError::Failed { .. })), "it takes no more");
+    drop((store, worker));
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("there is room now");
+    let found = opened.recovered.expect("it was written").promised.0;
+    assert!((promised..=promised + 1).contains(&found), "{found} of {promised}");
+}
