@@ -291,6 +291,15 @@ impl Queue {
         }
     }
 
+    /// True if no item waits.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        let first = self.client.list(&self.line).page_entries(1).keys_only().next().await?;
+        Ok(first.is_none())
+    }
+
     /// How many items wait.
     ///
     /// # Errors
