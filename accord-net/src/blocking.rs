@@ -2,13 +2,20 @@
 //!
 //! A [`Client`] has one thread of its own, which runs the session. Many threads may share it.
 //!
-//! ```no_run
+//! ```
 //! use accord_net::blocking::Client;
-//! use accord_net::client::ClientOptions;
+//! use accord_net::client::{EventMask, WatchFilter};
+//! # use accord_net::embedded::Cluster;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(ClientOptions::new(vec!["127.0.0.1:9090".parse()?]))?;
+//! # let cluster = Cluster::start(1)?;
+//! # let options = cluster.client_options();
+//! let client = Client::connect(options)?;
+//! let watch = client.watch(WatchFilter::Key("greeting".into()), EventMask::ALL)?;
 //! client.put("greeting", "hello")?;
+//! for item in watch.take(1) {
+//!     println!("it changed at revision {}", item?.revision);
+//! }
 //! assert_eq!(client.get("greeting")?.expect("it was just put").value, "hello");
 //! # Ok(())
 //! # }

@@ -372,7 +372,10 @@ async fn serve(
         match asked {
             Asked::Status(answer) => drop(answer.send(running.status())),
             Asked::Metrics(answer) => drop(answer.send(running.metrics())),
-            Asked::Drain => return drop(running.drain().await),
+            Asked::Drain => {
+                running.drain().await;
+                return;
+            }
             Asked::Stop => return,
         }
     }

@@ -8,7 +8,32 @@ use thiserror::Error;
 /// Why a call was not done.
 ///
 /// The two arms are what matters to a caller: after [`Error::Failed`] nothing has happened and
-/// nothing will; after [`Error::Unknown`] it may have happened once, or may still.
+/// nothing will; after [`Error::Unknown`] it may have happened once, or may still. A call that is
+/// not answered within [`super::ClientOptions::request_timeout`] is given up: as failed if it was
+/// never sent, as unknown if it was.
+///
+/// ```
+/// use accord_net::client::{Cause, Client, Duration, Error, Failure};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut cluster = accord_net::embedded::Cluster::start(1)?;
+/// # let mut options = cluster.client_options();
+/// options.request_timeout = Duration::from_millis(300);
+/// let client = Client::connect(options).await?;
+/// client.create("once", "1").await?;
+/// assert!(client.create("once", "2").await.unwrap_err().is_exists());
+///
+/// cluster.kill(1);
+/// match client.put("late", "?").await {
+///     Ok(done) => println!("done at revision {}", done.revision),
+///     Err(Error::Failed(Failure::Cause(Cause::Timeout))) => println!("it never left: try later"),
+///     Err(Error::Failed(why)) => println!("it was not done: {why}"),
+///     Err(Error::Unknown(why)) => println!("look before you do it again: {why}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// It was not done, and will not be.

@@ -9,12 +9,17 @@
 //! nothing happened and nothing will), or it is **unknown** ([`Error::Unknown`]: it may have
 //! happened once, or may still).
 //!
-//! ```no_run
-//! use accord_net::client::txn::{Steps, Txn, missing};
+//! ```
+//! use accord_net::client::txn::Steps;
 //! use accord_net::client::{Client, ClientOptions};
+//! # use accord_net::embedded::Cluster;
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(ClientOptions::new(vec!["127.0.0.1:9090".parse()?])).await?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let cluster = Cluster::start(1)?;
+//! # let servers = cluster.addresses();
+//! // `servers` is such as `vec!["127.0.0.1:9090".parse()?]`.
+//! let client = Client::connect(ClientOptions::new(servers)).await?;
 //! client.put("greeting", "hello").await?;
 //! let record = client.get("greeting").await?.expect("it was just put");
 //! assert_eq!(&record.value[..], b"hello");
@@ -27,20 +32,16 @@
 //! for outcome in pending {
 //!     outcome.await?;
 //! }
-//!
-//! // All or nothing, decided by what is there.
-//! let done = client
-//!     .txn(Txn::when(missing("leader")).then(Steps::new().put("leader", "me")))
-//!     .await?;
-//! println!("I am the leader: {}", done.held());
 //! client.close().await;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Read on: [`txn`] for transactions, [`Client::list`] and [`Client::read`] for reads,
-//! [`Client::watch`] for watches, [`recipes`] for locks, elections, queues and barriers,
-//! [`crate::blocking`] for programs without async.
+//! [`Client::watch`] for watches, [`Client::watch_members`] for who is there,
+//! [`Client::create_sequence`] for keys with numbers from the order, [`Error`] for outcomes and
+//! deadlines, [`recipes`] for locks, elections, queues and barriers, [`crate::blocking`] for
+//! programs without async, [`crate::embedded`] for a cluster to test with.
 
 mod bytes_like;
 mod error;
@@ -56,8 +57,8 @@ pub use accord_core::client::{Cause, ClientError};
 pub use accord_core::ids::{Revision, SessionId};
 pub use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 pub use accord_core::state::{
-    Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Stat, StepError,
-    StepResult,
+    Compare, Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Range,
+    ReadQuery, ReadResult, Relation, SessionInfo, Stat, Step, StepError, StepResult, Width,
 };
 pub use accord_core::time::Duration;
 pub use bytes_like::IntoBytes;
@@ -297,7 +298,20 @@ impl Client {
     }
 
     /// Creates a record whose key is `prefix` and a number from the order of all writes, 20 digits
-    /// wide. Returns the key.
+    /// wide. Returns the key, and the revision at which it was created.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// let (first, created) = client.create_sequence("jobs/", "sweep", false).await?;
+    /// let (second, _) = client.create_sequence("jobs/", "mop", false).await?;
+    /// assert!(first.starts_with(b"jobs/") && first < second, "keys order as they were created");
+    /// assert_eq!(client.get(&first).await?.expect("it is there").stat.created, created);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error`].
@@ -346,6 +360,32 @@ impl Client {
 
     /// Watches a key, a prefix or the members: what comes after `from`, or from now on. Returns
     /// when the watch is set.
+    ///
+    /// To follow records without a gap, read them and watch from the revision that was read:
+    ///
+    /// ```
+    /// use accord_net::client::txn::Steps;
+    /// use accord_net::client::{Event, EventMask, KeyEventKind, WatchFilter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// client.put("config/color", "green").await?;
+    /// let read = client.txn(Steps::new().list("config/", 100)).await?;
+    /// assert_eq!(read.entries(0).map(<[_]>::len), Some(1));
+    ///
+    /// let filter = WatchFilter::Prefix("config/".into());
+    /// let mut watch = client.watch(filter, EventMask::ALL, Some(read.revision)).await?;
+    /// let done = client.put("config/color", "blue").await?;
+    ///
+    /// let item = watch.next().await?;
+    /// assert_eq!(item.revision, done.revision);
+    /// let Event::Key(change) = &item.events[0] else { panic!("it is a record's") };
+    /// assert_eq!((change.kind, &change.data[..]), (KeyEventKind::Changed, &b"blue"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Failed`].
@@ -402,6 +442,34 @@ impl Client {
     }
 
     /// Watches who joins and leaves. [`Watch::members`] tells who was there when it was set.
+    ///
+    /// ```
+    /// use accord_net::client::{Event, MemberEventKind};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// let mut members = client.watch_members().await?;
+    /// assert_eq!(members.members(), Some(&[client.session()][..]));
+    ///
+    /// // What a session creates as ephemeral goes with it, in the same revision.
+    /// let visitor = cluster.client().await?;
+    /// visitor.create_ephemeral("visitors/ann", "").await?;
+    /// let mut record = client.watch_key("visitors/ann").await?;
+    /// visitor.close().await;
+    ///
+    /// let kinds = [MemberEventKind::Joined, MemberEventKind::Left];
+    /// for kind in kinds {
+    ///     let item = members.next().await?;
+    ///     assert!(matches!(&item.events[0], Event::Member(event) if event.kind == kind));
+    ///     if kind == MemberEventKind::Left {
+    ///         assert_eq!(record.next().await?.revision, item.revision);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Failed`].

@@ -156,6 +156,31 @@ impl Client {
     }
 
     /// Lists the records whose keys begin with a prefix; an empty one: all records.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// for number in 0..25 {
+    ///     client.put(format!("shelf/{number:02}"), "book").await?;
+    /// }
+    /// // Page by page, as far as they are asked for.
+    /// let mut list = client.list("shelf/").keys_only().page_entries(10);
+    /// let mut count = 0;
+    /// while let Some(entry) = list.next().await? {
+    ///     assert_eq!(entry.key, format!("shelf/{count:02}"));
+    ///     count += 1;
+    /// }
+    /// assert_eq!(count, 25);
+    ///
+    /// // A part of a value; and what the server has, without asking the others.
+    /// let part = client.read("shelf/07").part(1, 2).send().await?.expect("it is there");
+    /// assert_eq!((&part.value[..], part.stat.size), (&b"oo"[..], 4));
+    /// assert!(client.read("shelf/99").local().send().await?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn list(&self, prefix: impl IntoBytes) -> List<'_> {
         self.list_range(Range::Prefix(prefix.into_bytes()))
     }

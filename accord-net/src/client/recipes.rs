@@ -9,6 +9,31 @@
 //! that was paused may learn late that its session has expired. Whatever the lock protects should
 //! therefore check the [`LockGuard::token`]: tokens ascend from holder to holder
 //! ([`super::txn::created_at`] checks one inside a transaction).
+//!
+//! ```
+//! use accord_net::client::recipes::{Election, Lock, Queue};
+//! use accord_net::client::txn::{Steps, Txn, created_at};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let cluster = accord_net::embedded::Cluster::start(1)?;
+//! # let client = cluster.client().await?;
+//! let held = Lock::new(&client, "door").acquire().await?;
+//! let fenced = Txn::when(created_at(held.key(), held.token()));
+//! assert!(client.txn(fenced.then(Steps::new().put("door", "open"))).await?.held());
+//! held.release().await?;
+//!
+//! let leads = Election::new(&client, "captain").campaign("ann").await?;
+//! let (leader, token) = Election::new(&client, "captain").leader().await?.expect("one leads");
+//! assert_eq!((&leader[..], token), (&b"ann"[..], leads.token()));
+//! leads.resign().await?;
+//!
+//! let queue = Queue::new(&client, "jobs");
+//! queue.push("sweep").await?;
+//! assert_eq!(queue.pop_wait().await?, "sweep");
+//! # Ok(())
+//! # }
+//! ```
 
 use super::bytes_like::IntoBytes;
 use super::error::{Error, Failure};
@@ -264,6 +289,15 @@ impl Queue {
                 return Err(Error::Failed(Failure::Ended));
             }
         }
+    }
+
+    /// True if no item waits.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        let first = self.client.list(&self.line).page_entries(1).keys_only().next().await?;
+        Ok(first.is_none())
     }
 
     /// How many items wait.

@@ -6,10 +6,28 @@
 //! ```
 //! use accord_net::client::txn::{Steps, Txn, value};
 //!
-//! let swap = Txn::when(value("owner").equals("alice"))
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let cluster = accord_net::embedded::Cluster::start(1)?;
+//! # let client = cluster.client().await?;
+//! client.put("owner", "alice").await?;
+//! let hand_over = Txn::when(value("owner").equals("alice"))
 //!     .then(Steps::new().put("owner", "bob").increment("handovers", 1))
 //!     .otherwise(Steps::new().get("owner"));
-//! # let _ = swap;
+//!
+//! let done = client.txn(hand_over.clone()).await?;
+//! assert!(done.held());
+//! assert_eq!(done.number(1), Some(1), "the result of each step stands at its place");
+//! let again = client.txn(hand_over).await?;
+//! assert!(!again.held());
+//! assert_eq!(again.value(0).map(|value| &value[..]), Some(&b"bob"[..]));
+//!
+//! // A step that fails takes the others with it.
+//! let error = client.txn(Steps::new().put("a", "1").delete("nothing")).await.unwrap_err();
+//! assert!(error.is_not_found());
+//! assert_eq!(client.get("a").await?, None);
+//! # Ok(())
+//! # }
 //! ```
 
 use super::bytes_like::IntoBytes;

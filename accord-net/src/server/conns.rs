@@ -223,7 +223,11 @@ impl<E: Env> ConnTask<E> {
 
     /// Ends the connection if its client takes nothing for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>, drained: bool) -> Result<(), End> {
-        while !drained {
+        if drained {
+            self.stall = None;
+            return Ok(());
+        }
+        loop {
             let at = self.hub.env.now() + self.hub.options.net.stall_timeout;
             let sleep = || Box::pin(self.hub.env.sleep_until(at)) as Pin<Box<_>>;
             let (written, stall) = self.stall.get_or_insert_with(|| (self.written, sleep()));
@@ -235,8 +239,6 @@ impl<E: Env> ConnTask<E> {
             }
             self.stall = None;
         }
-        self.stall = None;
-        Ok(())
     }
 
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
