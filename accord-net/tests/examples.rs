@@ -1,5 +1,8 @@
 //! Every example does what it says, on a cluster of its own, and ends by itself.
 
+// Each example is a program of its own; what they share is a module of each.
+#![allow(clippy::duplicate_mod)]
+
 // What only their `main` needs is not needed here.
 #[allow(dead_code)]
 #[path = "../examples/barrier.rs"]

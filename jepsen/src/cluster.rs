@@ -73,17 +73,17 @@ impl Cluster {
         let clients: Vec<SocketAddr> = (0..options.servers).map(port).collect::<Result<_, _>>()?;
         let key: String = (0..4).map(|_| format!("{:016x}", draw())).collect();
         let mut members = Vec::new();
-        for at in 0..options.servers as usize {
+        for (at, client_addr) in clients.into_iter().enumerate() {
             let config = dir.path().join(format!("accord-{}.toml", at + 1));
             let mut extra = options.extra.clone();
             if options.persistent {
                 let data = dir.path().join(format!("data-{}", at + 1));
                 let _ = write!(extra, "mode = \"persistent\"\ndata_dir = {data:?}\n");
             }
-            let text = configuration(at, clients[at], &rings, &key, &extra);
+            let text = configuration(at, client_addr, &rings, &key, &extra);
             std::fs::write(&config, text).map_err(file(&config))?;
             let log = dir.path().join(format!("accord-{}.log", at + 1));
-            members.push(Member { config, log, client_addr: clients[at], process: None });
+            members.push(Member { config, log, client_addr, process: None });
         }
         let mut cluster = Self { options, dir, members };
         for at in 0..cluster.members.len() {
