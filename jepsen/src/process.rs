@@ -60,7 +60,7 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `program server --config CONFIG …` and waits until it listens.
+    /// Starts `program server --config CONFIG ...` and waits until it listens.
     ///
     /// # Errors
     /// [`ProcessError`].
