@@ -1,9 +1,9 @@
 //! What coordination services are for: locks, elections, queues and barriers.
 //!
 //! Each is a few keys below a name of its own, so other programs and the `accord` command can take
-//! part: `lock/NAME/...`, `election/NAME/...`, `queue/NAME/...`, `barrier/NAME/...`, where `...` is a number
-//! from the order, 20 digits wide. Who waits watches one key only, that of whoever is before it, so
-//! a release wakes one.
+//! part: `lock/NAME/...`, `election/NAME/...`, `queue/NAME/...`, `barrier/NAME/...`, where `...` is
+//! a number from the order, 20 digits wide. Who waits watches one key only, that of whoever is
+//! before it, so a release wakes one.
 //!
 //! A lock is held as long as its record exists, which the cluster decides, not its holder: a holder
 //! that was paused may learn late that its session has expired. Whatever the lock protects should
