@@ -33,3 +33,20 @@ async fn many_sessions_are_served_and_many_leave_at_once() {
     let options = SessionsOptions { sessions: 1000, leaving: 100, observers: 20, opening_max: 100 };
     sessions::run(&mut cluster, options, |line| println!("{line}")).await.expect("all are served");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_the_death_of_all_servers_at_once() {
+    let persistent =
+        ClusterOptions { persistent: true, ..ClusterOptions::new(env!("CARGO_BIN_EXE_accord")) };
+    let mut cluster = Cluster::start(persistent).expect("the cluster starts");
+    let options = RoundsOptions {
+        rounds: 4,
+        faults: vec![Fault::KillAll],
+        fault_span: Duration::from_millis(100),
+        calm_span: Duration::from_millis(100),
+        ..RoundsOptions::default()
+    };
+    let report = rounds::run(&mut cluster, &options, |line| println!("{line}")).await;
+    let report = report.unwrap_or_else(|error| panic!("{error}\n{}", cluster.log_tails()));
+    assert!(report.is_valid());
+}
