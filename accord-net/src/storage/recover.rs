@@ -137,6 +137,12 @@ fn scan(
     };
     let base = &contents.base;
     let scanned = scanner.scan(base.at, base.from)?;
+    if scanned.base > base.generation {
+        // redb goes back to the commit before if it takes the last one for unfinished.
+        let path = directory.describe(checkpoint::NAME);
+        let why = format!("base {} is gone, and {} is there", scanned.base, base.generation);
+        return Err(Damage { path, offset: None, after: scanner.after, why }.into());
+    }
     if (base.at.first..=scanned.end.first).contains(&base.from) {
         return Ok(scanned);
     }
@@ -278,5 +284,5 @@ fn continue_log(shared: &Shared, contents: &Contents, scanned: &Scanned) -> Resu
         }
         false => shared.want_segment(owner, segment.id + 1),
     }
-    Ok(Log { owner, segment, at: scanned.end, index })
+    Ok(Log { owner, segment, at: scanned.end, base: base.generation, index })
 }

@@ -34,6 +34,8 @@ pub(super) struct Scanned {
     pub(super) records: Vec<(u64, Record)>,
     /// Where each frame begins.
     pub(super) frames: Vec<Position>,
+    /// The latest base that any of them knows of.
+    pub(super) base: u64,
     /// Where the next frame goes.
     pub(super) end: Position,
     /// The segment that it goes to.
@@ -69,12 +71,13 @@ impl Scanner<'_> {
     pub(super) fn scan(&mut self, start: Position, from: u64) -> Result<Scanned, OpenError> {
         let mut at = start;
         let mut window = Window::new(self.open(at.segment)?);
-        let (mut records, mut frames) = (Vec::new(), Vec::new());
+        let (mut records, mut frames, mut base) = (Vec::new(), Vec::new(), 0);
         loop {
             match self.read_frame(&mut window, at)? {
                 Step::Frame(head, body) => {
                     self.decode(&window, at, head, &body, from, &mut records)?;
                     frames.push(at);
+                    base = base.max(head.base);
                     at.sector += head.sectors();
                     at.frame += 1;
                     at.first += u64::from(head.records);
@@ -84,8 +87,15 @@ impl Scanner<'_> {
                     let next = if torn.is_empty() { self.follow(at)? } else { self.ends(at)? };
                     let Some(next) = next else {
                         let (segment, last_segment) = (window.segment, self.last_segment);
-                        let end = at;
-                        return Ok(Scanned { records, frames, end, segment, torn, last_segment });
+                        return Ok(Scanned {
+                            records,
+                            frames,
+                            base,
+                            end: at,
+                            segment,
+                            torn,
+                            last_segment,
+                        });
                     };
                     at = Position { segment: next.id, sector: 1, ..at };
                     window = Window::new(next);

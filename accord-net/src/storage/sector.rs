@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sector  | crc32 (4) | 508 bytes of the frame |
-//! frame   | number (8) | first record (8) | records (4) | their bytes (8) | records ... | 0 ... |
+//! frame   | number (8) | first record (8) | base (8) | records (4) | their bytes (8) | records | 0 ... |
 //! record  | length (varint) | bytes |
 //! ```
 //!
@@ -18,8 +18,8 @@ use super::disk::SECTOR_BYTES;
 
 /// What a sector holds of a frame.
 pub(super) const PAYLOAD_BYTES: usize = SECTOR_BYTES - CRC_BYTES;
-/// Number, first record, count of records, bytes of records.
-pub(super) const HEAD_BYTES: usize = 28;
+/// Number, first record, base, count of records, bytes of records.
+pub(super) const HEAD_BYTES: usize = 36;
 const CRC_BYTES: usize = 4;
 
 /// Where a sector belongs; part of its checksum.
@@ -95,6 +95,9 @@ pub(super) struct Head {
     pub(super) frame: u64,
     /// The number of its first record.
     pub(super) first: u64,
+    /// The generation of the checkpoint file's base when it was written. The file may hold a later
+    /// one, never an earlier one.
+    pub(super) base: u64,
     /// How many records it has.
     pub(super) records: u32,
     /// Their bytes, with their lengths.
@@ -107,8 +110,9 @@ impl Head {
         let mut out = [0; HEAD_BYTES];
         out[..8].copy_from_slice(&self.frame.to_le_bytes());
         out[8..16].copy_from_slice(&self.first.to_le_bytes());
-        out[16..20].copy_from_slice(&self.records.to_le_bytes());
-        out[20..].copy_from_slice(&self.bytes.to_le_bytes());
+        out[16..24].copy_from_slice(&self.base.to_le_bytes());
+        out[24..28].copy_from_slice(&self.records.to_le_bytes());
+        out[28..].copy_from_slice(&self.bytes.to_le_bytes());
         out
     }
 
@@ -120,12 +124,13 @@ impl Head {
             u64::from_le_bytes(word)
         };
         let mut records = [0; 4];
-        records.copy_from_slice(&payload[16..20]);
+        records.copy_from_slice(&payload[24..28]);
         Self {
             frame: number(0),
             first: number(8),
+            base: number(16),
             records: u32::from_le_bytes(records),
-            bytes: number(20),
+            bytes: number(28),
         }
     }
 
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn heads_come_back_and_absurd_lengths_do_not_overflow() {
-        let head = Head { frame: 7, first: 8, records: 9, bytes: 1017 };
+        let head = Head { frame: 7, first: 8, base: 6, records: 9, bytes: 1009 };
         assert_eq!(Head::of(&head.to_bytes()), head);
         assert_eq!(head.sectors(), 3);
         assert!(Head { bytes: u64::MAX, ..head }.sectors() > 1 << 54);

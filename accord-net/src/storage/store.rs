@@ -16,7 +16,7 @@ use super::recover;
 use super::scan::Position;
 use super::sector::{Head, PAYLOAD_BYTES, Place};
 use super::segment::{self, Maker, Owner, Segment};
-use super::worker::{Pending, Shared, Worker};
+use super::worker::{Flipped, Pending, Shared, Worker};
 use accord_core::ids::{Epoch, Index, NodeId};
 use accord_core::replica::io::{Record, Snapshot};
 use accord_core::replica::log::Recovered;
@@ -91,6 +91,8 @@ pub(super) struct Log {
     pub(super) segment: Segment,
     /// Where the next frame goes.
     pub(super) at: Position,
+    /// The latest base that is known to be durable.
+    pub(super) base: u64,
     pub(super) index: LogIndex,
 }
 
@@ -207,7 +209,7 @@ impl Store {
         self.shared.set_file(file, at.segment);
         self.shared.want_segment(owner, at.segment + 1);
         let index = LogIndex::new(at, at.first, Epoch(0), Index(0));
-        self.log = Some(Log { owner, segment, at, index });
+        self.log = Some(Log { owner, segment, at, base: 0, index });
         Ok(())
     }
 
@@ -225,16 +227,17 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the records that wait as a frame.
+    /// Writes the records that wait as a frame, if there are any.
     fn write_frame(&mut self) -> Result<(), StorageError> {
-        if self.records == 0 {
-            return Ok(());
-        }
+        if self.records == 0 { Ok(()) } else { self.write_frame_of_any() }
+    }
+
+    fn write_frame_of_any(&mut self) -> Result<(), StorageError> {
         self.sync_file()?;
         let log = self.log.as_mut().expect("the first record is the identity");
         let (frame, first) = (log.at.frame, log.at.first);
         let bytes = self.body.len() as u64;
-        let head = Head { frame, first, records: self.records, bytes };
+        let head = Head { frame, first, base: log.base, records: self.records, bytes };
         if log.segment.sectors - log.at.sector < head.sectors() {
             log.segment = self.shared.take_segment(head.sectors())?;
             log.at = Position { segment: log.segment.id, sector: 1, ..log.at };
@@ -271,7 +274,8 @@ impl Store {
         assert_eq!(self.records, 0, "what waits was written");
         self.sync_file()?;
         let Some(log) = &mut self.log else { return Ok(()) };
-        if let Some((from, at)) = self.shared.take_flipped() {
+        if let Some(Flipped { generation, from, at }) = self.shared.take_flipped() {
+            log.base = generation;
             log.index.trim(from, at);
         }
         if let Some((snapshot, from)) = self.checkpoint.take() {
@@ -288,9 +292,13 @@ impl Store {
         let log = self.log.as_mut().expect("the first record is the identity");
         let (at, from) = (log.at, log.index.next());
         let promised = log.index.promised_before(from);
-        self.shared.install(&Pending { snapshot: snapshot.clone(), from, at, promised })?;
+        let pending = Pending { snapshot: snapshot.clone(), from, at, promised };
+        log.base = self.shared.install(&pending)?;
         log.index.install(snapshot.last.index, at);
-        Ok(())
+        // A frame without records tells a later start that this base was durable: if the checkpoint
+        // file is damaged, redb may take its last commit for one that was cut off.
+        self.write_frame_of_any()?;
+        self.sync_file()
     }
 }
 

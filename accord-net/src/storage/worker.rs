@@ -53,10 +53,18 @@ struct Todo {
     work: bool,
     checkpoint: Option<Pending>,
     /// The newest base that the worker wrote, until the store has seen it.
-    flipped: Option<(u64, Position)>,
+    flipped: Option<Flipped>,
     /// The oldest segment that may still be there.
     oldest_segment: u64,
     failed: Option<StorageError>,
+}
+
+/// A base that the worker wrote.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flipped {
+    pub(super) generation: u64,
+    pub(super) from: u64,
+    pub(super) at: Position,
 }
 
 /// A checkpoint that is to be written.
@@ -179,12 +187,13 @@ impl Shared {
     }
 
     /// The newest base that the worker wrote since this was last asked.
-    pub(super) fn take_flipped(&self) -> Option<(u64, Position)> {
+    pub(super) fn take_flipped(&self) -> Option<Flipped> {
         locked(&self.todo).flipped.take()
     }
 
-    /// Makes a state the base, at once. Whatever checkpoint is under way is void.
-    pub(super) fn install(&self, pending: &Pending) -> Result<(), StorageError> {
+    /// Makes a state the base, at once, and returns its generation. Whatever checkpoint is under way
+    /// is void.
+    pub(super) fn install(&self, pending: &Pending) -> Result<u64, StorageError> {
         let mut file = locked(&self.file);
         let file = file.as_mut().expect("a state follows the identity");
         file.installs += 1;
@@ -193,7 +202,7 @@ impl Shared {
         drop(todo);
         let mut staging = Staging::begin(file, pending.clone())?;
         while !staging.step(file, &self.options)? {}
-        Ok(())
+        Ok(file.base.generation)
     }
 
     /// True if the worker was given something to do since its last step began. Waits for nobody.
@@ -290,7 +299,8 @@ impl Worker {
         if let Some(staging) = &mut self.staging {
             if staging.step(file, &self.shared.options)? {
                 let (from, at) = (staging.pending.from, staging.pending.at);
-                locked(&self.shared.todo).flipped = Some((from, at));
+                let generation = file.base.generation;
+                locked(&self.shared.todo).flipped = Some(Flipped { generation, from, at });
                 (self.staging, self.spare_full) = (None, true);
             }
             return Ok(true);

@@ -202,6 +202,37 @@ fn a_turned_bit_anywhere_in_the_checkpoint_is_named_and_never_applied() {
     assert!(named > 20, "{named} of {harmless}");
 }
 
+/// redb goes back to the commit before if the last one seems to have been cut off. What that
+/// commit made durable must be missed all the same.
+#[test]
+fn an_installed_state_is_not_lost_to_a_turned_bit_in_the_header_of_the_checkpoint_file() {
+    let disk = SimDisk::new(10);
+    let opened = Store::open(disk.clone(), NODE, tiny()).expect("an empty disk");
+    let mut store = opened.store;
+    store.commit(&[identity(), Record::Promise(Epoch(3))]).expect("a healthy disk");
+    store.commit(&[Record::Install(Author::new(1).snapshot(2, 80))]).expect("a healthy disk");
+    disk.crash();
+    drop((store, opened.worker));
+    let image = disk.fork(0);
+    image.crash();
+    let whole = Store::open(image, NODE, tiny()).expect("an intact disk").recovered;
+    let (mut named, mut harmless) = (0, 0);
+    for bit in 0..512 * 8 {
+        let image = disk.fork(0);
+        image.crash();
+        image.flip(CHECKPOINT, bit / 8, 1 << (bit % 8));
+        match Store::open(image, NODE, tiny()) {
+            Ok(opened) => {
+                assert!(opened.recovered == whole, "bit {bit}");
+                harmless += 1;
+            }
+            Err(OpenError::Damaged { .. }) => named += 1,
+            Err(other) => panic!("bit {bit}: {other}"),
+        }
+    }
+    assert!(named > 100, "{named} of {harmless}");
+}
+
 #[test]
 fn a_truncated_or_missing_file_is_named() {
     let disk = written(7);

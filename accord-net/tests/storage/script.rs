@@ -90,7 +90,8 @@ impl Author {
         }
     }
 
-    fn snapshot(&mut self, epoch: u64, index: u64) -> Snapshot {
+    /// What everything up to a position led to.
+    pub fn snapshot(&mut self, epoch: u64, index: u64) -> Snapshot {
         let last = LogPosition { epoch: Epoch(epoch), index: Index(index) };
         let bytes = [0, 1, 100, 2048, 7000, 13_000][self.rng.below(6) as usize];
         let state = Bytes::from(vec![self.rng.next_u64() as u8; bytes]);
