@@ -1,5 +1,5 @@
-//! Writes a few inputs for each target, from which a fuzzer finds its way sooner: `cargo run --bin
-//! seeds`, in the directory of the fuzz targets.
+//! Writes a few inputs for each target, from which a fuzzer finds its way sooner: `cargo run
+//! --example seeds`, in the directory of the fuzz targets.
 
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId, WatchId};
 use accord_core::limits::Limits;
