@@ -6,6 +6,8 @@
 
 use crate::replica::bounds::{self as replica, Grain, Prologue, nodes, pairs_and_all};
 use crate::replica::{self as replicas, ReplicaModel};
+use crate::ring::world as ring;
+use crate::ring::{self as rings, RingModel};
 use crate::run::Explorable;
 use crate::service::bounds::{self as service, Op, Script};
 use crate::service::{self as services, ServiceModel};
@@ -35,7 +37,9 @@ pub struct Case {
 pub fn cases(level: Level) -> Vec<Case> {
     let full = level == Level::Full;
     let mut cases = replica_cases(full);
+    cases.extend(voters_cases(full));
     cases.extend(service_cases(full));
+    cases.extend(ring_cases(full));
     cases
 }
 
@@ -46,98 +50,100 @@ const fn pick<T: Copy>(full: bool, small: T, more: T) -> T {
 
 fn replica_cases(full: bool) -> Vec<Case> {
     use replicas::{BACK, CONFLICT, LATER, LOST, READ, RIVALS, SMALLER, TRUNCATED};
-    let quiet = replica::Bounds::quiet(Grain::All);
+    let quiet = replica::Bounds {
+        writes: 1,
+        views: 1,
+        losses: vec![Loss::Ordered],
+        ..replica::Bounds::quiet(Grain::All)
+    };
     let apart = replica::Bounds { prologue: Prologue::Apart(NodeId(3)), ..quiet.clone() };
+    let crossing: Vec<_> = [[2, 3], [1, 3]].map(|side| nodes(&side)).into();
+    let around = replica::Bounds {
+        sides: if full { pairs_and_all(3) } else { crossing.clone() },
+        losses: pick(full, &[Loss::Ordered][..], &[Loss::Ordered, Loss::Nothing]).to_vec(),
+        ..apart.clone()
+    };
+    let views_reached: &[_] =
+        pick(full, &[SMALLER, LATER, RIVALS], &[SMALLER, LATER, RIVALS, CONFLICT, TRUNCATED]);
     vec![
         replica_case(
             "replica-views",
-            "one write, and views of any two servers, one after another",
-            &[SMALLER, LATER, RIVALS, CONFLICT],
-            replica::Bounds {
-                writes: 1,
-                views: pick(full, 1, 2),
-                sides: pick_sides(full),
-                losses: vec![Loss::Ordered],
-                ..apart.clone()
-            },
+            "one write, and views of two servers one after another: suffixes conflict",
+            views_reached,
+            replica::Bounds { views: pick(full, 1, 2), sides: crossing, ..apart.clone() },
         ),
         replica_case(
             "replica-order",
-            "one write among three servers, delivered one event at a time, and one view",
+            "one write among three servers, delivered one event at a time, and a view of two",
             &[SMALLER, LATER, RIVALS, CONFLICT],
             replica::Bounds {
                 grain: pick(full, Grain::All, Grain::Event),
-                writes: 1,
-                views: 1,
                 sides: vec![nodes(&[2, 3])],
-                losses: vec![Loss::Ordered],
-                ..pick_start(full, &quiet, &apart)
+                ..if full { quiet } else { apart.clone() }
             },
         ),
         replica_case(
             "replica-crash",
-            "one write, a crash that loses what was not synced, views of any two servers",
+            "one write, a crash that loses what was not synced, and a view",
             &[SMALLER, LATER, LOST, BACK],
-            replica::Bounds {
-                writes: 1,
-                views: pick(full, 1, 2),
-                sides: pick_sides(full),
-                losses: vec![Loss::Ordered],
-                crashes: 1,
-                ..apart.clone()
-            },
+            replica::Bounds { crashes: 1, ..around.clone() },
         ),
         replica_case(
             "replica-wipe",
-            "one write, a disk that is lost, views of any two servers and of all",
+            "one write, a disk that is lost, and a view",
             &[LATER],
-            replica::Bounds {
-                writes: 1,
-                views: pick(full, 1, 2),
-                sides: pick_sides(full),
-                losses: vec![Loss::Ordered],
-                wipes: 1,
-                ..apart.clone()
-            },
+            replica::Bounds { wipes: 1, ..around },
         ),
         replica_case(
             "replica-reads",
-            "a write and linearizable reads at a server that is left behind",
+            "a write, and linearizable reads at a server that is left behind",
             &[SMALLER, READ, RIVALS],
             replica::Bounds {
-                writes: 1,
                 writers: nodes(&[2]),
                 reads: pick(full, 1, 2),
                 readers: nodes(&[1]),
-                views: 1,
-                sides: pairs_and_all(3).into_iter().take(3).collect(),
-                losses: vec![Loss::Ordered],
-                ..apart.clone()
-            },
-        ),
-        replica_case(
-            "replica-conflict",
-            "two writes at servers that are cut off in turn: conflicting suffixes are dropped",
-            &[TRUNCATED, CONFLICT],
-            replica::Bounds {
-                writers: nodes(&[1]),
-                writes: 1,
-                views: 2,
-                sides: pick(full, &[[2, 3], [1, 3]][..], &[[2, 3], [1, 2], [1, 3]]).iter().map(|side| nodes(side)).collect(),
-                losses: vec![Loss::Ordered],
+                sides: vec![nodes(&[2, 3])],
                 ..apart
             },
         ),
     ]
 }
 
-fn pick_sides(full: bool) -> Vec<Vec<NodeId>> {
-    let pairs = pairs_and_all(3).into_iter().take(3);
-    if full { pairs.collect() } else { vec![nodes(&[2, 3]), nodes(&[1, 3])] }
-}
-
-fn pick_start(full: bool, one: &replica::Bounds, other: &replica::Bounds) -> replica::Bounds {
-    if full { one.clone() } else { other.clone() }
+fn voters_cases(full: bool) -> Vec<Case> {
+    use replicas::{ADDED, READMITTED, REMOVED};
+    let quiet = replica::Bounds {
+        losses: vec![Loss::Ordered],
+        views: 1,
+        ..replica::Bounds::quiet(Grain::All)
+    };
+    vec![
+        replica_case(
+            "voters",
+            "a voter is removed or an observer added while views change",
+            &[ADDED, REMOVED],
+            replica::Bounds {
+                observers: 1,
+                prologue: Prologue::Apart(NodeId(2)),
+                changes: pick(full, 1, 2),
+                changeable: nodes(&[3, 4]),
+                sides: pick(full, &[[2, 3]][..], &[[2, 3], [1, 2]]).iter().map(|it| nodes(it)).collect(),
+                ..quiet.clone()
+            },
+        ),
+        replica_case(
+            "voters-readmitted",
+            "a voter that lost its disk gets its vote back while its old disk returns",
+            pick(full, &[][..], &[READMITTED]),
+            replica::Bounds {
+                prologue: Prologue::Wiped(NodeId(3)),
+                mortals: nodes(&[3]),
+                crashes: pick(full, 0, 1),
+                swaps: pick(full, 0, 1),
+                sides: vec![nodes(&[2, 3])],
+                ..quiet
+            },
+        ),
+    ]
 }
 
 fn replica_case(
@@ -222,4 +228,64 @@ fn sessions_case(name: &'static str, about: &'static str, bounds: service::Bound
 fn watches_case(name: &'static str, about: &'static str, bounds: service::Bounds) -> Case {
     let (properties, reached) = (services::WATCHES, services::WATCHES_REACHED);
     Case { name, about, model: Box::new(ServiceModel { bounds, properties, reached }) }
+}
+
+fn ring_cases(full: bool) -> Vec<Case> {
+    use rings::{CARRIED, DELIVERED, RESENT, SMALLER, STALE, TOKEN_LOST};
+    let quiet = ring::Bounds {
+        members: 3,
+        submits: nodes(&[3]),
+        mortals: Vec::new(),
+        losses: 0,
+        data_only: true,
+        copies: 0,
+        arrivals: 9,
+        timers: 2,
+        skews: 0,
+    };
+    vec![
+        ring_case(
+            "ring-losses",
+            "messages of members of a ring, with datagrams lost and overtaken",
+            pick(full, &[DELIVERED][..], &[DELIVERED, RESENT]),
+            ring::Bounds {
+                submits: nodes(pick(full, &[3][..], &[3, 2])),
+                losses: pick(full, 0, 1),
+                arrivals: pick(full, 9, 12),
+                ..quiet.clone()
+            },
+        ),
+        ring_case(
+            "ring-copies",
+            "a message in a ring, with late copies of any datagram",
+            &[DELIVERED, STALE],
+            ring::Bounds {
+                copies: 1,
+                data_only: !full,
+                arrivals: pick(full, 9, 12),
+                ..quiet.clone()
+            },
+        ),
+        ring_case(
+            "ring-recovery",
+            "a member that sends and crashes; the others form a ring and recover what it sent",
+            pick(full, &[TOKEN_LOST][..], &[SMALLER, CARRIED, TOKEN_LOST]),
+            ring::Bounds {
+                mortals: nodes(&[3]),
+                losses: pick(full, 0, 1),
+                arrivals: pick(full, 16, 34),
+                timers: pick(full, 6, 13),
+                ..quiet
+            },
+        ),
+    ]
+}
+
+fn ring_case(
+    name: &'static str,
+    about: &'static str,
+    reached: &[rings::Reached],
+    bounds: ring::Bounds,
+) -> Case {
+    Case { name, about, model: Box::new(RingModel { bounds, reached: reached.to_vec() }) }
 }

@@ -6,5 +6,6 @@ pub mod flaw;
 pub mod kept;
 pub mod planted;
 pub mod replica;
+pub mod ring;
 pub mod run;
 pub mod service;

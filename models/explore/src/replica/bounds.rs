@@ -35,6 +35,8 @@ pub struct Bounds {
     pub sides: Vec<Vec<NodeId>>,
     /// What may be lost when a view forms.
     pub losses: Vec<Loss>,
+    /// Which servers crash or lose their disks.
+    pub mortals: Vec<NodeId>,
     /// Crashes: a server is down and what it had not synced is gone.
     pub crashes: u8,
     /// Crashes in which the whole disk is gone, and kept in a drawer.
@@ -43,7 +45,11 @@ pub struct Bounds {
     pub swaps: u8,
     /// Times that a request of a transfer is taken for lost.
     pub timeouts: u8,
-    /// Changes of voters asked for: removing one of the first voters, or adding an observer.
+    /// Which server is asked for changes of voters.
+    pub changer: NodeId,
+    /// Which voters may be removed, and which observers added.
+    pub changeable: Vec<NodeId>,
+    /// Changes of voters asked for.
     pub changes: u8,
     /// What has happened before the exploration begins.
     pub prologue: Prologue,
@@ -99,10 +105,13 @@ impl Bounds {
             views: 0,
             sides: Vec::new(),
             losses: vec![Loss::Nothing, Loss::Ordered],
+            mortals: nodes(&[1, 2, 3]),
             crashes: 0,
             wipes: 0,
             swaps: 0,
             timeouts: 0,
+            changer: NodeId(1),
+            changeable: Vec::new(),
             changes: 0,
             prologue: Prologue::Formed,
         }

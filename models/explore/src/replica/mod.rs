@@ -102,8 +102,10 @@ pub const ADDED: Reached = ("an observer becomes a voter", |model, state| {
 
 impl ReplicaModel {
     fn changes(&self, state: &State) -> Vec<VoterChange> {
+        let may = |(node, _): &(&NodeId, _)| self.bounds.changeable.contains(node);
         let servers = state.servers.iter();
         servers
+            .filter(may)
             .map(|(node, server)| {
                 let (node, store) = (*node, server.replica.status().store);
                 match node.0 <= self.bounds.voters {
@@ -125,13 +127,11 @@ impl ReplicaModel {
             let readers = bounds.readers.iter().filter(runs);
             actions.extend(readers.map(|node| Action::Read(*node)));
         }
-        if used.changes < bounds.changes {
-            for (node, server) in &state.servers {
-                if server.replica.open_epoch().is_some() {
-                    let changes = self.changes(state).into_iter();
-                    actions.extend(changes.map(|change| Action::Change(*node, change)));
-                }
-            }
+        let asked = state.servers.get(&bounds.changer);
+        let asked = asked.filter(|server| server.replica.open_epoch().is_some());
+        if used.changes < bounds.changes && asked.is_some() {
+            let changes = self.changes(state).into_iter();
+            actions.extend(changes.map(|change| Action::Change(bounds.changer, change)));
         }
     }
 
@@ -145,10 +145,11 @@ impl ReplicaModel {
                 }
                 continue;
             }
-            if used.crashes < bounds.crashes {
+            let mortal = bounds.mortals.contains(&node);
+            if mortal && used.crashes < bounds.crashes {
                 actions.push(Action::Crash(node));
             }
-            if used.wipes < bounds.wipes {
+            if mortal && used.wipes < bounds.wipes {
                 actions.push(Action::Wipe(node));
             }
             let timeout = Action::Timeout(node);
