@@ -195,9 +195,12 @@ fn clear_progress() {
 fn explore(arguments: &ExploreArguments) -> ExitCode {
     let found = choose(&[], arguments.level.into()).unwrap_or_default();
     let Some(case) = found.into_iter().find(|case| case.name == arguments.name) else {
-        return refuse(&choose(std::slice::from_ref(&arguments.name), Level::Full).err().unwrap_or(
-            format!("{} stands for several models; name one of them", arguments.name),
-        ));
+        return refuse(
+            &choose(std::slice::from_ref(&arguments.name), Level::Full).err().unwrap_or(format!(
+                "{} stands for several models; name one of them",
+                arguments.name
+            )),
+        );
     };
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port.unwrap_or(0)));
     let address = TcpListener::bind(wanted).and_then(|listener| listener.local_addr());

@@ -31,6 +31,8 @@ pub struct Bounds {
     pub reads: u8,
     /// Views formed after the first.
     pub views: u8,
+    /// True if views form only after all the crashes and returns of disks that may happen.
+    pub views_last: bool,
     /// The members that a view may have.
     pub sides: Vec<Vec<NodeId>>,
     /// What may be lost when a view forms.
@@ -103,6 +105,7 @@ impl Bounds {
             readers: nodes(&[2]),
             reads: 0,
             views: 0,
+            views_last: false,
             sides: Vec::new(),
             losses: vec![Loss::Nothing, Loss::Ordered],
             mortals: nodes(&[1, 2, 3]),

@@ -86,11 +86,13 @@ pub const READMITTED: Reached = ("a wiped voter is readmitted", |model, state| {
 });
 /// A voter is gone for good.
 pub const REMOVED: Reached = ("a voter is removed", |model, state| {
-    let fewer = |server: &crate::kept::Kept<server::Server>| {
+    let removed = |server: &crate::kept::Kept<server::Server>| {
         let status = server.replica.status();
-        status.voters.voters.len() < model.bounds.voters as usize && status.commit >= status.last.index
+        let mut first = (1..=model.bounds.voters).map(NodeId);
+        let settled = status.commit >= status.last.index;
+        settled && first.any(|node| !status.voters.voters.contains_key(&node))
     };
-    state.servers.values().any(fewer)
+    state.servers.values().any(removed)
 });
 /// An observer votes.
 pub const ADDED: Reached = ("an observer becomes a voter", |model, state| {
@@ -157,7 +159,8 @@ impl ReplicaModel {
                 actions.push(timeout);
             }
         }
-        if used.views < bounds.views {
+        let done = used.crashes == bounds.crashes && used.swaps == bounds.swaps;
+        if used.views < bounds.views && (done || !bounds.views_last) {
             for side in bounds.sides.iter().filter(|side| state.group.can_form(side)) {
                 let forms = bounds.losses.iter().map(|loss| Action::Form(side.clone(), *loss));
                 actions.extend(forms);

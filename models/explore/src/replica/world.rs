@@ -175,9 +175,7 @@ impl State {
     pub fn is_possible(&self, action: &Action) -> bool {
         match action {
             Action::Deliver(node) => self.runs(*node) && self.group.peek(*node).is_some(),
-            Action::Sync(node) => {
-                self.runs(*node) && !self.servers[node].unsynced.is_empty()
-            }
+            Action::Sync(node) => self.runs(*node) && !self.servers[node].unsynced.is_empty(),
             Action::Timeout(node) => {
                 self.runs(*node) && self.servers[node].replica.next_deadline().is_some()
             }

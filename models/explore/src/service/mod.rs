@@ -155,7 +155,8 @@ impl Model for ServiceModel {
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties =
             vec![Property::always(CORE, |_, state: &State| flaw::free_of(&state.flaw, CORE))];
-        properties.extend(self.properties.iter().map(|(name, holds)| Property::always(name, *holds)));
+        properties
+            .extend(self.properties.iter().map(|(name, holds)| Property::always(name, *holds)));
         properties.extend(self.reached.iter().map(|(name, is)| Property::sometimes(name, *is)));
         properties
     }

@@ -270,7 +270,11 @@ impl Oracle {
     pub fn on_event(&mut self, user: usize, revision: Revision, flaw: &mut Option<Flaw>) {
         let reattached = self.reached.reattached;
         let Some(told) = self.told.get_mut(&user) else {
-            return flaw::note(flaw, WATCHED, format!("{revision} is told before the watch is set"));
+            return flaw::note(
+                flaw,
+                WATCHED,
+                format!("{revision} is told before the watch is set"),
+            );
         };
         told.revisions.push(revision);
         let due = self.changes.iter().filter(|change| **change > told.from);

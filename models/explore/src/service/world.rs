@@ -60,8 +60,7 @@ impl PartialEq for State {
         let one = (&self.group, &self.hosts, &self.users, &self.conns);
         let rest = (self.last_conn, self.last_op, &self.oracle, &self.used, &self.flaw);
         one == (&other.group, &other.hosts, &other.users, &other.conns)
-            && rest
-                == (other.last_conn, other.last_op, &other.oracle, &other.used, &other.flaw)
+            && rest == (other.last_conn, other.last_op, &other.oracle, &other.used, &other.flaw)
     }
 }
 
