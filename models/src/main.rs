@@ -2,8 +2,8 @@
 //!
 //! Exit codes: 0 the history is valid, 1 it is invalid, 2 undecided or bad input.
 //!
-//! `explore` and `verify` are handed to `accord-explore`, a program of its own: it is built from the
-//! core, of which nothing here may know.
+//! `explore` and `verify` are handed to `accord-explore`, a program of its own: it is built from
+//! the core, of which nothing here may know.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -154,7 +154,7 @@ impl Client {
         self.link.is_ready()
     }
 
-    /// All that has an influence on what the client does, as one number; see [`crate::fingerprint`].
+    /// All that bears on what the client does, as one number: see [`crate::fingerprint`].
     #[cfg(feature = "testing")]
     pub fn fingerprint(&self) -> u64 {
         let Self {

@@ -225,7 +225,7 @@ impl Replica {
         }
     }
 
-    /// All that has an influence on what the replica does, as one number; see [`crate::fingerprint`].
+    /// All that bears on what the replica does, as one number: see [`crate::fingerprint`].
     #[cfg(feature = "testing")]
     pub fn fingerprint(&self) -> u64 {
         let Self {

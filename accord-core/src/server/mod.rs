@@ -363,7 +363,7 @@ impl Server {
         core::mem::take(&mut self.witnessed)
     }
 
-    /// All that has an influence on what the server does, as one number; see [`crate::fingerprint`].
+    /// All that bears on what the server does, as one number: see [`crate::fingerprint`].
     #[cfg(feature = "testing")]
     pub fn fingerprint(&self) -> u64 {
         let Self {

@@ -1,7 +1,7 @@
 //! Planted bugs: do the models find what they should?
 //!
-//! The patches are those of `sim/bugs`, which the simulator is measured by. One is applied to a copy
-//! of the sources below `target/planted`, the models are built there, and go through their states
+//! The patches are those of `sim/bugs`, which the simulator is measured by. One is applied to a
+//! copy of the sources below `target/planted`, the models are built there, and go through their states
 //! until a counterexample turns up. Nothing of the sources themselves is changed.
 
 use crate::cli::say;

@@ -272,7 +272,7 @@ impl Ring {
         self.timers.clear_all();
     }
 
-    /// All that has an influence on what the ring does, as one number; see [`crate::fingerprint`].
+    /// All that bears on what the ring does, as one number: see [`crate::fingerprint`].
     #[cfg(feature = "testing")]
     pub fn fingerprint(&self) -> u64 {
         let Self {

@@ -32,8 +32,8 @@ pub struct Bounds {
     pub data_only: bool,
     /// Datagrams that leave a late copy behind.
     pub copies: u8,
-    /// Datagrams that arrive: without a bound a token could go round for ever while another datagram
-    /// is on its way.
+    /// Datagrams that arrive: without a bound a token could go round for ever while another
+    /// datagram is on its way.
     pub arrivals: u8,
     /// Timers fired.
     pub timers: u8,
