@@ -88,7 +88,7 @@ const BAD_INPUT: u8 = 2;
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Verify(arguments) if arguments.planted.is_empty() => verify(&arguments),
-        Command::Verify(arguments) => crate::planted::run(&arguments.planted),
+        Command::Verify(arguments) => planted(&arguments.planted),
         Command::Explore(arguments) => explore(&arguments),
         Command::List => {
             for case in cases(Level::Full) {
@@ -97,6 +97,16 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+#[cfg(feature = "planted")]
+fn planted(names: &[String]) -> ExitCode {
+    crate::planted::run(names)
+}
+
+#[cfg(not(feature = "planted"))]
+fn planted(_: &[String]) -> ExitCode {
+    refuse("this build does not plant bugs: build it with the feature `planted`")
 }
 
 /// The cases that the names stand for.

@@ -12,13 +12,14 @@
 //! 3. [`service`]: sessions, requests and watches, with real clients.
 //! 4. [`ring`]: the group layer against its contract.
 //! 5. [`cases`]: the bounds at which each is gone through.
-//! 6. [`run`], [`cli`]: going through them; [`planted`]: whether they find known mistakes.
+//! 6. [`run`], [`cli`]: going through them; `planted`: whether they find known mistakes.
 #![forbid(unsafe_code)]
 
 pub mod cases;
 pub mod cli;
 pub mod flaw;
 pub mod kept;
+#[cfg(feature = "planted")]
 pub mod planted;
 pub mod replica;
 pub mod ring;

@@ -4,6 +4,7 @@
 //! copy of the sources below `target/planted`, the models are built there, and go through their states
 //! until a counterexample turns up. Nothing of the sources themselves is changed.
 
+use crate::cases::KNOWN_BUGS;
 use crate::cli::say;
 use accord_sim::bugs::catalogue::{Bug, Catalogue};
 use accord_sim::bugs::tree::{Tree, workspace};
@@ -11,22 +12,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// Bugs that the models are known to find, each with the case that finds it and its level.
-pub const KNOWN: [(&str, &str, &str); 10] = [
-    ("ack-before-sync", "replica-crash", "small"),
-    ("answer-before-quorum", "replica-views", "small"),
-    ("conflicting-suffix-kept", "replica-views", "full"),
-    ("event-after-result", "watches-own", "small"),
-    ("read-without-barrier", "replica-reads", "full"),
-    ("reattached-session-expires", "sessions", "small"),
-    ("recovery-drops-message", "ring-recovery", "full"),
-    ("retry-executed-twice", "sessions", "small"),
-    ("watch-lost-at-reattach", "watches", "small"),
-    ("wiped-server-votes", "replica-wipe", "small"),
-];
-
 const PROGRAM: &str = "accord-explore";
 const MEMBERS: [&str; 4] = ["accord-core", "models", "models/explore", "sim"];
+const CARGO_ARGUMENTS: [&str; 1] = ["--no-default-features"];
 const BAD_INPUT: u8 = 2;
 
 /// What came of one bug.
@@ -39,10 +27,10 @@ enum Verdict {
     Broken(String),
 }
 
-/// Tries the bugs of these names, or with `all` the [`KNOWN`] ones. The exit code is 0 if each is
+/// Tries the bugs of these names, or with `all` the [`KNOWN_BUGS`] ones. The exit code is 0 if each is
 /// found, 1 if one is not, 2 if the request makes no sense.
 pub fn run(names: &[String]) -> ExitCode {
-    let known: Vec<String> = KNOWN.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let known: Vec<String> = KNOWN_BUGS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     let names = if names.iter().any(|name| name == "all") { known } else { names.to_vec() };
     let chosen = workspace().and_then(|root| {
         let bugs = Catalogue::read(&root)?.choose(&names)?;
@@ -74,7 +62,7 @@ pub fn run(names: &[String]) -> ExitCode {
 }
 
 fn try_bug(root: &Path, bug: &Bug) -> Verdict {
-    let tree = Tree::at(root, "planted", PROGRAM, &MEMBERS);
+    let tree = Tree::at(root, "planted", PROGRAM, &MEMBERS, &CARGO_ARGUMENTS);
     let built = bug.apply(root).map_err(|error| error.to_string()).and_then(|patched| {
         tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
         tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
@@ -85,7 +73,7 @@ fn try_bug(root: &Path, bug: &Bug) -> Verdict {
     };
     let mut command = Command::new(&program);
     command.arg("verify").stdin(Stdio::null());
-    match KNOWN.iter().find(|(name, ..)| *name == bug.name) {
+    match KNOWN_BUGS.iter().find(|(name, ..)| *name == bug.name) {
         Some((_, case, level)) => command.args([*case, "--level", *level]),
         None => command.args(["--level", "small"]),
     };

@@ -4,8 +4,7 @@
 //! Both are to be understood before the number is written down anew: a change that was to keep the
 //! core's behaviour keeps the numbers.
 
-use accord_explore::cases::{Level, cases};
-use accord_explore::planted::KNOWN;
+use accord_explore::cases::{KNOWN_BUGS, Level, cases};
 use accord_explore::run::{Limits, Report};
 use std::collections::BTreeSet;
 
@@ -67,7 +66,7 @@ fn a_bound_on_the_depth_or_the_states_is_told() {
 fn both_levels_have_the_same_cases_and_the_known_bugs_name_them() {
     let names = |level| cases(level).iter().map(|case| case.name).collect::<BTreeSet<_>>();
     assert_eq!(names(Level::Small), names(Level::Full));
-    for (bug, case, level) in KNOWN {
+    for (bug, case, level) in KNOWN_BUGS {
         assert!(names(Level::Small).contains(case), "{bug}");
         assert!(["small", "full"].contains(&level), "{bug}");
     }

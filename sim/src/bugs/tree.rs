@@ -39,20 +39,30 @@ pub struct Tree {
     program: &'static str,
     /// The members of the copy's workspace.
     members: Vec<&'static str>,
+    /// What cargo is told besides.
+    arguments: Vec<&'static str>,
 }
 
 impl Tree {
     /// The copy of the sources at `root`, which need not exist yet.
     pub fn of(root: &Path) -> Self {
-        Self::at(root, "bugs", PROGRAM, &PACKAGES)
+        Self::at(root, "bugs", PROGRAM, &PACKAGES, &[])
     }
 
     /// The copy below `target/PLACE` in which another program is built, of a package of that name.
-    /// `members` are the packages of its workspace, all of them inside those that are copied.
-    pub fn at(root: &Path, place: &str, program: &'static str, members: &[&'static str]) -> Self {
+    /// `members` are the packages of its workspace, all of them inside those that are copied, and
+    /// `arguments` what cargo is told besides.
+    pub fn at(
+        root: &Path,
+        place: &str,
+        program: &'static str,
+        members: &[&'static str],
+        arguments: &[&'static str],
+    ) -> Self {
         let below = root.join("target").join(place);
         let (copy, target) = (below.join("copy"), below.join("target"));
-        Self { root: root.to_owned(), copy, target, program, members: members.to_vec() }
+        let (members, arguments) = (members.to_vec(), arguments.to_vec());
+        Self { root: root.to_owned(), copy, target, program, members, arguments }
     }
 
     /// Makes the copy equal to the sources, but for what is `patched`.
@@ -104,6 +114,7 @@ impl Tree {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["build", "--release", "--offline", "--quiet", "--package", self.program])
+            .args(&self.arguments)
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
