@@ -103,6 +103,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod client;
+#[cfg(feature = "testing")]
+pub mod fingerprint;
 pub mod group;
 pub mod ids;
 pub mod limits;

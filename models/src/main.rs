@@ -1,10 +1,14 @@
 //! `accord-models`: judges histories from the command line.
 //!
 //! Exit codes: 0 the history is valid, 1 it is invalid, 2 undecided or bad input.
+//!
+//! `explore` and `verify` are handed to `accord-explore`, a program of its own: it is built from
+//! the core, of which nothing here may know.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use accord_models::history::{self, History};
 use accord_models::{Budget, Model, Options, Outcome, Verdict, check};
@@ -44,7 +48,23 @@ enum Command {
     Check(CheckArguments),
     /// List the models with the operations that each knows
     List,
+    /// Show the states of an exhaustive model in a browser (`explore --help` teaches the rest)
+    #[command(disable_help_flag = true)]
+    Explore(Forwarded),
+    /// Go through all states of the exhaustive models (`verify --help` teaches the rest)
+    #[command(disable_help_flag = true)]
+    Verify(Forwarded),
 }
+
+#[derive(clap::Args)]
+struct Forwarded {
+    /// What `accord-explore` is to be told
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// The program that goes through the states of the models.
+const EXPLORER: &str = "accord-explore";
 
 #[derive(clap::Args)]
 struct CheckArguments {
@@ -79,6 +99,30 @@ fn main() -> ExitCode {
         Command::List => {
             list();
             ExitCode::SUCCESS
+        }
+        Command::Explore(forwarded) => forward("explore", &forwarded.arguments),
+        Command::Verify(forwarded) => forward("verify", &forwarded.arguments),
+    }
+}
+
+/// Runs the explorer that stands beside this program, or else the one that cargo builds from the
+/// sources here.
+fn forward(command: &str, arguments: &[OsString]) -> ExitCode {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(EXPLORER));
+    let mut explorer = match beside.filter(|path| path.is_file()) {
+        Some(path) => process::Command::new(path),
+        None => {
+            let mut cargo = process::Command::new("cargo");
+            cargo.args(["run", "--release", "--quiet", "--package", EXPLORER, "--"]);
+            cargo
+        }
+    };
+    let code = |status: process::ExitStatus| status.code().and_then(|code| u8::try_from(code).ok());
+    match explorer.arg(command).args(arguments).status() {
+        Ok(status) => ExitCode::from(code(status).unwrap_or(EXIT_UNDECIDED)),
+        Err(error) => {
+            eprintln!("{EXPLORER} is neither beside this program nor to be built here: {error}");
+            ExitCode::from(EXIT_UNDECIDED)
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::time::{Duration, Instant};
 const DOUBLINGS_MAX: u32 = 16;
 
 /// The connection to a server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     phase: LinkPhase,
     /// The place of the server in the list.

@@ -32,7 +32,7 @@ use requests::PendingRequest;
 use watches::ClientWatch;
 
 /// One client session. See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     config: ClientConfig,
     rng: Rng,
@@ -153,6 +153,33 @@ impl Client {
     /// True while the session is attached to a server.
     pub const fn is_ready(&self) -> bool {
         self.link.is_ready()
+    }
+
+    /// All that bears on what the client does, as one number: see [`crate::fingerprint`].
+    #[cfg(feature = "testing")]
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            config: _,
+            rng,
+            now,
+            life,
+            link,
+            session,
+            timeout,
+            suspended,
+            seen,
+            next_request,
+            requests,
+            next_read,
+            reads,
+            next_watch,
+            watches,
+            outputs,
+        } = self;
+        crate::fingerprint::of(&(
+            (rng, now, life, link, session, timeout, suspended, seen),
+            (next_request, requests, next_read, reads, next_watch, watches, outputs),
+        ))
     }
 
     fn on_message(&mut self, message: ServerMessage) {

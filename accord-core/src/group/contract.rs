@@ -176,7 +176,7 @@ pub enum Violation {
 type Message = (NodeId, u64);
 
 /// What one run delivered in one view.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Delivered {
     sequence: Vec<Message>,
     known: BTreeSet<Message>,
@@ -184,7 +184,7 @@ struct Delivered {
     next: Option<ViewId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ViewRecord {
     members: Vec<NodeId>,
     /// The longest sequence that any member delivered: every other must be a prefix of it.
@@ -193,7 +193,7 @@ struct ViewRecord {
     occupants: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct RunRecord {
     view: Option<ViewId>,
     /// For each sender, the first of its submissions that may still be delivered here.
@@ -204,14 +204,14 @@ struct RunRecord {
 }
 
 /// Everything a node ever submitted, over all its runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Submissions {
     count: usize,
     by_digest: BTreeMap<u64, Vec<usize>>,
 }
 
 /// Judges recorded events of all members against the ordering contract, as they happen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContractChecker {
     runs: BTreeMap<Run, RunRecord>,
     views: BTreeMap<ViewId, ViewRecord>,
@@ -224,6 +224,12 @@ impl ContractChecker {
     /// A checker that has seen nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// All that the checker knows, as one number; see [`crate::fingerprint`].
+    pub fn fingerprint(&self) -> u64 {
+        let Self { runs, views, submissions, deliveries: _, views_seen: _ } = self;
+        crate::fingerprint::of(&(runs, views, submissions))
     }
 
     /// Deliveries judged so far, at all members.

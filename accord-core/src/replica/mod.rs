@@ -225,6 +225,35 @@ impl Replica {
         }
     }
 
+    /// All that bears on what the replica does, as one number: see [`crate::fingerprint`].
+    #[cfg(feature = "testing")]
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            config: _,
+            messages_ignored: _,
+            store,
+            salt,
+            bootstrap,
+            promised,
+            log,
+            applied,
+            commit,
+            origins,
+            view,
+            phase,
+            proposals,
+            barriers,
+            disk,
+            serving,
+            actions,
+            halted,
+        } = self;
+        crate::fingerprint::of(&(
+            (store, salt, bootstrap, promised, log, applied, commit, origins),
+            (view, phase, proposals, barriers, disk, serving, actions, halted),
+        ))
+    }
+
     /// What the replica is doing.
     pub fn status(&self) -> ReplicaStatus {
         let (epoch, closed) = match &self.phase {

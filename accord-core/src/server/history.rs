@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The events of the last revisions, without a gap.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     /// Invariant: every event after this revision is here.
     floor: Revision,

@@ -54,7 +54,7 @@ use watches::{Delivery, WatchTable};
 const COMMAND_BYTES_MIN: usize = 64;
 
 /// One server. See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     config: ServerConfig,
     now: Instant,
@@ -361,6 +361,46 @@ impl Server {
     #[cfg(feature = "testing")]
     pub fn take_witnessed(&mut self) -> Vec<Entry> {
         core::mem::take(&mut self.witnessed)
+    }
+
+    /// All that bears on what the server does, as one number: see [`crate::fingerprint`].
+    #[cfg(feature = "testing")]
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            config: _,
+            refusals: _,
+            disconnects: _,
+            malformed: _,
+            effects: _,
+            deliveries: _,
+            scratch: _,
+            witnessed: _,
+            now,
+            rng,
+            replica,
+            state,
+            applied,
+            primary,
+            members,
+            conns,
+            attached,
+            tokens,
+            requests_pending,
+            held,
+            reads,
+            watches,
+            history,
+            timers,
+            changes,
+            change_last,
+            outputs,
+            halted,
+        } = self;
+        crate::fingerprint::of(&(
+            (now, rng, replica.fingerprint(), state.digest(), applied, primary, members, conns),
+            (attached, tokens, requests_pending, held, reads, watches, history, timers),
+            (changes, change_last, outputs, halted),
+        ))
     }
 
     /// The last entry applied.

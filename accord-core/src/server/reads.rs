@@ -37,7 +37,7 @@ enum Stage {
 }
 
 /// All reads that wait, by their place in the queue: places ascend, and deadlines with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ReadQueue {
     next: u64,
     waits: BTreeMap<u64, Wait>,

@@ -32,7 +32,7 @@ pub(super) enum Held {
 }
 
 /// Commands that wait to be proposed, in the order they came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HeldQueue {
     items: VecDeque<(Held, usize)>,
     /// Invariant: the sum of the items' bytes.

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The sessions whose silence this server judges.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Timers {
     timers: BTreeMap<SessionId, Timer>,
     /// Invariant: `(due, session)` of exactly the timers that are not expiring.

@@ -44,7 +44,7 @@ pub(super) struct Delivery {
 }
 
 /// All watches of a server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WatchTable {
     /// Invariant: holds exactly the targets that stand in one of the three indexes below.
     filters: BTreeMap<Target, WatchFilter>,

@@ -20,7 +20,7 @@ use core::cmp::Ordering;
 pub const SEQUENCE_DIGITS: usize = 20;
 
 /// Memory that is used again by each transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     undo: Vec<Undo>,
     results: Vec<StepResult>,

@@ -54,7 +54,7 @@ use session::{Admission, first_broken};
 use store::Store;
 
 /// The replicated state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     limits: Limits,
     revision: Revision,

@@ -29,7 +29,7 @@ const NODE_MIN: usize = NODE_MAX / 4;
 const NODE_FILLED: usize = NODE_MAX * 3 / 4;
 
 /// Records in the order of their keys.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Records {
     /// Invariant: the first stands under the empty key, each under the key of its first leaf. A
     /// branch has a leaf, and each leaf's keys are at least the one it stands under and less than
@@ -44,7 +44,7 @@ type Branch = Node<Box<Leaf>>;
 
 /// Sorted entries. Laid out so that all but the entries is fetched at once: no part of it waits for
 /// another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(C, align(128))]
 struct Node<T> {
     /// Invariant: all keys begin with it.

@@ -56,7 +56,7 @@ pub(super) struct Edit<'a> {
 }
 
 /// How to take back one change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Undo {
     /// Remove what was inserted.
     Remove { key: Bytes },
@@ -69,7 +69,7 @@ pub(super) enum Undo {
 }
 
 /// The records, in the order of their keys.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     records: Records,
     /// Invariant: the sum of the sizes of all keys and values; at most `store_bytes_max`.

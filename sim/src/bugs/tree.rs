@@ -14,7 +14,7 @@ use std::{env, fs, io};
 const PACKAGES: [&str; 4] = ["accord-core", "accord-net", "models", "sim"];
 /// The files beside them that a build needs.
 const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
-/// The simulator's name.
+/// The simulator's name, which is that of its package.
 const PROGRAM: &str = "accord-sim";
 /// The lines of a failed build that are shown.
 const ERROR_LINES: usize = 12;
@@ -35,13 +35,34 @@ pub struct Tree {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
+    /// The program that is built, and its package.
+    program: &'static str,
+    /// The members of the copy's workspace.
+    members: Vec<&'static str>,
+    /// What cargo is told besides.
+    arguments: Vec<&'static str>,
 }
 
 impl Tree {
     /// The copy of the sources at `root`, which need not exist yet.
     pub fn of(root: &Path) -> Self {
-        let below = root.join("target").join("bugs");
-        Self { root: root.to_owned(), copy: below.join("copy"), target: below.join("target") }
+        Self::at(root, "bugs", PROGRAM, &PACKAGES, &[])
+    }
+
+    /// The copy below `target/PLACE` in which another program is built, of a package of that name.
+    /// `members` are the packages of its workspace, all of them inside those that are copied, and
+    /// `arguments` what cargo is told besides.
+    pub fn at(
+        root: &Path,
+        place: &str,
+        program: &'static str,
+        members: &[&'static str],
+        arguments: &[&'static str],
+    ) -> Self {
+        let below = root.join("target").join(place);
+        let (copy, target) = (below.join("copy"), below.join("target"));
+        let (members, arguments) = (members.to_vec(), arguments.to_vec());
+        Self { root: root.to_owned(), copy, target, program, members, arguments }
     }
 
     /// Makes the copy equal to the sources, but for what is `patched`.
@@ -79,20 +100,21 @@ impl Tree {
     /// The workspace's manifest with no member that is not copied.
     fn manifest(&self) -> io::Result<String> {
         let text = fs::read_to_string(self.root.join("Cargo.toml"))?;
-        let members = format!("members = {PACKAGES:?}");
+        let members = format!("members = {:?}", self.members);
         let from = text.find("members = [").ok_or_else(no_members)?;
         let to = text[from..].find(']').ok_or_else(no_members)? + from + 1;
         Ok(format!("{}{members}{}", &text[..from], &text[to..]))
     }
 
-    /// Builds the copy's simulator, and gives the path of the program.
+    /// Builds the copy's program, and gives the path of the program.
     ///
     /// # Errors
     /// What the compiler said, in a few lines.
     pub fn build(&self) -> Result<PathBuf, String> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
-            .args(["build", "--release", "--offline", "--quiet", "--package", PROGRAM])
+            .args(["build", "--release", "--offline", "--quiet", "--package", self.program])
+            .args(&self.arguments)
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
@@ -102,7 +124,7 @@ impl Tree {
             .output()
             .map_err(|error| format!("cargo cannot be run: {error}"))?;
         if output.status.success() {
-            return Ok(self.target.join("release").join(PROGRAM));
+            return Ok(self.target.join("release").join(self.program));
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let errors = said.lines().skip_while(|line| !line.starts_with("error"));

@@ -272,6 +272,32 @@ impl Ring {
         self.timers.clear_all();
     }
 
+    /// All that bears on what the ring does, as one number: see [`crate::fingerprint`].
+    #[cfg(feature = "testing")]
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            config: _,
+            seal: _,
+            counters: _,
+            me,
+            rng,
+            timers,
+            stage,
+            ring,
+            seq_max,
+            gathered_at,
+            table,
+            outbox,
+            reassembly,
+            events,
+            transmits,
+        } = self;
+        crate::fingerprint::of(&(
+            (me, rng, timers, stage, ring, seq_max, gathered_at, table),
+            (outbox, reassembly, events, transmits),
+        ))
+    }
+
     /// State and counters.
     pub fn status(&self) -> RingStatus {
         RingStatus {
