@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sector  | crc32 (4) | 508 bytes of the frame |
-//! frame   | number (8) | first record (8) | base (8) | records (4) | their bytes (8) | records | 0 ... |
+//! frame   | number (8) | first record (8) | base (8) | count (4) | bytes (8) | records | 0 ... |
 //! record  | length (varint) | bytes |
 //! ```
 //!

@@ -191,8 +191,8 @@ impl Shared {
         locked(&self.todo).flipped.take()
     }
 
-    /// Makes a state the base, at once, and returns its generation. Whatever checkpoint is under way
-    /// is void.
+    /// Makes a state the base, at once, and returns its generation. Whatever checkpoint is under
+    /// way is void.
     pub(super) fn install(&self, pending: &Pending) -> Result<u64, StorageError> {
         let mut file = locked(&self.file);
         let file = file.as_mut().expect("a state follows the identity");
