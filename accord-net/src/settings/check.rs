@@ -82,7 +82,7 @@ impl Loaded {
         options.limits = s.limits.to_core();
         options.net = s.net.to_core();
         let persistent = s.mode == Mode::Persistent;
-        let data_dir = persistent.then(|| PathBuf::from(&s.data_dir));
+        let data_dir = persistent.then(|| self.beside("data_dir", &s.data_dir));
         Ok(Ready { options, http_listen, data_dir, warnings })
     }
 
@@ -230,15 +230,15 @@ impl Loaded {
             (_, "") => {
                 key_from_hex(&s.key).map_err(|why| self.wrong(&["key"], format!("key: {why}")))
             }
-            ("", _) => self.key_from_file(&self.key_path(), warnings),
+            ("", _) => self.key_from_file(&self.beside("key_file", &s.key_file), warnings),
             _ => Err(self.wrong(&["key", "key_file"], "key and key_file are both set: keep one")),
         }
     }
 
-    /// Beside the file that names it, unless it is named elsewhere.
-    fn key_path(&self) -> PathBuf {
-        let named = Path::new(&self.settings.key_file);
-        match self.places.get("key_file") {
+    /// A file or directory: beside the file that names it, unless it is named elsewhere.
+    fn beside(&self, setting: &str, named: &str) -> PathBuf {
+        let named = Path::new(named);
+        match self.places.get(setting) {
             Some(Place::File { path, .. }) => path.parent().unwrap_or(Path::new("")).join(named),
             _ => named.to_owned(),
         }

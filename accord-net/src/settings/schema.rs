@@ -163,7 +163,8 @@ documented! {
         pub log: String,
         /// `text` or `json`.
         pub log_format: LogFormat,
-        /// Where `persistent` mode keeps its files.
+        /// Where `persistent` mode keeps its files: a directory of this server's own. A relative
+        /// path begins at this file's directory.
         pub data_dir: String,
         /// The servers that form the cluster, this one included: each with its `id` and the
         /// address (host:port) at which the others reach it.

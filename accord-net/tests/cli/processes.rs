@@ -154,6 +154,27 @@ fn a_cluster_whose_majority_forgot_is_started_anew_only_on_command() {
 }
 
 #[test]
+fn a_persistent_cluster_finds_what_was_stored() {
+    let args = ["cluster", "--mode", "persistent", "--client-port-base", "auto", "--http", "auto"];
+    let error = accord(&args).failed(1);
+    assert!(error.contains("name a directory"), "{error}");
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let dir = directory.path().join("demo");
+    let args = ["--dir", dir.to_str().expect("it is text"), "--mode", "persistent"];
+    let mut first = Cluster::start(&args);
+    first.run(&["put", "kept", "1"]).done();
+    first.process.signal(Signal::SIGTERM);
+    assert_eq!(first.process.end().code(), Some(0));
+    let mut second = Cluster::start(&args);
+    assert_eq!(second.run(&["get", "kept"]).done(), "1\n");
+    second.run(&["put", "kept", "2"]).done();
+    // Also when all of them end without a word.
+    second.pids.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
+    assert_eq!(second.process.end().code(), Some(1), "all servers ended");
+    assert_eq!(Cluster::start(&args).run(&["get", "kept"]).done(), "2\n");
+}
+
+#[test]
 fn a_cluster_of_one_needs_no_ring() {
     let cluster = Cluster::start(&["--servers", "1", "--set", "log=debug"]);
     cluster.run(&["put", "a", "1"]).done();

@@ -367,15 +367,16 @@ fn a_key_file_is_found_beside_the_configuration_and_should_be_private() {
 }
 
 #[test]
-fn persistent_mode_is_refused_until_there_is_storage() {
-    let ran = accord(&[
-        "server",
-        "--mode",
-        "persistent",
-        "--client-listen",
-        "127.0.0.1:0",
-        "--http-listen",
-        "off",
-    ]);
-    assert!(ran.failed(1).contains("this release keeps its state in memory only"));
+fn persistent_mode_needs_a_directory_that_can_be_written() {
+    let fixed = ["server", "--mode", "persistent", "--client-listen", "127.0.0.1:0"];
+    let error = run(command().args(fixed).args(["--http-listen", "off"]), b"").failed(2);
+    let expected = "accord: --mode persistent: mode is persistent, but data_dir is empty";
+    assert!(error.starts_with(expected), "{error}");
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    // A file where a directory is needed fails whoever runs the test.
+    let path = file(directory.path(), "");
+    let path = path.to_str().expect("it is text");
+    let args = ["--http-listen", "off", "--data-dir", path];
+    let error = run(command().args(fixed).args(args), b"").failed(1);
+    assert!(error.contains(path), "{error}");
 }

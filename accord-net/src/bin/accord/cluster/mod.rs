@@ -36,13 +36,15 @@ Examples:
   accord cluster --servers 5 --client-port-base auto --http off
   accord cluster --dir ./demo                 configuration and logs in a directory, to look at and
                                               to start a single server again from
+  accord cluster --dir ./demo --mode persistent
+                                              what is stored is there again at the next start
   accord cluster --set ring.timeouts.token_loss_ms=1000
 
 In another terminal: accord status, accord put greeting hello, accord get greeting.
 
-Ctrl-C stops all servers; none is left behind, however this command ends. Its memory is what a
-cluster is in memory mode: when all servers have ended, what they stored is gone, and the next
-`accord cluster` begins empty. Servers that end are not started again by themselves.
+Ctrl-C stops all servers; none is left behind, however this command ends. In memory mode, what they
+stored is gone when all have ended, and the next `accord cluster` begins empty. Servers that end are
+not started again by themselves.
 
 Exit code: 0, stopped as told; 1, could not start, or all servers ended; 2, an option is wrong.";
 
@@ -62,7 +64,12 @@ pub struct ClusterArgs {
     /// The first port between the servers, UDP and TCP. `auto`: free ones.
     #[arg(long, value_name = "PORT|auto", default_value = "auto", value_parser = ports)]
     pub ring_port_base: Ports,
-    /// Where to write the key, configurations and logs. Nothing is written if not given.
+    /// `memory`; or `persistent`, with --dir: the next start finds what was stored.
+    #[arg(long, value_name = "memory|persistent", default_value = "memory",
+          value_parser = ["memory", "persistent"])]
+    pub mode: String,
+    /// Where to write the key, configurations, logs and, in persistent mode, the servers' files.
+    /// Nothing is written if not given.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// A line for each change instead of a live display, also on a terminal.
@@ -182,6 +189,10 @@ fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
     let members: Vec<_> =
         ring_ports.iter().zip(1..).map(|(port, id)| format!("{id}={HOST}:{port}")).collect();
     let members = members.join(",");
+    let persistent = args.mode == "persistent";
+    if persistent && args.dir.is_none() {
+        return Err("--mode persistent: name a directory for the servers' files with --dir".into());
+    }
     let key = match &args.dir {
         Some(dir) => directory(dir)?,
         None => new_key(),
@@ -198,8 +209,6 @@ fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
             bootstrap: true,
         };
         if let Some(dir) = &args.dir {
-            let persistent =
-                recipe.settings.contains(&("mode".to_owned(), "persistent".to_owned()));
             recipe.bootstrap = !(persistent && dir.join(FORMED).exists());
             let config = dir.join(format!("server-{id}.toml"));
             std::fs::write(&config, recipe.file()).map_err(|error| unwritable(&config, &error))?;
@@ -223,6 +232,8 @@ fn settings(
     };
     let mut settings: Vec<(String, String)> = [
         ("id", (place + 1).to_string()),
+        ("mode", args.mode.clone()),
+        ("data_dir", format!("server-{}", place + 1)),
         ("group", group.to_owned()),
         ("client_listen", format!("{HOST}:{}", args.client_port_base.at(place)?)),
         ("http_listen", http),
