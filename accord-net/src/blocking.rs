@@ -30,7 +30,6 @@ use crate::client::{
 };
 use std::future::Future;
 use std::io;
-use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 /// A session with a cluster.
@@ -41,7 +40,7 @@ pub struct Client {
 }
 
 /// Why no session could be opened.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The thread for it could not be made.
     #[error("the client's thread could not be started: {0}")]

@@ -11,12 +11,19 @@
 //! 6. [`storage`]: what a persistent server keeps on its disk.
 //! 7. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
+#[cfg(feature = "net")]
 pub mod blocking;
+#[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
 pub mod embedded;
+#[cfg(feature = "net")]
 pub mod env;
+#[cfg(feature = "net")]
 pub mod frame;
+#[cfg(feature = "net")]
 pub mod operator_client;
+#[cfg(feature = "net")]
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod settings;
