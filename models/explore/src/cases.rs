@@ -40,7 +40,7 @@ pub const KNOWN_BUGS: [(&str, &str, &str); 10] = [
     ("conflicting-suffix-kept", "replica-views", "full"),
     ("event-after-result", "watches-own", "small"),
     ("read-without-barrier", "replica-reads", "full"),
-    ("reattached-session-expires", "sessions", "small"),
+    ("reattached-session-expires", "sessions-return", "small"),
     ("recovery-drops-message", "ring-recovery", "full"),
     ("retry-executed-twice", "sessions", "small"),
     ("watch-lost-at-reattach", "watches", "small"),
@@ -175,8 +175,8 @@ fn replica_case(
     Case { name, about, model: Box::new(ReplicaModel { bounds, reached: reached.to_vec() }) }
 }
 
-fn script(servers: [u32; 2], ops: &[Op]) -> Script {
-    Script { servers: servers.map(NodeId).to_vec(), ops: ops.to_vec() }
+fn script(servers: &[u32], ops: &[Op]) -> Script {
+    Script { servers: nodes(servers), ops: ops.to_vec() }
 }
 
 fn service_cases(full: bool) -> Vec<Case> {
@@ -196,7 +196,16 @@ fn service_cases(full: bool) -> Vec<Case> {
             "sessions",
             "a client that loses its connection, and a server that finds its session silent",
             service::Bounds {
-                scripts: vec![script([1, 2], pick(full, one, two))],
+                scripts: vec![script(&[1, 2], pick(full, one, two))],
+                server_timers: 1,
+                ..quiet.clone()
+            },
+        ),
+        sessions_case(
+            "sessions-return",
+            "a client that comes back to the server that is about to end its session",
+            service::Bounds {
+                scripts: vec![script(&[1], pick(full, one, two))],
                 server_timers: 1,
                 ..quiet.clone()
             },
@@ -207,8 +216,8 @@ fn service_cases(full: bool) -> Vec<Case> {
             model: Box::new(ServiceModel {
                 bounds: service::Bounds {
                     scripts: vec![
-                        script([1, 2], one),
-                        script([2, 1], pick(full, &[Op::Read], &[Op::Increment, Op::Read])),
+                        script(&[1, 2], one),
+                        script(&[2, 1], pick(full, &[Op::Read], &[Op::Increment, Op::Read])),
                     ],
                     ..quiet.clone()
                 },
@@ -220,7 +229,7 @@ fn service_cases(full: bool) -> Vec<Case> {
             "watches",
             "a client that watches and reads, and one that writes at the other server",
             service::Bounds {
-                scripts: vec![script([1, 2], &[Op::Watch, Op::ReadLocally]), script([2, 1], one)],
+                scripts: vec![script(&[1, 2], &[Op::Watch, Op::ReadLocally]), script(&[2, 1], one)],
                 ..quiet.clone()
             },
         ),
@@ -228,7 +237,7 @@ fn service_cases(full: bool) -> Vec<Case> {
             "watches-own",
             "a client that watches what it changes itself",
             service::Bounds {
-                scripts: vec![script([1, 2], &[Op::Watch, Op::Increment, Op::Increment])],
+                scripts: vec![script(&[1, 2], &[Op::Watch, Op::Increment, Op::Increment])],
                 breaks: pick(full, 1, 2),
                 client_timers: pick(full, 1, 2),
                 ..quiet

@@ -19,8 +19,8 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 The models wrap the core itself: docs/models.md says what each explores and what it leaves out.
 
-Exit codes: 0 all properties hold, 1 a counterexample (printed, as short as can be) or a state that \
-should be reached and is not, 2 bad input.";
+Exit codes: 0 all properties hold, 1 a counterexample (printed, as short as can be), 2 bad input, \
+3 a state that should be reached is not.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -83,6 +83,7 @@ impl From<LevelArgument> for Level {
 
 const FOUND: u8 = 1;
 const BAD_INPUT: u8 = 2;
+const UNREACHED: u8 = 3;
 
 /// Does what the command line asks.
 pub fn run() -> ExitCode {
@@ -134,7 +135,7 @@ fn verify(arguments: &VerifyArguments) -> ExitCode {
     let (depth, states_max, threads) =
         (arguments.depth, arguments.states_max, arguments.threads.max(1));
     let limits = Limits { depth, states_max, threads };
-    let mut good = true;
+    let (mut broken, mut good) = (false, true);
     say(format_args!("{HEAD}\n"));
     for case in cases {
         let report = case.model.verify(limits, &mut |progress| show_progress(case.name, progress));
@@ -146,12 +147,17 @@ fn verify(arguments: &VerifyArguments) -> ExitCode {
                 say(format_args!("{number:>3}. {happens}\n{}", indented(state)));
             }
         }
-        for name in &report.unreached {
+        for name in report.unreached.iter().filter(|_| report.broken.is_empty()) {
             say(format_args!("{}: never: {name}\n", case.name));
         }
+        broken |= !report.broken.is_empty();
         good &= report.is_good();
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+    match (broken, good) {
+        (true, _) => ExitCode::from(FOUND),
+        (false, false) => ExitCode::from(UNREACHED),
+        (false, true) => ExitCode::SUCCESS,
+    }
 }
 
 const HEAD: &str =

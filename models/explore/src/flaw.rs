@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_flaw_and_the_first_flaw_stays() {
         assert_eq!(catch(|| 3), Ok(3));
-        let caught = catch(|| assert!("one".is_empty(), "broken: {}", 7));
+        let number = 7;
+        let caught = catch(|| panic!("broken: {number}"));
         let mut flaw = caught.err();
         assert_eq!(flaw, Some(Flaw { property: CORE, detail: "broken: 7".to_owned() }));
         note(&mut flaw, "another", String::new());

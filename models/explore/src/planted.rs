@@ -80,7 +80,7 @@ fn try_bug(root: &Path, bug: &Bug) -> Verdict {
     // What the copy prints is the counterexample.
     match command.status() {
         Ok(status) if status.code() == Some(1) => Verdict::Found,
-        Ok(status) if status.success() => Verdict::NotFound,
+        Ok(status) if matches!(status.code(), Some(0 | 3)) => Verdict::NotFound,
         Ok(status) => Verdict::Broken(format!("the copy's program ended with {status}")),
         Err(error) => Verdict::Broken(format!("{} cannot be run: {error}", program.display())),
     }

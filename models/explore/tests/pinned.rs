@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// A case with the depth at which it is cut, the states that differ, and all that are generated.
 type Pinned = (&'static str, Option<usize>, usize, usize);
 
-const PINNED: [Pinned; 14] = [
+const PINNED: [Pinned; 15] = [
     ("replica-views", None, 9290, 21910),
     ("replica-order", None, 3124, 7594),
     ("replica-crash", None, 19129, 53841),
@@ -20,6 +20,7 @@ const PINNED: [Pinned; 14] = [
     ("voters", None, 10818, 31078),
     ("voters-readmitted", Some(24), 26522, 52094),
     ("sessions", None, 4895, 9105),
+    ("sessions-return", None, 3532, 6390),
     ("sessions-linear", None, 13925, 29839),
     ("watches", None, 14652, 41315),
     ("watches-own", None, 12006, 26141),
