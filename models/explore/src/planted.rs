@@ -1,8 +1,8 @@
 //! Planted bugs: do the models find what they should?
 //!
 //! The patches are those of `sim/bugs`, which the simulator is measured by. One is applied to a
-//! copy of the sources below `target/planted`, the models are built there, and go through their states
-//! until a counterexample turns up. Nothing of the sources themselves is changed.
+//! copy of the sources below `target/planted`, the models are built there, and go through their
+//! states until a counterexample turns up. Nothing of the sources themselves is changed.
 
 use crate::cases::KNOWN_BUGS;
 use crate::cli::say;
@@ -27,8 +27,8 @@ enum Verdict {
     Broken(String),
 }
 
-/// Tries the bugs of these names, or with `all` the [`KNOWN_BUGS`] ones. The exit code is 0 if each is
-/// found, 1 if one is not, 2 if the request makes no sense.
+/// Tries the bugs of these names, or with `all` the [`KNOWN_BUGS`] ones. The exit code is 0 if each
+/// is found, 1 if one is not, 2 if the request makes no sense.
 pub fn run(names: &[String]) -> ExitCode {
     let known: Vec<String> = KNOWN_BUGS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     let names = if names.iter().any(|name| name == "all") { known } else { names.to_vec() };

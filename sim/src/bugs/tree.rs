@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
-/// The packages that make up the simulator.
-const PACKAGES: [&str; 4] = ["accord-core", "accord-net", "models", "sim"];
+/// The packages that make up the simulator, and those that their manifests name.
+const PACKAGES: [&str; 5] = ["accord-core", "accord-net", "jepsen", "models", "sim"];
 /// The files beside them that a build needs.
 const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// The simulator's name, which is that of its package.
