@@ -121,12 +121,17 @@ impl Decode for VoterSet {
         let cluster = ClusterId::decode(input)?;
         let mut voters = BTreeMap::new();
         for _ in 0..input.count("voters", MEMBERS_MAX, 9)? {
-            voters.insert(NodeId::decode(input)?, StoreId::decode(input)?);
+            let node = NodeId::decode(input)?;
+            if voters.last_key_value().is_some_and(|(last, _)| *last >= node) {
+                return Err(WireError::Invalid { what: "order of voters" });
+            }
+            voters.insert(node, StoreId::decode(input)?);
         }
         let mut returning = BTreeSet::new();
         for _ in 0..input.count("returning voters", MEMBERS_MAX, 1)? {
             let node = NodeId::decode(input)?;
-            if voters.contains_key(&node) {
+            let in_order = returning.last().is_none_or(|last| *last < node);
+            if voters.contains_key(&node) || !in_order {
                 return Err(WireError::Invalid { what: "returning voter" });
             }
             returning.insert(node);
@@ -243,6 +248,20 @@ mod tests {
             cluster: ClusterId(1),
             voters: nodes.iter().map(|n| (NodeId(*n), StoreId(u64::from(*n)))).collect(),
             returning: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_set_has_one_encoding() {
+        let mut returning = set(&[1, 2]);
+        returning.returning.extend([NodeId(3), NodeId(4)]);
+        let good = returning.to_bytes();
+        assert_eq!(VoterSet::from_bytes(&good), Ok(returning));
+        // Eight bytes of cluster, a count; each voter is a byte and eight; a count, a byte each.
+        for (at, value) in [(9, 2), (9, 3), (18, 1), (28, 4), (29, 3), (28, 1)] {
+            let mut bad = good.to_vec();
+            bad[at] = value;
+            assert!(VoterSet::from_bytes(&bad.into()).is_err(), "{value} at {at}");
         }
     }
 

@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
             2 => drop(client.submit(now, &Txn::default())),
             3 => {
                 let query = ReadQuery::Members { after: None, limit: 1 };
-                drop(client.read(now, query, Consistency::Linearizable));
+                let _ = client.read(now, query, Consistency::Linearizable);
             }
             4 => drop(client.watch(now, WatchFilter::Members, EventMask::ALL, false, None)),
             _ => {
