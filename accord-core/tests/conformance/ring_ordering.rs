@@ -42,12 +42,14 @@ fn large_messages_arrive_whole_under_loss() {
 
 #[test]
 fn the_largest_message_passes_and_one_byte_more_is_refused() {
-    let mut net = settled(2, RingLimits::default());
-    assert!(!net.submit(0, (64 << 20) + 1));
-    assert!(net.submit(0, 64 << 20));
+    let limits = RingLimits::default();
+    let largest = limits.message_bytes_max;
+    let mut net = settled(2, limits);
+    assert!(!net.submit(0, largest + 1));
+    assert!(net.submit(0, largest));
     net.run_for(Duration::from_secs(2));
     assert_eq!(net.violation, None);
-    assert_eq!(net.status(1).counters.bytes_delivered, 64 << 20);
+    assert_eq!(net.status(1).counters.bytes_delivered, largest as u64);
 }
 
 /// What was only partly sent when the view changed is sent again from its beginning.
