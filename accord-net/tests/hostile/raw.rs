@@ -65,15 +65,18 @@ impl Raw {
         Self::greeted(at, Kind::Client, PROTOCOL_VERSION).await
     }
 
-    /// Connects as a client with a session of its own.
+    /// Connects as a client with a session of its own. Again, if a busy machine takes longer to
+    /// open it than the server has patience here.
     pub async fn session(at: SocketAddr, timeout_ms: u32) -> (Self, SessionId) {
-        let mut raw = Self::client(at).await;
-        raw.tell(&ClientMessage::Open { timeout_ms }).await;
         loop {
-            match raw.hear().await.expect("the session is opened") {
-                ServerMessage::Opened { session, .. } => return (raw, session),
-                ServerMessage::Status { .. } => {}
-                other => panic!("not asked for: {other:?}"),
+            let mut raw = Self::client(at).await;
+            raw.tell(&ClientMessage::Open { timeout_ms }).await;
+            while let Some(message) = raw.hear().await {
+                match message {
+                    ServerMessage::Opened { session, .. } => return (raw, session),
+                    ServerMessage::Status { .. } => {}
+                    other => panic!("not asked for: {other:?}"),
+                }
             }
         }
     }
@@ -113,6 +116,12 @@ impl Raw {
     pub async fn hear(&mut self) -> Option<ServerMessage> {
         let payload = self.hear_message().await?;
         Some(decode_server(&payload).expect("the server sends messages"))
+    }
+
+    /// Says more, without ever reading, until the server has hung up.
+    pub async fn end_without_reading(mut self) {
+        let saying = async { while self.tell(&ClientMessage::Ping { nonce: 1 }).await {} };
+        timeout(PATIENCE, saying).await.expect("the server hangs up within a bounded time");
     }
 
     /// Waits until the server has hung up.

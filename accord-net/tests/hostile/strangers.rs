@@ -75,6 +75,8 @@ async fn who_hangs_up_at_once_costs_nothing() {
 async fn a_flood_of_connections_is_bounded() {
     let siege = Siege::begin(|options| {
         options.net.strangers_max = 50;
+        // Longer than it takes to open them all.
+        options.net.sessionless_timeout = accord_core::time::Duration::from_secs(3);
         options.limits.conns_max = 60;
     })
     .await;
