@@ -23,7 +23,7 @@ use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
 use accord_core::replica::io::{HaltReason, Record, Ticket};
 use accord_core::replica::log::Recovered;
 use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Output, Server};
-use accord_core::time::Instant;
+use accord_core::time::{Duration, Instant};
 use accord_core::wire::WireError;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -36,6 +36,9 @@ use tokio::sync::{Notify, oneshot};
 const LATENCY_SAMPLE: u64 = 16;
 /// Events of the group handed in before what came of them is carried out.
 const EVENTS_A_TURN: usize = 64;
+
+/// How long receiving datagrams rests when the system cannot hand them out.
+const RECEIVE_REST: Duration = Duration::from_millis(1);
 
 /// One server, as its tasks share it.
 pub(super) struct Hub<E: Env> {
@@ -158,8 +161,9 @@ impl<E: Env> Hub<E> {
         let mut datagrams = Vec::new();
         while self.halted.borrow().is_none() {
             if let Err(error) = udp.receive(&mut datagrams).await {
-                // Such as an ICMP answer to an earlier datagram: nothing that lasts.
-                tracing::debug!(%error, "receiving datagrams");
+                // Such as a lack of memory: nothing that lasts, and nothing to hurry for.
+                tracing::warn!(%error, "datagrams cannot be received");
+                self.env.sleep_until(self.env.now() + RECEIVE_REST).await;
                 continue;
             }
             {
@@ -168,11 +172,16 @@ impl<E: Env> Hub<E> {
                 datagrams.iter().for_each(|datagram| inner.group.handle_datagram(now, datagram));
             }
             datagrams.clear();
-            self.pump();
-            // What came may have set a timer that is due before the one that is waited for.
-            if self.deadline_before_armed().is_some() {
-                self.turn.notify_one();
-            }
+            self.pump_beside_timers();
+        }
+    }
+
+    /// A turn of the pump outside of the timers' task, which is woken if what happened set a timer
+    /// that is due before the one that it waits for.
+    fn pump_beside_timers(&self) {
+        self.pump();
+        if self.deadline_before_armed().is_some() {
+            self.turn.notify_one();
         }
     }
 
@@ -195,7 +204,7 @@ impl<E: Env> Hub<E> {
                 };
                 inner.server.handle(self.env.now(), input);
             }
-            self.pump();
+            self.pump_beside_timers();
         }
     }
 

@@ -1,7 +1,6 @@
 //! Tests of the storage engine: on a simulated disk that breaks in every way that it may, and on
 //! real files.
 
-mod cost;
 mod errors;
 mod files;
 mod lives;

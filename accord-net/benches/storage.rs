@@ -1,12 +1,11 @@
-//! What durability costs on this machine's disk. Run on purpose, and in release: `cargo test
-//! --release -p accord-net --test storage cost -- --ignored --nocapture --test-threads 1`
+//! What durability costs on this machine's disk: `cargo bench -p accord-net --bench storage`.
 //!
 //! The alternatives run in turn, several times, and the medians are compared; the disk of a shared
-//! machine gives anything else but a comparison.
+//! machine gives anything else but a comparison. What is measured is rates of commits and their
+//! longest stalls side by side, which is why this is not written with criterion.
 
-use crate::script::{NODE, batch, identity};
-use accord_core::ids::{ClusterId, Epoch, Index, LogPosition};
-use accord_core::replica::io::{Record, Snapshot};
+use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
 use accord_core::wire::Encode;
 use accord_net::storage::{Opened, Options, RealDirectory, Store};
@@ -19,8 +18,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+const NODE: NodeId = NodeId(7);
+const STORE: StoreId = StoreId(0x5707e);
 const ROUNDS: usize = 7;
 const SPAN: Duration = Duration::from_millis(700);
+
+fn main() {
+    cost_of_a_commit();
+    cost_of_a_checkpoint();
+}
+
+fn identity() -> Record {
+    Record::Identity { node: NODE, store: STORE, bootstrap: true }
+}
+
+fn batch(index: u64, bytes: usize, fill: u8) -> Record {
+    let commands = Bytes::from(vec![fill; bytes]);
+    let body = Body::Batch { origin: NODE, salt: index, number: index, commands };
+    Record::Append(Entry { epoch: Epoch(1), index: Index(index), body })
+}
 
 fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cost-{name}"));
@@ -47,7 +63,7 @@ fn redb_as_log(bytes: usize) -> u64 {
     let database = builder.set_cache_size(64 << 20).create(path.join("log.redb"));
     let database = database.expect("a healthy disk");
     let rate = rate(|at| {
-        let record = batch(1, at + 1, bytes, at as u8).to_bytes();
+        let record = batch(at + 1, bytes, at as u8).to_bytes();
         let transaction = database.begin_write().expect("a healthy disk");
         let mut log = transaction.open_table(LOG).expect("a healthy disk");
         log.insert(at, &record[..]).expect("a healthy disk");
@@ -69,7 +85,7 @@ fn plain_append(bytes: usize) -> u64 {
     let file = file.expect("a healthy disk");
     let mut end = 0;
     let rate = rate(|at| {
-        let record = batch(1, at + 1, bytes, at as u8).to_bytes();
+        let record = batch(at + 1, bytes, at as u8).to_bytes();
         file.write_all_at(&record, end).expect("a healthy disk");
         file.sync_data().expect("a healthy disk");
         end += record.len() as u64;
@@ -102,7 +118,7 @@ fn store(bytes: usize) -> u64 {
             }
         });
         let rate = rate(|at| {
-            store.commit(&[batch(1, at + 1, bytes, at as u8)]).expect("a healthy disk");
+            store.commit(&[batch(at + 1, bytes, at as u8)]).expect("a healthy disk");
         });
         done.store(true, Ordering::Relaxed);
         rate
@@ -116,8 +132,6 @@ fn median(mut values: Vec<u64>) -> u64 {
     values[values.len() / 2]
 }
 
-#[test]
-#[ignore = "measures; see the head of this file"]
 fn cost_of_a_commit() {
     println!("bytes | redb as log | append and sync | store   (commits per second, medians)");
     for bytes in [100, 4 << 10, 16 << 10, 64 << 10, 1 << 20] {
@@ -137,7 +151,7 @@ fn stalls(store: &mut Store, next: &mut u64, done: &AtomicBool) -> (u64, u64, u6
     let mut spans = Vec::new();
     while !done.load(Ordering::Relaxed) {
         let begin = Instant::now();
-        store.commit(&[batch(1, *next, 4096, 1)]).expect("a healthy disk");
+        store.commit(&[batch(*next, 4096, 1)]).expect("a healthy disk");
         spans.push(begin.elapsed().as_micros() as u64);
         *next += 1;
     }
@@ -146,8 +160,6 @@ fn stalls(store: &mut Store, next: &mut u64, done: &AtomicBool) -> (u64, u64, u6
     (spans[count / 2], spans[count * 99 / 100], spans[count - 1])
 }
 
-#[test]
-#[ignore = "measures; see the head of this file"]
 fn cost_of_a_checkpoint() {
     let path = scratch("checkpoint");
     // A million keys of 100 bytes with what is kept of each.
@@ -166,7 +178,7 @@ fn cost_of_a_checkpoint() {
         let last = LogPosition { epoch: Epoch(1), index: Index(next - 1) };
         let voters = VoterSet {
             cluster: ClusterId(1),
-            voters: BTreeMap::from([(NODE, crate::script::STORE)]),
+            voters: BTreeMap::from([(NODE, STORE)]),
             ..VoterSet::default()
         };
         let snapshot = Snapshot { last, voters, origins: BTreeMap::new(), state: state.clone() };
