@@ -23,6 +23,7 @@ use crate::schedule::Schedule;
 use crate::trace::{Actor, Story, Trace};
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{ConnId, NodeId};
+use accord_core::server::work::Done;
 use bytes::Bytes;
 
 /// Something that is going to happen.
@@ -59,6 +60,15 @@ pub enum Event {
         node: u32,
         /// The incarnation of the process that waits for it.
         incarnation: u64,
+    },
+    /// What a server works out beside is done.
+    Worked {
+        /// Whose.
+        node: u32,
+        /// The incarnation of the process that waits for it.
+        incarnation: u64,
+        /// What came of it.
+        done: Box<Done>,
     },
     /// A process that stopped itself is started again.
     Restart {

@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Datagrams that wait for a paused process; more are lost, as in a socket's buffer.
 const DATAGRAMS_WAITING_MAX: usize = 256;
+/// The longest that work beside a server takes, in microseconds.
+const WORK_MICROS_MAX: u64 = 200_000;
 
 /// A machine and, if it is up, the process on it.
 #[derive(Debug)]
@@ -503,6 +505,11 @@ impl Node {
                 close_down(env, conn);
             }
             Output::Peer { to, message } => env.send_peer(self.id, to.0, &message),
+            Output::Work(job) => {
+                let after = Duration::from_micros(self.rng.log_uniform(1, WORK_MICROS_MAX));
+                let (node, incarnation, done) = (self.id, self.incarnation, job.run());
+                env.agenda.push(env.now.after(after), Event::Worked { node, incarnation, done });
+            }
             Output::Admin { admin: _, reply } => {
                 if let AdminReply::VotersChanged(result) = reply {
                     env.tell(self.actor(), || format!("voters changed: {result:?}"));

@@ -205,6 +205,12 @@ impl World {
                 self.with_node(node, |node, env, options| node.on_timer(env, options, armed));
             }
             Event::Synced { node, incarnation } => self.on_synced(node, incarnation),
+            Event::Worked { node, incarnation, done } => {
+                let waiting = self.node_mut(node);
+                if waiting.incarnation == incarnation && waiting.process.is_some() {
+                    self.tell_node(node, NodeInput::Server(Box::new(Input::Worked(done))));
+                }
+            }
             Event::Restart { node, incarnation } => self.on_restart(node, incarnation),
             Event::ToServer(conn, what) => self.on_to_server(conn, what),
             Event::ToClient(conn, what) => self.on_to_client(conn, what),

@@ -44,6 +44,8 @@ pub struct ReplicaLimits {
     pub live_bytes_max: usize,
     /// Bytes in one message of a transfer.
     pub chunk_bytes_max: usize,
+    /// Bytes a second that a server fetches at most, so that the others have time for their clients.
+    pub transfer_bytes_per_second_max: u64,
     /// The largest snapshot accepted from another server, in bytes.
     pub snapshot_bytes_max: u64,
     /// Bytes of applied entries kept for servers that were away for a short time.
@@ -65,6 +67,7 @@ impl Default for ReplicaLimits {
             proposals_bytes_max: 16 << 20,
             live_bytes_max: 64 << 20,
             chunk_bytes_max: 256 << 10,
+            transfer_bytes_per_second_max: 64 << 20,
             snapshot_bytes_max: 64 << 30,
             log_bytes_retained: 64 << 20,
             checkpoint_bytes: 256 << 20,
@@ -80,5 +83,6 @@ impl ReplicaLimits {
         assert!(self.batch_bytes_max > 0 && self.command_bytes_max > 0);
         assert!(self.frames_in_flight_max > 0, "at least one message must be allowed in flight");
         assert!(self.chunk_bytes_max > 0 && self.digest_interval > 0);
+        assert!(self.transfer_bytes_per_second_max > 0);
     }
 }

@@ -3,7 +3,7 @@
 //! Records are written in order and complete in order. In memory mode the medium is memory: a
 //! record is durable at once, and nothing is written.
 
-use super::io::{Action, Entry, Record, Snapshot, Ticket};
+use super::io::{Action, Entry, Record, SNAPSHOT_CHECKSUM_BYTES, Snapshot, Ticket};
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
 use crate::wire::Encode;
@@ -68,12 +68,38 @@ impl Disk {
     }
 }
 
-/// The log position and the rest of a snapshot whose state the driver is asked for.
+/// What a snapshot says besides the state, which [`Action::SnapshotWanted`] asks for.
 #[derive(Clone, Debug)]
-pub(super) struct SnapshotFrame {
+pub struct SnapshotFrame {
     pub(super) last: LogPosition,
-    pub(super) voters: super::voters::VoterSet,
-    pub(super) origins: BTreeMap<NodeId, super::io::Origin>,
+    voters: super::voters::VoterSet,
+    origins: BTreeMap<NodeId, super::io::Origin>,
+}
+
+impl SnapshotFrame {
+    /// The last entry that the state contains.
+    pub const fn last(&self) -> LogPosition {
+        self.last
+    }
+
+    /// The snapshot with this state, and as it is sent to others. Copies the state: costs nothing
+    /// to the server if it is done on another thread.
+    pub fn image(self, state: Bytes) -> Image {
+        let Self { last, voters, origins } = self;
+        let mut snapshot = Snapshot { last, voters, origins, state };
+        let encoded = snapshot.to_bytes();
+        // So that the memory of the first copy is free.
+        let end = encoded.len() - SNAPSHOT_CHECKSUM_BYTES;
+        snapshot.state = encoded.slice(end - snapshot.state.len()..end);
+        Image { snapshot, encoded }
+    }
+}
+
+/// A snapshot, and as it is sent to others.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub(super) snapshot: Snapshot,
+    pub(super) encoded: Bytes,
 }
 
 impl Replica {
@@ -180,15 +206,36 @@ impl Replica {
         }
     }
 
+    /// What [`Action::SnapshotWanted`] asks the state for.
+    ///
+    /// # Panics
+    /// If nothing was asked for.
+    pub fn wanted_frame(&self) -> SnapshotFrame {
+        self.serving.wanted_frame()
+    }
+
     /// Takes the state that [`Action::SnapshotWanted`] asked for.
     ///
     /// # Panics
     /// If it was not asked for.
     pub fn provide_snapshot(&mut self, now: crate::time::Instant, state: Bytes) {
+        let image = self.wanted_frame().image(state);
+        self.provide_image(now, image);
+    }
+
+    /// Takes an image made of [`Replica::wanted_frame`] and the state.
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    pub fn provide_image(&mut self, now: crate::time::Instant, image: Image) {
+        if self.halted {
+            return;
+        }
+        let Image { snapshot, encoded } = image;
         let (frame, for_disk) = self.serving.take_wanted();
-        let SnapshotFrame { last, voters, origins } = frame;
-        let snapshot = Snapshot { last, voters, origins, state };
-        self.serve_image(now, last, snapshot.to_bytes());
+        let last = snapshot.last;
+        assert_eq!(frame.last, last, "the image is the one that was asked for");
+        self.serve_image(now, last, encoded);
         // An installed state may have overtaken the checkpoint.
         if for_disk && last.index > self.disk.checkpointed && self.log.base().index <= last.index {
             self.persist(Record::Checkpoint(snapshot));

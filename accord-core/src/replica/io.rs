@@ -146,6 +146,8 @@ pub struct Snapshot {
 }
 
 const SNAPSHOT_VERSION: u8 = 1;
+/// A snapshot ends with its state and so many bytes of a checksum.
+pub(super) const SNAPSHOT_CHECKSUM_BYTES: usize = 4;
 const ORIGINS_MAX: usize = 1 << 20;
 
 impl Encode for Snapshot {
@@ -316,8 +318,16 @@ pub enum Action {
         index: Index,
     },
     /// Call [`super::Replica::provide_snapshot`] with the state as of the last committed entry that
-    /// was handed out.
+    /// was handed out, now or later.
     SnapshotWanted,
+    /// Another server's snapshot has arrived: decode it, see whether its state can be restored, and
+    /// call [`super::Replica::handle_received`], now or later.
+    SnapshotReceived {
+        /// To be handed back.
+        number: u64,
+        /// An encoded [`Snapshot`], or what it became on its way.
+        bytes: Bytes,
+    },
     /// Replace the state: it contains everything up to the index.
     Install {
         /// The last entry contained.

@@ -47,6 +47,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use config::{Durability, ReplicaConfig};
 use durable::Disk;
+pub use durable::{Image, SnapshotFrame};
 use epoch::OpenEpoch;
 use io::{Action, ClosedReason, HaltReason, Origin, Record, ReplicaStatus, Ticket};
 use log::{Log, Recovered};
@@ -54,7 +55,7 @@ use message::{GroupMessage, PeerMessage, Report};
 use opening::Plan;
 use proposals::Proposals;
 use reads::Barriers;
-use transfer::Serving;
+use transfer::{Receiving, Serving};
 
 pub use proposals::ProposeError;
 
@@ -80,6 +81,7 @@ pub struct Replica {
     barriers: Barriers,
     disk: Disk,
     serving: Serving,
+    receiving: Receiving,
     actions: VecDeque<Action>,
     messages_ignored: u64,
     halted: bool,
@@ -120,6 +122,7 @@ impl Replica {
             barriers: Barriers::default(),
             disk: Disk::new(recovered.log.last().index, applied),
             serving: Serving::default(),
+            receiving: Receiving::default(),
             actions: VecDeque::new(),
             messages_ignored: 0,
             halted: false,
@@ -245,12 +248,13 @@ impl Replica {
             barriers,
             disk,
             serving,
+            receiving,
             actions,
             halted,
         } = self;
         crate::fingerprint::of(&(
             (store, salt, bootstrap, promised, log, applied, commit, origins),
-            (view, phase, proposals, barriers, disk, serving, actions, halted),
+            (view, phase, proposals, barriers, disk, serving, receiving, actions, halted),
         ))
     }
 

@@ -11,8 +11,7 @@ use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
 use super::message::{PeerMessage, SEGMENTS_MAX};
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
-use crate::time::Instant;
-use crate::wire::Decode;
+use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -36,9 +35,24 @@ pub(super) struct Fetching {
     /// is of a server to which more of the epoch was delivered, so its entries are awaited here
     /// too.
     deadline: Option<Instant>,
-    partial: Option<Partial>,
+    /// True while the deadline is the time to ask on, not the time to give up.
+    paced: bool,
+    /// When what was fetched is no more than the bound on bytes a second allows.
+    allowed_at: Instant,
+    /// The snapshot that the driver is looking at.
+    checked: Option<u64>,
     /// True if the log cannot lead to the epoch's, so a snapshot is needed.
     needs_snapshot: bool,
+}
+
+/// What has arrived of a snapshot. Kept over the ends of epochs: an image is of what is committed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Receiving {
+    partial: Option<Partial>,
+    /// One that has arrived whole, and has not been found good or bad.
+    whole: Option<(LogPosition, Bytes)>,
+    /// Numbers those that were handed to the driver.
+    last: u64,
 }
 
 /// A snapshot that has arrived in part.
@@ -47,6 +61,12 @@ struct Partial {
     image: LogPosition,
     total_bytes: u64,
     data: Vec<u8>,
+}
+
+impl Receiving {
+    fn clear(&mut self) {
+        (self.partial, self.whole) = (None, None);
+    }
 }
 
 impl Fetching {
@@ -87,7 +107,6 @@ struct Image {
 
 impl Serving {
     pub(super) fn on_epoch_end(&mut self) {
-        self.image = None;
         self.waiting.clear();
     }
 
@@ -99,6 +118,11 @@ impl Serving {
         let wanted = self.wanted.as_ref().map(|(frame, _)| frame.last.index);
         let image = self.image.as_ref().map(|image| image.last.index);
         wanted.into_iter().chain(image).min().unwrap_or(Index(u64::MAX))
+    }
+
+    pub(super) fn wanted_frame(&self) -> SnapshotFrame {
+        let (frame, _) = self.wanted.as_ref().expect("a snapshot is provided only when asked for");
+        frame.clone()
     }
 
     pub(super) fn take_wanted(&mut self) -> (SnapshotFrame, bool) {
@@ -127,7 +151,9 @@ impl Replica {
             peer: source,
             request: Ticket(0),
             deadline: Some(now),
-            partial: None,
+            paced: false,
+            allowed_at: now,
+            checked: None,
             needs_snapshot: false,
         });
         for entry in epoch.first_entries() {
@@ -138,6 +164,7 @@ impl Replica {
 
     /// The log is the source's: appends the epoch's entries, and takes part from here on.
     pub(super) fn finish_sync(&mut self) {
+        self.receiving.clear();
         let Phase::Open(epoch) = &mut self.phase else { return };
         epoch.agreed = self.log.last().index;
         match epoch.fetching.take() {
@@ -161,7 +188,23 @@ impl Replica {
         self.readmit();
     }
 
-    /// Sends the next request to the present peer.
+    /// Asks on, once the bytes just fetched are no more than the bound on bytes a second allows.
+    fn fetch_on(&mut self, now: Instant, bytes: u64) {
+        let rate = self.config.limits.transfer_bytes_per_second_max;
+        let Phase::Open(open) = &mut self.phase else { return };
+        let Some(fetching) = &mut open.fetching else { return };
+        let nanos = bytes.saturating_mul(1_000_000_000) / rate;
+        fetching.allowed_at = fetching.allowed_at.max(now) + Duration::from_nanos(nanos);
+        if fetching.allowed_at <= now {
+            return self.fetch(now);
+        }
+        // Copies of the answer are none to what is asked next.
+        fetching.request.0 += 1;
+        fetching.paced = true;
+        fetching.deadline = Some(fetching.allowed_at);
+    }
+
+    /// Sends the next request to the present peer, or looks at what has arrived whole.
     fn fetch(&mut self, now: Instant) {
         let segments = self.log.segments();
         let commit = self.commit;
@@ -169,11 +212,15 @@ impl Replica {
         let Phase::Open(open) = &mut self.phase else { return };
         let epoch = open.plan.epoch;
         let Some(fetching) = &mut open.fetching else { return };
+        fetching.paced = false;
+        if fetching.needs_snapshot && self.receiving.whole.is_some() {
+            return self.look_at_received();
+        }
         fetching.request.0 += 1;
         fetching.deadline = Some(now + timeout);
         let (request, peer) = (fetching.request, fetching.peer);
         let message = if fetching.needs_snapshot {
-            let partial = fetching.partial.as_ref();
+            let partial = self.receiving.partial.as_ref();
             PeerMessage::FetchSnapshot {
                 epoch,
                 request,
@@ -198,9 +245,11 @@ impl Replica {
         if fetching.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
-        let others = || members.iter().copied().filter(|node| *node != me);
-        let next = others().find(|node| *node > fetching.peer).or_else(|| others().next());
-        fetching.peer = next.expect("a member that is behind is not alone");
+        if !fetching.paced {
+            let others = || members.iter().copied().filter(|node| *node != me);
+            let next = others().find(|node| *node > fetching.peer).or_else(|| others().next());
+            fetching.peer = next.expect("a member that is behind is not alone");
+        }
         self.fetch(now);
     }
 
@@ -316,7 +365,7 @@ impl Replica {
         let Phase::Open(epoch) = &mut self.phase else { return };
         let expected = epoch.plan.epoch;
         let Some(fetching) = &mut epoch.fetching else { return };
-        let asked = fetching.deadline.is_some() && fetching.peer == from;
+        let asked = fetching.deadline.is_some() && !fetching.paced && fetching.peer == from;
         if (expected, fetching.request) != tag || !asked {
             return;
         }
@@ -352,18 +401,18 @@ impl Replica {
         if common < self.log.last().index {
             self.truncate(common.next());
         }
+        let mut bytes = 0;
         for entry in entries.into_iter().take_while(|entry| entry.index <= until) {
+            bytes += entry.cost_bytes() as u64;
             self.append(entry);
         }
-        self.after_fetched(now);
+        self.after_fetched(now, bytes);
     }
 
     fn on_snapshot_chunk(&mut self, now: Instant, offset: u64, chunk: Partial) {
         let bytes_max = self.config.limits.snapshot_bytes_max;
-        let Phase::Open(epoch) = &mut self.phase else { return };
-        let Some(fetching) = &mut epoch.fetching else { return };
-        let total_bytes = chunk.total_bytes;
-        let partial = match &mut fetching.partial {
+        let (total_bytes, bytes) = (chunk.total_bytes, chunk.data.len() as u64);
+        let partial = match &mut self.receiving.partial {
             Some(partial) if partial.image == chunk.image => {
                 let fits =
                     offset == partial.data.len() as u64 && total_bytes == partial.total_bytes;
@@ -377,41 +426,73 @@ impl Replica {
         };
         let got = partial.data.len() as u64;
         if got > total_bytes || total_bytes > bytes_max {
-            fetching.partial = None;
+            self.receiving.partial = None;
             self.messages_ignored += 1;
         } else if got < total_bytes {
-            self.fetch(now);
+            self.fetch_on(now, bytes);
         } else {
-            let partial = fetching.partial.take().expect("just completed");
-            self.on_snapshot_complete(now, partial);
+            let partial = self.receiving.partial.take().expect("just completed");
+            self.receiving.whole = Some((partial.image, Bytes::from(partial.data)));
+            self.look_at_received();
         }
     }
 
-    fn on_snapshot_complete(&mut self, now: Instant, partial: Partial) {
+    /// Asks the driver what it thinks of the snapshot that has arrived whole.
+    fn look_at_received(&mut self) {
         let Phase::Open(epoch) = &mut self.phase else { return };
         let Some(fetching) = &mut epoch.fetching else { return };
+        let Some((_, bytes)) = &self.receiving.whole else { return };
+        self.receiving.last += 1;
+        let number = self.receiving.last;
+        fetching.checked = Some(number);
+        fetching.deadline = None;
+        self.actions.push_back(Action::SnapshotReceived { number, bytes: bytes.clone() });
+    }
+
+    /// Takes what came of [`Action::SnapshotReceived`]: the snapshot, or none if it cannot be read,
+    /// so that it must have been damaged on its way. If the replica goes on with it, the next
+    /// action is [`Action::Install`].
+    pub fn handle_received(&mut self, now: Instant, number: u64, snapshot: Option<Snapshot>) {
+        if !self.halted {
+            self.on_received(now, number, snapshot);
+            self.pump();
+            self.check();
+        }
+    }
+
+    fn on_received(&mut self, now: Instant, number: u64, snapshot: Option<Snapshot>) {
+        let timeout = self.config.limits.transfer_timeout;
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let Some(fetching) = &mut epoch.fetching else { return };
+        if fetching.checked != Some(number) {
+            return;
+        }
+        fetching.checked = None;
         fetching.needs_snapshot = false;
-        let snapshot = Snapshot::from_bytes(&Bytes::from(partial.data));
+        let (image, _) = self.receiving.whole.take().expect("it is being looked at");
         match snapshot {
-            Ok(snapshot) if snapshot.last == partial.image => {
+            Some(snapshot) if snapshot.last == image => {
                 if snapshot.last.index > self.applied.max(self.commit) {
                     self.install(snapshot);
                 }
-                self.after_fetched(now);
+                self.after_fetched(now, 0);
             }
-            // Damaged on the way: fetched again when the deadline passes.
-            _ => self.messages_ignored += 1,
+            // Fetched again, from the next peer.
+            _ => {
+                fetching.deadline = Some(now + timeout);
+                self.messages_ignored += 1;
+            }
         }
     }
 
     /// Something was fetched: goes on, or takes part if it was the last.
-    fn after_fetched(&mut self, now: Instant) {
+    fn after_fetched(&mut self, now: Instant, bytes: u64) {
         let last = self.log.last().index;
         let Phase::Open(epoch) = &mut self.phase else { return };
         epoch.agreed = last;
         let Some(fetching) = &mut epoch.fetching else { return };
         if last < fetching.live_first.prev() {
-            self.fetch(now);
+            self.fetch_on(now, bytes);
             self.update_commit();
         } else if last < epoch.next {
             self.finish_sync();
@@ -424,7 +505,8 @@ impl Replica {
     pub(super) fn after_awaited(&mut self) {
         let last = self.log.last().index;
         let Phase::Open(epoch) = &self.phase else { return };
-        let awaiting = epoch.fetching.as_ref().is_some_and(|fetching| fetching.deadline.is_none());
+        let awaits = |fetching: &Fetching| fetching.deadline.is_none() && fetching.checked.is_none();
+        let awaiting = epoch.fetching.as_ref().is_some_and(awaits);
         if awaiting && last < epoch.next {
             self.finish_sync();
         }

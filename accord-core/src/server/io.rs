@@ -3,6 +3,7 @@
 //! The contract of the loop: hand in one [`Input`] with the present time, then poll every
 //! [`Output`] and carry them out in order. Time never goes back.
 
+use super::work::{Done, Job};
 use crate::group::GroupEvent;
 use crate::ids::{ConnId, Index, NodeId, Revision};
 use crate::limits::Limits;
@@ -66,12 +67,14 @@ pub enum Input {
         /// What.
         request: AdminRequest,
     },
+    /// What came of [`Output::Work`].
+    Worked(Box<Done>),
     /// The time may have come that [`super::Server::next_deadline`] named.
     Timer,
 }
 
 /// What a server asks of its driver. The order of outputs is a promise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// Submit to the group layer. If it is full, keep the message and try again; never reorder.
     Multicast(Bytes),
@@ -111,6 +114,9 @@ pub enum Output {
         /// The answer.
         reply: AdminReply,
     },
+    /// Run the job, on any thread, and tell [`Input::Worked`]. Jobs may overlap, and end in any
+    /// order; one that is lost with its server is not missed.
+    Work(Job),
     /// Stop: going on could do harm. Nothing follows; every connection is to be closed.
     Halt(HaltReason),
 }

@@ -24,6 +24,7 @@ mod reads;
 mod requests;
 mod sessions;
 mod watches;
+pub mod work;
 
 pub use io::{
     AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, ServerConfig, ServerLimits,
@@ -49,6 +50,7 @@ use reads::ReadQueue;
 use requests::HeldQueue;
 use sessions::Timers;
 use watches::{Delivery, WatchTable};
+use work::Prepared;
 
 /// The largest command that a server itself makes: the beginning or the end of a session.
 const COMMAND_BYTES_MIN: usize = 64;
@@ -91,6 +93,8 @@ pub struct Server {
     effects: Effects,
     deliveries: Vec<Delivery>,
     scratch: Writer,
+    /// Only while it is being installed.
+    prepared: Option<Prepared>,
     /// For checkers: what was applied since they last asked.
     #[cfg(feature = "testing")]
     witnessed: Vec<Entry>,
@@ -137,6 +141,7 @@ impl Server {
             effects: Effects::default(),
             deliveries: Vec::new(),
             scratch: Writer::new(),
+            prepared: None,
             #[cfg(feature = "testing")]
             witnessed: Vec::new(),
             state,
@@ -162,9 +167,11 @@ impl Server {
             Input::StoreFailed => self.replica.handle_store_failed(),
             Input::Peer { from, message } => self.replica.handle_peer(self.now, from, &message),
             Input::Admin { admin, request } => self.on_admin(admin, request),
+            Input::Worked(done) => self.on_worked(*done),
             Input::Timer => self.on_timer(),
         }
         self.settle();
+        self.forget_prepared();
     }
 
     /// What to do next. Drain it after every input, in order.
@@ -248,10 +255,8 @@ impl Server {
             Action::Opened { epoch: _, members } => self.on_primary(members),
             Action::Closed(_) => self.on_primary_lost(),
             Action::BarrierDone { up_to, index } => self.on_barrier_done(up_to, index),
-            Action::SnapshotWanted => {
-                let snapshot = self.state.snapshot();
-                self.replica.provide_snapshot(self.now, snapshot);
-            }
+            Action::SnapshotWanted => self.make_image(),
+            Action::SnapshotReceived { number, bytes } => self.look_at(number, bytes),
             Action::Install { index, state } => self.on_install(index, &state),
             Action::VotersChanged { request, result } => self.on_voters_changed(request, result),
             Action::Halt(reason) => self.halt(reason),
@@ -342,10 +347,11 @@ impl Server {
     /// Replaces the state by what another server had, or by what the disk had at the start.
     fn on_install(&mut self, index: Index, snapshot: &Bytes) {
         let before = self.state.revision();
-        self.state = match State::restore(snapshot, self.config.state.clone()) {
-            Ok(state) => state,
-            Err(_) => return self.halt(HaltReason::BadSnapshot),
+        let Some(state) = self.prepared(index, snapshot) else {
+            return self.halt(HaltReason::BadSnapshot);
         };
+        let old = core::mem::replace(&mut self.state, state);
+        self.discard(old);
         self.applied = index;
         self.timers = Timers::default();
         self.restart_timers();
@@ -374,6 +380,7 @@ impl Server {
             effects: _,
             deliveries: _,
             scratch: _,
+            prepared: _,
             witnessed: _,
             now,
             rng,

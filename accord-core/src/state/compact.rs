@@ -5,6 +5,7 @@
 //! value of up to 15 need no allocation, and comparing keys needs no pointer to be followed.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::borrow::Borrow;
@@ -98,7 +99,8 @@ enum ValueRepr {
         len: u8,
         bytes: [u8; VALUE_INLINE_MAX],
     },
-    Heap(Vec<u8>),
+    /// Shared with the images that hold it; copied when it is changed while one does.
+    Heap(Arc<Vec<u8>>),
 }
 
 impl Value {
@@ -136,7 +138,7 @@ impl Value {
                 *self = Self::EMPTY;
                 self.resize(size);
             }
-            ValueRepr::Heap(bytes) => bytes.resize(size, 0),
+            ValueRepr::Heap(bytes) => Arc::make_mut(bytes).resize(size, 0),
             ValueRepr::Inline { len, bytes } if size <= VALUE_INLINE_MAX => {
                 bytes[size.min(usize::from(*len))..].fill(0);
                 *len = size as u8;
@@ -145,7 +147,7 @@ impl Value {
                 let mut heap = Vec::with_capacity(size);
                 heap.extend_from_slice(&bytes[..usize::from(*len)]);
                 heap.resize(size, 0);
-                self.0 = ValueRepr::Heap(heap);
+                self.0 = ValueRepr::Heap(Arc::new(heap));
             }
         }
     }
@@ -153,7 +155,7 @@ impl Value {
     fn as_mut_slice(&mut self) -> &mut [u8] {
         match &mut self.0 {
             ValueRepr::Inline { len, bytes } => &mut bytes[..usize::from(*len)],
-            ValueRepr::Heap(bytes) => bytes,
+            ValueRepr::Heap(bytes) => Arc::make_mut(bytes).as_mut_slice(),
         }
     }
 }

@@ -38,7 +38,7 @@ pub use list::{ListEntry, ListQuery, Page, Range, Stat};
 pub use outcome::{Branch, Outcome, RequestError, Results, StepError, StepResult, TxnOutcome};
 pub use read::{ReadQuery, ReadResult, SessionInfo};
 pub use session::Session;
-pub use snapshot::SnapshotError;
+pub use snapshot::{Frozen, SnapshotError};
 pub use txn::{Compare, Flags, Relation, Step, Txn, Width};
 
 use crate::ids::{NodeId, RequestId, Revision, SessionId};

@@ -11,13 +11,17 @@
 //! `BTreeMap` under the bound of their first leaf. Branches are a sixtieth of the size of the whole
 //! and the map of them a sixtieth of that, so that a cache can hold both.
 //!
+//! Nodes are shared with the clones of a map, and copied when one of the two is changed. So a clone
+//! takes as long as there are branches, and a map of which a clone is kept pays once for each leaf
+//! that it changes.
+//!
 //! Two maps with the same content may have different nodes; nothing outside can tell.
 
 use super::compact::Key;
 use super::session::first_broken;
 use super::store::Record;
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
@@ -34,17 +38,17 @@ pub(super) struct Records {
     /// Invariant: the first stands under the empty key, each under the key of its first leaf. A
     /// branch has a leaf, and each leaf's keys are at least the one it stands under and less than
     /// the next leaf's. No leaf is empty, but one that is alone.
-    branches: BTreeMap<Key, Box<Branch>>,
+    branches: BTreeMap<Key, Arc<Branch>>,
     /// Invariant: the sum of the leaves' entries.
     len: usize,
 }
 
 type Leaf = Node<Record>;
-type Branch = Node<Box<Leaf>>;
+type Branch = Node<Arc<Leaf>>;
 
 /// Sorted entries. Laid out so that all but the entries is fetched at once: no part of it waits for
 /// another.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[repr(C, align(128))]
 struct Node<T> {
     /// Invariant: all keys begin with it.
@@ -55,6 +59,15 @@ struct Node<T> {
     order: [u8; NODE_MAX],
     /// Invariant: those of the entries, in their order.
     heads: [u64; NODE_MAX],
+}
+
+impl<T: Clone> Clone for Node<T> {
+    /// With as much room as the original had: whoever copies a node is about to change it.
+    fn clone(&self) -> Self {
+        let mut entries = Vec::with_capacity(NODE_MAX);
+        entries.extend_from_slice(&self.entries);
+        Self { prefix: self.prefix.clone(), entries, order: self.order, heads: self.heads }
+    }
 }
 
 impl Records {
@@ -72,7 +85,7 @@ impl Records {
     /// The record of this key, to be changed.
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Record> {
         let (branch, at) = self.branch_mut(key)?;
-        let leaf = branch.at_mut(at);
+        let leaf = Arc::make_mut(branch.at_mut(at));
         let rank = leaf.find(key).ok()?;
         Some(leaf.at_mut(rank))
     }
@@ -113,12 +126,12 @@ impl Records {
         self.len += 1;
         let Some((branch, at)) = self.branch_mut(&key) else {
             let leaf = Leaf::of([(key, record)].into_iter());
-            let branch = Branch::of([(Key::new(&[]), leaf)].into_iter());
-            self.branches.insert(Key::new(&[]), branch);
+            let branch = Branch::of([(Key::new(&[]), Arc::new(leaf))].into_iter());
+            self.branches.insert(Key::new(&[]), Arc::new(branch));
             return;
         };
         let last = at + 1 == branch.len();
-        let leaf = branch.at_mut(at);
+        let leaf = Arc::make_mut(branch.at_mut(at));
         let rank = leaf.find(&key).expect_err("a record is inserted where there is none");
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);
@@ -129,7 +142,7 @@ impl Records {
         } else {
             leaf.insert_full(rank, key, record)
         };
-        let bound = right.at(0).0.clone();
+        let (bound, right) = (right.at(0).0.clone(), Arc::new(right));
         if branch.len() < NODE_MAX {
             return branch.insert(at + 1, bound, right);
         }
@@ -138,13 +151,13 @@ impl Records {
         } else {
             branch.insert_full(at + 1, bound, right)
         };
-        self.branches.insert(right.at(0).0.clone(), right);
+        self.branches.insert(right.at(0).0.clone(), Arc::new(right));
     }
 
     /// Takes out the record of this key.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Key, Record)> {
         let (branch, at) = self.branch_mut(key)?;
-        let leaf = branch.at_mut(at);
+        let leaf = Arc::make_mut(branch.at_mut(at));
         let rank = leaf.find(key).ok()?;
         let removed = leaf.remove(rank);
         let few = leaf.len() < NODE_MIN;
@@ -166,7 +179,7 @@ impl Records {
         } else if let Some(next) = next.map(|(next, _)| next.clone()) {
             let next = self.branches.remove(&next);
             if let (Some(next), Some(branch)) = (next, self.branches.get_mut(bound)) {
-                branch.append(*next);
+                Arc::make_mut(branch).append(Arc::unwrap_or_clone(next));
             }
         }
     }
@@ -180,10 +193,10 @@ impl Records {
             let bound = if records.len == 0 { Key::new(&[]) } else { first.clone() };
             let leaf = Leaf::of(entries.by_ref().take(NODE_FILLED));
             records.len += leaf.len();
-            leaves.push((bound, leaf));
+            leaves.push((bound, Arc::new(leaf)));
             if leaves.len() == NODE_FILLED || entries.peek().is_none() {
                 let bound = leaves[0].0.clone();
-                records.branches.insert(bound, Branch::of(leaves.drain(..)));
+                records.branches.insert(bound, Arc::new(Branch::of(leaves.drain(..))));
             }
         }
         records
@@ -199,6 +212,7 @@ impl Records {
     fn branch_mut(&mut self, key: &[u8]) -> Option<(&mut Branch, usize)> {
         let up_to = (Bound::Unbounded, Bound::Included(key));
         let (_, branch) = self.branches.range_mut::<[u8], _>(up_to).next_back()?;
+        let branch = Arc::make_mut(branch);
         let at = branch.floor(key);
         Some((branch, at))
     }
@@ -250,7 +264,7 @@ impl Branch {
         match next {
             Some(next) if len == 0 || len + next <= NODE_FILLED => {
                 let (_, next) = self.remove(at + 1);
-                self.at_mut(at).append(*next);
+                Arc::make_mut(self.at_mut(at)).append(Arc::unwrap_or_clone(next));
                 true
             }
             // The first stays: the branch stands under its bound.
@@ -266,15 +280,15 @@ impl Branch {
 
 impl<T> Node<T> {
     /// A node of entries whose keys ascend.
-    fn of(ascending: impl Iterator<Item = (Key, T)>) -> Box<Self> {
+    fn of(ascending: impl Iterator<Item = (Key, T)>) -> Self {
         let mut entries = Vec::with_capacity(NODE_MAX);
         entries.extend(ascending);
-        let mut node = Box::new(Self {
+        let mut node = Self {
             prefix: Key::new(&[]),
             entries,
             order: [0; NODE_MAX],
             heads: [0; NODE_MAX],
-        });
+        };
         node.refresh();
         node
     }
@@ -339,7 +353,7 @@ impl<T> Node<T> {
     }
 
     /// Adds an entry at its rank where there is no room, and returns the upper half as a new node.
-    fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Box<Self> {
+    fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Self {
         self.sort();
         let mut right = Self::of(self.entries.drain(NODE_MAX / 2..));
         self.refresh();
@@ -481,6 +495,7 @@ mod tests {
             let (mut records, mut naive) = (Records::default(), Naive::new());
             for round in 0..rounds {
                 let removing = round % 2 == 1;
+                let (mut clone, then) = (records.clone(), naive.clone());
                 for step in 0..1200 {
                     let number = rng.below(1 << (4 * spread));
                     let key = match number % 4 {
@@ -499,6 +514,7 @@ mod tests {
                     }
                 }
                 compare(&mut records, &naive);
+                compare(&mut clone, &then);
             }
             let entries = records.iter().map(|(key, record)| (key.clone(), record.clone()));
             compare(&mut Records::from_ascending(entries), &naive);

@@ -18,6 +18,7 @@ use super::compact::{Key, Value};
 use super::digest::Digest;
 use super::execute::Scratch;
 use super::outcome::Outcome;
+use super::records::Records;
 use super::session::{Recorded, Session};
 use super::store::{Record, Store};
 use super::txn::{decode_option, encode_option};
@@ -83,54 +84,44 @@ pub enum SnapshotError {
     },
 }
 
+/// A state as it was at one moment, held beside the living one: what both have in common is shared.
+///
+/// Taking it costs one reference for some thousand records, and a copy of the sessions. What is
+/// slow, making bytes of it, can be done on any thread.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    fingerprint: u64,
+    revision: Revision,
+    sequence: u64,
+    digest: u64,
+    bytes: u64,
+    records: Records,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
 impl State {
+    /// The state as it is now, whatever is applied later.
+    pub fn freeze(&self) -> Frozen {
+        Frozen {
+            fingerprint: self.limits.fingerprint(),
+            revision: self.revision,
+            sequence: self.sequence,
+            digest: self.digest.0,
+            bytes: self.store.bytes(),
+            records: self.store.records(),
+            sessions: self.sessions.clone(),
+        }
+    }
+
     /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
     pub fn snapshot(&self) -> Bytes {
-        let estimate = self.store.bytes() as usize + self.store.len() * 16 + CHUNK_BYTES;
-        let mut all = Vec::with_capacity(estimate);
-        let digest = self.write_chunks(|bytes| all.extend_from_slice(bytes));
-        let mut trailer = Chunk::new(kind::TRAILER);
-        trailer.payload.u64(digest);
-        trailer.emit(&mut |bytes| all.extend_from_slice(bytes));
-        Bytes::from(all)
+        self.freeze().snapshot()
     }
 
     /// The digest over the whole content, as of a snapshot: for replicas that do not agree, or for
     /// a check that their memory still holds what they applied. Takes as long as a snapshot.
     pub fn digest_full(&self) -> u64 {
-        self.write_chunks(|_| {})
-    }
-
-    /// Hands all bytes before the trailer to `sink`, and returns their hash.
-    fn write_chunks(&self, mut sink: impl FnMut(&[u8])) -> u64 {
-        let mut hash = Xxh3::new();
-        let mut sink = |bytes: &[u8]| {
-            hash.update(bytes);
-            sink(bytes);
-        };
-        sink(&MAGIC);
-        sink(&[SNAPSHOT_VERSION]);
-        let mut chunk = Chunk::new(kind::HEAD);
-        chunk.payload.u64(self.limits.fingerprint());
-        self.revision.encode(&mut chunk.payload);
-        chunk.payload.varint(self.sequence);
-        chunk.payload.u64(self.digest.0);
-        chunk.payload.varint(self.store.len() as u64);
-        chunk.payload.varint(self.sessions.len() as u64);
-        chunk.emit(&mut sink);
-        chunk.kind = kind::RECORDS;
-        for (key, record) in self.store.iter() {
-            encode_record(key, record, &mut chunk.payload);
-            chunk.emit_if_full(&mut sink);
-        }
-        chunk.emit(&mut sink);
-        chunk.kind = kind::SESSIONS;
-        for (id, session) in &self.sessions {
-            encode_session(*id, session, &mut chunk.payload);
-            chunk.emit_if_full(&mut sink);
-        }
-        chunk.emit(&mut sink);
-        hash.digest()
+        self.freeze().digest_full()
     }
 
     /// The state of which `bytes` is the snapshot.
@@ -174,6 +165,61 @@ impl State {
             None => Ok(state),
             Some(what) => Err(SnapshotError::Invalid { what }),
         }
+    }
+}
+
+impl Frozen {
+    /// Its keys and values, in bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
+    pub fn snapshot(&self) -> Bytes {
+        let estimate = self.bytes as usize + self.records.len() * 16 + CHUNK_BYTES;
+        let mut all = Vec::with_capacity(estimate);
+        let digest = self.write_chunks(|bytes| all.extend_from_slice(bytes));
+        let mut trailer = Chunk::new(kind::TRAILER);
+        trailer.payload.u64(digest);
+        trailer.emit(&mut |bytes| all.extend_from_slice(bytes));
+        Bytes::from(all)
+    }
+
+    /// As [`State::digest_full`].
+    pub fn digest_full(&self) -> u64 {
+        self.write_chunks(|_| {})
+    }
+
+    /// Hands all bytes before the trailer to `sink`, and returns their hash.
+    fn write_chunks(&self, mut sink: impl FnMut(&[u8])) -> u64 {
+        let mut hash = Xxh3::new();
+        let mut sink = |bytes: &[u8]| {
+            hash.update(bytes);
+            sink(bytes);
+        };
+        sink(&MAGIC);
+        sink(&[SNAPSHOT_VERSION]);
+        let mut chunk = Chunk::new(kind::HEAD);
+        chunk.payload.u64(self.fingerprint);
+        self.revision.encode(&mut chunk.payload);
+        chunk.payload.varint(self.sequence);
+        chunk.payload.u64(self.digest);
+        chunk.payload.varint(self.records.len() as u64);
+        chunk.payload.varint(self.sessions.len() as u64);
+        chunk.emit(&mut sink);
+        chunk.kind = kind::RECORDS;
+        for (key, record) in self.records.iter() {
+            encode_record(key, record, &mut chunk.payload);
+            chunk.emit_if_full(&mut sink);
+        }
+        chunk.emit(&mut sink);
+        chunk.kind = kind::SESSIONS;
+        for (id, session) in &self.sessions {
+            encode_session(*id, session, &mut chunk.payload);
+            chunk.emit_if_full(&mut sink);
+        }
+        chunk.emit(&mut sink);
+        hash.digest()
     }
 }
 

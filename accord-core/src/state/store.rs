@@ -91,9 +91,9 @@ impl Store {
     pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
         self.records.get(key)
     }
-    /// All records, in the order of their keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Record)> {
-        self.records.iter()
+    /// The records as they are now, whatever comes later.
+    pub(super) fn records(&self) -> Records {
+        self.records.clone()
     }
     /// How many records die with this session.
     pub(super) fn ephemerals(&self, session: SessionId) -> usize {

@@ -5,15 +5,15 @@
 
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
 use accord_core::ids::{Index, NodeId, StoreId};
-use accord_core::replica::Replica;
+use accord_core::replica::{Replica, SnapshotFrame};
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::io::{
-    Action, BarrierId, Body, Entry, HaltReason, Record, Ticket, commands,
+    Action, BarrierId, Body, Entry, HaltReason, Record, Snapshot, Ticket, commands,
 };
 use accord_core::replica::log::Recovered;
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, Instant};
-use accord_core::wire::{Encode, Reader, Writer};
+use accord_core::wire::{Decode, Encode, Reader, Writer};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -61,6 +61,13 @@ pub struct Server {
     /// Written, not synced.
     unsynced: VecDeque<(Ticket, Record)>,
     reads: Vec<Read>,
+    /// What is being worked out beside it.
+    jobs: Vec<Job>,
+}
+
+enum Job {
+    Image(SnapshotFrame, Bytes),
+    Received(u64, Bytes),
 }
 
 struct Read {
@@ -148,6 +155,7 @@ impl World {
             unsubmitted: VecDeque::new(),
             unsynced: VecDeque::new(),
             reads: Vec::new(),
+            jobs: Vec::new(),
         };
         self.servers.insert(node, server);
         self.group.start(node);
@@ -261,6 +269,24 @@ impl World {
         true
     }
 
+    /// Ends one of the jobs of a server.
+    fn work(&mut self, node: NodeId) -> bool {
+        let Some(server) = self.servers.get_mut(&node) else { return false };
+        if server.jobs.is_empty() {
+            return false;
+        }
+        let at = self.rng.below(server.jobs.len() as u64) as usize;
+        match server.jobs.swap_remove(at) {
+            Job::Image(frame, state) => server.replica.provide_image(self.now, frame.image(state)),
+            Job::Received(number, bytes) => {
+                let snapshot = Snapshot::from_bytes(&bytes).ok();
+                server.replica.handle_received(self.now, number, snapshot);
+            }
+        }
+        self.drain(node);
+        true
+    }
+
     /// Delivers, loses or repeats one message between servers.
     pub fn deliver_peer(&mut self, lossy: bool) -> bool {
         if self.peers.is_empty() {
@@ -298,12 +324,12 @@ impl World {
         while core::mem::take(&mut again) {
             let server = self.servers.get_mut(&node).expect("a live server");
             while let Some(action) = server.replica.poll_action() {
-                again |= matches!(action, Action::SnapshotWanted | Action::Commit(_));
+                again |= matches!(action, Action::Commit(_));
                 match action {
                     Action::Multicast(payload) => server.unsubmitted.push_back(payload),
                     Action::Persist { ticket, record } => {
                         // What is written can be read back.
-                        let decoded = accord_core::wire::Decode::from_bytes(&record.to_bytes());
+                        let decoded = Decode::from_bytes(&record.to_bytes());
                         assert!(decoded == Ok(record.clone()), "a record changes on its way");
                         server.unsynced.push_back((ticket, record));
                     }
@@ -318,8 +344,12 @@ impl World {
                         self.counters.installs += 1;
                     }
                     Action::SnapshotWanted => {
-                        let state = server.applied.encode();
-                        server.replica.provide_snapshot(self.now, state);
+                        let (frame, state) =
+                            (server.replica.wanted_frame(), server.applied.encode());
+                        server.jobs.push(Job::Image(frame, state));
+                    }
+                    Action::SnapshotReceived { number, bytes } => {
+                        server.jobs.push(Job::Received(number, bytes));
                     }
                     Action::Opened { .. } => self.counters.opened += 1,
                     Action::BarrierDone { up_to, index } => {
@@ -384,6 +414,9 @@ impl World {
             641..=643 => {
                 self.group.abandon(node);
             }
+            644..=660 => {
+                self.work(node);
+            }
             _ => {
                 self.deliver(node);
             }
@@ -408,6 +441,7 @@ impl World {
                 busy |= self.group.order(node);
                 busy |= self.deliver(node);
                 busy |= self.sync(node, usize::MAX);
+                busy |= self.work(node);
             }
             busy |= self.deliver_peer(false);
             if !busy {

@@ -61,6 +61,23 @@ fn a_restored_state_is_the_same_and_goes_on_the_same() {
 }
 
 #[test]
+fn a_frozen_state_stays_as_it_was_whatever_is_applied_later() {
+    let mut world = full();
+    let (frozen, bytes) = (world.state.freeze(), world.state.snapshot());
+    let long = "long".repeat(20);
+    world.commit(vec![write(&long, "y", 7, Flags::NONE), delete("key/00700")]);
+    world.commit(vec![write(&long, "y", 0, Flags::APPEND), put("key/00701", "changed")]);
+    for number in 0..1500 {
+        world.commit(vec![put(&format!("key/{number:05}+"), "new")]);
+    }
+    world.apply(&Command::Close { session: world.session });
+    assert_eq!(frozen.snapshot(), bytes);
+    assert_eq!(frozen.digest_full(), restore(&bytes).expect("it is a snapshot").digest_full());
+    assert_ne!(world.state.snapshot(), bytes);
+    world.state.check();
+}
+
+#[test]
 fn recorded_outcomes_survive_a_transfer() {
     let mut world = World::new(Limits::tiny());
     let session = world.session;

@@ -5,9 +5,10 @@ use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{Index, NodeId, StoreId};
 use accord_core::replica::Replica;
 use accord_core::replica::config::{Durability, ReplicaConfig};
-use accord_core::replica::io::{Action, Body, Entry, Record, Ticket, commands};
+use accord_core::replica::io::{Action, Body, Entry, Record, Snapshot, Ticket, commands};
 use accord_core::replica::log::Recovered;
 use accord_core::time::Instant;
+use accord_core::wire::Decode;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -187,6 +188,12 @@ impl World {
                 let server = self.server(node);
                 server.wants_state = true;
                 server.state_wanted = server.applied.join("\n");
+            }
+            Action::SnapshotReceived { number, bytes } => {
+                let snapshot = Snapshot::from_bytes(&bytes).ok();
+                let now = self.now;
+                let replica = self.server(node).replica.as_mut().expect("it just acted");
+                replica.handle_received(now, number, snapshot);
             }
             Action::Install { state, .. } => {
                 self.server(node).applied = show::text(&state).lines().map(String::from).collect();

@@ -90,6 +90,7 @@ impl World {
             Output::Client { conn, .. } if written => {
                 self.server.handle(self.now, Input::Written { conn, messages: 1 });
             }
+            Output::Work(job) => self.server.handle(self.now, Input::Worked(job.run())),
             Output::Disconnect { conn, .. } => {
                 self.conns.remove(&conn);
             }

@@ -51,6 +51,12 @@ pub trait Env: Clone + 'static {
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + 'static;
     /// Runs a task beside the caller's, on the same thread.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
+    /// Works something out beside the tasks: on another thread, where the world has some. Dropping
+    /// what is returned may or may not stop it.
+    fn work<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + 'static;
 
     /// A socket for datagrams at this address.
     fn bind_udp(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Udp>>;

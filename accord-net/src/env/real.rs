@@ -48,6 +48,15 @@ impl Env for Real {
         tokio::task::spawn_local(task);
     }
 
+    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(job).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is being shut down, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     async fn bind_udp(&self, at: SocketAddr) -> io::Result<RealUdp> {
         RealUdp::bind(at).await
     }

@@ -22,6 +22,7 @@ use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
 use accord_core::replica::io::{HaltReason, Record, Ticket};
 use accord_core::replica::log::Recovered;
+use accord_core::server::work::Job;
 use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Output, Server};
 use accord_core::time::{Duration, Instant};
 use accord_core::wire::WireError;
@@ -51,6 +52,8 @@ pub(super) struct Hub<E: Env> {
     journal: Option<Box<dyn Journal>>,
     /// Asks for a turn of the pump.
     pub(super) turn: Notify,
+    /// There is something to be worked out.
+    work: Notify,
     /// The server has stopped, or is to.
     pub(super) ended: Notify,
     /// When the timers' task wakes by itself.
@@ -83,6 +86,8 @@ struct Inner {
     /// When sampled requests were taken.
     sampled: BTreeMap<(ConnId, RequestId), Instant>,
     applied_last: u64,
+    /// What the server wants worked out and nobody has begun.
+    jobs: Vec<Job>,
 }
 
 impl<E: Env> Hub<E> {
@@ -118,6 +123,7 @@ impl<E: Env> Hub<E> {
             asked_last: 0,
             sampled: BTreeMap::new(),
             applied_last: 0,
+            jobs: Vec::new(),
         };
         Rc::new(Self {
             env,
@@ -127,6 +133,7 @@ impl<E: Env> Hub<E> {
             udp,
             journal,
             turn: Notify::new(),
+            work: Notify::new(),
             ended: Notify::new(),
             armed: Cell::new(None),
             halted: RefCell::new(None),
@@ -205,6 +212,23 @@ impl<E: Env> Hub<E> {
                 inner.server.handle(self.env.now(), input);
             }
             self.pump_beside_timers();
+        }
+    }
+
+    /// Has worked out what the server asks for, for ever. It asks for few things at a time: one
+    /// image, one look at what it has received.
+    pub(super) async fn follow_work(self: Rc<Self>) {
+        while self.halted.borrow().is_none() {
+            self.work.notified().await;
+            let jobs = std::mem::take(&mut self.inner.borrow_mut().jobs);
+            for job in jobs {
+                let hub = self.clone();
+                self.env.spawn(async move {
+                    let done = hub.env.work(|| job.run()).await;
+                    hub.inner.borrow_mut().server.handle(hub.env.now(), Input::Worked(done));
+                    hub.pump_beside_timers();
+                });
+            }
         }
     }
 
@@ -317,6 +341,10 @@ impl<E: Env> Hub<E> {
                     // Whoever asked may be gone.
                     let _ = asked.send(reply);
                 }
+            }
+            Output::Work(job) => {
+                inner.jobs.push(job);
+                self.work.notify_one();
             }
             Output::Halt(reason) => self.halt(inner, reason),
         }

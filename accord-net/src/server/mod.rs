@@ -133,6 +133,7 @@ pub async fn start<E: Env>(
     let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), disk, metrics);
     env.spawn(hub.clone().run());
     env.spawn(hub.clone().follow_journal());
+    env.spawn(hub.clone().follow_work());
     if let Some((streams, ring)) = ring {
         env.spawn(hub.clone().receive_datagrams());
         env.spawn(accept_peers(hub.clone(), streams, ring.key));

@@ -370,6 +370,11 @@ fn replica_rules(s: &Settings) -> Vec<Rule> {
             "replica.chunk_bytes_max: from 1 to 67108864 (64 MiB)",
         ),
         (
+            l.transfer_bytes_per_second_max > 0,
+            &["replica.transfer_bytes_per_second_max"],
+            "replica.transfer_bytes_per_second_max is 0: at least 1",
+        ),
+        (
             l.digest_interval > 0,
             &["replica.digest_interval"],
             "replica.digest_interval is 0: at least 1",

@@ -352,6 +352,9 @@ section! {
         live_bytes_max: usize,
         /// Bytes in one message of a transfer.
         chunk_bytes_max: usize,
+        /// Bytes a second that a server which is behind fetches at most, so that the others have
+        /// time for their clients.
+        transfer_bytes_per_second_max: u64,
         /// The largest snapshot accepted from another server, in bytes.
         snapshot_bytes_max: u64,
         /// Bytes of applied entries kept for servers that were away for a short time.

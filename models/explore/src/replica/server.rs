@@ -10,8 +10,11 @@ use crate::kept::Fingerprint;
 use accord_core::fingerprint;
 use accord_core::ids::{Index, NodeId};
 use accord_core::replica::Replica;
-use accord_core::replica::io::{Action, BarrierId, Body, HaltReason, Record, Ticket, commands};
+use accord_core::replica::io::{
+    Action, BarrierId, Body, HaltReason, Record, Snapshot, Ticket, commands,
+};
 use accord_core::time::Instant;
+use accord_core::wire::Decode;
 use bytes::Bytes;
 
 /// One running server.
@@ -144,6 +147,10 @@ impl Server {
             Action::SnapshotWanted => {
                 let state = Bytes::from(self.applied.clone());
                 self.replica.provide_snapshot(self.clock, state);
+            }
+            Action::SnapshotReceived { number, bytes } => {
+                let snapshot = Snapshot::from_bytes(&bytes).ok();
+                self.replica.handle_received(self.clock, number, snapshot);
             }
             Action::Opened { epoch, .. } => effects.notes.push(Note::Opened { epoch }),
             Action::BarrierDone { up_to, index } => {

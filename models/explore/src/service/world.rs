@@ -407,6 +407,7 @@ impl State {
                 }),
                 Output::Persist { .. } => unreachable!("memory mode writes nothing"),
                 Output::Peer { .. } => unreachable!("no server is left behind here"),
+                Output::Work(job) => host.server.handle(host.clock, Input::Worked(job.run())),
                 Output::Admin { .. } => unreachable!("no operator asked anything"),
                 Output::Halt(reason) => panic!("{reason}"),
             }
