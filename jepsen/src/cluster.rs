@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// How a cluster is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
     /// The `accord` program.
     pub program: PathBuf,
@@ -22,12 +22,14 @@ pub struct ClusterOptions {
     pub persistent: bool,
     /// Lines for every server's configuration file, above its sections.
     pub extra: String,
+    /// Sections for every server's configuration file, at its end.
+    pub sections: String,
 }
 
 impl ClusterOptions {
     /// Three servers in memory mode.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), servers: 3, persistent: false, extra: String::new() }
+        Self { program: program.into(), servers: 3, ..Self::default() }
     }
 }
 
@@ -80,7 +82,8 @@ impl Cluster {
                 let data = dir.path().join(format!("data-{}", at + 1));
                 let _ = write!(extra, "mode = \"persistent\"\ndata_dir = {data:?}\n");
             }
-            let text = configuration(at, client_addr, &rings, &key, &extra);
+            let mut text = configuration(at, client_addr, &rings, &key, &extra);
+            text.push_str(&options.sections);
             std::fs::write(&config, text).map_err(file(&config))?;
             let log = dir.path().join(format!("accord-{}.log", at + 1));
             members.push(Member { config, log, client_addr, process: None });

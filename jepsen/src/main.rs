@@ -1,9 +1,12 @@
 //! The command line of the harness.
 
+use accord_jepsen::checkpoints::CheckpointsOptions;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::load::LoadOptions;
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{RoundsOptions, run};
 use accord_jepsen::sessions::SessionsOptions;
+use accord_jepsen::transfer::TransferOptions;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +35,65 @@ enum Command {
     ///
     /// Exit code: 0 if all were served and told, 1 if not, 2 if it could not be run.
     Sessions(SessionsArgs),
+    /// Let a server miss very many writes, and see it come back while the others serve on.
+    ///
+    /// Exit code: 0 if it came back, 1 if not, 2 if it could not be run. How fast is for you to read.
+    Rejoin(RejoinArgs),
+    /// Take checkpoints of a large store under load, and see how long writes wait meanwhile.
+    ///
+    /// Exit code: 0 if all writes were done, 1 if not, 2 if it could not be run. How long they took
+    /// is for you to read.
+    Checkpoints(CheckpointsArgs),
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// The accord program; by default the one beside this program
+    #[arg(long)]
+    accord: Option<PathBuf>,
+    /// Records in the store
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+    /// Bytes of each value
+    #[arg(long, default_value_t = 8)]
+    value_bytes: usize,
+    /// Clients that write
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Writes that each client has outstanding
+    #[arg(long, default_value_t = 4)]
+    lanes: usize,
+}
+
+impl LoadArgs {
+    const fn options(&self) -> LoadOptions {
+        let Self { keys, value_bytes, clients, lanes, .. } = *self;
+        LoadOptions { clients, lanes, keys, value_bytes }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RejoinArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Writes that the server misses
+    #[arg(long, default_value_t = 1_000_000)]
+    writes: u64,
+    /// Keep the servers' state on disk
+    #[arg(long)]
+    persistent: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckpointsArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Checkpoints to wait for
+    #[arg(long, default_value_t = 5)]
+    checkpoints: usize,
+    /// Bytes of log after which a checkpoint is taken
+    #[arg(long, default_value_t = 16 << 20)]
+    checkpoint_bytes: usize,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +158,8 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => runtime.block_on(run_rounds(args)),
         Command::Sessions(args) => runtime.block_on(run_sessions(args)),
+        Command::Rejoin(args) => runtime.block_on(run_rejoin(args)),
+        Command::Checkpoints(args) => runtime.block_on(run_checkpoints(args)),
     }
 }
 
@@ -129,6 +193,70 @@ async fn run_sessions(args: SessionsArgs) -> ExitCode {
         Ok(report) => {
             let bytes = report.memory_bytes_per_session;
             println!("memory of all servers for each idle session: {bytes} bytes");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}\n{}", cluster.log_tails());
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn start(named: Option<PathBuf>, persistent: bool, sections: String) -> Result<Cluster, String> {
+    let program = program(named).map_err(|error| error.to_string())?;
+    let options = ClusterOptions { persistent, sections, ..ClusterOptions::new(program) };
+    Cluster::start(options).map_err(|error| error.to_string())
+}
+
+async fn run_rejoin(args: RejoinArgs) -> ExitCode {
+    let options = TransferOptions { writes: args.writes, load: args.load.options() };
+    let mut cluster = match start(args.load.accord, args.persistent, String::new()) {
+        Ok(cluster) => cluster,
+        Err(error) => return fail(&error),
+    };
+    match accord_jepsen::transfer::run(&mut cluster, options, |line| println!("{line}")).await {
+        Ok(report) => {
+            println!(
+                "missed {} writes, back in {:.1} s; writes a second before {:.0}, meanwhile {:.0} \
+                 ({:.0} %), after {:.0}",
+                report.missed,
+                report.rejoined_in.as_secs_f64(),
+                report.rate_before,
+                report.rate_meanwhile,
+                100.0 * report.rate_meanwhile / report.rate_before,
+                report.rate_after,
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}\n{}", cluster.log_tails());
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
+    let (checkpoints, load) = (args.checkpoints, args.load.options());
+    let sections = format!("[replica]\ncheckpoint_bytes = {}\n", args.checkpoint_bytes);
+    let cluster = match start(args.load.accord, true, sections) {
+        Ok(cluster) => cluster,
+        Err(error) => return fail(&error),
+    };
+    let options = CheckpointsOptions { checkpoints, load };
+    match accord_jepsen::checkpoints::run(&cluster, options, |line| println!("{line}")).await {
+        Ok(report) => {
+            let millis = |span: Duration| span.as_secs_f64() * 1000.0;
+            let all = report.all;
+            println!(
+                "{} writes: median {:.1} ms, 99.9 % within {:.1} ms, longest {:.1} ms",
+                all.writes,
+                millis(all.median),
+                millis(all.p999),
+                millis(all.longest),
+            );
+            let longest: Vec<_> =
+                report.longest_by_second.iter().map(|at| at.as_millis()).collect();
+            println!("longest of each second, ms: {longest:?}");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -447,6 +447,8 @@ pub struct ReplicaStatus {
     pub applied: Index,
     /// First entry still in memory.
     pub log_start: Index,
+    /// The disk no longer needs the log up to here; zero in memory mode.
+    pub checkpointed: Index,
     /// Bytes of commands that wait for commitment.
     pub proposals_bytes: usize,
     /// Messages that were not understood or not of the open epoch.

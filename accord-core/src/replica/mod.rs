@@ -32,6 +32,7 @@ pub mod io;
 pub mod log;
 pub mod message;
 mod opening;
+mod pace;
 mod proposals;
 mod readmission;
 mod reads;
@@ -280,6 +281,7 @@ impl Replica {
             commit: self.commit,
             applied: self.applied,
             log_start: self.log.base().index.next(),
+            checkpointed: if self.is_persistent() { self.disk.checkpointed() } else { Index(0) },
             proposals_bytes: self.proposals.bytes(),
             messages_ignored: self.messages_ignored,
             halted: self.halted,

@@ -9,9 +9,10 @@
 use super::durable::SnapshotFrame;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
 use super::message::{PeerMessage, SEGMENTS_MAX};
+use super::pace::Pace;
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -37,8 +38,7 @@ pub(super) struct Fetching {
     deadline: Option<Instant>,
     /// True while the deadline is the time to ask on, not the time to give up.
     paced: bool,
-    /// When what was fetched is no more than the bound on bytes a second allows.
-    allowed_at: Instant,
+    pace: Pace,
     /// The snapshot that the driver is looking at.
     checked: Option<u64>,
     /// True if the log cannot lead to the epoch's, so a snapshot is needed.
@@ -152,7 +152,7 @@ impl Replica {
             request: Ticket(0),
             deadline: Some(now),
             paced: false,
-            allowed_at: now,
+            pace: Pace::new(self.config.limits.transfer_bytes_per_second_max, now),
             checked: None,
             needs_snapshot: false,
         });
@@ -190,18 +190,23 @@ impl Replica {
 
     /// Asks on, once the bytes just fetched are no more than the bound on bytes a second allows.
     fn fetch_on(&mut self, now: Instant, bytes: u64) {
-        let rate = self.config.limits.transfer_bytes_per_second_max;
+        let gap = match &self.phase {
+            Phase::Open(open) => open.next.0.saturating_sub(self.log.last().index.0),
+            _ => return,
+        };
         let Phase::Open(open) = &mut self.phase else { return };
         let Some(fetching) = &mut open.fetching else { return };
-        let nanos = bytes.saturating_mul(1_000_000_000) / rate;
-        fetching.allowed_at = fetching.allowed_at.max(now) + Duration::from_nanos(nanos);
-        if fetching.allowed_at <= now {
+        if !fetching.needs_snapshot {
+            fetching.pace.note_gap(now, gap);
+        }
+        let allowed_at = fetching.pace.spend(now, bytes);
+        if allowed_at <= now {
             return self.fetch(now);
         }
         // Copies of the answer are none to what is asked next.
         fetching.request.0 += 1;
         fetching.paced = true;
-        fetching.deadline = Some(fetching.allowed_at);
+        fetching.deadline = Some(allowed_at);
     }
 
     /// Sends the next request to the present peer, or looks at what has arrived whole.
@@ -421,7 +426,16 @@ impl Replica {
                 }
                 partial
             }
-            other if offset == 0 => other.insert(chunk),
+            other if offset == 0 => {
+                if other.is_some()
+                    && let Phase::Open(open) = &mut self.phase
+                    && let Some(fetching) = &mut open.fetching
+                {
+                    // The image was given up before it had arrived.
+                    fetching.pace.hurry();
+                }
+                other.insert(chunk)
+            }
             _ => return,
         };
         let got = partial.data.len() as u64;
@@ -505,7 +519,8 @@ impl Replica {
     pub(super) fn after_awaited(&mut self) {
         let last = self.log.last().index;
         let Phase::Open(epoch) = &self.phase else { return };
-        let awaits = |fetching: &Fetching| fetching.deadline.is_none() && fetching.checked.is_none();
+        let awaits =
+            |fetching: &Fetching| fetching.deadline.is_none() && fetching.checked.is_none();
         let awaiting = epoch.fetching.as_ref().is_some_and(awaits);
         if awaiting && last < epoch.next {
             self.finish_sync();

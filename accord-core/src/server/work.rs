@@ -10,8 +10,8 @@ use super::Server;
 use super::io::Output;
 use crate::ids::Index;
 use crate::limits::Limits;
-use crate::replica::{Image, SnapshotFrame};
 use crate::replica::io::{HaltReason, Snapshot};
+use crate::replica::{Image, SnapshotFrame};
 use crate::state::{Frozen, State};
 use crate::wire::Decode;
 use alloc::boxed::Box;
@@ -35,9 +35,15 @@ pub struct Done(Worked);
 #[derive(Clone, Debug)]
 enum Worked {
     Image(Image),
-    Restored { number: u64, snapshot: Snapshot, state: Box<State> },
+    Restored {
+        number: u64,
+        snapshot: Snapshot,
+        state: Box<State>,
+    },
     /// The bytes are none that a server wrote.
-    Damaged { number: u64 },
+    Damaged {
+        number: u64,
+    },
     /// They are, but no state of this cluster.
     Unusable,
     Discarded,

@@ -95,10 +95,7 @@ pub(super) struct Value(ValueRepr);
 #[derive(Clone)]
 enum ValueRepr {
     /// Invariant: `len` is at most [`VALUE_INLINE_MAX`]; the bytes behind it are zero.
-    Inline {
-        len: u8,
-        bytes: [u8; VALUE_INLINE_MAX],
-    },
+    Inline { len: u8, bytes: [u8; VALUE_INLINE_MAX] },
     /// Shared with the images that hold it; copied when it is changed while one does.
     Heap(Arc<Vec<u8>>),
 }

@@ -283,12 +283,8 @@ impl<T> Node<T> {
     fn of(ascending: impl Iterator<Item = (Key, T)>) -> Self {
         let mut entries = Vec::with_capacity(NODE_MAX);
         entries.extend(ascending);
-        let mut node = Self {
-            prefix: Key::new(&[]),
-            entries,
-            order: [0; NODE_MAX],
-            heads: [0; NODE_MAX],
-        };
+        let mut node =
+            Self { prefix: Key::new(&[]), entries, order: [0; NODE_MAX], heads: [0; NODE_MAX] };
         node.refresh();
         node
     }

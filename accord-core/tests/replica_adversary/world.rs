@@ -5,12 +5,12 @@
 
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
 use accord_core::ids::{Index, NodeId, StoreId};
-use accord_core::replica::{Replica, SnapshotFrame};
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::io::{
     Action, BarrierId, Body, Entry, HaltReason, Record, Snapshot, Ticket, commands,
 };
 use accord_core::replica::log::Recovered;
+use accord_core::replica::{Replica, SnapshotFrame};
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, Instant};
 use accord_core::wire::{Decode, Encode, Reader, Writer};

@@ -56,7 +56,7 @@ pub trait Env: Clone + 'static {
     fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + 'static;
+    ) -> impl Future<Output = T>;
 
     /// A socket for datagrams at this address.
     fn bind_udp(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Udp>>;

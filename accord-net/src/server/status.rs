@@ -45,6 +45,8 @@ pub struct StatusReport {
     pub applied_index: u64,
     /// The first entry that it still has in memory.
     pub log_start: u64,
+    /// Its disk has a checkpoint up to here; zero in memory mode.
+    pub checkpoint_index: u64,
     /// The revision of its state.
     pub revision: u64,
     /// The digest of its state, to be compared with that of others at the same applied index.
@@ -132,6 +134,7 @@ impl StatusReport {
             commit_index: replica.commit.0,
             applied_index: server.applied.0,
             log_start: replica.log_start.0,
+            checkpoint_index: replica.checkpointed.0,
             revision: server.revision.0,
             digest: format!("{:016x}", server.digest),
             records: 0,

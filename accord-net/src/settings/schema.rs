@@ -352,8 +352,8 @@ section! {
         live_bytes_max: usize,
         /// Bytes in one message of a transfer.
         chunk_bytes_max: usize,
-        /// Bytes a second that a server which is behind fetches at most, so that the others have
-        /// time for their clients.
+        /// Bytes a second that a server which is behind fetches at most, so that there is time for
+        /// what is new. Doubled for one that does not come nearer.
         transfer_bytes_per_second_max: u64,
         /// The largest snapshot accepted from another server, in bytes.
         snapshot_bytes_max: u64,

@@ -1,0 +1,105 @@
+//! A server that was away for very many writes comes back while the others serve on.
+//!
+//! What is measured: how long it takes until it has everything and takes part again, and how many
+//! writes a second the others do meanwhile, beside what they did just before.
+
+use crate::cluster::Cluster;
+use crate::load::{Load, LoadError, LoadOptions, fill};
+use crate::process::ProcessError;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// How long the rate before is measured for, and the rate after.
+const MEASURED: Duration = Duration::from_secs(5);
+/// How often the server that comes back is asked how far it is.
+const LOOK: Duration = Duration::from_millis(50);
+/// The time while it comes back is told in slices of this length.
+const SLICE: Duration = Duration::from_millis(250);
+/// It is given up after this long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+pub struct TransferOptions {
+    /// Writes that the server misses.
+    pub writes: u64,
+    /// Who writes, and what.
+    pub load: LoadOptions,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct TransferReport {
+    /// Writes that the server missed.
+    pub missed: u64,
+    /// From its start until it was in the primary component with all of the log.
+    pub rejoined_in: Duration,
+    /// Writes a second just before its start.
+    pub rate_before: f64,
+    /// Writes a second while it fetched.
+    pub rate_meanwhile: f64,
+    /// Writes a second after.
+    pub rate_after: f64,
+}
+
+/// What went wrong.
+#[derive(Debug, Error)]
+pub enum TransferError {
+    /// A client was not served.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A server could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The server did not come back.
+    #[error("the server has not come back within {} s", PATIENCE.as_secs())]
+    Away,
+}
+
+/// Runs it: the last server is away. `tell` is told how it goes.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn run(
+    cluster: &mut Cluster,
+    options: TransferOptions,
+    mut tell: impl FnMut(&str),
+) -> Result<TransferReport, TransferError> {
+    let away = cluster.len() - 1;
+    let control = cluster.client().await.map_err(LoadError::from)?;
+    fill(&control, options.load, |_| {}).await?;
+    tell(&format!("{} records written", options.load.keys));
+    cluster.kill(away);
+    let mut load = Load::start(options.load, |at| cluster.client_options(at % away)).await?;
+    while load.done() < options.writes {
+        load.pass(LOOK).await?;
+    }
+    let rate_before = load.rate(MEASURED).await?;
+    let missed = load.done();
+    tell(&format!("{missed} writes missed; {rate_before:.0} writes a second without it"));
+    let (start, before) = (Instant::now(), load.done());
+    cluster.restart(away)?;
+    let mut rates = vec![before];
+    while !is_back(cluster, away).await {
+        load.pass(LOOK).await?;
+        rates.resize((start.elapsed().as_millis() / SLICE.as_millis()) as usize + 1, load.done());
+        if start.elapsed() > PATIENCE {
+            return Err(TransferError::Away);
+        }
+    }
+    let slices: Vec<u64> = rates.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    tell(&format!("writes in each {} ms: {slices:?}", SLICE.as_millis()));
+    let rejoined_in = start.elapsed();
+    let rate_meanwhile = (load.done() - before) as f64 / rejoined_in.as_secs_f64();
+    tell(&format!("back in {} ms; {rate_meanwhile:.0} meanwhile", rejoined_in.as_millis()));
+    let rate_after = load.rate(MEASURED).await?;
+    load.stop().await?;
+    Ok(TransferReport { missed, rejoined_in, rate_before, rate_meanwhile, rate_after })
+}
+
+async fn is_back(cluster: &Cluster, at: usize) -> bool {
+    match cluster.status(at).await {
+        Some(status) => status.primary && status.synced && status.returning.is_empty(),
+        None => false,
+    }
+}
