@@ -153,6 +153,11 @@ impl Cluster {
         self.launch(at, &[])
     }
 
+    /// Where a server keeps its state, if it is persistent.
+    pub fn data_dir(&self, at: usize) -> PathBuf {
+        self.dir.path().join(format!("data-{}", at + 1))
+    }
+
     /// How a server is, if it answers.
     pub async fn status(&self, at: usize) -> Option<StatusReport> {
         let address = self.members[at].client_addr;

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod operator;
 pub mod options;
 mod peers;
+pub mod repair;
 mod status;
 
 pub use options::{GroupOptions, NetLimits, RingOptions, ServerOptions};

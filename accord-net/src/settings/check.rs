@@ -4,7 +4,7 @@
 //! checked here before, and named with its place.
 
 use super::key::key_from_hex;
-use super::schema::{GroupKind, Mode, Settings, paths};
+use super::schema::{GroupKind, Mode, OnDamage, Settings, paths};
 use super::sources::{Loaded, Place, SettingsError, value_at};
 use crate::server::{GroupOptions, RingOptions, ServerOptions};
 use accord_core::ids::NodeId;
@@ -39,6 +39,8 @@ pub struct Ready {
     pub http_listen: Option<SocketAddr>,
     /// Where the disk is, in persistent mode.
     pub data_dir: Option<PathBuf>,
+    /// True if a damaged directory is to be set aside, since there are others to take the state from.
+    pub refetches: bool,
     /// What is odd, but not wrong.
     pub warnings: Vec<String>,
 }
@@ -83,7 +85,8 @@ impl Loaded {
         options.net = s.net.to_core();
         let persistent = s.mode == Mode::Persistent;
         let data_dir = persistent.then(|| self.beside("data_dir", &s.data_dir));
-        Ok(Ready { options, http_listen, data_dir, warnings })
+        let refetches = s.on_damage == OnDamage::Refetch && s.group != GroupKind::Solo;
+        Ok(Ready { options, http_listen, data_dir, refetches, warnings })
     }
 
     /// An error about some settings, at the place of the first that was given.

@@ -110,6 +110,17 @@ pub enum GroupKind {
     Ring,
 }
 
+/// What a server does whose disk did not keep what it had promised to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDamage {
+    /// It sets its directory aside and takes its state from the others.
+    #[default]
+    Refetch,
+    /// It stops, and says where the damage is.
+    Stop,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +177,10 @@ documented! {
         /// Where `persistent` mode keeps its files: a directory of this server's own. A relative
         /// path begins at this file's directory.
         pub data_dir: String,
+        /// What to do if the files in there are damaged. `refetch`: rename the directory, begin with
+        /// an empty one and take the state from the other servers; without others, stop. `stop`:
+        /// say where the damage is, and stop.
+        pub on_damage: OnDamage,
         /// The servers that form the cluster, this one included: each with its `id` and the
         /// address (host:port) at which the others reach it.
         pub servers: Vec<Member>,
@@ -197,6 +212,7 @@ impl Default for Settings {
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             data_dir: String::new(),
+            on_damage: OnDamage::default(),
             servers: Vec::new(),
             ring: RingSettings::default(),
             limits: ClientSettings::default(),

@@ -5,6 +5,7 @@ use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{self, RoundsOptions};
 use accord_jepsen::sessions::{self, SessionsOptions};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn cluster() -> Cluster {
@@ -49,4 +50,38 @@ async fn what_was_acknowledged_survives_the_death_of_all_servers_at_once() {
     let report = rounds::run(&mut cluster, &options, |line| println!("{line}")).await;
     let report = report.unwrap_or_else(|error| panic!("{error}\n{}", cluster.log_tails()));
     assert!(report.is_valid());
+}
+
+/// Turns a bit of the first frame of a server's log, which is down. Returns the file as it is then.
+fn damage(directory: &Path) -> Vec<u8> {
+    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("log");
+    let files = std::fs::read_dir(directory).expect("it was running").map(|entry| entry.unwrap());
+    let log = files.map(|entry| entry.path()).filter(is_log).min().expect("it has a log");
+    let mut bytes = std::fs::read(&log).expect("it is ours");
+    bytes[700] ^= 1;
+    std::fs::write(&log, &bytes).expect("it is ours");
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
+    let persistent =
+        ClusterOptions { persistent: true, ..ClusterOptions::new(env!("CARGO_BIN_EXE_accord")) };
+    let mut cluster = Cluster::start(persistent).expect("the cluster starts");
+    let client = cluster.client().await.expect("the cluster serves");
+    client.put("kept", "by the others").await.expect("it is written");
+    cluster.kill(2);
+    let damaged = damage(&cluster.data_dir(2));
+    cluster.restart(2).expect("it starts all the same");
+    while !cluster.is_whole().await {
+        tokio::task::yield_now().await;
+    }
+    let alone = cluster.client_of(2).await.expect("it serves");
+    let found = alone.get("kept").await.expect("it reads").expect("it has the record");
+    assert_eq!(&found.value[..], b"by the others");
+    let kept = cluster.data_dir(2).with_extension("damaged-1");
+    assert!(cluster.process(2).expect("it is up").log_tail().contains("damaged-1"));
+    let mut files = std::fs::read_dir(&kept).expect("it was set aside").map(|entry| entry.unwrap());
+    let as_it_was = files.any(|entry| std::fs::read(entry.path()).unwrap() == damaged);
+    assert!(as_it_was, "what is set aside is not changed");
 }

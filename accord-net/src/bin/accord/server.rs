@@ -6,6 +6,7 @@ use crate::signals::{Kind, Signals, parents_end};
 use accord_net::env::real::Real;
 use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
+use accord_net::server::repair::{self, SetAside};
 use accord_net::server::{Ended, Running, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
 use accord_net::storage;
@@ -86,13 +87,22 @@ fn raise_file_limit() {
 }
 
 async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 {
-    let (options, bootstrap) = (ready.options, settings.bootstrap);
+    let (mut options, bootstrap) = (ready.options, settings.bootstrap);
     let started = async {
         let listener = match ready.http_listen {
             Some(at) => Some(http::listen(at).await?),
             None => None,
         };
         let disk = match &ready.data_dir {
+            Some(path) if ready.refetches => {
+                let (disk, damaged) =
+                    repair::open(path, options.node, &storage::Options::default())?;
+                if let Some(SetAside { path: kept, why }) = damaged {
+                    tracing::error!(%why, kept = %kept.display(), "damaged; starting without data");
+                    options.bootstrap = false;
+                }
+                Some(disk)
+            }
             Some(path) => Some(Disk::open(path, options.node, storage::Options::default())?),
             None => None,
         };
