@@ -1,7 +1,7 @@
 //! What operators ask: how the server is, who votes, and the last resort.
 
 use super::Server;
-use super::io::{AdminId, AdminReply, AdminRequest, Output, ServerStatus};
+use super::io::{AdminId, AdminReply, AdminRequest, Image, Output, ServerStatus};
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
 
@@ -13,6 +13,10 @@ impl Server {
                 self.outputs.push_back(Output::Admin { admin, reply });
             }
             AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
+            AdminRequest::Image => {
+                let reply = AdminReply::Image(Box::new(self.image()));
+                self.outputs.push_back(Output::Admin { admin, reply });
+            }
             AdminRequest::ForceRecovery => {
                 let reply = AdminReply::Recovering(self.replica.force_recovery());
                 self.outputs.push_back(Output::Admin { admin, reply });
@@ -40,6 +44,18 @@ impl Server {
     fn answer_change(&mut self, admin: AdminId, result: Result<(), ChangeError>) {
         let reply = AdminReply::VotersChanged(result);
         self.outputs.push_back(Output::Admin { admin, reply });
+    }
+
+    /// The state at the last applied entry.
+    fn image(&self) -> Image {
+        let log = self.replica.log();
+        Image {
+            last: log.position_at(self.applied).expect("the last applied entry is held, or the base"),
+            voters: log.voters_at(self.applied).clone(),
+            revision: self.state.revision(),
+            digest: self.state.digest(),
+            state: self.state.snapshot(),
+        }
     }
 
     /// How the server is.

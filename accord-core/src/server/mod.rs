@@ -26,8 +26,8 @@ mod sessions;
 mod watches;
 
 pub use io::{
-    AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, ServerConfig, ServerLimits,
-    ServerStatus,
+    AdminId, AdminReply, AdminRequest, DisconnectReason, Image, Input, Output, ServerConfig,
+    ServerLimits, ServerStatus,
 };
 
 use crate::ids::{ConnId, Index, NodeId, SessionId};
