@@ -288,11 +288,8 @@ mod tests {
 
     #[test]
     fn who_lost_its_memory_can_be_given_up() {
-        let gone = |returning| VoterChange::Remove {
-            node: NodeId(3),
-            store: StoreId(3),
-            returning,
-        };
+        let gone =
+            |returning| VoterChange::Remove { node: NodeId(3), store: StoreId(3), returning };
         let waiting = set(&[1, 2, 3]).changed(gone(true)).unwrap();
         assert_eq!(waiting.changed(gone(true)), Err(ChangeError::NotVoter));
         assert_eq!(waiting.changed(gone(false)), Ok(set(&[1, 2])));

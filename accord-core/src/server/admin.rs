@@ -50,7 +50,9 @@ impl Server {
     fn image(&self) -> Image {
         let log = self.replica.log();
         Image {
-            last: log.position_at(self.applied).expect("the last applied entry is held, or the base"),
+            last: log
+                .position_at(self.applied)
+                .expect("the last applied entry is held, or the base"),
             voters: log.voters_at(self.applied).clone(),
             revision: self.state.revision(),
             digest: self.state.digest(),

@@ -15,6 +15,7 @@ use super::metrics::Reason;
 use super::{Stranger, within};
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
+use crate::storage::cluster_label;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// The version of this protocol.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const NONCE_BYTES: usize = 32;
 const CODE_BYTES: usize = 16;
 /// The most bytes of one message: a chunk of a transfer, or a live frame behind one.
@@ -37,12 +38,23 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before dialling again.
 const REDIAL: Duration = Duration::from_millis(200);
 
+/// What a message between servers is about: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// Replication: for the core.
+    Replica = 0,
+    /// Which servers there are.
+    Roster = 1,
+}
+
 /// What waits to be sent to one server.
 #[derive(Debug)]
 pub(super) struct PeerOutbox {
     node: NodeId,
     address: SocketAddr,
-    queue: RefCell<VecDeque<Bytes>>,
+    /// It does not belong to the cluster any more, or is elsewhere: what waits is the last.
+    closed: Cell<bool>,
+    queue: RefCell<VecDeque<(About, Bytes)>>,
     /// Invariant: the sum of the queue's lengths.
     bytes: Cell<usize>,
     bytes_max: usize,
@@ -54,6 +66,7 @@ impl PeerOutbox {
         Self {
             node,
             address,
+            closed: Cell::new(false),
             queue: RefCell::default(),
             bytes: Cell::new(0),
             bytes_max,
@@ -67,16 +80,48 @@ impl PeerOutbox {
         if self.bytes.get() > 0 && bytes > self.bytes_max {
             return false;
         }
-        self.bytes.set(bytes);
-        self.queue.borrow_mut().push_back(message);
-        self.more.notify_one();
+        self.queue(About::Replica, message);
         true
     }
 
-    fn pop(&self) -> Option<Bytes> {
-        let message = self.queue.borrow_mut().pop_front()?;
+    /// Queues word of which servers there are. Nothing is dropped for it: there is one at a time.
+    pub(super) fn push_roster(&self, message: Bytes) {
+        let kept = |(about, message): &(About, Bytes)| match about {
+            About::Replica => true,
+            About::Roster => {
+                self.bytes.set(self.bytes.get() - message.len());
+                false
+            }
+        };
+        self.queue.borrow_mut().retain(kept);
+        self.queue(About::Roster, message);
+    }
+
+    fn queue(&self, about: About, message: Bytes) {
+        self.bytes.set(self.bytes.get() + message.len());
+        self.queue.borrow_mut().push_back((about, message));
+        self.more.notify_one();
+    }
+
+    fn pop(&self) -> Option<(About, Bytes)> {
+        let (about, message) = self.queue.borrow_mut().pop_front()?;
         self.bytes.set(self.bytes.get() - message.len());
-        Some(message)
+        Some((about, message))
+    }
+
+    /// Where it is taken to be.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the stream once what waits is sent.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.more.notify_one();
+    }
+
+    fn is_done(&self) -> bool {
+        self.closed.get() && self.queue.borrow().is_empty()
     }
 }
 
@@ -87,10 +132,11 @@ struct StreamKey {
 }
 
 impl StreamKey {
-    /// The code of the next message.
-    fn code(&mut self, message: &[u8]) -> [u8; CODE_BYTES] {
+    /// The code of the next message, which goes on behind its first byte.
+    fn code(&mut self, about: u8, message: &[u8]) -> [u8; CODE_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&self.count.to_le_bytes());
+        hasher.update(&[about]);
         hasher.update(message);
         self.count += 1;
         first_bytes(hasher.finalize())
@@ -112,30 +158,35 @@ struct Halves {
 #[derive(Clone, Copy)]
 struct Half {
     node: NodeId,
+    /// The label of its cluster.
+    cluster: u64,
     nonce: [u8; NONCE_BYTES],
 }
 
-const HALF_BYTES: usize = 4 + NONCE_BYTES;
+const HALF_BYTES: usize = 4 + 8 + NONCE_BYTES;
 
 impl Half {
-    fn new<E: Env>(env: &E, node: NodeId) -> Self {
+    fn new<E: Env>(hub: &Hub<E>) -> Self {
         let mut nonce = [0; NONCE_BYTES];
-        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&env.draw().to_le_bytes()));
-        Self { node, nonce }
+        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&hub.env.draw().to_le_bytes()));
+        Self { node: hub.options.node, cluster: cluster_label(&hub.options.cluster), nonce }
     }
 
     fn to_bytes(self) -> [u8; HALF_BYTES] {
         let mut bytes = [0; HALF_BYTES];
         bytes[..4].copy_from_slice(&self.node.0.to_le_bytes());
-        bytes[4..].copy_from_slice(&self.nonce);
+        bytes[4..12].copy_from_slice(&self.cluster.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.nonce);
         bytes
     }
 
     fn from_bytes(bytes: [u8; HALF_BYTES]) -> Self {
-        let (mut node, mut nonce) = ([0; 4], [0; NONCE_BYTES]);
+        let (mut node, mut cluster, mut nonce) = ([0; 4], [0; 8], [0; NONCE_BYTES]);
         node.copy_from_slice(&bytes[..4]);
-        nonce.copy_from_slice(&bytes[4..]);
-        Self { node: NodeId(u32::from_le_bytes(node)), nonce }
+        cluster.copy_from_slice(&bytes[4..12]);
+        nonce.copy_from_slice(&bytes[12..]);
+        let node = NodeId(u32::from_le_bytes(node));
+        Self { node, cluster: u64::from_le_bytes(cluster), nonce }
     }
 }
 
@@ -172,9 +223,9 @@ fn same(mine: [u8; CODE_BYTES], theirs: [u8; CODE_BYTES]) -> bool {
     mine.iter().zip(theirs).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-/// Sends what waits for one server, for ever.
+/// Sends what waits for one server, until it does not belong to the cluster any more.
 pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
-    loop {
+    while !outbox.is_done() {
         if outbox.queue.borrow().is_empty() {
             outbox.more.notified().await;
             continue;
@@ -198,15 +249,19 @@ async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> 
         within(&hub.env, HANDSHAKE_TIMEOUT, opening).await?;
     let mut frame = Vec::new();
     loop {
-        while let Some(message) = outbox.pop() {
+        while let Some((about, message)) = outbox.pop() {
             frame.clear();
             write_message(&mut frame, |out| {
+                out.push(about as u8);
                 out.extend_from_slice(&message);
-                out.extend_from_slice(&stream_key.code(&message));
+                out.extend_from_slice(&stream_key.code(about as u8, &message));
             });
             writer.write_all(&frame).await?;
         }
         writer.flush().await?;
+        if outbox.is_done() {
+            return Ok(());
+        }
         outbox.more.notified().await;
     }
 }
@@ -218,7 +273,7 @@ async fn introduce<E: Env>(
     reader: &mut E::Reader,
     writer: &mut E::Writer,
 ) -> io::Result<StreamKey> {
-    let dialler = Half::new(&hub.env, hub.options.node);
+    let dialler = Half::new(hub);
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.write_all(&dialler.to_bytes()).await?;
     writer.flush().await?;
@@ -228,6 +283,9 @@ async fn introduce<E: Env>(
     reader.read_exact(&mut half).await?;
     reader.read_exact(&mut code).await?;
     let halves = Halves { dialler, acceptor: Half::from_bytes(half) };
+    if halves.acceptor.cluster != halves.dialler.cluster {
+        return Err(refused("it is of a cluster with another name"));
+    }
     if halves.acceptor.node != peer || !same(halves.acceptor_code(key), code) {
         return Err(refused("it is another server, or has another key"));
     }
@@ -270,14 +328,14 @@ pub(super) async fn accept<E: Env>(
 }
 
 async fn receive_all<E: Env>(
-    hub: &Hub<E>,
+    hub: &Rc<Hub<E>>,
     stream: &mut Stream<E>,
     node: NodeId,
     mut stream_key: StreamKey,
 ) -> io::Result<()> {
     let invalid =
         |error: &dyn ToString| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-    let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);
+    let mut frames = FrameReader::new(1 + MESSAGE_BYTES_MAX + CODE_BYTES);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let bytes = stream.reader.read(&mut buffer).await?;
@@ -286,14 +344,21 @@ async fn receive_all<E: Env>(
         }
         frames.push(Bytes::copy_from_slice(&buffer[..bytes]));
         while let Some(mut message) = frames.next_message().map_err(|error| invalid(&error))? {
-            if message.len() < CODE_BYTES {
+            if message.len() < 1 + CODE_BYTES {
                 return Err(invalid(&"a message without a code"));
             }
             let code = message.split_off(message.len() - CODE_BYTES);
-            if stream_key.code(&message)[..] != code[..] {
+            let about = message.split_to(1)[0];
+            if stream_key.code(about, &message)[..] != code[..] {
                 return Err(invalid(&"a message with a wrong code"));
             }
-            hub.on_peer(node, message);
+            match about {
+                _ if about == About::Replica as u8 => hub.on_peer(node, message),
+                _ if about == About::Roster as u8 => {
+                    hub.on_roster(node, &message).map_err(|error| invalid(&error))?;
+                }
+                _ => return Err(invalid(&"a message about nothing that is known")),
+            }
         }
     }
 }
@@ -310,14 +375,16 @@ async fn admit<E: Env>(
     writer.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
-    let halves =
-        Halves { dialler: Half::from_bytes(half), acceptor: Half::new(&hub.env, hub.options.node) };
+    let halves = Halves { dialler: Half::from_bytes(half), acceptor: Half::new(hub) };
     writer.write_all(&halves.acceptor.to_bytes()).await?;
     writer.write_all(&halves.acceptor_code(key)).await?;
     writer.flush().await?;
     reader.read_exact(&mut code).await?;
     if !same(halves.dialler_code(key), code) {
         return Err(refused("it has another key: all servers of a cluster share one"));
+    }
+    if halves.acceptor.cluster != halves.dialler.cluster {
+        return Err(refused("it is of a cluster with another name: see its setting `cluster`"));
     }
     if halves.dialler.node == hub.options.node {
         return Err(refused("it has this server's own number: numbers are unique in a cluster"));

@@ -8,7 +8,7 @@ use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::{Ended, Running, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
-use accord_net::storage;
+use accord_net::storage::Options;
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -93,7 +93,9 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
             None => None,
         };
         let disk = match &ready.data_dir {
-            Some(path) => Some(Disk::open(path, options.node, storage::Options::default())?),
+            Some(path) => {
+                Some(Disk::open(path, options.node, Options::of_cluster(&options.cluster))?)
+            }
             None => None,
         };
         let running = start(Real, options, disk, Arc::new(Metrics::default())).await?;
@@ -144,7 +146,7 @@ async fn serve_http(listener: Option<TcpListener>, running: &Running<Real>) {
 async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'static str>) -> u8 {
     tokio::select! {
         biased;
-        reason = running.halted() => return halted(&reason.to_string()),
+        reason = running.halted() => return halted(&reason.to_string(), running.disk_error()),
         why = stops.recv() => {
             tracing::info!(why = why.unwrap_or_default(), "stopping; once more stops at once");
         }
@@ -156,7 +158,7 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
                 tracing::info!("stopped");
                 out::DONE
             }
-            Ended::Halted(reason) => halted(&reason.to_string()),
+            Ended::Halted(reason) => halted(&reason.to_string(), running.disk_error()),
         },
         _ = stops.recv() => {
             tracing::warn!("stopped at once: clients find out by themselves");
@@ -165,7 +167,16 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
     }
 }
 
-fn halted(reason: &str) -> u8 {
+fn halted(reason: &str, disk_error: Option<String>) -> u8 {
+    if let Some(error) = disk_error {
+        complain(&format!(
+            "the server stopped itself, because its disk failed: {error}.\n\
+             What was answered is safe. The others serve on, if they are a majority: see `accord \
+             status`. Start this server again, with the same directory and without --bootstrap, \
+             once the disk is in order."
+        ));
+        return HALTED;
+    }
     complain(&format!(
         "the server stopped itself, because going on could do harm: {reason}\n\
          The others serve on, if they are a majority: see `accord status`. Keep this server's log, \
@@ -219,7 +230,7 @@ async fn log_service(running: &Running<Real>, bootstrap: bool) {
             let hint = if !bootstrap && status.voters.is_empty() {
                 "to form a new cluster, start all its servers with --bootstrap, once"
             } else {
-                "are the other servers started, reachable, and have they the same key?"
+                "are the other servers started, reachable, and have they the same key and cluster?"
             };
             let refused = status.ring.map(|ring| ring.refused).unwrap_or_default();
             tracing::warn!(?refused, "still not serving: {hint}");
