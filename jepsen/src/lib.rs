@@ -7,11 +7,13 @@
 //! 1. [`process`]: one server as a process: started, killed, paused.
 //! 2. [`cluster`]: several of them, configured.
 //! 3. [`workload`]: what clients do, recorded as histories in Jepsen's form.
-//! 4. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once.
+//! 4. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once;
+//!    [`grow`]: a cluster that grows and shrinks.
 //!
 //! Invariant: a process that was started here is ended here, and no other is touched.
 
 pub mod cluster;
+pub mod grow;
 pub mod nemesis;
 pub mod process;
 pub mod rounds;

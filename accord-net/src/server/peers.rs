@@ -54,10 +54,14 @@ pub(super) struct PeerOutbox {
     address: SocketAddr,
     /// It does not belong to the cluster any more, or is elsewhere: what waits is the last.
     closed: Cell<bool>,
-    queue: RefCell<VecDeque<(About, Bytes)>>,
+    queue: RefCell<VecDeque<Bytes>>,
     /// Invariant: the sum of the queue's lengths.
     bytes: Cell<usize>,
     bytes_max: usize,
+    /// Which servers there are, until it is sent. Tried for ever: who does not know is kept out.
+    roster: RefCell<Option<Bytes>>,
+    /// What was sent of it over the present stream: sent again over the next one.
+    told: RefCell<Option<Bytes>>,
     more: Notify,
 }
 
@@ -70,6 +74,8 @@ impl PeerOutbox {
             queue: RefCell::default(),
             bytes: Cell::new(0),
             bytes_max,
+            roster: RefCell::default(),
+            told: RefCell::default(),
             more: Notify::new(),
         }
     }
@@ -80,33 +86,41 @@ impl PeerOutbox {
         if self.bytes.get() > 0 && bytes > self.bytes_max {
             return false;
         }
-        self.queue(About::Replica, message);
+        self.bytes.set(bytes);
+        self.queue.borrow_mut().push_back(message);
+        self.more.notify_one();
         true
     }
 
-    /// Queues word of which servers there are. Nothing is dropped for it: there is one at a time.
-    pub(super) fn push_roster(&self, message: Bytes) {
-        let kept = |(about, message): &(About, Bytes)| match about {
-            About::Replica => true,
-            About::Roster => {
-                self.bytes.set(self.bytes.get() - message.len());
-                false
-            }
-        };
-        self.queue.borrow_mut().retain(kept);
-        self.queue(About::Roster, message);
+    fn pop(&self) -> Option<Bytes> {
+        let message = self.queue.borrow_mut().pop_front()?;
+        self.bytes.set(self.bytes.get() - message.len());
+        Some(message)
     }
 
-    fn queue(&self, about: About, message: Bytes) {
-        self.bytes.set(self.bytes.get() + message.len());
-        self.queue.borrow_mut().push_back((about, message));
+    /// Lets it know which servers there are, in the place of what it was not told yet.
+    pub(super) fn push_roster(&self, message: Bytes) {
+        *self.roster.borrow_mut() = Some(message);
         self.more.notify_one();
     }
 
-    fn pop(&self) -> Option<(About, Bytes)> {
-        let (about, message) = self.queue.borrow_mut().pop_front()?;
-        self.bytes.set(self.bytes.get() - message.len());
-        Some((about, message))
+    /// This was sent. It may have been replaced meanwhile.
+    fn roster_sent(&self, sent: &Bytes) {
+        self.roster.borrow_mut().take_if(|roster| roster == sent);
+        *self.told.borrow_mut() = Some(sent.clone());
+    }
+
+    /// The stream broke: what was on its way is lost, and what waited is stale by the time that
+    /// another one stands. Which servers there are is told again.
+    fn on_broken(&self) {
+        while self.pop().is_some() {}
+        let told = self.told.borrow_mut().take();
+        let roster = &mut *self.roster.borrow_mut();
+        *roster = roster.take().or(told);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty() && self.roster.borrow().is_none()
     }
 
     /// Where it is taken to be.
@@ -121,7 +135,7 @@ impl PeerOutbox {
     }
 
     fn is_done(&self) -> bool {
-        self.closed.get() && self.queue.borrow().is_empty()
+        self.closed.get() && self.is_empty()
     }
 }
 
@@ -226,15 +240,18 @@ fn same(mine: [u8; CODE_BYTES], theirs: [u8; CODE_BYTES]) -> bool {
 /// Sends what waits for one server, until it does not belong to the cluster any more.
 pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
     while !outbox.is_done() {
-        if outbox.queue.borrow().is_empty() {
+        if outbox.is_empty() {
             outbox.more.notified().await;
             continue;
         }
         if let Err(error) = send_all(&hub, &outbox, &key).await {
             tracing::debug!(peer = %outbox.node, %error, "stream to another server");
         }
-        // What waited is stale by the time that a stream stands again.
-        while outbox.pop().is_some() {}
+        outbox.on_broken();
+        // Who goes is told once.
+        if outbox.closed.get() {
+            return;
+        }
         hub.env.sleep_until(hub.env.now() + REDIAL).await;
     }
 }
@@ -245,24 +262,42 @@ async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> 
         let stream_key = introduce(hub, outbox.node, key, &mut reader, &mut writer).await?;
         Ok((reader, writer, stream_key))
     };
-    let (_reader, mut writer, mut stream_key) =
+    let (mut reader, mut writer, mut stream_key) =
         within(&hub.env, HANDSHAKE_TIMEOUT, opening).await?;
     let mut frame = Vec::new();
+    let mut seal = |about: About, message: &Bytes, frame: &mut Vec<u8>| {
+        frame.clear();
+        write_message(frame, |out| {
+            out.push(about as u8);
+            out.extend_from_slice(message);
+            out.extend_from_slice(&stream_key.code(about as u8, message));
+        });
+    };
     loop {
-        while let Some((about, message)) = outbox.pop() {
-            frame.clear();
-            write_message(&mut frame, |out| {
-                out.push(about as u8);
-                out.extend_from_slice(&message);
-                out.extend_from_slice(&stream_key.code(about as u8, &message));
-            });
+        let roster = outbox.roster.borrow().clone();
+        if let Some(roster) = &roster {
+            seal(About::Roster, roster, &mut frame);
+            writer.write_all(&frame).await?;
+        }
+        while let Some(message) = outbox.pop() {
+            seal(About::Replica, &message, &mut frame);
             writer.write_all(&frame).await?;
         }
         writer.flush().await?;
+        if let Some(roster) = &roster {
+            outbox.roster_sent(roster);
+        }
         if outbox.is_done() {
             return Ok(());
         }
-        outbox.more.notified().await;
+        // The other end says nothing more: reading tells when it is gone.
+        tokio::select! {
+            biased;
+            () = outbox.more.notified() => {}
+            gone = reader.read_u8() => {
+                return Err(gone.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+            }
+        }
     }
 }
 
