@@ -18,6 +18,7 @@ use super::peers::PeerOutbox;
 use super::roster::{self, Roster, RosterFile};
 use super::status::StatusReport;
 use crate::env::{Datagram, Env, Udp};
+use crate::storage::StorageError;
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
@@ -219,7 +220,12 @@ impl<E: Env> Hub<E> {
                     }
                     Err(error) => {
                         tracing::error!(%error, "the disk failed");
-                        *self.disk_error.borrow_mut() = Some(error.to_string());
+                        // What failed first says more than what failed for it.
+                        let first = match error {
+                            StorageError::Failed { first } => first,
+                            error => error.to_string(),
+                        };
+                        *self.disk_error.borrow_mut() = Some(first);
                         Input::StoreFailed
                     }
                 };

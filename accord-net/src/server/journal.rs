@@ -88,11 +88,11 @@ impl Disk {
             let path = path.display().to_string();
             DiskError::Directory { path, error }
         })?;
-        let opened = Store::open(directory, node, options)?;
         let roster = RosterFile::open(path).map_err(|error| {
             let path = path.join("servers.json").display().to_string();
             DiskError::Roster { path, error }
         })?;
+        let opened = Store::open(directory, node, options)?;
         let threads = Threads::start(opened.store, opened.worker).map_err(DiskError::Thread)?;
         Ok(Self { journal: Box::new(threads), recovered: opened.recovered, roster: Some(roster) })
     }

@@ -281,12 +281,24 @@ impl<E: Env> Hub<E> {
             return self.adopt(theirs);
         }
         if ours.supersedes(&theirs) {
-            let inner = self.inner.borrow();
-            if let Some(peer) = inner.peers.get(&from) {
-                peer.push_roster(ours.to_bytes());
+            let peer = self.inner.borrow().peers.get(&from).cloned();
+            match (peer, theirs.servers.get(&from.0)) {
+                (Some(peer), _) => peer.push_roster(ours.to_bytes()),
+                // It was removed, or not added yet, and hears so where it says that it is.
+                (None, Some(at)) => self.tell_once(from, *at, &ours),
+                (None, None) => {}
             }
         }
         Ok(())
+    }
+
+    /// Tells a server that is none of the cluster's which there are.
+    fn tell_once(self: &Rc<Self>, node: NodeId, at: SocketAddr, roster: &Roster) {
+        let GroupOptions::Ring(ring) = &self.options.group else { return };
+        let outbox = Rc::new(PeerOutbox::new(node, at, self.options.net.peer_bytes_max));
+        outbox.push_roster(roster.to_bytes());
+        outbox.close();
+        self.env.spawn(peers::dial(self.clone(), outbox, ring.key));
     }
 
     /// Goes by another roster from now on.

@@ -1,8 +1,11 @@
 //! Backups: taken while a cluster serves, verified, and a new cluster grown from one.
 
-use crate::{cluster, contents, on, until_voting};
+use crate::{cluster, contents, on, until, until_voting};
+use accord_net::server::StatusReport;
 use std::fs;
-use std::time::{Duration, Instant};
+
+/// What servers say that hear one of another cluster.
+const MIXED: &str = "servers of different clusters hear each other";
 
 #[tokio::test]
 async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() {
@@ -61,15 +64,8 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     fs::remove_dir_all(&three).expect("it is ours");
     fs::rename(&kept, &three).expect("it can be moved");
     cluster.restart(2).expect("it starts");
-    let deadline = Instant::now() + crate::support::PATIENCE;
-    while !cluster
-        .status(2)
-        .await
-        .is_some_and(|status| status.reason.is_some_and(|why| why.contains("different clusters")))
-    {
-        assert!(Instant::now() < deadline, "{}", cluster.log_tails());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let mixed = |status: StatusReport| status.reason.is_some_and(|why| why.contains(MIXED));
+    until(&cluster, 2, mixed).await;
     cluster.kill(2);
     fs::remove_dir_all(&three).expect("it is ours");
     cluster.restart(2).expect("it starts");

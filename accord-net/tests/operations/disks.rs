@@ -4,7 +4,8 @@
 
 use crate::contents;
 use crate::directories::{flags, server};
-use crate::support::{accord, command, run};
+use crate::support::{Process, accord, command, run};
+use accord_core::time::Duration;
 use accord_net::client::{Client, ClientOptions};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -77,8 +78,10 @@ fn a_new_directory_on_a_full_disk_is_named() {
     }
     let (_parent, disk) = small("1m");
     let dir = disk.join("n1");
-    let told = run(command().args(flags(&dir)).arg("--bootstrap"), b"").failed(3);
-    assert!(told.contains("no room for") && told.contains("free some space"), "{told}");
+    let mut process = Process::start(command().args(flags(&dir)).arg("--bootstrap"));
+    let told = process.line("the server stopped itself, because its disk failed: no room for");
+    assert!(told.contains("free some space"), "{told}");
+    assert_eq!(process.end().code(), Some(3));
     mount(&["-o", "remount,size=100m"], &disk);
     let (_process, at) = server(&dir, &["--bootstrap"]);
     accord(&["put", "a", "1", "--servers", &at]).done();
@@ -96,7 +99,8 @@ fn a_disk_that_fills_up_stops_the_server_and_loses_nothing_that_was_answered() {
     let runtime = tokio::runtime::Runtime::new().expect("it can be made");
     let value = vec![7; 1 << 20];
     let answered = runtime.block_on(async {
-        let options = ClientOptions::new(vec![at.parse().expect("an address")]);
+        let mut options = ClientOptions::new(vec![at.parse().expect("an address")]);
+        options.request_timeout = Duration::from_secs(10);
         let client = Client::connect(options).await.expect("it serves");
         let mut answered = 0;
         while client.put(format!("key/{answered}"), value.clone()).await.is_ok() {

@@ -1,7 +1,12 @@
 //! Servers that join, vote, go, and are replaced.
 
-use crate::{cluster, on, until_voting};
-use std::time::Duration;
+use crate::{cluster, on, until, until_voting};
+use accord_jepsen::cluster::Cluster;
+
+/// Waits until a server knows that it was removed, and serves nobody.
+async fn until_removed(cluster: &Cluster, at: usize) {
+    until(cluster, at, |status| status.removed && !status.primary).await;
+}
 
 #[tokio::test]
 async fn a_server_joins_votes_and_goes_and_every_step_may_be_repeated() {
@@ -33,8 +38,7 @@ async fn a_server_joins_votes_and_goes_and_every_step_may_be_repeated() {
     assert!(refused.contains("the last voter cannot be removed"), "{refused}");
     on(&cluster, &["admin", "remove-server", "2"]).done();
     assert!(on(&cluster, &["admin", "remove-server", "2"]).done().contains("already"));
-    let status = cluster.status(1).await.expect("it runs still");
-    assert!(status.removed && !status.primary, "{status}");
+    until_removed(&cluster, 1).await;
     // It comes back as it went.
     on(&cluster, &add).done();
     on(&cluster, &["admin", "promote", "2"]).done();
@@ -57,6 +61,7 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let wrong = ["admin", "add-server", "--node", "4", "--address", &taken];
     assert!(on(&cluster, &wrong).failed(1).contains("are both at"));
     cluster.kill(1);
+    until(&cluster, 0, |status| !status.primary).await;
     let stopped = ["admin", "demote", "2", "--timeout-ms", "1500"];
     let refused = on(&cluster, &stopped).failed(1);
     assert!(refused.contains("in the primary component"), "{refused}");
@@ -84,11 +89,7 @@ async fn a_lost_server_is_replaced_and_who_was_away_learns_of_it() {
     until_voting(&cluster, &[1, 2, 4]).await;
     // The one that was thought lost is heard by nobody, and told so when it asks.
     cluster.restart(2).expect("it starts again");
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while !cluster.status(2).await.is_some_and(|status| status.removed) {
-        assert!(std::time::Instant::now() < deadline, "{}", cluster.log_tails());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_removed(&cluster, 2).await;
     until_voting(&cluster, &[1, 2, 4]).await;
     assert_eq!(on(&cluster, &["get", "a"]).done(), "1\n");
 }

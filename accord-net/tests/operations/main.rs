@@ -10,6 +10,7 @@ mod growing;
 mod support;
 
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_net::server::StatusReport;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,6 +30,15 @@ fn on(cluster: &Cluster, args: &[&str]) -> Ran {
     let mut command = command();
     command.env("ACCORD_SERVERS", servers.join(",")).env("ACCORD_TIMEOUT_MS", "30000").args(args);
     run(&mut command, b"")
+}
+
+/// Waits until a server that answers is as wanted.
+async fn until(cluster: &Cluster, at: usize, wanted: impl Fn(StatusReport) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !cluster.status(at).await.is_some_and(&wanted) {
+        assert!(Instant::now() < deadline, "not in time\n{}", cluster.log_tails());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Waits until the servers at these places are all voters, connected and up to date, and no others

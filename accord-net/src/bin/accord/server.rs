@@ -171,9 +171,8 @@ fn halted(reason: &str, disk_error: Option<String>) -> u8 {
     if let Some(error) = disk_error {
         complain(&format!(
             "the server stopped itself, because its disk failed: {error}.\n\
-             What was answered is safe. The others serve on, if they are a majority: see `accord \
-             status`. Start this server again, with the same directory and without --bootstrap, \
-             once the disk is in order."
+             What was answered is safe, and the directory is to be kept. The others serve on, if \
+             they are a majority: see `accord status`."
         ));
         return HALTED;
     }
