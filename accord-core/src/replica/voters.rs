@@ -75,7 +75,7 @@ impl VoterSet {
                 next.voters.insert(node, store);
             }
             // It lost its memory, and is not to be waited for any more.
-            VoterChange::Remove { node, returning: false, .. }
+            VoterChange::Remove { node, store: StoreId(0), returning: false }
                 if self.returning.contains(&node) =>
             {
                 next.returning.remove(&node);
@@ -159,8 +159,8 @@ pub enum VoterChange {
         /// Its present incarnation.
         store: StoreId,
     },
-    /// Takes the vote from this incarnation of a node. Of a node that lost its memory and is to
-    /// return: it is not readmitted any more.
+    /// Takes the vote from this incarnation of a node. Without an incarnation (zero): a node that
+    /// lost its memory and was to return is not readmitted any more.
     Remove {
         /// The node.
         node: NodeId,
@@ -288,12 +288,15 @@ mod tests {
 
     #[test]
     fn who_lost_its_memory_can_be_given_up() {
-        let gone =
-            |returning| VoterChange::Remove { node: NodeId(3), store: StoreId(3), returning };
-        let waiting = set(&[1, 2, 3]).changed(gone(true)).unwrap();
-        assert_eq!(waiting.changed(gone(true)), Err(ChangeError::NotVoter));
-        assert_eq!(waiting.changed(gone(false)), Ok(set(&[1, 2])));
-        assert_eq!(set(&[1, 2]).changed(gone(false)), Err(ChangeError::NotVoter));
+        let gone = |store, returning| {
+            let (node, store) = (NodeId(3), StoreId(store));
+            VoterChange::Remove { node, store, returning }
+        };
+        let waiting = set(&[1, 2, 3]).changed(gone(3, true)).unwrap();
+        assert_eq!(waiting.changed(gone(3, false)), Err(ChangeError::NotVoter));
+        assert_eq!(waiting.changed(gone(0, true)), Err(ChangeError::NotVoter));
+        assert_eq!(waiting.changed(gone(0, false)), Ok(set(&[1, 2])));
+        assert_eq!(set(&[1, 2]).changed(gone(0, false)), Err(ChangeError::NotVoter));
     }
 
     #[test]
