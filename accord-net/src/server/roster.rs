@@ -243,8 +243,9 @@ impl<E: Env> Hub<E> {
 
     fn changed_roster(&self, before: &Roster, change: RosterChange) -> Result<Roster, String> {
         if !matches!(self.options.group, GroupOptions::Ring(_)) {
-            return Err("this server was started alone (group = \"solo\"): a server that is to \
-                        have others is started with group = \"ring\", listing itself"
+            return Err("the group of this server is no ring, so there is no list of servers to \
+                        change; one that was started alone (group = \"solo\") is to be started \
+                        with group = \"ring\", listing itself"
                 .to_owned());
         }
         let mut after = before.clone();

@@ -1,6 +1,6 @@
 //! How a server is, for people, scripts and monitors: one report, as text and as JSON.
 
-use super::options::ServerOptions;
+use super::options::{GroupOptions, ServerOptions};
 use super::roster::Roster;
 use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
 use accord_core::replica::config::Durability;
@@ -189,7 +189,8 @@ impl StatusReport {
         let shown = |(node, at): (&u32, &SocketAddr)| (*node, at.to_string());
         self.servers = roster.servers.iter().map(shown).collect();
         self.servers_version = roster.version;
-        self.removed = self.group != "solo" && !roster.servers.contains_key(&options.node.0);
+        let listed = matches!(options.group, GroupOptions::Ring(_));
+        self.removed = listed && !roster.servers.contains_key(&options.node.0);
         if self.removed {
             let why = "it was removed from the cluster; stop it, or let `accord admin add-server` \
                        bring it back";

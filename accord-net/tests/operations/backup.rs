@@ -1,5 +1,7 @@
 //! Backups: taken while a cluster serves, verified, and a new cluster grown from one.
 
+use crate::directories::{flags, server};
+use crate::support::{Process, accord, command};
 use crate::{cluster, contents, on, until, until_voting};
 use accord_net::server::StatusReport;
 use std::fs;
@@ -103,4 +105,16 @@ async fn a_backup_that_is_not_as_it_was_written_is_refused() {
         bytes[at] ^= 0x20;
         check(&bytes, "is damaged");
     }
+
+    // As it was written it is good, also for a server on its own, with the bounds that it had.
+    fs::write(&file, &whole).expect("it can be written");
+    let dir = cluster.dir().join("n1");
+    let shown = dir.to_str().expect("it is text");
+    on(&cluster, &["admin", "restore", out, "--data-dir", shown, "--node", "1"]).done();
+    let bounds = ["--set", "state.key_bytes_max=100"];
+    let mut process = Process::start(command().args(flags(&dir)).args(bounds));
+    process.line("Are its settings under [state] those with which the state was made");
+    assert_eq!(process.end().code(), Some(3));
+    let (_process, at) = server(&dir, &[]);
+    assert_eq!(accord(&["get", "a", "--servers", &at]).done(), "1\n");
 }

@@ -3,6 +3,7 @@
 use crate::args::ServerArgs;
 use crate::out::{self, complain};
 use crate::signals::{Kind, Signals, parents_end};
+use accord_core::replica::io::HaltReason;
 use accord_net::env::real::Real;
 use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
@@ -146,7 +147,7 @@ async fn serve_http(listener: Option<TcpListener>, running: &Running<Real>) {
 async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'static str>) -> u8 {
     tokio::select! {
         biased;
-        reason = running.halted() => return halted(&reason.to_string(), running.disk_error()),
+        reason = running.halted() => return halted(&reason, running.disk_error()),
         why = stops.recv() => {
             tracing::info!(why = why.unwrap_or_default(), "stopping; once more stops at once");
         }
@@ -158,7 +159,7 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
                 tracing::info!("stopped");
                 out::DONE
             }
-            Ended::Halted(reason) => halted(&reason.to_string(), running.disk_error()),
+            Ended::Halted(reason) => halted(&reason, running.disk_error()),
         },
         _ = stops.recv() => {
             tracing::warn!("stopped at once: clients find out by themselves");
@@ -167,13 +168,22 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
     }
 }
 
-fn halted(reason: &str, disk_error: Option<String>) -> u8 {
+fn halted(reason: &HaltReason, disk_error: Option<String>) -> u8 {
     if let Some(error) = disk_error {
         complain(&format!(
             "the server stopped itself, because its disk failed: {error}.\n\
              What was answered is safe, and the directory is to be kept. The others serve on, if \
              they are a majority: see `accord status`."
         ));
+        return HALTED;
+    }
+    if *reason == HaltReason::BadSnapshot {
+        complain(
+            "the server stopped itself, because the state that it found in its directory, or was \
+             sent by another server, cannot be read. Are its settings under [state] those with \
+             which the state was made, and the same on all servers? If so, keep its directory for \
+             inspection, and start it with an empty one.",
+        );
         return HALTED;
     }
     complain(&format!(
