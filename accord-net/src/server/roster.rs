@@ -33,6 +33,9 @@ const BYTES_MAX: u64 = 64 << 10;
 pub struct Roster {
     /// Counts changes. 0: as a configuration lists them.
     pub version: u64,
+    /// The number of the cluster in which it was changed; 0: it was not formed yet.
+    #[serde(default)]
+    pub cluster_id: u64,
     /// Where the others reach each of them.
     pub servers: BTreeMap<u32, SocketAddr>,
 }
@@ -45,7 +48,13 @@ impl Roster {
             servers.extend(ring.peers.iter().map(|(node, at)| (node.0, *at)));
             servers.insert(options.node.0, ring.address);
         }
-        Self { version: 0, servers }
+        Self { version: 0, cluster_id: 0, servers }
+    }
+
+    /// True if it is of another cluster than the one of this number, as far as can be told. Old
+    /// servers that come back after all was restored know of another one's.
+    const fn is_foreign(&self, cluster_id: u64) -> bool {
+        self.cluster_id != 0 && cluster_id != 0 && self.cluster_id != cluster_id
     }
 
     /// True if this one counts where the two meet. Configurations may differ, and none is better.
@@ -267,13 +276,23 @@ impl<E: Env> Hub<E> {
             }
         }
         after.version += 1;
+        after.cluster_id = self.cluster_id();
         after.fault().map_or(Ok(after), Err)
     }
 
     /// Another server says which servers there are.
     pub(super) fn on_roster(self: &Rc<Self>, from: NodeId, message: &[u8]) -> Result<(), String> {
         let theirs = Roster::from_bytes(message)?;
-        let ours = self.roster();
+        let mut ours = self.roster();
+        let cluster_id = self.cluster_id();
+        if theirs.is_foreign(cluster_id) {
+            tracing::warn!(%from, "it is a server of another cluster, with a list of its own");
+            return Ok(());
+        }
+        if ours.is_foreign(cluster_id) {
+            // From before this server joined.
+            ours.version = 0;
+        }
         if theirs.supersedes(&ours) {
             if let Some(file) = &self.roster_file {
                 // If it fails, the others tell again after the next start.
@@ -291,6 +310,11 @@ impl<E: Env> Hub<E> {
             }
         }
         Ok(())
+    }
+
+    /// The number of the cluster; 0 as long as this server knows of none.
+    fn cluster_id(&self) -> u64 {
+        self.inner.borrow().server.status().replica.voters.cluster.0
     }
 
     /// Tells a server that is none of the cluster's which there are.
@@ -347,7 +371,11 @@ mod tests {
 
     fn roster(version: u64, servers: &[(u32, &str)]) -> Roster {
         let at = |at: &str| at.parse().expect("an address");
-        Roster { version, servers: servers.iter().map(|(node, a)| (*node, at(a))).collect() }
+        Roster {
+            version,
+            cluster_id: 0,
+            servers: servers.iter().map(|(node, a)| (*node, at(a))).collect(),
+        }
     }
 
     #[test]

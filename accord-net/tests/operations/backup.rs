@@ -20,6 +20,9 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     client.put("last", "before the backup").await.expect("it is written");
     let file = cluster.dir().join("monday.backup");
     let out = file.to_str().expect("it is text");
+    // The old cluster is to have another server, of which the new one knows nothing.
+    let add = ["admin", "add-server", "--node", "4", "--address", "127.0.0.1:1"];
+    on(&cluster, &add).done();
     let taken = on(&cluster, &["admin", "backup", "--out", out, "--json"]).json();
     let head = taken.first().expect("one object").clone();
     assert_eq!((&head["records"], &head["sessions"]), (&21.into(), &1.into()), "{head}");
@@ -72,6 +75,8 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     fs::remove_dir_all(&three).expect("it is ours");
     cluster.restart(2).expect("it starts");
     until_voting(&cluster, &[1, 2, 3]).await;
+    let servers = cluster.status(0).await.expect("it runs").servers;
+    assert!(servers.len() == 3, "{servers:?}");
     assert_eq!(on(&cluster, &["get", "last"]).done(), "before the backup\n");
 }
 
