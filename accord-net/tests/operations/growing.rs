@@ -50,6 +50,8 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let mut cluster = cluster(3, 3, true);
     until_voting(&cluster, &[1, 2, 3]).await;
     cluster.kill(2);
+    // A death that nobody has noticed cannot be reckoned with.
+    until(&cluster, 0, |status| status.primary && status.members == [1, 2]).await;
     let short = ["--timeout-ms", "20000"];
     let refused = on(&cluster, &[&["admin", "demote", "2"][..], &short].concat()).failed(1);
     assert!(refused.contains("would be no majority of the new set"), "{refused}");
