@@ -7,10 +7,15 @@
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
-//! 5. [`embedded`]: a cluster inside this process, for tests and examples.
-//! 6. [`storage`]: what a persistent server keeps on its disk.
-//! 7. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
+//! 5. [`admin`]: changing a cluster while it serves; [`backup`]: its state in a file.
+//! 6. [`embedded`]: a cluster inside this process, for tests and examples.
+//! 7. [`storage`]: what a persistent server keeps on its disk.
+//! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
+#[cfg(feature = "net")]
+pub mod admin;
+#[cfg(feature = "net")]
+pub mod backup;
 #[cfg(feature = "net")]
 pub mod blocking;
 #[cfg(feature = "net")]

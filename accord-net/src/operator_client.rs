@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+use crate::backup::ImageHead;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use crate::server::StatusReport;
@@ -44,7 +45,7 @@ pub enum OperatorError {
     #[error("the answer is not understood ({0}): is the server of another release?")]
     NotUnderstood(String),
     /// It took too long.
-    #[error("no answer within {} ms: is the server stopped or overloaded?", PATIENCE.as_millis())]
+    #[error("no answer in time: is the server stopped or overloaded?")]
     Timeout,
 }
 
@@ -88,7 +89,7 @@ impl<E: Env> OperatorClient<E> {
             let frames = FrameReader::new(OPERATOR_BYTES_MAX);
             Ok(Self { env: env.clone(), reader, writer, frames })
         };
-        within(env, opening).await
+        within(env, PATIENCE, opening).await
     }
 
     /// How the server is.
@@ -121,21 +122,73 @@ impl<E: Env> OperatorClient<E> {
     /// # Errors
     /// [`OperatorError`].
     pub async fn ask(&mut self, question: &Asked) -> Result<Answer, OperatorError> {
-        let question = serde_json::to_vec(question).expect("a question has a form in JSON");
-        let env = self.env.clone();
-        within(&env, self.exchange(&question)).await
+        self.ask_within(question, PATIENCE).await
     }
 
-    async fn exchange(&mut self, question: &[u8]) -> Result<Answer, OperatorError> {
+    /// Asks something that may take longer.
+    ///
+    /// # Errors
+    /// As [`OperatorClient::ask`].
+    pub async fn ask_within(
+        &mut self,
+        question: &Asked,
+        patience: Duration,
+    ) -> Result<Answer, OperatorError> {
+        let env = self.env.clone();
+        within(&env, patience, self.exchange(question)).await
+    }
+
+    /// Has the server hold its state as it is now, to be fetched with [`OperatorClient::chunk`].
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn image(&mut self, patience: Duration) -> Result<ImageHead, OperatorError> {
+        match self.ask_within(&Asked::Image, patience).await? {
+            Answer::Image(head) => Ok(*head),
+            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
+            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+        }
+    }
+
+    /// The bytes of the held state from `offset` on, as many as the server likes to give.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn chunk(&mut self, offset: u64) -> Result<Bytes, OperatorError> {
+        let env = self.env.clone();
+        let fetching = async {
+            let (bytes, crc32) = match self.exchange(&Asked::ImageChunk { offset }).await? {
+                Answer::ImageChunk { offset: at, bytes, crc32 } if at == offset => (bytes, crc32),
+                Answer::Refused { reason } => return Err(OperatorError::Refused(reason)),
+                other => return Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+            };
+            let chunk = self.hear().await?;
+            let whole = chunk.len() as u64 == bytes && crc32fast::hash(&chunk) == crc32;
+            let damaged = || OperatorError::NotUnderstood("a chunk came damaged".to_owned());
+            whole.then_some(chunk).ok_or_else(damaged)
+        };
+        within(&env, PATIENCE, fetching).await
+    }
+
+    async fn exchange(&mut self, question: &Asked) -> Result<Answer, OperatorError> {
+        let question = serde_json::to_vec(question).expect("a question has a form in JSON");
         let mut out = Vec::new();
-        write_message(&mut out, |out| out.extend_from_slice(question));
+        write_message(&mut out, |out| out.extend_from_slice(&question));
         self.writer.write_all(&out).await?;
         self.writer.flush().await?;
-        let not_understood = |error: &dyn ToString| OperatorError::NotUnderstood(error.to_string());
+        let answer = self.hear().await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| OperatorError::NotUnderstood(error.to_string()))
+    }
+
+    /// The next message.
+    async fn hear(&mut self) -> Result<Bytes, OperatorError> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            if let Some(answer) = self.frames.next_message().map_err(|e| not_understood(&e))? {
-                return serde_json::from_slice(&answer).map_err(|error| not_understood(&error));
+            let next = self.frames.next_message();
+            let next = next.map_err(|error| OperatorError::NotUnderstood(error.to_string()))?;
+            if let Some(message) = next {
+                return Ok(message);
             }
             match self.reader.read(&mut buffer).await? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -147,11 +200,12 @@ impl<E: Env> OperatorClient<E> {
 
 async fn within<E: Env, T>(
     env: &E,
+    patience: Duration,
     task: impl Future<Output = Result<T, OperatorError>>,
 ) -> Result<T, OperatorError> {
     tokio::select! {
         biased;
         result = task => result,
-        () = env.sleep_until(env.now() + PATIENCE) => Err(OperatorError::Timeout),
+        () = env.sleep_until(env.now() + patience) => Err(OperatorError::Timeout),
     }
 }

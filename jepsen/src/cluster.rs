@@ -18,6 +18,8 @@ pub struct ClusterOptions {
     pub program: PathBuf,
     /// How many servers.
     pub servers: u32,
+    /// How many of them are there from the start; the others are to join later.
+    pub initial: u32,
     /// True if they keep their state on disk.
     pub persistent: bool,
     /// Lines for every server's configuration file, above its sections.
@@ -29,7 +31,8 @@ pub struct ClusterOptions {
 impl ClusterOptions {
     /// Three servers in memory mode.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), servers: 3, ..Self::default() }
+        let program = program.into();
+        Self { program, servers: 3, initial: u32::MAX, ..Self::default() }
     }
 }
 
@@ -46,6 +49,7 @@ struct Member {
     config: PathBuf,
     log: PathBuf,
     client_addr: SocketAddr,
+    ring_addr: SocketAddr,
     process: Option<ServerProcess>,
 }
 
@@ -82,14 +86,17 @@ impl Cluster {
                 let data = dir.path().join(format!("data-{}", at + 1));
                 let _ = write!(extra, "mode = \"persistent\"\ndata_dir = {data:?}\n");
             }
-            let mut text = configuration(at, client_addr, &rings, &key, &extra);
+            // Who joins later lists those before it; those before it are told by an operator.
+            let listed = rings.len().min((options.initial as usize).max(at + 1));
+            let group = if rings.len() == 1 { "solo" } else { "ring" };
+            let mut text = configuration(at, client_addr, (group, &rings[..listed]), &key, &extra);
             text.push_str(&options.sections);
             std::fs::write(&config, text).map_err(file(&config))?;
             let log = dir.path().join(format!("accord-{}.log", at + 1));
-            members.push(Member { config, log, client_addr, process: None });
+            members.push(Member { config, log, client_addr, ring_addr: rings[at], process: None });
         }
         let mut cluster = Self { options, dir, members };
-        for at in 0..cluster.members.len() {
+        for at in 0..cluster.members.len().min(cluster.options.initial as usize) {
             cluster.launch(at, &["--bootstrap"])?;
         }
         Ok(cluster)
@@ -108,6 +115,11 @@ impl Cluster {
         self.members.len()
     }
 
+    /// True if the servers keep their state on disk.
+    pub const fn is_persistent(&self) -> bool {
+        self.options.persistent
+    }
+
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
@@ -121,6 +133,11 @@ impl Cluster {
     /// Where clients connect, by server.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.members.iter().map(|member| member.client_addr).collect()
+    }
+
+    /// Where the other servers reach one.
+    pub fn ring_address(&self, at: usize) -> SocketAddr {
+        self.members[at].ring_addr
     }
 
     /// A server's process, if it is up.
@@ -219,7 +236,7 @@ impl Cluster {
 fn configuration(
     at: usize,
     client: SocketAddr,
-    rings: &[SocketAddr],
+    (group, rings): (&str, &[SocketAddr]),
     key: &str,
     extra: &str,
 ) -> String {
@@ -227,11 +244,11 @@ fn configuration(
         "id = {}\nclient_listen = \"{client}\"\nhttp_listen = \"off\"\nkey = \"{key}\"\n{extra}\n",
         at + 1
     );
-    if rings.len() == 1 {
-        text.push_str("group = \"solo\"\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "group = \"{group}\"");
+    if group == "solo" {
         return text;
     }
-    text.push_str("group = \"ring\"\n");
     for (at, ring) in rings.iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"{ring}\"\n", at + 1);

@@ -7,7 +7,8 @@
 //! 1. [`process`]: one server as a process: started, killed, paused.
 //! 2. [`cluster`]: several of them, configured.
 //! 3. [`workload`]: what clients do, recorded as histories in Jepsen's form.
-//! 4. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once.
+//! 4. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once;
+//!    [`grow`]: a cluster that grows and shrinks.
 //! 5. [`load`]: steady writers, for what is measured: a server that comes back ([`transfer`]),
 //!    checkpoints of a large store ([`checkpoints`]).
 //!
@@ -15,6 +16,7 @@
 
 pub mod checkpoints;
 pub mod cluster;
+pub mod grow;
 pub mod load;
 pub mod nemesis;
 pub mod process;

@@ -2,6 +2,7 @@
 
 use accord_jepsen::checkpoints::CheckpointsOptions;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::load::LoadOptions;
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{RoundsOptions, run};
@@ -31,6 +32,12 @@ enum Command {
     /// Exit code: 0 if all histories are valid, 1 if one is not or the service did not come back, 2
     /// if one is undecided or something could not be run.
     Run(RunArgs),
+    /// Let a cluster grow server by server and shrink again, while clients work and servers are
+    /// killed in the middle of each change.
+    ///
+    /// Exit code: 0 if all histories are valid and no client was told of a failure, 1 if not or if a
+    /// change did not come about, 2 if a history is undecided or something could not be run.
+    Grow(GrowArgs),
     /// Open very many sessions at once, each with an ephemeral record and a watch; let many leave.
     ///
     /// Exit code: 0 if all were served and told, 1 if not, 2 if it could not be run.
@@ -113,6 +120,37 @@ struct SessionsArgs {
 }
 
 #[derive(Debug, Args)]
+struct GrowArgs {
+    /// The accord program; by default the one beside this program
+    #[arg(long)]
+    accord: Option<PathBuf>,
+    /// The sizes that the cluster has one after the other, each reached server by server
+    #[arg(long, value_delimiter = ',', default_value = "1,3,5,3")]
+    sizes: Vec<u32>,
+    /// Keep the servers' state on disk
+    #[arg(long)]
+    persistent: bool,
+    /// Clients of each of the two workloads
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    clients: u64,
+    /// Operations that each client has outstanding
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    lanes: u64,
+    /// How long a server that was killed is down
+    #[arg(long, default_value_t = 500)]
+    down_ms: u64,
+    /// The sessions' timeout; a client gives up a silent server after two thirds of it
+    #[arg(long, default_value_t = 10000)]
+    session_timeout_ms: u64,
+    /// Decides what clients do
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the histories into this directory
+    #[arg(long)]
+    histories: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct RunArgs {
     /// The accord program; by default the one beside this program
     #[arg(long)]
@@ -157,6 +195,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(args) => runtime.block_on(run_rounds(args)),
+        Command::Grow(args) => runtime.block_on(run_grow(args)),
         Command::Sessions(args) => runtime.block_on(run_sessions(args)),
         Command::Rejoin(args) => runtime.block_on(run_rejoin(args)),
         Command::Checkpoints(args) => runtime.block_on(run_checkpoints(args)),
@@ -263,6 +302,53 @@ async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
             eprintln!("error: {error}\n{}", cluster.log_tails());
             ExitCode::from(1)
         }
+    }
+}
+
+async fn run_grow(args: GrowArgs) -> ExitCode {
+    let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
+        let (servers, initial) = grow::servers_of(&args.sizes)?;
+        let persistent = args.persistent;
+        let options =
+            ClusterOptions { servers, initial, persistent, ..ClusterOptions::new(program) };
+        Cluster::start(options).map_err(|error| error.to_string())
+    });
+    let mut cluster = match started {
+        Ok(cluster) => cluster,
+        Err(error) => return fail(&error),
+    };
+    let load = RoundsOptions {
+        clients: args.clients,
+        lanes: args.lanes,
+        session_timeout: Duration::from_millis(args.session_timeout_ms),
+        seed: args.seed,
+        ..RoundsOptions::default()
+    };
+    let options = GrowOptions {
+        load,
+        sizes: args.sizes,
+        down: Duration::from_millis(args.down_ms),
+        patience: Duration::from_secs(120),
+    };
+    let report = match grow::run(&mut cluster, &options, |line| println!("{line}")).await {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error}\n{}", cluster.log_tails());
+            return ExitCode::from(1);
+        }
+    };
+    if let Some(dir) = &args.histories
+        && let Err(error) = report.judged.write_histories(dir)
+    {
+        return fail(&error);
+    }
+    let undecided = |judged: &accord_jepsen::rounds::Judged| {
+        matches!(judged.verdict, accord_models::Verdict::Undecided { .. })
+    };
+    match (report.is_good(), report.judged.judged.iter().any(undecided)) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(2),
+        (false, false) => ExitCode::from(1),
     }
 }
 

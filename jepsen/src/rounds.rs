@@ -110,6 +110,28 @@ pub struct Judged {
     pub verdict: Verdict,
 }
 
+impl Judged {
+    /// What was done, and what the checker says, for people.
+    pub fn summary(&self) -> String {
+        let count = |outcome| self.history.count(outcome);
+        format!(
+            "{:<12} {} operations: {} ok, {} failed, {} unknown: {}",
+            self.model.name(),
+            self.history.operations().len(),
+            count(Outcome::Ok),
+            count(Outcome::Fail),
+            count(Outcome::Info),
+            match &self.verdict {
+                Verdict::Valid => "valid".to_owned(),
+                Verdict::Undecided { why } => format!("undecided: {why}"),
+                Verdict::Invalid(explanation) => {
+                    format!("INVALID\n{}", explanation.display(&self.history))
+                }
+            }
+        )
+    }
+}
+
 impl Report {
     /// True if every history is one that its model allows.
     pub fn is_valid(&self) -> bool {
@@ -139,14 +161,14 @@ impl Report {
 }
 
 /// A workload that runs.
-struct Load {
+pub(crate) struct Load {
     model: Model,
-    record: Arc<Record>,
+    pub(crate) record: Arc<Record>,
     tasks: JoinSet<()>,
 }
 
 impl Load {
-    async fn start(
+    pub(crate) async fn start(
         cluster: &Cluster,
         model: Model,
         options: &RoundsOptions,
@@ -174,7 +196,7 @@ impl Load {
         Ok(Self { model, record, tasks })
     }
 
-    async fn finish(self) -> Result<Judged, RoundsError> {
+    pub(crate) async fn finish(self) -> Result<Judged, RoundsError> {
         self.record.stop();
         self.tasks.join_all().await;
         let history = self.record.history();
@@ -216,24 +238,7 @@ pub async fn run(
         sessions_lost += load.record.sessions_lost();
         judged.push(load.finish().await?);
     }
-    for judged in &judged {
-        let count = |outcome| judged.history.count(outcome);
-        tell(&format!(
-            "{:<12} {} operations: {} ok, {} failed, {} unknown: {}",
-            judged.model.name(),
-            judged.history.operations().len(),
-            count(Outcome::Ok),
-            count(Outcome::Fail),
-            count(Outcome::Info),
-            match &judged.verdict {
-                Verdict::Valid => "valid".to_owned(),
-                Verdict::Undecided { why } => format!("undecided: {why}"),
-                Verdict::Invalid(explanation) => {
-                    format!("INVALID\n{}", explanation.display(&judged.history))
-                }
-            }
-        ));
-    }
+    judged.iter().for_each(|judged| tell(&judged.summary()));
     Ok(Report { outages, judged, sessions_lost })
 }
 

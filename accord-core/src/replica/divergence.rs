@@ -4,10 +4,12 @@
 //! on would spread the damage. With no majority for any value nobody can tell who is right, and all
 //! stop.
 
+use super::epoch::OpenEpoch;
 use super::io::HaltReason;
 use super::{Phase, Replica};
 use crate::ids::{Index, NodeId};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// Indices for which digests are remembered.
 const DIGESTS_MAX: usize = 16;
@@ -55,6 +57,16 @@ impl Replica {
         if outvoted || nobody_knows {
             self.halt(HaltReason::DigestMismatch { index, mine, theirs });
         }
+    }
+}
+
+impl OpenEpoch {
+    /// The digests that this server gave, by index.
+    pub(super) fn own_digests(&self, me: NodeId) -> Vec<(Index, u64)> {
+        let own = |(index, digests): (&Index, &BTreeMap<NodeId, u64>)| {
+            digests.get(&me).map(|digest| (*index, *digest))
+        };
+        self.digests.iter().filter_map(own).collect()
     }
 }
 

@@ -435,8 +435,13 @@ pub struct ReplicaStatus {
     pub promised: Epoch,
     /// Members of the present view.
     pub members: Vec<NodeId>,
+    /// The incarnation of every member, while there is an open epoch.
+    pub stores: BTreeMap<NodeId, StoreId>,
     /// The latest voter set in the log.
     pub voters: VoterSet,
+    /// This server's digests of its state at indices at which all servers take one, the latest
+    /// last.
+    pub digests: Vec<(Index, u64)>,
     /// End of the log.
     pub last: LogPosition,
     /// End of the durable log.

@@ -268,6 +268,10 @@ impl Replica {
             Phase::Closed { reason, .. } => (None, Some(reason.clone())),
             Phase::Open(epoch) => (Some(epoch.plan.epoch), None),
         };
+        let opened = match &self.phase {
+            Phase::Open(epoch) => Some(epoch),
+            _ => None,
+        };
         ReplicaStatus {
             store: self.store,
             epoch,
@@ -275,7 +279,9 @@ impl Replica {
             synced: self.open_epoch().is_some(),
             promised: self.promised,
             members: self.view.as_ref().map(|view| view.members.clone()).unwrap_or_default(),
+            stores: opened.map(|epoch| epoch.plan.stores.clone()).unwrap_or_default(),
             voters: self.log.voters().clone(),
+            digests: opened.map(|epoch| epoch.own_digests(self.config.node)).unwrap_or_default(),
             last: self.log.last(),
             durable: self.disk.durable(),
             commit: self.commit,

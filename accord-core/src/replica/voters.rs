@@ -74,6 +74,12 @@ impl VoterSet {
                 next.returning.remove(&node);
                 next.voters.insert(node, store);
             }
+            // It lost its memory, and is not to be waited for any more.
+            VoterChange::Remove { node, store: StoreId(0), returning: false }
+                if self.returning.contains(&node) =>
+            {
+                next.returning.remove(&node);
+            }
             VoterChange::Remove { node, store, returning } => {
                 if !self.is_intact(node, store) {
                     return Err(ChangeError::NotVoter);
@@ -153,7 +159,8 @@ pub enum VoterChange {
         /// Its present incarnation.
         store: StoreId,
     },
-    /// Takes the vote from this incarnation of a node.
+    /// Takes the vote from this incarnation of a node. Without an incarnation (zero): a node that
+    /// lost its memory and was to return is not readmitted any more.
     Remove {
         /// The node.
         node: NodeId,
@@ -277,6 +284,19 @@ mod tests {
             let got = set(nodes).quorum_value(|node, _| values[node.0 as usize - 1]);
             assert_eq!(got, expected, "{nodes:?} {values:?}");
         }
+    }
+
+    #[test]
+    fn who_lost_its_memory_can_be_given_up() {
+        let gone = |store, returning| {
+            let (node, store) = (NodeId(3), StoreId(store));
+            VoterChange::Remove { node, store, returning }
+        };
+        let waiting = set(&[1, 2, 3]).changed(gone(3, true)).unwrap();
+        assert_eq!(waiting.changed(gone(3, false)), Err(ChangeError::NotVoter));
+        assert_eq!(waiting.changed(gone(0, true)), Err(ChangeError::NotVoter));
+        assert_eq!(waiting.changed(gone(0, false)), Ok(set(&[1, 2])));
+        assert_eq!(set(&[1, 2]).changed(gone(0, false)), Err(ChangeError::NotVoter));
     }
 
     #[test]

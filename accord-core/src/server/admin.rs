@@ -1,9 +1,10 @@
 //! What operators ask: how the server is, who votes, and the last resort.
 
 use super::Server;
-use super::io::{AdminId, AdminReply, AdminRequest, Output, ServerStatus};
+use super::io::{AdminId, AdminReply, AdminRequest, Image, Output, ServerStatus};
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
+use bytes::Bytes;
 
 impl Server {
     pub(super) fn on_admin(&mut self, admin: AdminId, request: AdminRequest) {
@@ -13,6 +14,10 @@ impl Server {
                 self.outputs.push_back(Output::Admin { admin, reply });
             }
             AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
+            AdminRequest::Image => {
+                let image = self.image();
+                self.make_backup(admin, image);
+            }
             AdminRequest::ForceRecovery => {
                 let reply = AdminReply::Recovering(self.replica.force_recovery());
                 self.outputs.push_back(Output::Admin { admin, reply });
@@ -40,6 +45,20 @@ impl Server {
     fn answer_change(&mut self, admin: AdminId, result: Result<(), ChangeError>) {
         let reply = AdminReply::VotersChanged(result);
         self.outputs.push_back(Output::Admin { admin, reply });
+    }
+
+    /// What there is to say about the state at the last applied entry, without the state.
+    fn image(&self) -> Image {
+        let log = self.replica.log();
+        Image {
+            last: log
+                .position_at(self.applied)
+                .expect("the last applied entry is held, or the base"),
+            voters: log.voters_at(self.applied).clone(),
+            revision: self.state.revision(),
+            digest: self.state.digest(),
+            state: Bytes::new(),
+        }
     }
 
     /// How the server is.

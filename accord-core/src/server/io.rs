@@ -5,12 +5,12 @@
 
 use super::work::{Done, Job};
 use crate::group::GroupEvent;
-use crate::ids::{ConnId, Index, NodeId, Revision};
+use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision};
 use crate::limits::Limits;
 use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::replica::config::ReplicaConfig;
 use crate::replica::io::{HaltReason, Record, ReplicaStatus, Ticket};
-use crate::replica::voters::{ChangeError, VoterChange};
+use crate::replica::voters::{ChangeError, VoterChange, VoterSet};
 use crate::time::Duration;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -163,6 +163,23 @@ pub enum AdminRequest {
     /// Start the cluster anew from what this server has, after the memory of a majority is lost for
     /// good. What only the lost servers held is lost.
     ForceRecovery,
+    /// The state as it is now, for a backup.
+    Image,
+}
+
+/// The state at one point of the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The last entry that it contains.
+    pub last: LogPosition,
+    /// The voter set at that point.
+    pub voters: VoterSet,
+    /// The state's revision.
+    pub revision: Revision,
+    /// The state's digest.
+    pub digest: u64,
+    /// The state, as a snapshot.
+    pub state: Bytes,
 }
 
 /// What an operator is answered.
@@ -174,6 +191,8 @@ pub enum AdminReply {
     VotersChanged(Result<(), ChangeError>),
     /// The cluster is being started anew, or why not.
     Recovering(Result<(), &'static str>),
+    /// The state as it was when it was asked for.
+    Image(Box<Image>),
 }
 
 /// How a server is set up.

@@ -27,8 +27,8 @@ mod watches;
 pub mod work;
 
 pub use io::{
-    AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, ServerConfig, ServerLimits,
-    ServerStatus,
+    AdminId, AdminReply, AdminRequest, DisconnectReason, Image, Input, Output, ServerConfig,
+    ServerLimits, ServerStatus,
 };
 
 use crate::ids::{ConnId, Index, NodeId, SessionId};

@@ -7,7 +7,7 @@
 //! of it. A job works on what nobody else changes, so when and where it runs makes no difference.
 
 use super::Server;
-use super::io::Output;
+use super::io::{AdminId, AdminReply, Image as Backup, Output};
 use crate::ids::Index;
 use crate::limits::Limits;
 use crate::replica::io::{HaltReason, Snapshot};
@@ -24,6 +24,7 @@ pub struct Job(Work);
 #[derive(Clone, Debug)]
 enum Work {
     Image(Box<(SnapshotFrame, Frozen)>),
+    Backup { admin: AdminId, image: Box<Backup>, frozen: Box<Frozen> },
     Restore { number: u64, bytes: Bytes, limits: Limits },
     Discard(Box<State>),
 }
@@ -35,6 +36,10 @@ pub struct Done(Worked);
 #[derive(Clone, Debug)]
 enum Worked {
     Image(Image),
+    Backup {
+        admin: AdminId,
+        image: Box<Backup>,
+    },
     Restored {
         number: u64,
         snapshot: Snapshot,
@@ -57,6 +62,10 @@ impl Job {
                 let (frame, frozen) = *work;
                 Worked::Image(frame.image(frozen.snapshot()))
             }
+            Work::Backup { admin, mut image, frozen } => {
+                image.state = frozen.snapshot();
+                Worked::Backup { admin, image }
+            }
             Work::Restore { number, bytes, limits } => restore(number, &bytes, limits),
             Work::Discard(state) => {
                 drop(state);
@@ -69,6 +78,7 @@ impl Job {
     pub fn bytes(&self) -> u64 {
         match &self.0 {
             Work::Image(work) => work.1.bytes(),
+            Work::Backup { frozen, .. } => frozen.bytes(),
             Work::Restore { bytes, .. } => bytes.len() as u64,
             Work::Discard(state) => state.store_bytes(),
         }
@@ -96,6 +106,11 @@ impl Server {
         self.outputs.push_back(Output::Work(Job(Work::Image(work))));
     }
 
+    pub(super) fn make_backup(&mut self, admin: AdminId, image: Backup) {
+        let (image, frozen) = (Box::new(image), Box::new(self.state.freeze()));
+        self.outputs.push_back(Output::Work(Job(Work::Backup { admin, image, frozen })));
+    }
+
     pub(super) fn look_at(&mut self, number: u64, bytes: Bytes) {
         let limits = self.config.state.clone();
         self.outputs.push_back(Output::Work(Job(Work::Restore { number, bytes, limits })));
@@ -104,6 +119,10 @@ impl Server {
     pub(super) fn on_worked(&mut self, done: Done) {
         match done.0 {
             Worked::Image(image) => self.replica.provide_image(self.now, image),
+            Worked::Backup { admin, image } => {
+                let reply = AdminReply::Image(image);
+                self.outputs.push_back(Output::Admin { admin, reply });
+            }
             Worked::Restored { number, snapshot, state } => {
                 self.prepared = Some(Prepared { index: snapshot.last.index, state });
                 self.replica.handle_received(self.now, number, Some(snapshot));

@@ -23,6 +23,7 @@ pub mod list;
 pub mod outcome;
 pub mod read;
 mod records;
+mod renewal;
 pub mod session;
 pub mod snapshot;
 mod store;

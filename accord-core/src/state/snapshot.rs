@@ -38,7 +38,7 @@ pub const SNAPSHOT_VERSION: u8 = 1;
 /// A chunk ends with the first item that makes its payload this large.
 const CHUNK_BYTES: usize = 64 << 10;
 /// No counter of a real state comes near this; one that does would soon overflow.
-const COUNTER_MAX: u64 = 1 << 62;
+pub(super) const COUNTER_MAX: u64 = 1 << 62;
 
 mod kind {
     pub(super) const HEAD: u8 = 1;

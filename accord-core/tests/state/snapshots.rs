@@ -78,6 +78,31 @@ fn a_frozen_state_stays_as_it_was_whatever_is_applied_later() {
 }
 
 #[test]
+fn a_renewed_state_keeps_what_lasts_and_gives_no_number_twice() {
+    let mut world = full();
+    let (before, second) = (world.state.revision(), world.session);
+    let old = world.state.clone();
+    assert_eq!(world.state.renew(u64::MAX), None);
+    assert_eq!(world.state.snapshot(), old.snapshot());
+    world.state.renew(1_000_000).expect("there is room");
+    world.state.check();
+    assert_eq!(world.state.sessions().count(), 0);
+    assert_eq!(world.state.records(), old.records() - 1, "the ephemeral record is gone");
+    assert_eq!(world.state.revision().0, before.0 + 1_000_000);
+    assert_ne!(world.state.digest(), old.digest());
+    let restored = restore(&world.state.snapshot()).expect("it is a snapshot");
+    assert_eq!(restored.digest_full(), world.state.digest_full());
+    // A client of the old cluster is told that its session has ended.
+    let attach = Command::Attach { server: HOME, session: second, token: 1 };
+    assert!(matches!(world.apply(&attach), Completion::AttachRefused { .. }));
+    let opened = world.open();
+    assert_eq!(opened.0, before.0 + 1_000_001);
+    let sequence = write("s", "", 0, Flags::SEQUENCE);
+    world.request(opened, 1, 0, Txn::of(vec![sequence]));
+    assert!(world.value("s00000000000001000002").is_some());
+}
+
+#[test]
 fn recorded_outcomes_survive_a_transfer() {
     let mut world = World::new(Limits::tiny());
     let session = world.session;

@@ -2,7 +2,7 @@
 
 use super::options::{GroupOptions, RingOptions};
 use crate::env::Datagram;
-use accord_core::group::ring::{Ring, RingStatus, To, Transmit};
+use accord_core::group::ring::{ConfigError, Ring, RingStatus, To, Transmit};
 use accord_core::group::solo::{Solo, SoloLimits};
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::NodeId;
@@ -83,6 +83,19 @@ impl Group {
                 To::Broadcast => out.extend(group.to.values().map(|to| (*to, bytes.clone()))),
             }
         }
+    }
+
+    /// Changes who may take part, and where they are.
+    pub(super) fn set_peers(
+        &mut self,
+        now: Instant,
+        peers: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<(), ConfigError> {
+        let Self::Ring(group) = self else { return Ok(()) };
+        group.ring.set_peers(now, peers.keys().copied().collect())?;
+        group.to.clone_from(peers);
+        group.from = peers.iter().map(|(node, at)| (*at, *node)).collect();
+        Ok(())
     }
 
     /// Tells the others that this server goes.

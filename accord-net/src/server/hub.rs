@@ -11,12 +11,14 @@
 
 use super::conns::Conn;
 use super::group::Group;
-use super::journal::{Batch, Disk, Journal};
+use super::journal::{Batch, Disk, Journal, record_bytes};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
+use super::roster::{self, Roster, RosterFile};
 use super::status::StatusReport;
 use crate::env::{Datagram, Env, Udp};
+use crate::storage::StorageError;
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
@@ -46,10 +48,16 @@ pub(super) struct Hub<E: Env> {
     pub(super) env: E,
     pub(super) options: ServerOptions,
     pub(super) metrics: Arc<Metrics>,
-    inner: RefCell<Inner>,
+    pub(super) inner: RefCell<Inner>,
     udp: Option<E::Udp>,
     /// Only in persistent mode.
     journal: Option<Box<dyn Journal>>,
+    /// Only in persistent mode.
+    pub(super) roster_file: Option<RosterFile>,
+    /// What the disk said when it failed.
+    pub(super) disk_error: RefCell<Option<String>>,
+    /// An operator has an image of the state.
+    pub(super) has_image: Rc<Cell<bool>>,
     /// Asks for a turn of the pump.
     pub(super) turn: Notify,
     /// There is something to be worked out.
@@ -64,9 +72,11 @@ pub(super) struct Hub<E: Env> {
     pub(super) fragment_bytes: Cell<usize>,
 }
 
-struct Inner {
-    server: Server,
-    group: Group,
+pub(super) struct Inner {
+    pub(super) server: Server,
+    pub(super) group: Group,
+    /// The servers as this one knows them.
+    pub(super) roster: Roster,
     conns: BTreeMap<ConnId, Rc<Conn>>,
     conn_last: u64,
     /// Connections that the server did not want to hear more of when it was asked last.
@@ -80,7 +90,7 @@ struct Inner {
     unwritten: VecDeque<(Ticket, usize)>,
     /// Invariant: the bytes of `unwritten` and `records`.
     unwritten_bytes: usize,
-    peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
+    pub(super) peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
     asked: BTreeMap<AdminId, oneshot::Sender<AdminReply>>,
     asked_last: u64,
     /// When sampled requests were taken.
@@ -93,23 +103,31 @@ struct Inner {
 impl<E: Env> Hub<E> {
     pub(super) fn new(
         env: E,
-        options: ServerOptions,
+        mut options: ServerOptions,
         udp: Option<E::Udp>,
-        peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
         disk: Option<Disk>,
         metrics: Arc<Metrics>,
     ) -> Rc<Self> {
         let now = env.now();
         let fresh = || Recovered::fresh(StoreId(env.draw()), options.bootstrap);
-        let (journal, recovered) = match disk {
-            Some(disk) => (Some(disk.journal), disk.recovered.unwrap_or_else(fresh)),
-            None => (None, fresh()),
+        let (journal, recovered, roster_file) = match disk {
+            Some(disk) => (Some(disk.journal), disk.recovered.unwrap_or_else(fresh), disk.roster),
+            None => (None, fresh(), None),
         };
+        let found = roster_file.as_ref().and_then(RosterFile::found).cloned();
+        if let Some(found) = &found {
+            roster::resume(&mut options, found);
+        }
+        let roster = found.unwrap_or_else(|| Roster::configured(&options));
+        let outbox =
+            |(node, at)| (node, Rc::new(PeerOutbox::new(node, at, options.net.peer_bytes_max)));
+        let peers = roster.peers_of(options.node).into_iter().map(outbox).collect();
         let server = Server::new(options.core(), recovered, env.draw(), now);
         let group = Group::new(&options.group, options.node, env.draw(), now);
         let inner = Inner {
             server,
             group,
+            roster,
             conns: BTreeMap::new(),
             conn_last: 0,
             paused: BTreeSet::new(),
@@ -132,6 +150,9 @@ impl<E: Env> Hub<E> {
             inner: RefCell::new(inner),
             udp,
             journal,
+            roster_file,
+            disk_error: RefCell::new(None),
+            has_image: Rc::default(),
             turn: Notify::new(),
             work: Notify::new(),
             ended: Notify::new(),
@@ -206,6 +227,12 @@ impl<E: Env> Hub<E> {
                     }
                     Err(error) => {
                         tracing::error!(%error, "the disk failed");
+                        // What failed first says more than what failed for it.
+                        let first = match error {
+                            StorageError::Failed { first } => first,
+                            error => error.to_string(),
+                        };
+                        *self.disk_error.borrow_mut() = Some(first);
                         Input::StoreFailed
                     }
                 };
@@ -309,6 +336,7 @@ impl<E: Env> Hub<E> {
             if let GroupEvent::View(view) = &event {
                 self.metrics.views.inc();
                 tracing::info!(view = %view.id, members = ?view.members, "view");
+                inner.tell_roster();
             }
             inner.server.handle(now, Input::Group(event));
         }
@@ -485,6 +513,7 @@ impl<E: Env> Hub<E> {
         report.records = inner.server.state().records();
         report.store_bytes = inner.server.state().store_bytes();
         report.draining = self.draining.get();
+        report.show_roster(&self.options, &inner.roster);
         report
     }
 
@@ -517,19 +546,6 @@ impl<E: Env> Hub<E> {
             inner.group.leave(self.env.now());
         }
         self.pump();
-    }
-}
-
-/// The memory that a record takes until it is durable. A checkpoint's state is written behind and
-/// does not hold the group back.
-fn record_bytes(record: &Record) -> usize {
-    match record {
-        Record::Append(entry) => entry.cost_bytes(),
-        Record::Install(snapshot) => snapshot.state.len(),
-        Record::Identity { .. }
-        | Record::Promise(_)
-        | Record::Truncate(_)
-        | Record::Checkpoint(_) => 0,
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
 //! simulated world brings its own.
 
+use super::roster::RosterFile;
 use crate::storage::{OpenError, Options, RealDirectory, StorageError, Store, Worker};
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
@@ -36,6 +37,19 @@ pub trait Journal: fmt::Debug + 'static {
     fn written(&self) -> Written<'_>;
 }
 
+/// The memory that a record takes until it is durable. A checkpoint's state is written behind and
+/// does not hold the group back.
+pub(super) fn record_bytes(record: &Record) -> usize {
+    match record {
+        Record::Append(entry) => entry.cost_bytes(),
+        Record::Install(snapshot) => snapshot.state.len(),
+        Record::Identity { .. }
+        | Record::Promise(_)
+        | Record::Truncate(_)
+        | Record::Checkpoint(_) => 0,
+    }
+}
+
 /// A persistent server's disk, opened.
 #[derive(Debug)]
 pub struct Disk {
@@ -43,6 +57,8 @@ pub struct Disk {
     pub journal: Box<dyn Journal>,
     /// What earlier lives left. `None`: the directory is new.
     pub recovered: Option<Recovered>,
+    /// Where the list of servers is kept. `None`: nowhere.
+    pub roster: Option<RosterFile>,
 }
 
 /// Why a server's disk cannot be used.
@@ -59,6 +75,17 @@ pub enum DiskError {
     /// What is in it cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The list of servers cannot be read.
+    #[error(
+        "{path}: {error}: remove it, and the server begins with the servers of its configuration \
+         and learns of later ones from the others"
+    )]
+    Roster {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        error: std::io::Error,
+    },
     /// A thread could not be started.
     #[error("a thread for the disk could not be started: {0}")]
     Thread(std::io::Error),
@@ -74,9 +101,13 @@ impl Disk {
             let path = path.display().to_string();
             DiskError::Directory { path, error }
         })?;
+        let roster = RosterFile::open(path).map_err(|error| {
+            let path = path.join("servers.json").display().to_string();
+            DiskError::Roster { path, error }
+        })?;
         let opened = Store::open(directory, node, options)?;
         let threads = Threads::start(opened.store, opened.worker).map_err(DiskError::Thread)?;
-        Ok(Self { journal: Box::new(threads), recovered: opened.recovered })
+        Ok(Self { journal: Box::new(threads), recovered: opened.recovered, roster: Some(roster) })
     }
 }
 

@@ -25,6 +25,7 @@ pub mod operator;
 pub mod options;
 mod peers;
 pub mod repair;
+pub mod roster;
 mod status;
 
 pub use options::{GroupOptions, NetLimits, RingOptions, ServerOptions};
@@ -41,9 +42,7 @@ use hub::Hub;
 use journal::Disk;
 use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
-use peers::PeerOutbox;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -130,17 +129,18 @@ pub async fn start<E: Env>(
         let streams = env.listen(at).await.map_err(listen("the servers' streams", at))?;
         ring = Some((streams, options.clone()));
     }
-    let hub_peers = peer_outboxes(&options);
-    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), disk, metrics);
+    let hub = Hub::new(env.clone(), options, udp, disk, metrics);
     env.spawn(hub.clone().run());
     env.spawn(hub.clone().follow_journal());
     env.spawn(hub.clone().follow_work());
     if let Some((streams, ring)) = ring {
         env.spawn(hub.clone().receive_datagrams());
         env.spawn(accept_peers(hub.clone(), streams, ring.key));
-        for outbox in hub_peers.into_values() {
-            env.spawn(peers::dial(hub.clone(), outbox, ring.key));
+        let inner = hub.inner.borrow();
+        for outbox in inner.peers.values() {
+            env.spawn(peers::dial(hub.clone(), outbox.clone(), ring.key));
         }
+        inner.tell_roster();
     }
     let accepting = Rc::new(Cell::new(true));
     env.spawn(accept_clients(hub.clone(), clients, accepting.clone()));
@@ -169,14 +169,6 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
         }
     }
     Ok(())
-}
-
-fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, Rc<PeerOutbox>> {
-    let GroupOptions::Ring(ring) = &options.group else { return BTreeMap::new() };
-    let bytes_max = options.net.peer_bytes_max;
-    let outbox =
-        |(node, at): (&_, &SocketAddr)| (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)));
-    ring.peers.iter().map(outbox).collect()
 }
 
 async fn accept_peers<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, key: [u8; 32]) {
@@ -337,6 +329,11 @@ impl<E: Env> Running<E> {
     pub fn metrics(&self) -> String {
         self.hub.metrics.observe(&self.hub.status());
         self.hub.metrics.encode()
+    }
+
+    /// What the disk said, if it failed.
+    pub fn disk_error(&self) -> Option<String> {
+        self.hub.disk_error.borrow().clone()
     }
 
     /// Waits until the server stops itself.

@@ -6,14 +6,20 @@
 use super::conns::{READ_BYTES, Stream};
 use super::hub::Hub;
 use super::metrics::Reason;
-use super::status::StatusReport;
+use super::roster::{Roster, RosterChange};
+use super::status::{StatusReport, snake_case};
 use super::within;
+use crate::backup::ImageHead;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
+use accord_core::ids::{NodeId, StoreId};
+use accord_core::replica::voters::VoterChange;
 use accord_core::server::{AdminReply, AdminRequest};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,6 +27,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub const OPERATOR_VERSION: u8 = 1;
 /// The longest question or answer.
 pub const OPERATOR_BYTES_MAX: usize = 1 << 20;
+/// The bytes of a state in one message.
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +39,37 @@ pub enum Asked {
     /// Start the cluster anew from what this server has, after the memory of a majority is lost for
     /// good. What only the lost servers held is lost.
     Recover,
+    /// Make a server known as one of the cluster's, or as one that is elsewhere now. It does not
+    /// vote. Asked of one server, it tells the others.
+    AddServer {
+        /// Its number.
+        node: u32,
+        /// Where the others reach it.
+        address: SocketAddr,
+    },
+    /// Make it known that a server, which does not vote, is none of the cluster's any more.
+    RemoveServer {
+        /// Its number.
+        node: u32,
+    },
+    /// Let a connected server that has caught up vote.
+    Promote {
+        /// Its number.
+        node: u32,
+    },
+    /// Take the vote from a server; from one that lost its memory, the right to have it back.
+    Demote {
+        /// Its number.
+        node: u32,
+    },
+    /// Hold the state as it is now, to be fetched in chunks over this connection.
+    Image,
+    /// A chunk of the held state. Behind the answer follows a message with its bytes; after the
+    /// last one the state is not held any more.
+    ImageChunk {
+        /// Its first byte.
+        offset: u64,
+    },
 }
 
 /// What an operator is answered.
@@ -41,11 +80,48 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// The cluster is being started anew.
     Recovering,
+    /// The servers of the cluster, as they are now.
+    Servers(Roster),
+    /// The change is committed: who votes now.
+    Voters {
+        /// Their numbers.
+        voters: Vec<u32>,
+    },
+    /// Who votes was not changed.
+    VotersUnchanged {
+        /// Why, in a word for programs.
+        error: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// What is held.
+    Image(Box<ImageHead>),
+    /// A chunk follows.
+    ImageChunk {
+        /// Its first byte.
+        offset: u64,
+        /// Its length, in bytes.
+        bytes: u64,
+        /// Its checksum, CRC-32.
+        crc32: u32,
+    },
     /// It was not done, and why.
     Refused {
         /// Why.
         reason: String,
     },
+}
+
+/// A state that is held for an operator. One at a time: it may be large.
+struct Held {
+    state: Bytes,
+    taken: Rc<Cell<bool>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.taken.set(false);
+    }
 }
 
 /// Answers an operator until the connection ends.
@@ -61,11 +137,12 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>) {
     }
 }
 
-async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<()> {
+async fn answer_all<E: Env>(hub: &Rc<Hub<E>>, stream: &mut Stream<E>) -> io::Result<()> {
     let patience = hub.options.net.operator_timeout;
     let mut frames = FrameReader::new(OPERATOR_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
+    let mut held = None;
     loop {
         let bytes = within(&hub.env, patience, stream.reader.read(&mut buffer)).await?;
         if bytes == 0 {
@@ -74,13 +151,16 @@ async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<
         frames.push(Bytes::copy_from_slice(&buffer[..bytes]));
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         while let Some(question) = frames.next_message().map_err(invalid)? {
-            let answer = match serde_json::from_slice(&question) {
-                Ok(asked) => answer(hub, asked).await,
-                Err(error) => Answer::Refused { reason: format!("not understood: {error}") },
+            let (answer, chunk) = match serde_json::from_slice(&question) {
+                Ok(asked) => answer(hub, asked, &mut held).await,
+                Err(error) => refused(format!("not understood: {error}")),
             };
             let answer = serde_json::to_vec(&answer).expect("an answer has a form in JSON");
             out.clear();
             write_message(&mut out, |out| out.extend_from_slice(&answer));
+            if let Some(chunk) = chunk {
+                write_message(&mut out, |out| out.extend_from_slice(&chunk));
+            }
             let leaving = async {
                 stream.writer.write_all(&out).await?;
                 stream.writer.flush().await
@@ -90,13 +170,95 @@ async fn answer_all<E: Env>(hub: &Hub<E>, stream: &mut Stream<E>) -> io::Result<
     }
 }
 
-async fn answer<E: Env>(hub: &Hub<E>, asked: Asked) -> Answer {
+/// An answer, and the bytes that follow it.
+type Answered = (Answer, Option<Bytes>);
+
+fn refused(reason: impl Into<String>) -> Answered {
+    (Answer::Refused { reason: reason.into() }, None)
+}
+
+async fn answer<E: Env>(hub: &Rc<Hub<E>>, asked: Asked, held: &mut Option<Held>) -> Answered {
     match asked {
-        Asked::Status => Answer::Status(Box::new(hub.status())),
+        Asked::Status => (Answer::Status(Box::new(hub.status())), None),
         Asked::Recover => match hub.ask(AdminRequest::ForceRecovery).await {
-            Some(AdminReply::Recovering(Ok(()))) => Answer::Recovering,
-            Some(AdminReply::Recovering(Err(why))) => Answer::Refused { reason: why.to_owned() },
-            Some(_) | None => Answer::Refused { reason: "the server stopped".to_owned() },
+            Some(AdminReply::Recovering(Ok(()))) => (Answer::Recovering, None),
+            Some(AdminReply::Recovering(Err(why))) => refused(why),
+            Some(_) | None => refused(STOPPED),
         },
+        Asked::AddServer { node, address } => {
+            change_roster(hub, RosterChange::Add(node, address)).await
+        }
+        Asked::RemoveServer { node } => change_roster(hub, RosterChange::Remove(node)).await,
+        Asked::Promote { node } => change_voters(hub, NodeId(node), true).await,
+        Asked::Demote { node } => change_voters(hub, NodeId(node), false).await,
+        Asked::Image => image(hub, held).await,
+        Asked::ImageChunk { offset } => chunk(held, offset),
     }
+}
+
+const STOPPED: &str = "the server stopped";
+
+async fn change_roster<E: Env>(hub: &Rc<Hub<E>>, change: RosterChange) -> Answered {
+    match hub.change_roster(change).await {
+        Ok(roster) => (Answer::Servers(roster), None),
+        Err(reason) => refused(reason),
+    }
+}
+
+async fn change_voters<E: Env>(hub: &Rc<Hub<E>>, node: NodeId, promote: bool) -> Answered {
+    let status = hub.inner.borrow().server.status().replica;
+    let change = match promote {
+        true => {
+            // Without an incarnation, the core says that it is no member.
+            let store = status.stores.get(&node).copied().unwrap_or(StoreId(0));
+            VoterChange::Add { node, store }
+        }
+        false => {
+            let store = status.voters.voters.get(&node).copied().unwrap_or(StoreId(0));
+            VoterChange::Remove { node, store, returning: false }
+        }
+    };
+    match hub.ask(AdminRequest::ChangeVoters(change)).await {
+        Some(AdminReply::VotersChanged(Ok(()))) => {
+            let voters = hub.status().voters;
+            (Answer::Voters { voters }, None)
+        }
+        Some(AdminReply::VotersChanged(Err(error))) => {
+            let (error, reason) = (snake_case(&format!("{error:?}")), error.to_string());
+            (Answer::VotersUnchanged { error, reason }, None)
+        }
+        Some(_) | None => refused(STOPPED),
+    }
+}
+
+async fn image<E: Env>(hub: &Rc<Hub<E>>, held: &mut Option<Held>) -> Answered {
+    // Whoever asks again does not want what it had.
+    *held = None;
+    if hub.has_image.replace(true) {
+        return refused("another backup is being taken from this server; try again later");
+    }
+    let mut image = Held { state: Bytes::new(), taken: hub.has_image.clone() };
+    let Some(AdminReply::Image(taken)) = hub.ask(AdminRequest::Image).await else {
+        return refused(STOPPED);
+    };
+    let head = ImageHead::new(&hub.options, &taken);
+    image.state = taken.state;
+    *held = Some(image);
+    (Answer::Image(Box::new(head)), None)
+}
+
+fn chunk(held: &mut Option<Held>, offset: u64) -> Answered {
+    let Some(image) = held.as_ref() else { return refused("no state is held: ask for `image`") };
+    let whole = &image.state;
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    if from >= whole.len() {
+        return refused(format!("the state has {} bytes", whole.len()));
+    }
+    let to = whole.len().min(from.saturating_add(CHUNK_BYTES));
+    let (chunk, last) = (whole.slice(from..to), to == whole.len());
+    if last {
+        *held = None;
+    }
+    let (bytes, crc32) = (chunk.len() as u64, crc32fast::hash(&chunk));
+    (Answer::ImageChunk { offset, bytes, crc32 }, Some(chunk))
 }

@@ -1,5 +1,6 @@
 //! How a server is set up: parsed, checked, ready to run. Where it comes from: [`crate::settings`].
 
+use crate::storage::CLUSTER_NAME_DEFAULT;
 use accord_core::group::ring::{RingConfig, RingLimits, RingTimeouts};
 use accord_core::ids::NodeId;
 use accord_core::limits::Limits;
@@ -13,6 +14,8 @@ use std::net::SocketAddr;
 /// How a server is set up.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
+    /// The name of the cluster.
+    pub cluster: String,
     /// Its number, unique in the cluster.
     pub node: NodeId,
     /// The servers that form the cluster at its very first start.
@@ -50,6 +53,8 @@ pub enum GroupOptions {
 pub struct RingOptions {
     /// Where it receives datagrams, and at the same port streams with transfers.
     pub listen: SocketAddr,
+    /// By which address the others reach it.
+    pub address: SocketAddr,
     /// Where the others do.
     pub peers: BTreeMap<NodeId, SocketAddr>,
     /// The secret that all servers of the cluster share.
@@ -65,6 +70,7 @@ impl fmt::Debug for RingOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingOptions")
             .field("listen", &self.listen)
+            .field("address", &self.address)
             .field("peers", &self.peers)
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
@@ -127,6 +133,7 @@ impl ServerOptions {
             initial.extend(ring.peers.keys());
         }
         Self {
+            cluster: CLUSTER_NAME_DEFAULT.to_owned(),
             node,
             initial,
             durability: Durability::Memory,
@@ -159,7 +166,7 @@ impl RingOptions {
     /// A member of a ring with the default bounds and tempo.
     pub fn new(listen: SocketAddr, peers: BTreeMap<NodeId, SocketAddr>, key: [u8; 32]) -> Self {
         let (limits, timeouts) = Default::default();
-        Self { listen, peers, key, limits, timeouts }
+        Self { listen, address: listen, peers, key, limits, timeouts }
     }
 
     /// What the core is told.

@@ -15,6 +15,7 @@ use super::metrics::Reason;
 use super::{Stranger, within};
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
+use crate::storage::cluster_label;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// The version of this protocol.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const NONCE_BYTES: usize = 32;
 const CODE_BYTES: usize = 16;
 /// The most bytes of one message: a chunk of a transfer, or a live frame behind one.
@@ -37,15 +38,30 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before dialling again.
 const REDIAL: Duration = Duration::from_millis(200);
 
+/// What a message between servers is about: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// Replication: for the core.
+    Replica = 0,
+    /// Which servers there are.
+    Roster = 1,
+}
+
 /// What waits to be sent to one server.
 #[derive(Debug)]
 pub(super) struct PeerOutbox {
     node: NodeId,
     address: SocketAddr,
+    /// It does not belong to the cluster any more, or is elsewhere: what waits is the last.
+    closed: Cell<bool>,
     queue: RefCell<VecDeque<Bytes>>,
     /// Invariant: the sum of the queue's lengths.
     bytes: Cell<usize>,
     bytes_max: usize,
+    /// Which servers there are, until it is sent. Tried for ever: who does not know is kept out.
+    roster: RefCell<Option<Bytes>>,
+    /// What was sent of it over the present stream: sent again over the next one.
+    told: RefCell<Option<Bytes>>,
     more: Notify,
 }
 
@@ -54,9 +70,12 @@ impl PeerOutbox {
         Self {
             node,
             address,
+            closed: Cell::new(false),
             queue: RefCell::default(),
             bytes: Cell::new(0),
             bytes_max,
+            roster: RefCell::default(),
+            told: RefCell::default(),
             more: Notify::new(),
         }
     }
@@ -78,6 +97,46 @@ impl PeerOutbox {
         self.bytes.set(self.bytes.get() - message.len());
         Some(message)
     }
+
+    /// Lets it know which servers there are, in the place of what it was not told yet.
+    pub(super) fn push_roster(&self, message: Bytes) {
+        *self.roster.borrow_mut() = Some(message);
+        self.more.notify_one();
+    }
+
+    /// This was sent. It may have been replaced meanwhile.
+    fn roster_sent(&self, sent: &Bytes) {
+        self.roster.borrow_mut().take_if(|roster| roster == sent);
+        *self.told.borrow_mut() = Some(sent.clone());
+    }
+
+    /// The stream broke: what was on its way is lost, and what waited is stale by the time that
+    /// another one stands. Which servers there are is told again.
+    fn on_broken(&self) {
+        while self.pop().is_some() {}
+        let told = self.told.borrow_mut().take();
+        let roster = &mut *self.roster.borrow_mut();
+        *roster = roster.take().or(told);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty() && self.roster.borrow().is_none()
+    }
+
+    /// Where it is taken to be.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the stream once what waits is sent.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.more.notify_one();
+    }
+
+    fn is_done(&self) -> bool {
+        self.closed.get() && self.is_empty()
+    }
 }
 
 /// The secret of one stream, and how many messages it has proved.
@@ -87,10 +146,11 @@ struct StreamKey {
 }
 
 impl StreamKey {
-    /// The code of the next message.
-    fn code(&mut self, message: &[u8]) -> [u8; CODE_BYTES] {
+    /// The code of the next message, which goes on behind its first byte.
+    fn code(&mut self, about: u8, message: &[u8]) -> [u8; CODE_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&self.count.to_le_bytes());
+        hasher.update(&[about]);
         hasher.update(message);
         self.count += 1;
         first_bytes(hasher.finalize())
@@ -112,30 +172,35 @@ struct Halves {
 #[derive(Clone, Copy)]
 struct Half {
     node: NodeId,
+    /// The label of its cluster.
+    cluster: u64,
     nonce: [u8; NONCE_BYTES],
 }
 
-const HALF_BYTES: usize = 4 + NONCE_BYTES;
+const HALF_BYTES: usize = 4 + 8 + NONCE_BYTES;
 
 impl Half {
-    fn new<E: Env>(env: &E, node: NodeId) -> Self {
+    fn new<E: Env>(hub: &Hub<E>) -> Self {
         let mut nonce = [0; NONCE_BYTES];
-        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&env.draw().to_le_bytes()));
-        Self { node, nonce }
+        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&hub.env.draw().to_le_bytes()));
+        Self { node: hub.options.node, cluster: cluster_label(&hub.options.cluster), nonce }
     }
 
     fn to_bytes(self) -> [u8; HALF_BYTES] {
         let mut bytes = [0; HALF_BYTES];
         bytes[..4].copy_from_slice(&self.node.0.to_le_bytes());
-        bytes[4..].copy_from_slice(&self.nonce);
+        bytes[4..12].copy_from_slice(&self.cluster.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.nonce);
         bytes
     }
 
     fn from_bytes(bytes: [u8; HALF_BYTES]) -> Self {
-        let (mut node, mut nonce) = ([0; 4], [0; NONCE_BYTES]);
+        let (mut node, mut cluster, mut nonce) = ([0; 4], [0; 8], [0; NONCE_BYTES]);
         node.copy_from_slice(&bytes[..4]);
-        nonce.copy_from_slice(&bytes[4..]);
-        Self { node: NodeId(u32::from_le_bytes(node)), nonce }
+        cluster.copy_from_slice(&bytes[4..12]);
+        nonce.copy_from_slice(&bytes[12..]);
+        let node = NodeId(u32::from_le_bytes(node));
+        Self { node, cluster: u64::from_le_bytes(cluster), nonce }
     }
 }
 
@@ -172,18 +237,21 @@ fn same(mine: [u8; CODE_BYTES], theirs: [u8; CODE_BYTES]) -> bool {
     mine.iter().zip(theirs).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-/// Sends what waits for one server, for ever.
+/// Sends what waits for one server, until it does not belong to the cluster any more.
 pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
-    loop {
-        if outbox.queue.borrow().is_empty() {
+    while !outbox.is_done() {
+        if outbox.is_empty() {
             outbox.more.notified().await;
             continue;
         }
         if let Err(error) = send_all(&hub, &outbox, &key).await {
             tracing::debug!(peer = %outbox.node, %error, "stream to another server");
         }
-        // What waited is stale by the time that a stream stands again.
-        while outbox.pop().is_some() {}
+        outbox.on_broken();
+        // Who goes is told once.
+        if outbox.closed.get() {
+            return;
+        }
         hub.env.sleep_until(hub.env.now() + REDIAL).await;
     }
 }
@@ -194,20 +262,42 @@ async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> 
         let stream_key = introduce(hub, outbox.node, key, &mut reader, &mut writer).await?;
         Ok((reader, writer, stream_key))
     };
-    let (_reader, mut writer, mut stream_key) =
+    let (mut reader, mut writer, mut stream_key) =
         within(&hub.env, HANDSHAKE_TIMEOUT, opening).await?;
     let mut frame = Vec::new();
+    let mut seal = |about: About, message: &Bytes, frame: &mut Vec<u8>| {
+        frame.clear();
+        write_message(frame, |out| {
+            out.push(about as u8);
+            out.extend_from_slice(message);
+            out.extend_from_slice(&stream_key.code(about as u8, message));
+        });
+    };
     loop {
+        let roster = outbox.roster.borrow().clone();
+        if let Some(roster) = &roster {
+            seal(About::Roster, roster, &mut frame);
+            writer.write_all(&frame).await?;
+        }
         while let Some(message) = outbox.pop() {
-            frame.clear();
-            write_message(&mut frame, |out| {
-                out.extend_from_slice(&message);
-                out.extend_from_slice(&stream_key.code(&message));
-            });
+            seal(About::Replica, &message, &mut frame);
             writer.write_all(&frame).await?;
         }
         writer.flush().await?;
-        outbox.more.notified().await;
+        if let Some(roster) = &roster {
+            outbox.roster_sent(roster);
+        }
+        if outbox.is_done() {
+            return Ok(());
+        }
+        // The other end says nothing more: reading tells when it is gone.
+        tokio::select! {
+            biased;
+            () = outbox.more.notified() => {}
+            gone = reader.read_u8() => {
+                return Err(gone.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+            }
+        }
     }
 }
 
@@ -218,7 +308,7 @@ async fn introduce<E: Env>(
     reader: &mut E::Reader,
     writer: &mut E::Writer,
 ) -> io::Result<StreamKey> {
-    let dialler = Half::new(&hub.env, hub.options.node);
+    let dialler = Half::new(hub);
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.write_all(&dialler.to_bytes()).await?;
     writer.flush().await?;
@@ -228,6 +318,9 @@ async fn introduce<E: Env>(
     reader.read_exact(&mut half).await?;
     reader.read_exact(&mut code).await?;
     let halves = Halves { dialler, acceptor: Half::from_bytes(half) };
+    if halves.acceptor.cluster != halves.dialler.cluster {
+        return Err(refused("it is of a cluster with another name"));
+    }
     if halves.acceptor.node != peer || !same(halves.acceptor_code(key), code) {
         return Err(refused("it is another server, or has another key"));
     }
@@ -270,14 +363,14 @@ pub(super) async fn accept<E: Env>(
 }
 
 async fn receive_all<E: Env>(
-    hub: &Hub<E>,
+    hub: &Rc<Hub<E>>,
     stream: &mut Stream<E>,
     node: NodeId,
     mut stream_key: StreamKey,
 ) -> io::Result<()> {
     let invalid =
         |error: &dyn ToString| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-    let mut frames = FrameReader::new(MESSAGE_BYTES_MAX + CODE_BYTES);
+    let mut frames = FrameReader::new(1 + MESSAGE_BYTES_MAX + CODE_BYTES);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let bytes = stream.reader.read(&mut buffer).await?;
@@ -286,14 +379,21 @@ async fn receive_all<E: Env>(
         }
         frames.push(Bytes::copy_from_slice(&buffer[..bytes]));
         while let Some(mut message) = frames.next_message().map_err(|error| invalid(&error))? {
-            if message.len() < CODE_BYTES {
+            if message.len() < 1 + CODE_BYTES {
                 return Err(invalid(&"a message without a code"));
             }
             let code = message.split_off(message.len() - CODE_BYTES);
-            if stream_key.code(&message)[..] != code[..] {
+            let about = message.split_to(1)[0];
+            if stream_key.code(about, &message)[..] != code[..] {
                 return Err(invalid(&"a message with a wrong code"));
             }
-            hub.on_peer(node, message);
+            match about {
+                _ if about == About::Replica as u8 => hub.on_peer(node, message),
+                _ if about == About::Roster as u8 => {
+                    hub.on_roster(node, &message).map_err(|error| invalid(&error))?;
+                }
+                _ => return Err(invalid(&"a message about nothing that is known")),
+            }
         }
     }
 }
@@ -310,14 +410,16 @@ async fn admit<E: Env>(
     writer.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
-    let halves =
-        Halves { dialler: Half::from_bytes(half), acceptor: Half::new(&hub.env, hub.options.node) };
+    let halves = Halves { dialler: Half::from_bytes(half), acceptor: Half::new(hub) };
     writer.write_all(&halves.acceptor.to_bytes()).await?;
     writer.write_all(&halves.acceptor_code(key)).await?;
     writer.flush().await?;
     reader.read_exact(&mut code).await?;
     if !same(halves.dialler_code(key), code) {
         return Err(refused("it has another key: all servers of a cluster share one"));
+    }
+    if halves.acceptor.cluster != halves.dialler.cluster {
+        return Err(refused("it is of a cluster with another name: see its setting `cluster`"));
     }
     if halves.dialler.node == hub.options.node {
         return Err(refused("it has this server's own number: numbers are unique in a cluster"));

@@ -1,18 +1,23 @@
 //! How a server is, for people, scripts and monitors: one report, as text and as JSON.
 
-use super::options::ServerOptions;
+use super::options::{GroupOptions, ServerOptions};
+use super::roster::Roster;
 use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
 use accord_core::replica::config::Durability;
 use accord_core::server::ServerStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 
 /// How a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Its number.
     pub node: u32,
+    /// The name of its cluster.
+    #[serde(default)]
+    pub cluster: String,
     /// The release of its program.
     pub version: String,
     /// `memory` or `persistent`.
@@ -31,6 +36,18 @@ pub struct StatusReport {
     pub synced: bool,
     /// The servers that it is in a group with, itself included.
     pub members: Vec<u32>,
+    /// The servers of the cluster as it knows them, and where.
+    #[serde(default)]
+    pub servers: BTreeMap<u32, String>,
+    /// Counts changes of that list; 0: as its configuration has it.
+    #[serde(default)]
+    pub servers_version: u64,
+    /// True if it was removed from the cluster.
+    #[serde(default)]
+    pub removed: bool,
+    /// The number of the cluster, made when it was formed; zeros: it is not formed.
+    #[serde(default)]
+    pub cluster_id: String,
     /// The servers that vote.
     pub voters: Vec<u32>,
     /// Servers that lost their memory and are to vote again.
@@ -51,6 +68,9 @@ pub struct StatusReport {
     pub revision: u64,
     /// The digest of its state, to be compared with that of others at the same applied index.
     pub digest: String,
+    /// Digests of its state at indices at which all servers take one.
+    #[serde(default)]
+    pub digests: BTreeMap<u64, String>,
     /// Records in the store.
     pub records: usize,
     /// Bytes of all keys and values.
@@ -115,6 +135,7 @@ impl StatusReport {
         let replica = &server.replica;
         Self {
             node: options.node.0,
+            cluster: options.cluster.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: match options.durability {
                 Durability::Memory => "memory".to_owned(),
@@ -127,6 +148,10 @@ impl StatusReport {
             epoch: replica.epoch.map(|epoch| epoch.0),
             synced: replica.synced,
             members: replica.members.iter().map(|node| node.0).collect(),
+            servers: BTreeMap::new(),
+            servers_version: 0,
+            removed: false,
+            cluster_id: format!("{:016x}", replica.voters.cluster.0),
             voters: replica.voters.voters.keys().map(|node| node.0).collect(),
             returning: replica.voters.returning.iter().map(|node| node.0).collect(),
             store: format!("{:016x}", replica.store.0),
@@ -137,6 +162,11 @@ impl StatusReport {
             checkpoint_index: replica.checkpointed.0,
             revision: server.revision.0,
             digest: format!("{:016x}", server.digest),
+            digests: replica
+                .digests
+                .iter()
+                .map(|(index, digest)| (index.0, format!("{digest:016x}")))
+                .collect(),
             records: 0,
             store_bytes: 0,
             sessions: server.sessions,
@@ -156,6 +186,22 @@ impl StatusReport {
     }
 }
 
+impl StatusReport {
+    /// Adds which servers there are.
+    pub(super) fn show_roster(&mut self, options: &ServerOptions, roster: &Roster) {
+        let shown = |(node, at): (&u32, &SocketAddr)| (*node, at.to_string());
+        self.servers = roster.servers.iter().map(shown).collect();
+        self.servers_version = roster.version;
+        let listed = matches!(options.group, GroupOptions::Ring(_));
+        self.removed = listed && !roster.servers.contains_key(&options.node.0);
+        if self.removed {
+            let why = "it was removed from the cluster; stop it, or let `accord admin add-server` \
+                       bring it back";
+            self.reason = Some(why.to_owned());
+        }
+    }
+}
+
 fn by_name<'a, T: fmt::Debug + 'a>(
     counts: impl Iterator<Item = (&'a T, &'a u64)>,
 ) -> BTreeMap<String, u64> {
@@ -167,7 +213,7 @@ fn by_name<'a, T: fmt::Debug + 'a>(
 }
 
 /// The name of an enum's variant as a label: `TooManyReads(..)` is `too_many_reads`.
-fn snake_case(variant: &str) -> String {
+pub(super) fn snake_case(variant: &str) -> String {
     let name = variant.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     let mut label = String::new();
     for c in name.chars() {

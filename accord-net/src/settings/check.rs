@@ -27,6 +27,8 @@ const FRAME_MARGIN_BYTES: usize = 1 << 16;
 const MESSAGE_MARGIN_BYTES: u64 = 1 << 20;
 /// The largest message of a ring.
 const RING_MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// The longest name of a cluster.
+const CLUSTER_NAME_BYTES_MAX: usize = 64;
 /// The largest piece of a transfer.
 const CHUNK_BYTES_MAX: usize = 64 << 20;
 
@@ -74,6 +76,7 @@ impl Loaded {
         };
         self.check_addresses(client_listen, http_listen, &group)?;
         let mut options = ServerOptions::new(node, client_listen, group);
+        options.cluster.clone_from(&s.cluster);
         options.durability = match s.mode {
             Mode::Memory => Durability::Memory,
             Mode::Persistent => Durability::Persistent,
@@ -195,7 +198,9 @@ impl Loaded {
             let message = format!("servers: {at} has no port by which others can reach it");
             return Err(self.wrong(&["servers"], message));
         }
-        let mut options = RingOptions::new(listen, peers, self.key(warnings)?);
+        let key = cluster_key(&self.key(warnings)?, &s.cluster);
+        let mut options = RingOptions::new(listen, peers, key);
+        options.address = self.resolve("servers", &own.ring, Some(listen))?;
         options.limits = s.ring.to_core();
         options.timeouts = s.ring.timeouts.to_core();
         self.check_ring(node, &options)?;
@@ -408,6 +413,14 @@ fn net_rules(s: &Settings) -> Vec<Rule> {
     ]
 }
 
+/// The key of a cluster's servers: clusters of different names do not understand each other, also if
+/// somebody gave them the same secret.
+fn cluster_key(secret: &[u8; 32], cluster: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(secret);
+    hasher.update(b"accord cluster ").update(cluster.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
 fn group_rules(s: &Settings) -> Vec<Rule> {
     let message_bytes = match s.group {
         GroupKind::Ring => s.ring.message_bytes_max,
@@ -415,6 +428,12 @@ fn group_rules(s: &Settings) -> Vec<Rule> {
     };
     let command_bytes = s.replica.command_bytes_max + s.replica.batch_bytes_max;
     vec![
+        (
+            (1..=CLUSTER_NAME_BYTES_MAX).contains(&s.cluster.len())
+                && s.cluster.bytes().all(|byte| byte.is_ascii_graphic()),
+            &["cluster"],
+            "cluster: a name of 1 to 64 letters, digits and signs of ASCII, without blanks",
+        ),
         (
             s.mode == Mode::Memory || !s.data_dir.is_empty(),
             &["data_dir", "mode"],

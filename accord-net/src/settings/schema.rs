@@ -4,6 +4,7 @@
 //! here does not compile. What stands here as documentation is what `accord config` prints.
 
 use crate::server::NetLimits;
+use crate::storage::CLUSTER_NAME_DEFAULT;
 use accord_core::group::ring::{RingLimits, RingTimeouts};
 use accord_core::limits::Limits;
 use accord_core::replica::config::ReplicaLimits;
@@ -147,6 +148,9 @@ documented! {
     pub struct Settings {
         /// This server's number, unique in the cluster.
         pub id: u32,
+        /// The cluster's name, the same on all its servers. A directory of another cluster is
+        /// refused, and servers with different names do not hear each other.
+        pub cluster: String,
         /// `memory`: a write is safe when a majority of the servers has it in memory.
         /// `persistent`: when a majority has it on disk.
         pub mode: Mode,
@@ -201,6 +205,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             id: 1,
+            cluster: CLUSTER_NAME_DEFAULT.to_owned(),
             mode: Mode::default(),
             group: GroupKind::default(),
             client_listen: "127.0.0.1:9090".to_owned(),

@@ -26,6 +26,9 @@ pub(super) const NAME: &str = "checkpoint.redb";
 /// The format of the file, and the newest that this version reads.
 pub(super) const FORMAT: u32 = 1;
 
+/// The longest name of a cluster.
+pub(super) const CLUSTER_NAME_BYTES_MAX: usize = 255;
+
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const STATES: [TableDefinition<u32, &[u8]>; 2] =
     [TableDefinition::new("state-0"), TableDefinition::new("state-1")];
@@ -84,6 +87,8 @@ pub(super) struct Contents {
     pub(super) snapshot: Option<Snapshot>,
     /// The last segment that was made.
     pub(super) last_segment: u64,
+    /// The name of the cluster, for people; empty in files made before there were names.
+    pub(super) cluster_name: String,
 }
 
 /// The file, open for writing.
@@ -102,6 +107,7 @@ impl CheckpointFile {
     pub(super) fn create(
         directory: &dyn Directory,
         identity: Identity,
+        cluster_name: &str,
         base: Base,
         cache_bytes: usize,
     ) -> Result<Self, StorageError> {
@@ -115,6 +121,7 @@ impl CheckpointFile {
         created.write(|meta| {
             meta("format", &sealed(|out| out.u32(FORMAT)))?;
             meta("identity", &sealed(|out| identity.encode(out)))?;
+            meta("cluster", &sealed(|out| out.bytes(cluster_name.as_bytes())))?;
             meta("segment", &sealed(|out| out.u64(base.at.segment)))?;
             meta("base", &sealed(|out| base.encode(out)))
         })?;
@@ -241,6 +248,12 @@ fn read_file(
     let identity = Identity::decode(&mut get("identity")?).map_err(bad)?;
     let base = Base::decode(&mut get("base")?).map_err(bad)?;
     let last_segment = get("segment")?.u64().map_err(bad)?;
+    let named = meta.get("cluster").map_err(|error| read_error(path, error))?.is_some();
+    let cluster_name = match named {
+        true => get("cluster")?.bytes("cluster", CLUSTER_NAME_BYTES_MAX).map_err(bad)?,
+        false => Bytes::new(),
+    };
+    let cluster_name = String::from_utf8_lossy(&cluster_name).into_owned();
     let snapshot = match &base.snapshot {
         None => None,
         Some(stored) => {
@@ -249,7 +262,7 @@ fn read_file(
             Some(read_snapshot(path, &table, base.generation, stored, bytes)?)
         }
     };
-    Ok(Contents { identity, base, snapshot, last_segment })
+    Ok(Contents { identity, base, snapshot, last_segment, cluster_name })
 }
 
 fn read_snapshot(

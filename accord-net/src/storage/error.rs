@@ -51,16 +51,16 @@ pub enum OpenError {
     },
     /// The directory is that of a server of another cluster.
     #[error(
-        "{path} belongs to a server of another cluster (label {found:016x}, here {expected:016x}): \
-         point this server to its own directory, or to an empty one"
+        "{path} belongs to a server of the cluster `{found}`, and this server is of `{expected}`: \
+         point it to its own directory, or to an empty one, or set cluster"
     )]
     OtherCluster {
         /// The file that says so.
         path: String,
-        /// The label in the file.
-        found: u64,
-        /// The label given.
-        expected: u64,
+        /// The cluster that the file names.
+        found: String,
+        /// This server's.
+        expected: String,
     },
     /// A later version wrote it.
     #[error(

@@ -22,6 +22,10 @@ pub struct Inspection {
     pub store: StoreId,
     /// The label of the cluster.
     pub cluster: u64,
+    /// Its name, as far as it is known.
+    pub cluster_name: String,
+    /// The format of the directory.
+    pub format: u32,
     /// True if a new cluster may be formed with it.
     pub bootstrap: bool,
     /// The highest epoch promised.
@@ -63,6 +67,8 @@ pub fn inspect(directory: &dyn Directory) -> Result<Option<Inspection>, OpenErro
         node: identity.owner.node,
         store: recovered.store,
         cluster: identity.cluster,
+        cluster_name: recover::cluster_named(identity.cluster, &contents.cluster_name),
+        format: checkpoint::FORMAT,
         bootstrap: identity.bootstrap,
         promised: recovered.promised,
         checkpoint: snapshot.map(|snapshot| (snapshot.last, snapshot.state.len() as u64)),

@@ -44,5 +44,5 @@ mod worker;
 pub use disk::{Access, Directory, DiskFile, Guard, LOCK_NAME, RealDirectory, SECTOR_BYTES};
 pub use error::{Damage, OpenError, StorageError};
 pub use inspect::{Inspection, inspect};
-pub use store::{Opened, Options, Store};
+pub use store::{CLUSTER_NAME_DEFAULT, Opened, Options, Store, cluster_label};
 pub use worker::Worker;

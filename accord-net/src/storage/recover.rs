@@ -11,7 +11,7 @@ use super::error::{Damage, OpenError};
 use super::index::LogIndex;
 use super::scan::{Scanned, Scanner};
 use super::segment::{self, Owner, UNFINISHED};
-use super::store::{Log, Opened, Options, Store};
+use super::store::{CLUSTER_NAME_DEFAULT, Log, Opened, Options, Store};
 use super::worker::{Shared, Worker};
 use accord_core::ids::{Epoch, Index, NodeId, StoreId};
 use accord_core::replica::io::Record;
@@ -38,7 +38,7 @@ pub(super) fn open(
         let store = Store::new(node, shared.clone(), None);
         return Ok(Opened { store, worker: Worker::new(shared), recovered: None });
     }
-    let whose = Some((node, options.cluster));
+    let whose = Some((node, &options));
     let Found { contents, scanned, recovered } =
         find(directory.as_ref(), &names, whose, options.cache_bytes)?;
     mend(directory.as_ref(), &names, &scanned)?;
@@ -65,12 +65,12 @@ pub(super) struct Found {
 pub(super) fn find(
     directory: &dyn Directory,
     names: &[String],
-    whose: Option<(NodeId, u64)>,
+    whose: Option<(NodeId, &Options)>,
     cache_bytes: usize,
 ) -> Result<Found, OpenError> {
     let contents = checkpoint::read(directory, cache_bytes)?;
-    if let Some((node, cluster)) = whose {
-        check_identity(directory, node, cluster, &contents)?;
+    if let Some((node, options)) = whose {
+        check_identity(directory, node, options, &contents)?;
     }
     let scanned = scan(directory, names, &contents)?;
     let recovered = replay(directory, &contents, &scanned)?;
@@ -107,18 +107,31 @@ pub(super) fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Res
 fn check_identity(
     directory: &dyn Directory,
     node: NodeId,
-    cluster: u64,
+    options: &Options,
     contents: &Contents,
 ) -> Result<(), OpenError> {
     let path = directory.describe(checkpoint::NAME);
     let (found, label) = (contents.identity.owner.node, contents.identity.cluster);
-    if label != cluster {
-        return Err(OpenError::OtherCluster { path, found: label, expected: cluster });
+    if label != options.cluster {
+        return Err(OpenError::OtherCluster {
+            path,
+            found: cluster_named(label, &contents.cluster_name),
+            expected: cluster_named(options.cluster, &options.cluster_name),
+        });
     }
     if found != node {
         return Err(OpenError::OtherServer { path, found, expected: node });
     }
     Ok(())
+}
+
+/// What people call a cluster.
+pub(super) fn cluster_named(label: u64, name: &str) -> String {
+    match name {
+        "" if label == 0 => CLUSTER_NAME_DEFAULT.to_owned(),
+        "" => format!("with label {label:016x}"),
+        name => name.to_owned(),
+    }
 }
 
 fn scan(

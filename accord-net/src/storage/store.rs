@@ -29,6 +29,8 @@ pub struct Options {
     /// Tells clusters apart: any number that the servers of a cluster share, such as a digest of
     /// its name. A directory with another one is refused.
     pub cluster: u64,
+    /// The cluster's name, kept beside it for people; at most 255 bytes.
+    pub cluster_name: String,
     /// Bytes of a segment of the log.
     pub segment_bytes: u64,
     /// Bytes of records in a frame. More than that in one commit take several, and as many syncs.
@@ -45,6 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cluster: 0,
+            cluster_name: String::new(),
             segment_bytes: 32 << 20,
             frame_bytes_max: 8 << 20,
             // A value and its page's head fill a page of 64 KiB.
@@ -52,6 +55,27 @@ impl Default for Options {
             step_chunks: 16,
             cache_bytes: 8 << 20,
         }
+    }
+}
+
+/// The name that a cluster has unless it is given another.
+pub const CLUSTER_NAME_DEFAULT: &str = "accord";
+
+/// The number that stands for a cluster's name in its servers' directories: FNV-1a of 64 bits. The
+/// default name has 0, as directories have that were made before there were names.
+pub fn cluster_label(name: &str) -> u64 {
+    if name == CLUSTER_NAME_DEFAULT {
+        return 0;
+    }
+    let absorb = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, absorb)
+}
+
+impl Options {
+    /// The default sizes, for a server of the cluster of this name.
+    pub fn of_cluster(name: &str) -> Self {
+        let (cluster, cluster_name) = (cluster_label(name), name.to_owned());
+        Self { cluster, cluster_name, ..Self::default() }
     }
 }
 
@@ -205,7 +229,8 @@ impl Store {
         };
         let base = Base { generation: 0, at, from: at.first, promised: Epoch(0), snapshot: None };
         let cache_bytes = self.shared.options.cache_bytes;
-        let file = CheckpointFile::create(directory.as_ref(), identity, base, cache_bytes)?;
+        let name = &self.shared.options.cluster_name;
+        let file = CheckpointFile::create(directory.as_ref(), identity, name, base, cache_bytes)?;
         self.shared.set_file(file, at.segment);
         self.shared.want_segment(owner, at.segment + 1);
         let index = LogIndex::new(at, at.first, Epoch(0), Index(0));

@@ -48,7 +48,7 @@ fn mistakes_in_form_are_named_with_line_and_column() {
     for (text, expected) in [
         (
             "id = 1\nclient_listn = \"x\"",
-            "accord.toml:2:1: unknown setting `client_listn`; did you mean client_listen? Allowed here: id, mode, group, ",
+            "accord.toml:2:1: unknown setting `client_listn`; did you mean client_listen? Allowed here: id, cluster, mode, group, ",
         ),
         (
             "[ring.timeouts]\ntoken_los_ms = 4",
@@ -379,4 +379,24 @@ fn persistent_mode_needs_a_directory_that_can_be_written() {
     let args = ["--http-listen", "off", "--data-dir", path];
     let error = run(command().args(fixed).args(args), b"").failed(1);
     assert!(error.contains(path), "{error}");
+}
+
+#[test]
+fn clusters_of_different_names_have_different_keys() {
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let rest = ring("");
+    let key_of = |name: &str| {
+        let text = format!("cluster = \"{name}\"\n{rest}");
+        let sources = Sources { file: Some(file(directory.path(), &text)), ..Sources::default() };
+        let ready = sources.load().and_then(|loaded| loaded.ready()).expect("it can be started");
+        assert_eq!(ready.options.cluster, name);
+        let GroupOptions::Ring(ring) = ready.options.group else { panic!("it is a ring") };
+        ring.key
+    };
+    assert_eq!(key_of("a"), key_of("a"));
+    assert_ne!(key_of("a"), key_of("b"));
+    for name in ["", "two words", "\u{fc}"] {
+        let error = error_of(&format!("cluster = \"{name}\""));
+        assert!(error.starts_with("accord.toml:1:1: cluster: a name of 1 to 64"), "{error}");
+    }
 }

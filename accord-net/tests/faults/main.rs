@@ -2,6 +2,7 @@
 //! `accord-jepsen run` and `accord-jepsen sessions` do at length.
 
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{self, RoundsOptions};
 use accord_jepsen::sessions::{self, SessionsOptions};
@@ -84,4 +85,24 @@ async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
     let mut files = std::fs::read_dir(&kept).expect("it was set aside").map(|entry| entry.unwrap());
     let as_it_was = files.any(|entry| std::fs::read(entry.path()).unwrap() == damaged);
     assert!(as_it_was, "what is set aside is not changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_grows_and_shrinks_while_it_serves_and_servers_die() {
+    for persistent in [false, true] {
+        let program = env!("CARGO_BIN_EXE_accord");
+        let (servers, initial) = (4, 1);
+        let options =
+            ClusterOptions { servers, initial, persistent, ..ClusterOptions::new(program) };
+        let mut cluster = Cluster::start(options).expect("the first server starts");
+        let options = GrowOptions {
+            load: RoundsOptions { clients: 4, lanes: 2, ..RoundsOptions::default() },
+            sizes: vec![1, 4, 2],
+            down: Duration::from_millis(300),
+            patience: Duration::from_secs(60),
+        };
+        let report = grow::run(&mut cluster, &options, |line| println!("{line}")).await;
+        let report = report.unwrap_or_else(|error| panic!("{error}\n{}", cluster.log_tails()));
+        assert!(report.is_good(), "{:?}", report.errors);
+    }
 }

@@ -8,9 +8,12 @@ use accord_net::server::GroupOptions;
 use std::net::SocketAddr;
 use tokio::net::UdpSocket;
 
-/// The number, the nonce and the code of a handshake, all made up.
+/// The version of what servers say to each other.
+const PEER_VERSION: u8 = 2;
+
+/// The number, the cluster, the nonce and the code of a handshake, all made up but the cluster.
 fn made_up(node: u32, noise: &mut Noise) -> Vec<u8> {
-    [&node.to_le_bytes()[..], &noise.bytes(32), &noise.bytes(16)].concat()
+    [&node.to_le_bytes()[..], &[0; 8], &noise.bytes(32), &noise.bytes(16)].concat()
 }
 
 #[tokio::test]
@@ -31,7 +34,7 @@ async fn a_stream_without_the_key_is_refused() {
     }
     // A server with another key, under every number.
     for node in 0..5 {
-        let mut raw = Raw::greeted(at, Kind::Peer, 1).await;
+        let mut raw = Raw::greeted(at, Kind::Peer, PEER_VERSION).await;
         raw.say(&made_up(node, &mut noise)).await;
         raw.end().await;
     }
@@ -40,7 +43,7 @@ async fn a_stream_without_the_key_is_refused() {
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(Raw::connect(at).await);
-        silent.push(Raw::greeted(at, Kind::Peer, 1).await);
+        silent.push(Raw::greeted(at, Kind::Peer, PEER_VERSION).await);
     }
     siege.good_go_on().await;
     for raw in silent {

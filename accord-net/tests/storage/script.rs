@@ -18,6 +18,7 @@ pub const STORE: StoreId = StoreId(0x5707e);
 pub fn tiny() -> Options {
     Options {
         cluster: 0xacc0_4d00,
+        cluster_name: String::new(),
         segment_bytes: 12 << 10,
         frame_bytes_max: 3 << 10,
         chunk_bytes: 2 << 10,

@@ -27,6 +27,8 @@ pub struct Record {
     start: Instant,
     stop: AtomicBool,
     sessions_lost: AtomicU64,
+    /// Operations that the cluster or the client library gave up for good.
+    errors: Mutex<Vec<String>>,
     /// The longest time between two operations that were done, so far, by client.
     gaps: Mutex<BTreeMap<u64, Gap>>,
 }
@@ -44,6 +46,7 @@ impl Default for Record {
             start: Instant::now(),
             stop: AtomicBool::new(false),
             sessions_lost: AtomicU64::new(0),
+            errors: Mutex::default(),
             gaps: Mutex::default(),
         }
     }
@@ -96,6 +99,10 @@ impl Record {
                 true
             }
             Ended::Error(error) => {
+                if matches!(error, Error::Failed(_)) {
+                    let errors = &mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+                    errors.push(error.to_string());
+                }
                 let text = Value::Text(error.to_string());
                 match &error {
                     Error::Failed(_) => recorder.fail(op, time_ns, text),
@@ -156,6 +163,11 @@ impl Record {
     /// Sessions that were lost.
     pub fn sessions_lost(&self) -> u64 {
         self.sessions_lost.load(Ordering::Relaxed)
+    }
+
+    /// What clients were told of operations that were given up for good.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The history so far.

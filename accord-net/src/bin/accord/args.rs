@@ -15,6 +15,7 @@ Examples:
   accord txn 'when value greeting = hello; put greeting bye; get greeting'
   accord lock backup -- ./backup.sh           run a command while holding a lock
   accord status                               how the servers are
+  accord admin members                        who votes; grow, shrink, back up: accord admin --help
 
   accord config > accord.toml                 a real server: its settings, commented,
   accord server --config accord.toml          and the server
@@ -85,6 +86,9 @@ pub struct ServerArgs {
     /// This server's number, unique in the cluster.
     #[arg(long, value_name = "N")]
     pub id: Option<String>,
+    /// The cluster's name, the same on all its servers.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
     /// What "durable" means.
     #[arg(long, value_name = "memory|persistent")]
     pub mode: Option<String>,
@@ -139,6 +143,7 @@ impl ServerArgs {
         };
         let named = [
             ("id", &self.id),
+            ("cluster", &self.cluster),
             ("mode", &self.mode),
             ("group", &self.group),
             ("client_listen", &self.client_listen),

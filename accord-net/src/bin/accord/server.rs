@@ -3,13 +3,14 @@
 use crate::args::ServerArgs;
 use crate::out::{self, complain};
 use crate::signals::{Kind, Signals, parents_end};
+use accord_core::replica::io::HaltReason;
 use accord_net::env::real::Real;
 use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::repair::{self, SetAside};
 use accord_net::server::{Ended, Running, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
-use accord_net::storage;
+use accord_net::storage::Options;
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -94,16 +95,20 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
             None => None,
         };
         let disk = match &ready.data_dir {
-            Some(path) if ready.refetches => {
-                let (disk, damaged) =
-                    repair::open(path, options.node, &storage::Options::default())?;
-                if let Some(SetAside { path: kept, why }) = damaged {
-                    tracing::error!(%why, kept = %kept.display(), "damaged; starting without data");
-                    options.bootstrap = false;
+            Some(path) => {
+                let label = Options::of_cluster(&options.cluster);
+                if ready.refetches {
+                    let (disk, damaged) = repair::open(path, options.node, &label)?;
+                    if let Some(SetAside { path: kept, why }) = damaged {
+                        let kept = kept.display();
+                        tracing::error!(%why, %kept, "damaged, set aside; starting without data");
+                        options.bootstrap = false;
+                    }
+                    Some(disk)
+                } else {
+                    Some(Disk::open(path, options.node, label)?)
                 }
-                Some(disk)
             }
-            Some(path) => Some(Disk::open(path, options.node, storage::Options::default())?),
             None => None,
         };
         let running = start(Real, options, disk, Arc::new(Metrics::default())).await?;
@@ -154,7 +159,7 @@ async fn serve_http(listener: Option<TcpListener>, running: &Running<Real>) {
 async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'static str>) -> u8 {
     tokio::select! {
         biased;
-        reason = running.halted() => return halted(&reason.to_string()),
+        reason = running.halted() => return halted(&reason, running.disk_error()),
         why = stops.recv() => {
             tracing::info!(why = why.unwrap_or_default(), "stopping; once more stops at once");
         }
@@ -166,7 +171,7 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
                 tracing::info!("stopped");
                 out::DONE
             }
-            Ended::Halted(reason) => halted(&reason.to_string()),
+            Ended::Halted(reason) => halted(&reason, running.disk_error()),
         },
         _ = stops.recv() => {
             tracing::warn!("stopped at once: clients find out by themselves");
@@ -175,7 +180,24 @@ async fn until_stopped(running: &Running<Real>, stops: &mut mpsc::Receiver<&'sta
     }
 }
 
-fn halted(reason: &str) -> u8 {
+fn halted(reason: &HaltReason, disk_error: Option<String>) -> u8 {
+    if let Some(error) = disk_error {
+        complain(&format!(
+            "the server stopped itself, because its disk failed: {error}.\n\
+             What was answered is safe, and the directory is to be kept. The others serve on, if \
+             they are a majority: see `accord status`."
+        ));
+        return HALTED;
+    }
+    if *reason == HaltReason::BadSnapshot {
+        complain(
+            "the server stopped itself, because the state that it found in its directory, or was \
+             sent by another server, cannot be read. Are its settings under [state] those with \
+             which the state was made, and the same on all servers? If so, keep its directory for \
+             inspection, and start it with an empty one.",
+        );
+        return HALTED;
+    }
     complain(&format!(
         "the server stopped itself, because going on could do harm: {reason}\n\
          The others serve on, if they are a majority: see `accord status`. Keep this server's log, \
@@ -229,7 +251,7 @@ async fn log_service(running: &Running<Real>, bootstrap: bool) {
             let hint = if !bootstrap && status.voters.is_empty() {
                 "to form a new cluster, start all its servers with --bootstrap, once"
             } else {
-                "are the other servers started, reachable, and have they the same key?"
+                "are the other servers started, reachable, and have they the same key and cluster?"
             };
             let refused = status.ring.map(|ring| ring.refused).unwrap_or_default();
             tracing::warn!(?refused, "still not serving: {hint}");

@@ -3,8 +3,11 @@
 //! 1. [`values`]: get, put, del, list, copy, incr.
 //! 2. [`lang`] and [`txn`]: transactions as they are written and run.
 //! 3. [`watch`], [`hold`] (lock, elect), [`queue`], [`status`] (and members).
+//! 4. [`admin`]: changing the cluster; [`files`]: what needs no server.
 
+mod admin;
 mod failure;
+mod files;
 mod hold;
 mod lang;
 mod print;
@@ -97,6 +100,9 @@ pub enum ClientCommand {
     /// Show how the servers are.
     #[command(after_help = status::EXAMPLES)]
     Status(On<status::StatusArgs>),
+    /// Change the cluster while it serves; back it up, restore it, look into its directories.
+    #[command(after_help = admin::EXAMPLES)]
+    Admin(On<admin::AdminArgs>),
     /// Start a cluster anew, after the memory of a majority is lost for good.
     #[command(after_help = status::RECOVER_EXAMPLES)]
     Recover(On<status::RecoverArgs>),
@@ -119,6 +125,7 @@ impl ClientCommand {
             Self::Elect(on) => &on.connection,
             Self::Queue(on) => &on.connection,
             Self::Status(on) => &on.connection,
+            Self::Admin(on) => &on.connection,
             Self::Recover(on) => &on.connection,
         }
     }
@@ -282,6 +289,7 @@ pub async fn execute(command: &ClientCommand, context: &mut Context) -> u8 {
         ClientCommand::Elect(on) => hold::elect(&on.args, context).await,
         ClientCommand::Queue(on) => queue::run(&on.args, context).await,
         ClientCommand::Status(on) => status::status(&on.args, context).await,
+        ClientCommand::Admin(on) => admin::run(&on.args, context).await,
         ClientCommand::Recover(on) => status::recover(&on.args, context).await,
     };
     let code = result.unwrap_or_else(|failure| failure.tell(context.json));

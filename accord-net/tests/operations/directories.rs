@@ -1,0 +1,140 @@
+//! Directories that are not what the server takes them for. Each is told apart and named, by the
+//! server and by `accord admin inspect`, and left as it was.
+
+use crate::contents;
+use crate::support::{Process, accord, command, run};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The flags of a persistent server on its own.
+pub fn flags(dir: &Path) -> Vec<String> {
+    let dir = dir.to_str().expect("it is text");
+    let fixed = ["server", "--exit-with-parent", "--mode", "persistent", "--data-dir", dir];
+    let ports = ["--client-listen", "127.0.0.1:0", "--http-listen", "off"];
+    fixed.iter().chain(&ports).map(ToString::to_string).collect()
+}
+
+/// A server that is ready, and where its clients connect.
+pub fn server(dir: &Path, more: &[&str]) -> (Process, String) {
+    let mut process = Process::start(command().args(flags(dir)).args(more));
+    let line = process.line(" listens for clients at ");
+    let at = line.split(" at ").nth(1).and_then(|rest| rest.split(',').next());
+    (process, at.expect("the line names it").to_owned())
+}
+
+/// The directory of a server that lived.
+fn lived() -> (TempDir, PathBuf) {
+    let parent = TempDir::new().expect("there is a place for it");
+    let dir = parent.path().join("n1");
+    let (mut process, at) = server(&dir, &["--bootstrap"]);
+    for number in 0..8 {
+        accord(&["put", &format!("key/{number}"), "value", "--servers", &at]).done();
+    }
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().code(), Some(0));
+    (parent, dir)
+}
+
+/// Starts the server, which must refuse the directory, say all of this, and leave it as it is.
+#[track_caller]
+fn refused(dir: &Path, more: &[&str], said: &[&str]) {
+    let before = contents(dir);
+    let told = run(command().args(flags(dir)).args(more), b"").failed(1);
+    for part in said {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+    assert!(contents(dir) == before, "the directory was changed");
+}
+
+#[track_caller]
+fn inspect(dir: &Path) -> crate::support::Ran {
+    accord(&["admin", "inspect", dir.to_str().expect("it is text"), "--json"])
+}
+
+#[test]
+fn another_clusters_and_another_servers_are_named() {
+    let (_parent, dir) = lived();
+    let said = ["belongs to a server of the cluster `accord`, and this server is of `other`"];
+    refused(&dir, &["--cluster", "other"], &said);
+    refused(&dir, &["--id", "2"], &["belongs to server", "not to", "checkpoint.redb"]);
+    let found = inspect(&dir).json();
+    assert_eq!((&found[0]["node"], &found[0]["cluster"]), (&1.into(), &"accord".into()));
+    assert_eq!(found[0]["voters"], serde_json::json!([1]));
+    assert!(found[0]["last_index"].as_u64() > Some(8), "{found:?}");
+    let text = accord(&["admin", "inspect", dir.to_str().expect("it is text")]).done();
+    assert!(text.contains("server 1 of the cluster accord"), "{text}");
+    // The name is kept.
+    let other = dir.with_file_name("other");
+    let (mut process, _) = server(&other, &["--bootstrap", "--cluster", "other"]);
+    process.signal(Signal::SIGTERM);
+    process.end();
+    refused(&other, &[], &["of the cluster `other`, and this server is of `accord`"]);
+    assert_eq!(inspect(&other).json()[0]["cluster"], "other");
+    let (mut process, at) = server(&dir, &[]);
+    assert_eq!(accord(&["get", "key/7", "--servers", &at]).done(), "value\n");
+    let told = inspect(&dir).json();
+    assert!(told[0]["message"].as_str().is_some_and(|why| why.contains("is locked")), "{told:?}");
+    process.signal(Signal::SIGTERM);
+    process.end();
+}
+
+#[test]
+fn a_newer_format_is_named() {
+    const META: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("meta");
+    let (_parent, dir) = lived();
+    let database = redb::Database::open(dir.join("checkpoint.redb")).expect("it is intact");
+    let transaction = database.begin_write().expect("it can be written");
+    let mut value = 2u32.to_le_bytes().to_vec();
+    value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
+    let mut table = transaction.open_table(META).expect("it is there");
+    table.insert("format", value.as_slice()).expect("it is taken");
+    drop(table);
+    transaction.commit().expect("it is written");
+    drop(database);
+    refused(&dir, &[], &["checkpoint.redb has format 2", "start the version that wrote it"]);
+    assert_eq!(inspect(&dir).code, Some(1));
+}
+
+#[test]
+fn files_cut_short_are_named() {
+    for name in ["log-0000000000000001", "checkpoint.redb"] {
+        let (_parent, dir) = lived();
+        let path = dir.join(name);
+        let file = fs::File::options().write(true).open(&path).expect("it is there");
+        let bytes = file.metadata().expect("it has a length").len();
+        file.set_len(bytes / 2).expect("it is cut");
+        refused(&dir, &[], &[name, "is damaged", "start with an empty one"]);
+        let found = inspect(&dir);
+        assert_eq!(found.code, Some(1));
+        let found = found.json();
+        assert_eq!(found[0]["error"], "damaged");
+        assert!(found[0]["file"].as_str().is_some_and(|file| file.ends_with(name)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_byte_that_changed_is_named_with_its_place() {
+    let (_parent, dir) = lived();
+    let name = "log-0000000000000001";
+    let file = fs::File::options().read(true).write(true).open(dir.join(name));
+    let file = file.expect("it is there");
+    // In the second frame: the first entry of the log may be before it.
+    let at = 2 * 512 + 100;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("it is there");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("it can be written");
+    refused(&dir, &[], &[name, "is damaged at byte 1024", "behind log index"]);
+    let found = inspect(&dir).json();
+    assert_eq!((&found[0]["error"], &found[0]["offset"]), (&"damaged".into(), &1024.into()));
+    assert!(found[0]["after_index"].is_u64(), "{found:?}");
+}
+
+#[test]
+fn a_damaged_list_of_servers_is_named() {
+    let (_parent, dir) = lived();
+    fs::write(dir.join("servers.json"), "{\"version\":1}\n00000000\n").expect("it can be written");
+    refused(&dir, &[], &["servers.json", "checksum", "remove it"]);
+}
