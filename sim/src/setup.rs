@@ -93,6 +93,7 @@ fn replica_limits(options: &Options) -> ReplicaLimits {
         checkpoint_bytes: rng.log_uniform(256, 16_384) as usize,
         digest_interval: rng.log_uniform(1, 64),
         transfer_timeout: Duration::from_millis(rng.log_uniform(100, 1000)),
+        apply_bytes_max: rng.log_uniform(1, 64 << 10) as usize,
         transfer_bytes_per_second_max: rng.log_uniform(64 << 10, 64 << 20),
     };
     match options.limits {

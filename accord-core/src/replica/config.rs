@@ -51,6 +51,9 @@ pub struct ReplicaLimits {
     pub snapshot_bytes_max: u64,
     /// Bytes of applied entries kept for servers that were away for a short time.
     pub log_bytes_retained: usize,
+    /// Bytes of committed entries handed out to be applied in one go; at least one entry is. With
+    /// more of them, as after a restart, other events have their turn in between.
+    pub apply_bytes_max: usize,
     /// Bytes of log after which a checkpoint is taken (persistent mode).
     pub checkpoint_bytes: usize,
     /// A digest of the state is exchanged whenever the index is a multiple of this. At least 1.
@@ -71,6 +74,7 @@ impl Default for ReplicaLimits {
             transfer_bytes_per_second_max: 16 << 20,
             snapshot_bytes_max: 64 << 30,
             log_bytes_retained: 64 << 20,
+            apply_bytes_max: 64 << 10,
             checkpoint_bytes: 256 << 20,
             digest_interval: 1024,
             transfer_timeout: Duration::from_millis(500),

@@ -201,6 +201,7 @@ impl Replica {
     pub fn handle_timer(&mut self, now: Instant) {
         if !self.halted {
             self.on_transfer_timer(now);
+            self.advance();
             self.pump();
             self.check();
         }
@@ -208,7 +209,13 @@ impl Replica {
 
     /// When [`Self::handle_timer`] is to be called next, if at all.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.halted { None } else { self.transfer_deadline() }
+        if self.halted {
+            None
+        } else if self.applied < self.commit {
+            Some(Instant::ZERO)
+        } else {
+            self.transfer_deadline()
+        }
     }
 
     /// What to do next. Drain it after every call.
@@ -341,12 +348,15 @@ impl Replica {
         }
     }
 
-    /// Hands out what is committed, held, and not handed out yet.
+    /// Hands out what is committed, held, and not handed out yet, or a first part of it: what is
+    /// left is due at once, as a timer.
     fn advance(&mut self) {
-        while self.applied < self.commit {
+        let mut bytes = 0;
+        while self.applied < self.commit && bytes < self.config.limits.apply_bytes_max.max(1) {
             self.applied = self.applied.next();
             let entry = self.log.get(self.applied).expect("committed entries are held");
             let mut entry = entry.clone();
+            bytes += entry.cost_bytes();
             self.skip_if_repeated(&mut entry);
             self.actions.push_back(Action::Commit(entry));
         }

@@ -1,5 +1,5 @@
-//! How fast a server that is behind fetches: slowly enough to have time for what is new, fast enough
-//! to come nearer.
+//! How fast a server that is behind fetches: slowly enough to have time for what is new, and fast
+//! enough to come nearer.
 
 use crate::time::{Duration, Instant};
 

@@ -18,6 +18,7 @@ fn tiny(seed: u64) -> ReplicaLimits {
         live_bytes_max: 1 + rng.below(500) as usize,
         chunk_bytes_max: 1 + rng.below(500) as usize,
         transfer_bytes_per_second_max: 1 << 20,
+        apply_bytes_max: 1 + rng.below(300) as usize,
         snapshot_bytes_max: 1 << 30,
         log_bytes_retained: 64 + rng.below(4000) as usize,
         checkpoint_bytes: 64 + rng.below(4000) as usize,

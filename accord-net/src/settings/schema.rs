@@ -380,6 +380,8 @@ section! {
         snapshot_bytes_max: u64,
         /// Bytes of applied entries kept for servers that were away for a short time.
         log_bytes_retained: usize,
+        /// Bytes of committed entries applied in one go, before others have their turn.
+        apply_bytes_max: usize,
         /// Bytes of log after which a checkpoint is taken (persistent mode).
         checkpoint_bytes: usize,
         /// A digest of the state is exchanged whenever the index is a multiple of this.
