@@ -24,8 +24,8 @@ A server of the old cluster that comes back later stops the service as long as i
 before, or give the new cluster a key of its own.";
 
 pub const INSPECT_EXAMPLES: &str = "\
-It reads and judges exactly what a start of the server does, and changes nothing. A damaged directory
-is refused with the file, the byte, and the index of the log that the damage comes behind.
+It reads and judges exactly what a start of the server does, and changes nothing. A damaged
+directory is refused with the file, the byte, and the index of the log that the damage comes behind.
 
 Example:
   accord admin inspect data/n1 --json | jq .last_index";
