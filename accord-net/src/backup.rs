@@ -235,7 +235,12 @@ impl Writer {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".unfinished");
         let unfinished = PathBuf::from(unfinished);
-        let file = File::create(&unfinished).map_err(BackupError::io("create", &unfinished))?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        // It holds everything that clients stored.
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&unfinished);
+        let file = file.map_err(BackupError::io("create", &unfinished))?;
         let hash = blake3::Hasher::new();
         let mut writer = Self { path: path.to_owned(), unfinished, file, hash, force };
         let head = serde_json::to_string(head).expect("a head has a form in JSON");

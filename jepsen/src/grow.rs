@@ -7,7 +7,7 @@
 
 use crate::cluster::Cluster;
 use crate::process::ProcessError;
-use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions};
+use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, served};
 use accord_models::Model;
 use accord_net::admin::{Admin, AdminError};
 use accord_net::client::ConnectError;
@@ -130,6 +130,12 @@ pub async fn run(
                 true => run.grow().await?,
                 false => run.shrink().await?,
             };
+            // Each change begins with a service for everybody, so that waits do not add up.
+            let all = served(&loads, &options.load);
+            if tokio::time::timeout(options.patience, all).await.is_err() {
+                let (why, patience) = ("a client is not served".to_owned(), options.patience);
+                return Err(GrowError::NotDone { what: "after", server: run.size, patience, why });
+            }
             let gap = loads.iter().map(|load| load.record.take_longest_gap()).max();
             tell(&format!(
                 "{what}: {:>5} ms, server {killed} killed meanwhile, clients waited {:>5} ms at most",

@@ -35,8 +35,8 @@ enum Command {
     /// Let a cluster grow server by server and shrink again, while clients work and servers are
     /// killed in the middle of each change.
     ///
-    /// Exit code: 0 if all histories are valid and no client was told of a failure, 1 if not or if a
-    /// change did not come about, 2 if a history is undecided or something could not be run.
+    /// Exit code: 0 if all histories are valid and no client was told of a failure, 1 if not or if
+    /// a change did not come about, 2 if a history is undecided or something could not be run.
     Grow(GrowArgs),
     /// Open very many sessions at once, each with an ephemeral record and a watch; let many leave.
     ///

@@ -279,7 +279,7 @@ async fn one_round(
 }
 
 /// Waits until every client of every workload has had something done.
-async fn served(loads: &[Load], options: &RoundsOptions) {
+pub(crate) async fn served(loads: &[Load], options: &RoundsOptions) {
     let (start, clients) = (Instant::now(), options.clients as usize);
     while loads.iter().any(|load| load.record.clients_served_since(start) < clients) {
         tokio::time::sleep(LOOK).await;

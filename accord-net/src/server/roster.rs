@@ -151,7 +151,7 @@ impl RosterFile {
         let (tell, told) = oneshot::channel();
         let (path, written) = (self.path.clone(), self.written.clone());
         let roster = roster.clone();
-        std::thread::spawn(move || {
+        let work = move || {
             let mut version = written.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = match roster.version >= *version {
                 true => write(&path, &roster.to_bytes()),
@@ -166,7 +166,10 @@ impl RosterFile {
             }
             // Whoever asked may be gone.
             let _ = tell.send(kept);
-        });
+        };
+        if let Err(error) = std::thread::Builder::new().name("accord-roster".into()).spawn(work) {
+            tracing::error!(%error, "the list of servers cannot be kept: no thread");
+        }
         told
     }
 }

@@ -413,8 +413,8 @@ fn net_rules(s: &Settings) -> Vec<Rule> {
     ]
 }
 
-/// The key of a cluster's servers: clusters of different names do not understand each other, also if
-/// somebody gave them the same secret.
+/// The key of a cluster's servers: clusters of different names do not understand each other, also
+/// if somebody gave them the same secret.
 fn cluster_key(secret: &[u8; 32], cluster: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     hasher.update(b"accord cluster ").update(cluster.as_bytes());

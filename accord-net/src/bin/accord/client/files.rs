@@ -24,8 +24,8 @@ A server of the old cluster that comes back later stops the service as long as i
 before, or give the new cluster a key of its own.";
 
 pub const INSPECT_EXAMPLES: &str = "\
-It reads and judges exactly what a start of the server does, and changes nothing. A damaged directory
-is refused with the file, the byte, and the index of the log that the damage comes behind.
+It reads and judges exactly what a start of the server does, and changes nothing. A damaged
+directory is refused with the file, the byte, and the index of the log that the damage comes behind.
 
 Example:
   accord admin inspect data/n1 --json | jq .last_index";
@@ -170,6 +170,8 @@ pub fn inspect(dir: &Path, json: bool) -> Result<u8, Failure> {
         });
     };
     let first = found.checkpoint.map_or(1, |(last, _)| last.index.0 + 1);
+    // Behind a state that was restored or sent there may be nothing yet.
+    let first = (first <= found.last.index.0).then_some(first);
     let numbers = |nodes: &mut dyn Iterator<Item = u32>| nodes.collect::<Vec<u32>>();
     let voters = numbers(&mut found.voters.voters.keys().map(|node| node.0));
     let returning = numbers(&mut found.voters.returning.iter().map(|node| node.0));
@@ -231,9 +233,13 @@ fn inspection(dir: &Path, of: &Value) -> String {
             found["index"], found["epoch"], found["state_bytes"]
         ),
     };
+    let log = match of["first_index"].is_null() {
+        true => format!("none behind {}", text("last_index")),
+        false => format!("{} to {}", text("first_index"), text("last_index")),
+    };
     let mut lines = format!(
         "{}: server {} of the cluster {} ({})\n  store      {}, format {}, may form a cluster: {}\n  \
-         log        index {} to {}, epoch {}, promised {}\n  voters     {}, returning {}\n  \
+         log        index {}, epoch {}, promised {}\n  voters     {}, returning {}\n  \
          checkpoint {checkpoint}\n  segments   {}, {} frames to read, {} sectors of an unfinished \
          write\n  files      {} bytes\n",
         dir.display(),
@@ -243,8 +249,7 @@ fn inspection(dir: &Path, of: &Value) -> String {
         text("store"),
         text("format"),
         text("bootstrap"),
-        text("first_index"),
-        text("last_index"),
+        log,
         text("last_epoch"),
         text("promised_epoch"),
         text("voters"),
