@@ -1,8 +1,7 @@
 //! What a checkpoint of a large store costs those who write meanwhile.
 //!
 //! A store is filled, then written to at a steady pace while the servers take checkpoints. Every
-//! write's time is kept. Reported are the median and the longest, in the spans in which a checkpoint
-//! was being taken and in the others.
+//! write's time is kept. Reported are the median, the longest, and the longest of each second.
 
 use crate::cluster::Cluster;
 use crate::load::{Load, LoadError, LoadOptions, Sample, fill};

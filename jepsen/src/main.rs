@@ -44,7 +44,7 @@ enum Command {
     Sessions(SessionsArgs),
     /// Let a server miss very many writes, and see it come back while the others serve on.
     ///
-    /// Exit code: 0 if it came back, 1 if not, 2 if it could not be run. How fast is for you to read.
+    /// Exit code: 0 if it came back, 1 if not, 2 if it could not be run. How fast: read it.
     Rejoin(RejoinArgs),
     /// Take checkpoints of a large store under load, and see how long writes wait meanwhile.
     ///

@@ -41,7 +41,7 @@ pub struct Ready {
     pub http_listen: Option<SocketAddr>,
     /// Where the disk is, in persistent mode.
     pub data_dir: Option<PathBuf>,
-    /// True if a damaged directory is to be set aside, since there are others to take the state from.
+    /// True if a damaged directory is to be set aside, since there are others that have the state.
     pub refetches: bool,
     /// What is odd, but not wrong.
     pub warnings: Vec<String>,

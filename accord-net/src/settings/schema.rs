@@ -181,9 +181,9 @@ documented! {
         /// Where `persistent` mode keeps its files: a directory of this server's own. A relative
         /// path begins at this file's directory.
         pub data_dir: String,
-        /// What to do if the files in there are damaged. `refetch`: rename the directory, begin with
-        /// an empty one and take the state from the other servers; without others, stop. `stop`:
-        /// say where the damage is, and stop.
+        /// What to do if the files in there are damaged. `refetch`: rename the directory, begin
+        /// with an empty one and take the state from the other servers; without others, stop.
+        /// `stop`: say where the damage is, and stop.
         pub on_damage: OnDamage,
         /// The servers that form the cluster, this one included: each with its `id` and the
         /// address (host:port) at which the others reach it.
