@@ -9,12 +9,15 @@
 //! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
 //! 5. [`embedded`]: a cluster inside this process, for tests and examples.
 //! 6. [`storage`]: what a persistent server keeps on its disk.
-//! 7. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
+//! 7. [`corosync`]: groups over Corosync, for clusters of several machines.
+//! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
 #[cfg(feature = "net")]
 pub mod blocking;
 #[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
+pub mod corosync;
 #[cfg(feature = "net")]
 pub mod embedded;
 #[cfg(feature = "net")]

@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
 use super::status::StatusReport;
+use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env, Udp};
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
@@ -93,7 +94,7 @@ impl<E: Env> Hub<E> {
         peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
         disk: Option<Disk>,
         metrics: Arc<Metrics>,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, CorosyncError> {
         let now = env.now();
         let fresh = || Recovered::fresh(StoreId(env.draw()), options.bootstrap);
         let (journal, recovered) = match disk {
@@ -101,7 +102,7 @@ impl<E: Env> Hub<E> {
             None => (None, fresh()),
         };
         let server = Server::new(options.core(), recovered, env.draw(), now);
-        let group = Group::new(&options.group, options.node, env.draw(), now);
+        let group = Group::new(&options.group, options.node, env.draw(), env.clock())?;
         let inner = Inner {
             server,
             group,
@@ -119,7 +120,7 @@ impl<E: Env> Hub<E> {
             sampled: BTreeMap::new(),
             applied_last: 0,
         };
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             env,
             options,
             metrics,
@@ -132,7 +133,7 @@ impl<E: Env> Hub<E> {
             halted: RefCell::new(None),
             draining: Cell::new(false),
             fragment_bytes: Cell::new(0),
-        })
+        }))
     }
 
     /// Runs the pump and the timers until the server has stopped.
@@ -172,6 +173,16 @@ impl<E: Env> Hub<E> {
                 datagrams.iter().for_each(|datagram| inner.group.handle_datagram(now, datagram));
             }
             datagrams.clear();
+            self.pump_beside_timers();
+        }
+    }
+
+    /// Carries on what the group's own thread brings, if it has one, for ever.
+    pub(super) async fn follow_group(self: Rc<Self>) {
+        let news = self.inner.borrow().group.news();
+        let Some(news) = news else { return };
+        while self.halted.borrow().is_none() {
+            news.notified().await;
             self.pump_beside_timers();
         }
     }
@@ -452,7 +463,7 @@ impl<E: Env> Hub<E> {
         let mut report = StatusReport::new(
             &self.options,
             &inner.server.status(),
-            inner.group.ring_status().as_ref(),
+            &inner.group.report(),
         );
         report.records = inner.server.state().records();
         report.store_bytes = inner.server.state().store_bytes();

@@ -26,9 +26,10 @@ pub mod options;
 mod peers;
 mod status;
 
-pub use options::{GroupOptions, NetLimits, RingOptions, ServerOptions};
-pub use status::{RingReport, StatusReport};
+pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
+pub use status::{CorosyncReport, RingReport, StatusReport};
 
+use crate::corosync::CorosyncError;
 use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
 use accord_core::protocol::PROTOCOL_VERSION;
@@ -40,6 +41,7 @@ use hub::Hub;
 use journal::Disk;
 use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
+use options::Streams;
 use peers::PeerOutbox;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The ring's bounds or time-outs contradict each other.
     #[error("the ring's settings contradict each other: {0}")]
     Ring(#[from] accord_core::group::ring::ConfigError),
+    /// The Corosync group cannot be joined.
+    #[error("cannot join the group over Corosync: {0}")]
+    Corosync(#[from] CorosyncError),
     /// Bounds contradict each other.
     #[error("the settings contradict each other: {0}")]
     Contradiction(&'static str),
@@ -122,22 +127,24 @@ pub async fn start<E: Env>(
     let listen = |what, at| move |error| StartError::Listen { what, at, error };
     let clients = env.listen(at).await.map_err(listen("clients", at))?;
     let client_addr = env.local_addr(&clients).map_err(listen("clients", at))?;
-    let (mut udp, mut ring) = (None, None);
-    if let GroupOptions::Ring(options) = &options.group {
-        let at = options.listen;
-        udp = Some(env.bind_udp(at).await.map_err(listen("the ring's datagrams", at))?);
-        let streams = env.listen(at).await.map_err(listen("the servers' streams", at))?;
-        ring = Some((streams, options.clone()));
+    let (mut udp, mut streams) = (None, None);
+    if let GroupOptions::Ring(RingOptions { listen: at, .. }) = &options.group {
+        udp = Some(env.bind_udp(*at).await.map_err(listen("the ring's datagrams", *at))?);
+    }
+    if let Some(Streams { listen: at, key, .. }) = options.group.streams() {
+        let listener = env.listen(at).await.map_err(listen("the servers' streams", at))?;
+        streams = Some((listener, key));
     }
     let hub_peers = peer_outboxes(&options);
-    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), disk, metrics);
+    let hub = Hub::new(env.clone(), options, udp, hub_peers.clone(), disk, metrics)?;
     env.spawn(hub.clone().run());
     env.spawn(hub.clone().follow_journal());
-    if let Some((streams, ring)) = ring {
-        env.spawn(hub.clone().receive_datagrams());
-        env.spawn(accept_peers(hub.clone(), streams, ring.key));
+    env.spawn(hub.clone().follow_group());
+    env.spawn(hub.clone().receive_datagrams());
+    if let Some((listener, key)) = streams {
+        env.spawn(accept_peers(hub.clone(), listener, key));
         for outbox in hub_peers.into_values() {
-            env.spawn(peers::dial(hub.clone(), outbox, ring.key));
+            env.spawn(peers::dial(hub.clone(), outbox, key));
         }
     }
     let accepting = Rc::new(Cell::new(true));
@@ -156,25 +163,36 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
         return Err(StartError::Contradiction(rule));
     }
-    if let GroupOptions::Ring(ring) = &options.group {
-        ring.core(options.node).validate()?;
-        // A frame carries a command and what goes with it.
-        let margin = options.replica.batch_bytes_max + (1 << 16);
-        if ring.limits.message_bytes_max < options.replica.command_bytes_max + margin {
-            return Err(StartError::Contradiction(
-                "ring.message_bytes_max is too small for replica.command_bytes_max",
-            ));
+    // A frame carries a command and what goes with it.
+    let bytes = options.replica.command_bytes_max + options.replica.batch_bytes_max + (1 << 16);
+    match &options.group {
+        GroupOptions::Solo => {}
+        GroupOptions::Ring(ring) => {
+            ring.core(options.node).validate()?;
+            if ring.limits.message_bytes_max < bytes {
+                return Err(StartError::Contradiction(
+                    "ring.message_bytes_max is too small for replica.command_bytes_max",
+                ));
+            }
+        }
+        GroupOptions::Corosync(corosync) => {
+            corosync.limits.validate().map_err(StartError::Contradiction)?;
+            if corosync.limits.message_bytes_max < bytes {
+                return Err(StartError::Contradiction(
+                    "corosync.message_bytes_max is too small for replica.command_bytes_max",
+                ));
+            }
         }
     }
     Ok(())
 }
 
 fn peer_outboxes(options: &ServerOptions) -> BTreeMap<accord_core::ids::NodeId, Rc<PeerOutbox>> {
-    let GroupOptions::Ring(ring) = &options.group else { return BTreeMap::new() };
+    let Some(streams) = options.group.streams() else { return BTreeMap::new() };
     let bytes_max = options.net.peer_bytes_max;
     let outbox =
         |(node, at): (&_, &SocketAddr)| (*node, Rc::new(PeerOutbox::new(*node, *at, bytes_max)));
-    ring.peers.iter().map(outbox).collect()
+    streams.peers.iter().map(outbox).collect()
 }
 
 async fn accept_peers<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, key: [u8; 32]) {

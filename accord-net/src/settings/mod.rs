@@ -21,7 +21,7 @@ mod text;
 pub use check::Ready;
 pub use key::{key_from_hex, new_key};
 pub use schema::{
-    ClientSettings, GroupKind, LogFormat, Member, Mode, NetSettings, ReplicaSettings, RingSettings,
+    ClientSettings, CorosyncSettings, GroupKind, LogFormat, Member, Mode, NetSettings, ReplicaSettings, RingSettings,
     RingTimeoutSettings, Settings, StateSettings,
 };
 pub use sources::{Given, Loaded, Place, SettingsError, Sources};

@@ -134,7 +134,7 @@ fn contradictions_between_servers_are_named() {
         ),
         (
             "group = \"ring\"\nservers = [{ id = 1, ring = \"127.0.0.1:1\" }]".to_owned(),
-            "accord.toml:1:1: a ring needs a key that all its servers share: make one with `accord key",
+            "accord.toml:1:1: a cluster needs a key that all its servers share: make one with `accord key",
         ),
         (ring("key_file = \"x\""), "accord.toml:2:1: key and key_file are both set"),
         (
