@@ -148,6 +148,24 @@ impl Daemons {
         }
     }
 
+    /// Gives a node's daemon, from 1, another key, as one of another cluster would have.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub fn forge_key(&self, node: u32) -> Result<(), NetError> {
+        let key = self.dir.join("otherkey");
+        let config = self.config(node);
+        let own = self.dir.join("authkey").display().to_string();
+        let forge = || {
+            let bytes: Vec<u8> = fs::read(self.dir.join("authkey"))?.iter().map(|b| !b).collect();
+            fs::write(&key, bytes)?;
+            let text = fs::read_to_string(&config)?.replace(&own, &key.display().to_string());
+            fs::write(&config, text)
+        };
+        let what = config.display().to_string();
+        forge().map_err(|error| NetError::System { what, error })
+    }
+
     /// Holds a node's daemon, from 1.
     pub fn pause(&self, node: u32) {
         self.signal(node, Signal::SIGSTOP);

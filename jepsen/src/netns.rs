@@ -292,22 +292,14 @@ const fn address(part: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, part))
 }
 
-fn enter(namespace: &str) -> Result<(), NetError> {
-    let path = format!("/run/netns/{namespace}");
-    let wrong = |error| NetError::System { what: path.clone(), error };
-    let file = fs::File::open(&path).map_err(wrong)?;
-    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
-        .map_err(|error| wrong(error.into()))
-}
-
-/// Puts the calling thread back into this machine's own network.
+/// Puts the calling thread, and those that it starts from then on, into a namespace.
 ///
 /// # Errors
 /// [`NetError::System`].
-pub fn enter_machine() -> Result<(), NetError> {
-    let path = "/proc/1/ns/net";
-    let wrong = |error| NetError::System { what: path.to_owned(), error };
-    let file = fs::File::open(path).map_err(wrong)?;
+pub fn enter(namespace: &str) -> Result<(), NetError> {
+    let path = format!("/run/netns/{namespace}");
+    let wrong = |error| NetError::System { what: path.clone(), error };
+    let file = fs::File::open(&path).map_err(wrong)?;
     nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
         .map_err(|error| wrong(error.into()))
 }

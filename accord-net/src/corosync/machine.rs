@@ -515,8 +515,9 @@ impl Machine {
         let seq = synced.iter().map(|(_, sync)| sync.seq).max().unwrap_or_default() + 2;
         let own = synced.iter().find(|(address, _)| Some(*address) == self.me);
         let Some((_, own)) = own else { return false };
-        if seq <= self.seq {
-            // What we said was before we were alone: say it anew.
+        if seq < self.seq + 2 {
+            // What we said was before we were alone, and there is no number left for being alone
+            // once more on the way: say it anew.
             return false;
         }
         let mine = Sync { nonce: own.nonce, ..self.left() };
