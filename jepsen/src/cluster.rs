@@ -197,7 +197,9 @@ impl Cluster {
         for at in 0..self.members.len() {
             let Some(status) = self.status(at).await else { return false };
             let all = self.members.len();
-            let settled = status.primary && status.synced && status.returning.is_empty();
+            // A voter that has just come back with an empty memory is listed until it is exchanged.
+            let votes = status.votes && status.returning.is_empty();
+            let settled = status.primary && status.synced && votes;
             if !settled || status.voters.len() != all || status.members.len() != all {
                 return false;
             }

@@ -119,7 +119,7 @@ pub fn run(args: &ClusterArgs) -> ExitCode {
             print!("{said}");
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&error.trim_end()),
+        Err(error) => fail(&error.trim_start_matches("error: ").trim_end()),
     }
 }
 

@@ -453,7 +453,7 @@ fn members(group: &BTreeSet<Address>) -> Vec<Address> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn the_contract_is_kept_over_everything_that_corosync_does(
         seed in any::<u64>(),
@@ -480,6 +480,21 @@ fn members_that_took_the_same_move_together() {
     world.calm(2);
     assert_eq!(alone(&world), 0, "the survivors had no view of their own in between");
     assert!(world.checker.views() >= 3);
+}
+
+/// Daemons that were apart for a moment that was not told tell that they stayed together.
+#[test]
+fn a_ring_that_forms_anew_makes_a_new_view_though_nobody_went() {
+    let mut world = World::new(2, 3);
+    world.calm(3);
+    let id = |world: &World| world.processes[&1].machine.status().view;
+    let before = id(&world);
+    world.reform(&[[1].into(), [2].into(), [3].into()], true);
+    world.reform(&[[1, 2, 3].into()], true);
+    world.reform(&[[1, 2, 3].into()], false);
+    world.calm(3);
+    assert_ne!(id(&world), before);
+    world.settle(3);
 }
 
 /// Two members in a view of their own, and a driver for what a third process does.

@@ -35,6 +35,9 @@ pub struct StatusReport {
     pub members: Vec<u32>,
     /// The servers that vote.
     pub voters: Vec<u32>,
+    /// True if it votes with the memory that it has, and not only with one that it lost.
+    #[serde(default)]
+    pub votes: bool,
     /// Servers that lost their memory and are to vote again.
     pub returning: Vec<u32>,
     /// The incarnation of its memory.
@@ -221,6 +224,7 @@ impl StatusReport {
             synced: replica.synced,
             members: replica.members.iter().map(|node| node.0).collect(),
             voters: replica.voters.voters.keys().map(|node| node.0).collect(),
+            votes: replica.voters.voters.get(&options.node) == Some(&replica.store),
             returning: replica.voters.returning.iter().map(|node| node.0).collect(),
             store: format!("{:016x}", replica.store.0),
             last_index: replica.last.index.0,
