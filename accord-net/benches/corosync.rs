@@ -1,10 +1,11 @@
-//! How much of Corosync's throughput Accord leaves to its clients, beside that of the built-in ring,
-//! all in one run on the same nodes: `cargo bench -p accord-net --features corosync --bench corosync`.
+//! How much of Corosync's throughput Accord leaves to its clients, beside the built-in ring, all in
+//! one run on nodes of the same kind:
+//! `cargo bench -p accord-net --features corosync --bench corosync`.
 //!
-//! Needs root and Corosync; see `docs/corosync.md`. For each kind of link: the byte rate of bare CPG
-//! messages of the size that Accord hands to Corosync, then writes of 8 bytes over Corosync and over
-//! the ring, with the bytes that went through the group. `ACCORD_BENCH_SECONDS` sets how long each
-//! is measured.
+//! Needs root and Corosync; see `docs/corosync.md`. For each kind of link: the rate of bare CPG
+//! messages, among them of the size that Accord hands to Corosync; then writes over Corosync and
+//! over the ring, with what went through the group. `ACCORD_BENCH_SECONDS` sets how long each is
+//! measured.
 
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::netns;
@@ -107,7 +108,8 @@ async fn measure(cluster: &Cluster, value: usize, span: Duration) -> Writes {
     tokio::time::sleep(span / 2).await;
     let (start, before, group) = (Instant::now(), count(), chunks(cluster).await);
     tokio::time::sleep(span).await;
-    let (seconds, after, group_now) = (start.elapsed().as_secs_f64(), count(), chunks(cluster).await);
+    let (seconds, after) = (start.elapsed().as_secs_f64(), count());
+    let group_now = chunks(cluster).await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     tasks.join_all().await;
     Writes {
@@ -197,7 +199,8 @@ fn main() {
             );
         }
         drop(world);
-        for (group, name) in [(GroupChoice::Corosync, "Corosync"), (GroupChoice::Ring, "the ring")] {
+        for (group, name) in [(GroupChoice::Corosync, "Corosync"), (GroupChoice::Ring, "the ring")]
+        {
             for value in [8, 16_000] {
                 let writes = servers(mtu, group, value, span);
                 println!(

@@ -65,14 +65,22 @@ pub struct UpArgs {
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
     /// The longest packet of the nodes' links, in bytes
-    #[arg(long, default_value_t = MTU, value_parser = clap::value_parser!(u32).range(576..=65_535))]
+    #[arg(long, default_value_t = MTU, value_parser = mtus())]
     mtu: u32,
     /// Corosync's token time-out, in milliseconds; a dead node is noticed after 2.2 times as long
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(150..=60_000))]
+    #[arg(long, default_value_t = 1000, value_parser = token_spans())]
     token_ms: u32,
     /// Encrypt and authenticate Corosync's packets
     #[arg(long)]
     crypto: bool,
+}
+
+fn mtus() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(576..=65_535)
+}
+
+fn token_spans() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(150..=60_000)
 }
 
 impl NodeArgs {

@@ -30,12 +30,7 @@ pub struct DaemonOptions {
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self {
-            cluster: "accord".to_owned(),
-            token_ms: 1000,
-            crypto: false,
-            totem: String::new(),
-        }
+        Self { cluster: "accord".to_owned(), token_ms: 1000, crypto: false, totem: String::new() }
     }
 }
 
@@ -65,9 +60,8 @@ impl Daemons {
         };
         let key = dir.join("authkey");
         if options.crypto && !key.exists() {
-            let bytes: Vec<u8> = (0..128)
-                .flat_map(|_| accord_net::env::real::draw().to_le_bytes())
-                .collect();
+            let bytes: Vec<u8> =
+                (0..128).flat_map(|_| accord_net::env::real::draw().to_le_bytes()).collect();
             fs::write(&key, &bytes[..256]).map_err(system(&key))?;
         }
         for node in 1..=nodes {
@@ -124,7 +118,8 @@ impl Daemons {
         while (1..=nodes).any(|node| members(net, node) != nodes as usize) {
             if Instant::now() >= deadline {
                 let logs = (1..=nodes).map(|node| tail(&self.log(node))).collect::<String>();
-                let what = format!("the daemons do not see each other; their logs end with\n{logs}");
+                let what =
+                    format!("the daemons do not see each other; their logs end with\n{logs}");
                 return Err(NetError::Options(what));
             }
             std::thread::sleep(LOOK);

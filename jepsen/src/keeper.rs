@@ -1,8 +1,8 @@
 //! A cluster that outlives the command that brought it up: a keeper holds it in the background.
 //!
-//! The keeper's files are in one directory: its number, the line that says where the servers are,
-//! its log, and all that the cluster writes. Whatever happened to the keeper, [`down`] finds what is
-//! left by the names of the namespaces and removes it.
+//! The keeper's files are in one directory: its number, the lines that say where the servers are,
+//! its log, and all that the cluster writes. Whatever happened to the keeper, [`down`] finds what
+//! is left by the names of the namespaces and removes it.
 
 use crate::netns::Net;
 use nix::sys::signal::{Signal, kill};

@@ -75,8 +75,8 @@ struct RunArgs {
     /// How those nodes are set up
     #[command(flatten)]
     nodes: clusters::NodeArgs,
-    /// In which ways: kill, pause, stop, with --persistent also kill-all, with --group also split and
-    /// shatter, and with --group corosync also daemon-kill and daemon-pause
+    /// In which ways: kill, pause, stop, with --persistent also kill-all, with --group also split
+    /// and shatter, and with --group corosync also daemon-kill and daemon-pause
     #[arg(long, value_delimiter = ',', default_value = "kill,pause")]
     faults: Vec<Fault>,
     /// Clients of each of the two workloads

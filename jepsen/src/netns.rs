@@ -86,10 +86,8 @@ pub fn require(program: &'static str, package: &'static str) -> Result<(), NetEr
 fn run(mut command: Command) -> Result<String, NetError> {
     let shown = format!("{command:?}").replace('"', "");
     let output = command.stdin(Stdio::null()).output();
-    let Output { status, stdout, stderr } = output.map_err(|error| NetError::System {
-        what: format!("`{shown}` cannot be run"),
-        error,
-    })?;
+    let Output { status, stdout, stderr } = output
+        .map_err(|error| NetError::System { what: format!("`{shown}` cannot be run"), error })?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }

@@ -18,11 +18,10 @@
 //! drives a machine is in `daemon`.
 
 use super::config::MachineConfig;
-use super::message::{
-    Address, CHUNK_OVERHEAD_BYTES, Chunk, MEMBERS_MAX, Message, MessageError, Seen, Sync,
-};
-use super::order::{Fault, Order, Taken};
+use super::message::{Address, CHUNK_OVERHEAD_BYTES, Chunk, MEMBERS_MAX, Message, Seen, Sync};
+use super::order::{Order, Taken};
 use super::pack::Outbox;
+pub use super::refusal::Refusal;
 use super::round::Round;
 use accord_core::group::{GroupEvent, SubmitError, View, ViewId};
 use accord_core::ids::NodeId;
@@ -30,31 +29,6 @@ use accord_core::rng::Rng;
 use accord_core::time::Instant;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
-
-/// Why a message of the group was not used. Counted, and logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
-    /// It is no message of Accord: another program is in the group.
-    Foreign,
-    /// A server of another release sent it.
-    Version,
-    /// Its sender has not the cluster's key.
-    Unauthentic,
-    /// It makes no sense.
-    Malformed,
-    /// Its sender is not in the view that it names.
-    Outsider,
-    /// Another process has the same number and came first.
-    Twin,
-    /// It was sent in a view that has ended. Happens at every change.
-    Late,
-    /// A message before it is missing.
-    Hole,
-    /// Its sender was delivered what did not come here.
-    Behind,
-    /// More waits than may.
-    TooMuch,
-}
 
 /// What a machine counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -302,9 +276,7 @@ impl Machine {
                 let held_bytes_max = self.config.limits.window_bytes_max * 2 * self.group.len();
                 self.order.on_chunk(from, chunk, held_bytes_max)
             }
-            Message::Seen(seen) if seen.view == self.order.salt() => {
-                self.order.on_seen(from, seen)
-            }
+            Message::Seen(seen) if seen.view == self.order.salt() => self.order.on_seen(from, seen),
             Message::Chunk(_) | Message::Seen(_) => Ok(Taken::Late),
         };
         match given {
@@ -368,8 +340,7 @@ impl Machine {
             return Some(Message::Chunk(chunk));
         }
         let alive = self.config.limits.alive;
-        let silent =
-            self.beat.flying_since.is_none() && now.since(self.beat.sent_at) >= alive;
+        let silent = self.beat.flying_since.is_none() && now.since(self.beat.sent_at) >= alive;
         if silent || self.due.seen_at.is_some_and(|at| at <= now) {
             self.due.seen_at = None;
             self.told = self.order.delivered();
@@ -521,9 +492,8 @@ impl Machine {
             return false;
         }
         let mine = Sync { nonce: own.nonce, ..self.left() };
-        let together = |(_, sync): &(Address, Sync)| {
-            sync.view != mine.view || sync.taken == mine.taken
-        };
+        let together =
+            |(_, sync): &(Address, Sync)| sync.view != mine.view || sync.taken == mine.taken;
         // The very first view has nothing before it.
         let direct = self.alone || self.view.is_none() || *own == mine;
         if !direct || (mine.view != 0 && !synced.iter().all(together)) {
@@ -598,46 +568,4 @@ fn salt(synced: &[(Address, Sync)]) -> u64 {
     salt.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     // 0 stands for no view.
     u64::from_le_bytes(salt).max(1)
-}
-
-impl Refusal {
-    /// What an operator may do about it.
-    pub const fn why(self) -> &'static str {
-        match self {
-            Self::Foreign => "another program uses this group: give Accord a group of its own",
-            Self::Version => "a server of another release sent it: run one release",
-            Self::Unauthentic => {
-                "its sender has another key: all servers of a cluster share one, and two clusters \
-                 need two groups"
-            }
-            Self::Malformed => "it makes no sense",
-            Self::Outsider => "its sender is not in the view",
-            Self::Twin => "a second server has the same number on the same node: stop one of them",
-            Self::Late => "its view has ended",
-            Self::Hole => "a message before it is missing",
-            Self::Behind => "its sender has messages that did not come here",
-            Self::TooMuch => "more waits than may: are the servers' corosync settings the same?",
-        }
-    }
-}
-
-impl From<MessageError> for Refusal {
-    fn from(error: MessageError) -> Self {
-        match error {
-            MessageError::Foreign => Self::Foreign,
-            MessageError::Version(_) => Self::Version,
-            MessageError::Unauthentic => Self::Unauthentic,
-            MessageError::Malformed => Self::Malformed,
-        }
-    }
-}
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Hole => Self::Hole,
-            Fault::Behind => Self::Behind,
-            Fault::TooMuch => Self::TooMuch,
-        }
-    }
 }

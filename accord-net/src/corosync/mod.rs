@@ -23,6 +23,7 @@ pub mod machine;
 pub mod message;
 mod order;
 mod pack;
+mod refusal;
 mod round;
 #[cfg(test)]
 mod tests;

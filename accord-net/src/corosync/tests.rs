@@ -3,7 +3,7 @@
 //!
 //! The model's daemons share rings. A ring has one order; each daemon receives its own part of it.
 //! At a change, daemons that come from one ring share what they have, deliver up to the first hole,
-//! then also what lies beyond it if its sender comes along; some changes are aborted by the next one,
+//! then also what lies beyond it if its sender comes along; some changes are aborted by the next,
 //! and then the processes are told only of the last step. Messages that wait at a daemon are sent
 //! in the next ring. Processes take what they are told late, are paused, killed and started again.
 
@@ -309,8 +309,7 @@ impl World {
                 None => {}
             }
         }
-        if process.inbox.is_empty() && process.machine.next_deadline().is_some_and(|at| at <= now)
-        {
+        if process.inbox.is_empty() && process.machine.next_deadline().is_some_and(|at| at <= now) {
             process.machine.handle_timer(now);
         }
         if let Some(daemon) = self.daemons.get_mut(&node) {

@@ -27,7 +27,7 @@ pub(super) enum Group {
 pub(super) enum GroupReport {
     Solo,
     /// And how many datagrams came from strangers.
-    Ring(RingStatus, u64),
+    Ring(Box<RingStatus>, u64),
     Corosync(Box<GroupStatus>),
 }
 
@@ -132,7 +132,7 @@ impl Group {
     pub(super) fn report(&self) -> GroupReport {
         match self {
             Self::Solo(_) => GroupReport::Solo,
-            Self::Ring(group) => GroupReport::Ring(group.ring.status(), group.strangers),
+            Self::Ring(group) => GroupReport::Ring(Box::new(group.ring.status()), group.strangers),
             Self::Corosync(group) => GroupReport::Corosync(Box::new(group.status())),
         }
     }

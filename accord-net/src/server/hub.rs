@@ -460,11 +460,8 @@ impl<E: Env> Hub<E> {
     /// How the server is.
     pub(super) fn status(&self) -> StatusReport {
         let inner = &*self.inner.borrow();
-        let mut report = StatusReport::new(
-            &self.options,
-            &inner.server.status(),
-            &inner.group.report(),
-        );
+        let mut report =
+            StatusReport::new(&self.options, &inner.server.status(), &inner.group.report());
         report.records = inner.server.state().records();
         report.store_bytes = inner.server.state().store_bytes();
         report.draining = self.draining.get();

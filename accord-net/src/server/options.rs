@@ -38,7 +38,6 @@ pub struct ServerOptions {
 
 /// How a server reaches the others.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each server")]
 pub enum GroupOptions {
     /// There are no others.
     Solo,

@@ -8,7 +8,7 @@ use accord_core::replica::config::Durability;
 use accord_core::server::ServerStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// How a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,11 +199,7 @@ impl fmt::Display for CorosyncReport {
 }
 
 impl StatusReport {
-    pub(super) fn new(
-        options: &ServerOptions,
-        server: &ServerStatus,
-        group: &GroupReport,
-    ) -> Self {
+    pub(super) fn new(options: &ServerOptions, server: &ServerStatus, group: &GroupReport) -> Self {
         let replica = &server.replica;
         Self {
             node: options.node.0,
@@ -375,12 +371,9 @@ impl fmt::Display for StatusReport {
         let ring = self.ring.iter().flat_map(|ring| &ring.refused);
         let corosync = self.corosync.iter().flat_map(|corosync| &corosync.refused);
         let group = ring.chain(corosync);
-        let refused: Vec<_> = self.refused.iter().chain(&self.hung_up).chain(group).collect();
-        if !refused.is_empty() {
-            let mut text = String::new();
-            for (reason, count) in refused {
-                write!(text, " {reason}={count}")?;
-            }
+        let refused = self.refused.iter().chain(&self.hung_up).chain(group);
+        let text: String = refused.map(|(reason, count)| format!(" {reason}={count}")).collect();
+        if !text.is_empty() {
             writeln!(f, "  refused   {text}")?;
         }
         Ok(())

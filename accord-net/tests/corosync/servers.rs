@@ -1,5 +1,5 @@
-//! Whole servers over real daemons: short forms of what `accord-jepsen run --group corosync` does at
-//! length.
+//! Whole servers over real daemons: a short form of what `accord-jepsen run --group corosync` does
+//! at length.
 
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::corosync::DaemonOptions;

@@ -31,8 +31,9 @@ fn another_program_in_the_group_is_counted_and_harms_nobody() {
     newer[4] += 1;
     stranger.send(&newer);
     stranger.send(&Message::Call.encode(&[8; 32], own));
-    stranger.send(&Message::Seen(accord_net::corosync::message::Seen { view: 1, seen: 9 })
-        .encode(&KEY, own));
+    stranger.send(
+        &Message::Seen(accord_net::corosync::message::Seen { view: 1, seen: 9 }).encode(&KEY, own),
+    );
     rig.load(LOAD);
     rig.wait("each is counted", |rig| {
         refused(rig, Refusal::Foreign) == 2

@@ -1,8 +1,8 @@
 //! One cluster of processes for all scenarios, and how operations are asked of it.
 
+use accord_core::time::Duration;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_net::client::txn::Steps;
-use accord_core::time::Duration;
 use accord_net::client::{Client, ClientOptions, Done, Error};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -18,13 +18,15 @@ static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 /// Names the servers of a cluster that is up already, as HOST:PORT,HOST:PORT,...; it must be fresh.
 /// Otherwise the scenarios start one of their own.
 const SERVERS_VARIABLE: &str = "ACCORD_TEST_SERVERS";
-static SERVERS: LazyLock<Vec<SocketAddr>> = LazyLock::new(|| match std::env::var(SERVERS_VARIABLE) {
-    Ok(servers) => {
-        let parse = |at: &str| at.parse().unwrap_or_else(|e| panic!("{SERVERS_VARIABLE}: {at}: {e}"));
-        servers.split(',').map(parse).collect()
-    }
-    Err(_) => CLUSTER.addresses(),
-});
+static SERVERS: LazyLock<Vec<SocketAddr>> =
+    LazyLock::new(|| match std::env::var(SERVERS_VARIABLE) {
+        Ok(servers) => {
+            let parse =
+                |at: &str| at.parse().unwrap_or_else(|e| panic!("{SERVERS_VARIABLE}: {at}: {e}"));
+            servers.split(',').map(parse).collect()
+        }
+        Err(_) => CLUSTER.addresses(),
+    });
 
 /// Where the servers are.
 pub fn addresses() -> Vec<SocketAddr> {
