@@ -74,7 +74,7 @@ fn mistakes_in_form_are_named_with_line_and_column() {
         ),
         (
             "group = \"paxos\"",
-            "accord.toml:1:9: group: unknown variant `paxos`, expected `solo` or `ring`",
+            "accord.toml:1:9: group: unknown variant `paxos`, expected one of `solo`, `ring`, `corosync`",
         ),
         (
             "log_format = \"xml\"",
@@ -329,7 +329,7 @@ fn a_wrong_flag_or_variable_is_named_as_it_was_given() {
         (&["--set", "ring.x=1"], "accord: --set ring.x=1: unknown setting `ring.x`;"),
         (
             &["--set", "foo.x=1"],
-            "accord: --set foo.x=1: unknown section `foo`; There are: ring, ring.timeouts, limits",
+            "accord: --set foo.x=1: unknown section `foo`; There are: ring, ring.timeouts, corosync, limits",
         ),
         (&["--id", "-"], "accord: --id -: id: expected a whole number"),
         (&["--log", "a=b=c"], "accord: log: `a=b=c`: "),
