@@ -217,10 +217,7 @@ impl Drop for Cluster {
 impl Server {
     fn start(options: ServerOptions) -> Result<Self, EmbeddedError> {
         let node = options.node;
-        let ring_addr = match &options.group {
-            GroupOptions::Solo => None,
-            GroupOptions::Ring(ring) => Some(ring.listen),
-        };
+        let ring_addr = options.group.listen();
         let (asked, asks) = mpsc::unbounded_channel();
         let (started, starting) = blocking::channel();
         let own = options.clone();

@@ -9,7 +9,8 @@
 //! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
 //! 5. [`admin`]: changing a cluster while it serves; [`backup`]: its state in a file.
 //! 6. [`embedded`]: a cluster inside this process, for tests and examples.
-//! 7. [`storage`]: what a persistent server keeps on its disk.
+//! 7. [`storage`]: what a persistent server keeps on its disk; [`corosync`]: groups over Corosync,
+//!    for clusters of several machines.
 //! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
 #[cfg(feature = "net")]
@@ -20,6 +21,8 @@ pub mod backup;
 pub mod blocking;
 #[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
+pub mod corosync;
 #[cfg(feature = "net")]
 pub mod embedded;
 #[cfg(feature = "net")]

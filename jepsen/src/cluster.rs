@@ -1,6 +1,7 @@
 //! A cluster of server processes on this machine, on ports that the system chose.
 
 use crate::process::{ProcessError, ServerProcess};
+use crate::world::{GroupChoice, World};
 use accord_core::time::Duration;
 use accord_net::client::{Client, ClientOptions, ConnectError};
 use accord_net::env::real::{Real, draw};
@@ -9,6 +10,7 @@ use accord_net::server::StatusReport;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// How a cluster is set up.
@@ -40,8 +42,10 @@ impl ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     options: ClusterOptions,
-    dir: TempDir,
+    // In this order: what runs is ended before the nodes are, and before the files are removed.
     members: Vec<Member>,
+    world: Option<World>,
+    dir: TempDir,
 }
 
 #[derive(Debug)]
@@ -69,14 +73,36 @@ impl Cluster {
     /// # Errors
     /// [`ProcessError`].
     pub fn start(options: ClusterOptions) -> Result<Self, ProcessError> {
+        Self::start_in(None, options)
+    }
+
+    /// Starts a new cluster on nodes of their own, as many as it has servers.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn start_in(
+        mut world: Option<World>,
+        options: ClusterOptions,
+    ) -> Result<Self, ProcessError> {
         let file = |path: &Path| {
             let path = path.to_owned();
             move |error| ProcessError::File { path, error }
         };
         let dir = TempDir::with_prefix("accord-cluster-").map_err(file(Path::new("TMPDIR")))?;
         let port = |_| free_addr().map_err(file(Path::new("127.0.0.1:0")));
-        let rings: Vec<SocketAddr> = (0..options.servers).map(port).collect::<Result<_, _>>()?;
-        let clients: Vec<SocketAddr> = (0..options.servers).map(port).collect::<Result<_, _>>()?;
+        if let Some(world) = &mut world {
+            world.start_daemons(dir.path())?;
+        }
+        let (mut clients, mut rings) = (Vec::new(), Vec::new());
+        for at in 0..options.servers {
+            let (client, ring) = match &world {
+                Some(world) => world.addresses(at as usize),
+                None => (port(at)?, port(at)?),
+            };
+            clients.push(client);
+            rings.push(ring);
+        }
+        let group = world.as_ref().map_or(GroupChoice::Ring, World::group);
         let key: String = (0..4).map(|_| format!("{:016x}", draw())).collect();
         let mut members = Vec::new();
         for (at, client_addr) in clients.into_iter().enumerate() {
@@ -88,14 +114,15 @@ impl Cluster {
             }
             // Who joins later lists those before it; those before it are told by an operator.
             let listed = rings.len().min((options.initial as usize).max(at + 1));
-            let group = if rings.len() == 1 { "solo" } else { "ring" };
+            let solo = rings.len() == 1 && group == GroupChoice::Ring;
+            let group = if solo { "solo" } else { group.name() };
             let mut text = configuration(at, client_addr, (group, &rings[..listed]), &key, &extra);
             text.push_str(&options.sections);
             std::fs::write(&config, text).map_err(file(&config))?;
             let log = dir.path().join(format!("accord-{}.log", at + 1));
             members.push(Member { config, log, client_addr, ring_addr: rings[at], process: None });
         }
-        let mut cluster = Self { options, dir, members };
+        let mut cluster = Self { options, members, world, dir };
         for at in 0..cluster.members.len().min(cluster.options.initial as usize) {
             cluster.launch(at, &["--bootstrap"])?;
         }
@@ -104,8 +131,13 @@ impl Cluster {
 
     fn launch(&mut self, at: usize, flags: &[&str]) -> Result<(), ProcessError> {
         let member = &mut self.members[at];
+        let program = &self.options.program;
+        let command = match &self.world {
+            Some(world) => world.command(at, program),
+            None => Command::new(program),
+        };
         let process =
-            ServerProcess::start(&self.options.program, &member.config, flags, &member.log)?;
+            ServerProcess::start_by(command, program, &member.config, flags, &member.log)?;
         member.process = Some(process);
         Ok(())
     }
@@ -123,6 +155,11 @@ impl Cluster {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Where it runs, if not on this machine's loopback.
+    pub const fn world(&mut self) -> Option<&mut World> {
+        self.world.as_mut()
     }
 
     /// Where its files are.
@@ -186,7 +223,9 @@ impl Cluster {
         for at in 0..self.members.len() {
             let Some(status) = self.status(at).await else { return false };
             let all = self.members.len();
-            let settled = status.primary && status.synced && status.returning.is_empty();
+            // A voter that has just come back with an empty memory is listed until it is exchanged.
+            let votes = status.votes && status.returning.is_empty();
+            let settled = status.primary && status.synced && votes;
             if !settled || status.voters.len() != all || status.members.len() != all {
                 return false;
             }
@@ -202,6 +241,7 @@ impl Cluster {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "--- server {}\n{tail}", at + 1);
         }
+        text += &self.world.as_ref().map(World::log_tails).unwrap_or_default();
         text
     }
 

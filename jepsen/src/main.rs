@@ -1,5 +1,7 @@
 //! The command line of the harness.
 
+mod clusters;
+
 use accord_jepsen::checkpoints::CheckpointsOptions;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::grow::{self, GrowOptions};
@@ -8,6 +10,7 @@ use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{RoundsOptions, run};
 use accord_jepsen::sessions::SessionsOptions;
 use accord_jepsen::transfer::TransferOptions;
+use accord_jepsen::world::{GroupChoice, World};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ enum Command {
     ///
     /// Exit code: 0 if all were served and told, 1 if not, 2 if it could not be run.
     Sessions(SessionsArgs),
+    /// Bring up and down clusters on nodes of their own: network namespaces joined by a bridge.
+    Cluster(clusters::ClusterArgs),
     /// Let a server miss very many writes, and see it come back while the others serve on.
     ///
     /// Exit code: 0 if it came back, 1 if not, 2 if it could not be run. How fast: read it.
@@ -164,7 +169,14 @@ struct RunArgs {
     /// Keep the servers' state on disk
     #[arg(long)]
     persistent: bool,
-    /// In which ways: kill, pause, stop, and with --persistent also kill-all
+    /// Run each server on a node of its own, with Corosync daemons (corosync) or without (ring)
+    #[arg(long, value_name = "ring|corosync")]
+    group: Option<GroupChoice>,
+    /// How those nodes are set up
+    #[command(flatten)]
+    nodes: clusters::NodeArgs,
+    /// In which ways: kill, pause, stop, with --persistent also kill-all, with --group also split
+    /// and shatter, and with --group corosync also daemon-kill and daemon-pause
     #[arg(long, value_delimiter = ',', default_value = "kill,pause")]
     faults: Vec<Fault>,
     /// Clients of each of the two workloads
@@ -189,16 +201,29 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Who enters a network does so before the runtime starts its threads.
+    let world = match &cli.command {
+        Command::Run(RunArgs { group: Some(group), servers, nodes, .. }) => {
+            let options = nodes.options(format!("run{}", std::process::id()), *group, *servers);
+            match World::up(options).and_then(|world| world.net().enter().map(|()| world)) {
+                Ok(world) => Some(world),
+                Err(error) => return fail(&error),
+            }
+        }
+        Command::Cluster(args) => return clusters::run(args),
+        _ => None,
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
     match cli.command {
-        Command::Run(args) => runtime.block_on(run_rounds(args)),
+        Command::Run(args) => runtime.block_on(run_rounds(args, world)),
         Command::Grow(args) => runtime.block_on(run_grow(args)),
         Command::Sessions(args) => runtime.block_on(run_sessions(args)),
         Command::Rejoin(args) => runtime.block_on(run_rejoin(args)),
         Command::Checkpoints(args) => runtime.block_on(run_checkpoints(args)),
+        Command::Cluster(_) => unreachable!("it was run"),
     }
 }
 
@@ -357,7 +382,7 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-async fn run_rounds(args: RunArgs) -> ExitCode {
+async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
     let program = match program(args.accord) {
         Ok(program) => program,
         Err(error) => return fail(&error),
@@ -365,9 +390,16 @@ async fn run_rounds(args: RunArgs) -> ExitCode {
     if args.faults.contains(&Fault::KillAll) && !args.persistent {
         return fail(&"kill-all ends a cluster in memory mode for good: add --persistent");
     }
+    let group = args.group;
+    if let Some(fault) = args.faults.iter().find(|fault| {
+        (fault.needs_nodes() && group.is_none())
+            || (fault.needs_daemons() && group != Some(GroupChoice::Corosync))
+    }) {
+        return fail(&format!("{fault} needs --group corosync, or split and shatter --group ring"));
+    }
     let (servers, persistent) = (args.servers, args.persistent);
     let options = ClusterOptions { servers, persistent, ..ClusterOptions::new(program) };
-    let mut cluster = match Cluster::start(options) {
+    let mut cluster = match Cluster::start_in(world, options) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -389,9 +421,12 @@ async fn run_rounds(args: RunArgs) -> ExitCode {
         }
     };
     for fault in Fault::ALL {
+        let waits: Vec<String> =
+            report.waits_of(fault).iter().map(|wait| wait.as_millis().to_string()).collect();
         if let Some((least, median, most)) = report.outages_of(fault) {
             let [least, median, most] = [least, median, most].map(|wait| wait.as_millis());
             println!("longest wait, {fault}: least {least} ms, median {median} ms, most {most} ms");
+            println!("  all of {} rounds: {}", waits.len(), waits.join(" "));
         }
     }
     println!("sessions lost: {}", report.sessions_lost);

@@ -40,6 +40,9 @@ pub enum ProcessError {
         /// The line.
         line: String,
     },
+    /// The nodes for it cannot be made.
+    #[error(transparent)]
+    Net(#[from] crate::netns::NetError),
     /// A file cannot be written or read.
     #[error("{path}: {error}")]
     File {
@@ -70,7 +73,20 @@ impl ServerProcess {
         flags: &[&str],
         log: &Path,
     ) -> Result<Self, ProcessError> {
-        let mut command = Command::new(program);
+        Self::start_by(Command::new(program), program, config, flags, log)
+    }
+
+    /// Starts it by a command that runs the program, such as in another network.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn start_by(
+        mut command: Command,
+        program: &Path,
+        config: &Path,
+        flags: &[&str],
+        log: &Path,
+    ) -> Result<Self, ProcessError> {
         command.arg("server").arg("--config").arg(config).args(flags);
         Self::run(command, program, log)
     }

@@ -138,11 +138,17 @@ impl Report {
         self.judged.iter().all(|judged| judged.verdict.is_valid())
     }
 
-    /// The shortest, middle and longest wait of any client, by kind of fault.
-    pub fn outages_of(&self, fault: Fault) -> Option<(Duration, Duration, Duration)> {
+    /// The longest waits of any client in the rounds of a kind of fault, ascending.
+    pub fn waits_of(&self, fault: Fault) -> Vec<Duration> {
         let of_kind = self.outages.iter().filter(|(kind, _, _)| *kind == fault);
         let mut waits: Vec<Duration> = of_kind.map(|(_, _, wait)| *wait).collect();
         waits.sort_unstable();
+        waits
+    }
+
+    /// The shortest, middle and longest of them.
+    pub fn outages_of(&self, fault: Fault) -> Option<(Duration, Duration, Duration)> {
+        let waits = self.waits_of(fault);
         Some((*waits.first()?, waits[waits.len() / 2], *waits.last()?))
     }
 
@@ -225,7 +231,7 @@ pub async fn run(
         let fault = options.faults[round / cluster.len() % options.faults.len()];
         let outage = one_round(cluster, options, &loads, round, fault, server).await?;
         tell(&format!(
-            "round {:>3}: {fault:<5} of server {}: clients waited {:>5} ms at most",
+            "round {:>3}: {fault:<12} of server {}: clients waited {:>5} ms at most",
             round + 1,
             server + 1,
             outage.as_millis()
@@ -266,7 +272,7 @@ async fn one_round(
         load.record.take_longest_gap();
         load.record.note(fault.name(), server);
     }
-    fault.begin(cluster, server);
+    fault.begin(cluster, server)?;
     tokio::time::sleep(options.fault_span).await;
     let during = loads.iter().map(|load| load.record.take_longest_gap()).max();
     fault.end(cluster, server)?;

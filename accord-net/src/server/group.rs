@@ -1,7 +1,8 @@
 //! The group layer of a running server, whichever it is, and the way of its datagrams.
 
 use super::options::{GroupOptions, RingOptions};
-use crate::env::Datagram;
+use crate::corosync::{CorosyncError, CorosyncGroup, GroupStatus};
+use crate::env::{Clock, Datagram};
 use accord_core::group::ring::{ConfigError, Ring, RingStatus, To, Transmit};
 use accord_core::group::solo::{Solo, SoloLimits};
 use accord_core::group::{GroupEvent, SubmitError};
@@ -10,12 +11,24 @@ use accord_core::time::Instant;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A server's group layer.
 #[derive(Debug)]
 pub(super) enum Group {
     Solo(Solo),
     Ring(Box<RingGroup>),
+    Corosync(CorosyncGroup),
+}
+
+/// How a server's group layer is.
+#[derive(Debug)]
+pub(super) enum GroupReport {
+    Solo,
+    /// And how many datagrams came from strangers.
+    Ring(Box<RingStatus>, u64),
+    Corosync(Box<GroupStatus>),
 }
 
 /// A ring and the addresses of its members.
@@ -29,10 +42,27 @@ pub(super) struct RingGroup {
 }
 
 impl Group {
-    pub(super) fn new(options: &GroupOptions, node: NodeId, seed: u64, now: Instant) -> Self {
-        match options {
+    pub(super) fn new(
+        options: &GroupOptions,
+        node: NodeId,
+        seed: u64,
+        clock: Clock,
+    ) -> Result<Self, CorosyncError> {
+        let now = clock();
+        Ok(match options {
             GroupOptions::Solo => Self::Solo(Solo::new(node, SoloLimits::default(), seed, now)),
             GroupOptions::Ring(ring) => Self::Ring(Box::new(RingGroup::new(ring, node, seed, now))),
+            GroupOptions::Corosync(corosync) => {
+                Self::Corosync(CorosyncGroup::start(corosync.config(node), seed, clock)?)
+            }
+        })
+    }
+
+    /// Told when events wait that came on another thread, if they can.
+    pub(super) fn news(&self) -> Option<Arc<Notify>> {
+        match self {
+            Self::Solo(_) | Self::Ring(_) => None,
+            Self::Corosync(group) => Some(group.news()),
         }
     }
 
@@ -40,6 +70,7 @@ impl Group {
         match self {
             Self::Solo(solo) => solo.submit(now, payload),
             Self::Ring(group) => group.ring.submit(now, payload),
+            Self::Corosync(group) => group.submit(payload),
         }
     }
 
@@ -47,6 +78,7 @@ impl Group {
         match self {
             Self::Solo(solo) => solo.poll_event(),
             Self::Ring(group) => group.ring.poll_event(),
+            Self::Corosync(group) => group.poll_event(),
         }
     }
 
@@ -54,6 +86,8 @@ impl Group {
         match self {
             Self::Solo(solo) => solo.next_deadline(),
             Self::Ring(group) => group.ring.next_deadline(),
+            // Its thread has its own.
+            Self::Corosync(_) => None,
         }
     }
 
@@ -61,6 +95,7 @@ impl Group {
         match self {
             Self::Solo(solo) => solo.handle_timer(now),
             Self::Ring(group) => group.ring.handle_timer(now),
+            Self::Corosync(_) => {}
         }
     }
 
@@ -100,15 +135,18 @@ impl Group {
 
     /// Tells the others that this server goes.
     pub(super) fn leave(&mut self, now: Instant) {
-        if let Self::Ring(group) = self {
-            group.ring.leave(now);
+        match self {
+            Self::Solo(_) => {}
+            Self::Ring(group) => group.ring.leave(now),
+            Self::Corosync(group) => group.leave(),
         }
     }
 
-    pub(super) fn ring_status(&self) -> Option<(RingStatus, u64)> {
+    pub(super) fn report(&self) -> GroupReport {
         match self {
-            Self::Solo(_) => None,
-            Self::Ring(group) => Some((group.ring.status(), group.strangers)),
+            Self::Solo(_) => GroupReport::Solo,
+            Self::Ring(group) => GroupReport::Ring(Box::new(group.ring.status()), group.strangers),
+            Self::Corosync(group) => GroupReport::Corosync(Box::new(group.status())),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::options::ServerOptions;
 use super::peers::PeerOutbox;
 use super::roster::{self, Roster, RosterFile};
 use super::status::StatusReport;
+use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env, Udp};
 use crate::storage::StorageError;
 use accord_core::group::{GroupEvent, SubmitError};
@@ -107,7 +108,7 @@ impl<E: Env> Hub<E> {
         udp: Option<E::Udp>,
         disk: Option<Disk>,
         metrics: Arc<Metrics>,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, CorosyncError> {
         let now = env.now();
         let fresh = || Recovered::fresh(StoreId(env.draw()), options.bootstrap);
         let (journal, recovered, roster_file) = match disk {
@@ -123,7 +124,7 @@ impl<E: Env> Hub<E> {
             |(node, at)| (node, Rc::new(PeerOutbox::new(node, at, options.net.peer_bytes_max)));
         let peers = roster.peers_of(options.node).into_iter().map(outbox).collect();
         let server = Server::new(options.core(), recovered, env.draw(), now);
-        let group = Group::new(&options.group, options.node, env.draw(), now);
+        let group = Group::new(&options.group, options.node, env.draw(), env.clock())?;
         let inner = Inner {
             server,
             group,
@@ -143,7 +144,7 @@ impl<E: Env> Hub<E> {
             applied_last: 0,
             jobs: Vec::new(),
         };
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             env,
             options,
             metrics,
@@ -160,7 +161,7 @@ impl<E: Env> Hub<E> {
             halted: RefCell::new(None),
             draining: Cell::new(false),
             fragment_bytes: Cell::new(0),
-        })
+        }))
     }
 
     /// Runs the pump and the timers until the server has stopped.
@@ -207,6 +208,16 @@ impl<E: Env> Hub<E> {
                 datagrams.iter().for_each(|datagram| inner.group.handle_datagram(now, datagram));
             }
             datagrams.clear();
+            self.pump_beside_timers();
+        }
+    }
+
+    /// Carries on what the group's own thread brings, if it has one, for ever.
+    pub(super) async fn follow_group(self: Rc<Self>) {
+        let news = self.inner.borrow().group.news();
+        let Some(news) = news else { return };
+        while self.halted.borrow().is_none() {
+            news.notified().await;
             self.pump_beside_timers();
         }
     }
@@ -512,11 +523,8 @@ impl<E: Env> Hub<E> {
     /// How the server is.
     pub(super) fn status(&self) -> StatusReport {
         let inner = &*self.inner.borrow();
-        let mut report = StatusReport::new(
-            &self.options,
-            &inner.server.status(),
-            inner.group.ring_status().as_ref(),
-        );
+        let mut report =
+            StatusReport::new(&self.options, &inner.server.status(), &inner.group.report());
         report.records = inner.server.state().records();
         report.store_bytes = inner.server.state().store_bytes();
         report.draining = self.draining.get();

@@ -44,6 +44,7 @@ pub struct Metrics {
     refused: Family<Reason, Gauge>,
     hung_up: Family<Reason, Gauge>,
     datagrams_refused: Family<Reason, Gauge>,
+    corosync_refused: Family<Reason, Gauge>,
 }
 
 /// What is copied from the status.
@@ -74,6 +75,14 @@ struct Gauges {
     ring_token_losses: Gauge,
     ring_packets_sent: Gauge,
     ring_packets_resent: Gauge,
+    corosync_connected: Gauge,
+    corosync_quorate: Gauge,
+    corosync_pending_messages: Gauge,
+    corosync_chunks: Gauge,
+    corosync_chunk_bytes: Gauge,
+    corosync_chunks_dropped: Gauge,
+    corosync_losses: Gauge,
+    corosync_tries_again: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -102,9 +111,11 @@ impl Default for Metrics {
             refused: Family::default(),
             hung_up: Family::default(),
             datagrams_refused: Family::default(),
+            corosync_refused: Family::default(),
         };
         metrics.register_counted();
         metrics.register_copied();
+        metrics.register_corosync();
         metrics
     }
 }
@@ -187,6 +198,25 @@ impl Metrics {
         registry.register("datagrams_refused", help, self.datagrams_refused.clone());
     }
 
+    fn register_corosync(&mut self) {
+        let registry = &mut self.registry;
+        let g = &self.gauges;
+        for (name, help, gauge) in [
+            ("connected", "1 while there is a link to the daemon", &g.corosync_connected),
+            ("quorate", "1 while Corosync's own quorum counts a majority", &g.corosync_quorate),
+            ("pending_messages", "Messages not handed to it", &g.corosync_pending_messages),
+            ("chunks", "Messages handed to it since the start", &g.corosync_chunks),
+            ("chunk_bytes", "Bytes handed to it since the start", &g.corosync_chunk_bytes),
+            ("chunks_dropped", "Dropped at the ends of views", &g.corosync_chunks_dropped),
+            ("losses", "How often the daemon went away", &g.corosync_losses),
+            ("tries_again", "How often it asked to try again", &g.corosync_tries_again),
+        ] {
+            registry.register(format!("corosync_{name}"), help, gauge.clone());
+        }
+        let help = "Messages of the group over Corosync not used since the start, by reason";
+        registry.register("corosync_refused", help, self.corosync_refused.clone());
+    }
+
     /// Copies what the status knows.
     pub(super) fn observe(&self, status: &StatusReport) {
         let set = |gauge: &Gauge, value: u64| {
@@ -225,6 +255,19 @@ impl Metrics {
             set(&g.ring_packets_resent, ring.packets_resent);
             for (reason, count) in &ring.refused {
                 set(&self.datagrams_refused.get_or_create(&Reason::of(reason)), *count);
+            }
+        }
+        if let Some(corosync) = &status.corosync {
+            set(&g.corosync_connected, u64::from(corosync.error.is_none()));
+            set(&g.corosync_quorate, u64::from(corosync.quorate == Some(true)));
+            set(&g.corosync_pending_messages, corosync.pending_messages as u64);
+            set(&g.corosync_chunks, corosync.chunks);
+            set(&g.corosync_chunk_bytes, corosync.chunk_bytes);
+            set(&g.corosync_chunks_dropped, corosync.chunks_dropped);
+            set(&g.corosync_losses, corosync.losses);
+            set(&g.corosync_tries_again, corosync.tries_again);
+            for (reason, count) in &corosync.refused {
+                set(&self.corosync_refused.get_or_create(&Reason::of(reason)), *count);
             }
         }
         for (reason, count) in &status.refused {

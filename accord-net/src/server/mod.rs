@@ -28,9 +28,10 @@ pub mod repair;
 pub mod roster;
 mod status;
 
-pub use options::{GroupOptions, NetLimits, RingOptions, ServerOptions};
-pub use status::{RingReport, StatusReport};
+pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
+pub use status::{CorosyncReport, RingReport, StatusReport};
 
+use crate::corosync::CorosyncError;
 use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
 use accord_core::protocol::PROTOCOL_VERSION;
@@ -42,6 +43,7 @@ use hub::Hub;
 use journal::Disk;
 use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
+use options::Streams;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The ring's bounds or time-outs contradict each other.
     #[error("the ring's settings contradict each other: {0}")]
     Ring(#[from] accord_core::group::ring::ConfigError),
+    /// The Corosync group cannot be joined.
+    #[error("cannot join the group over Corosync: {0}")]
+    Corosync(#[from] CorosyncError),
     /// Bounds contradict each other.
     #[error("the settings contradict each other: {0}")]
     Contradiction(&'static str),
@@ -122,23 +127,25 @@ pub async fn start<E: Env>(
     let listen = |what, at| move |error| StartError::Listen { what, at, error };
     let clients = env.listen(at).await.map_err(listen("clients", at))?;
     let client_addr = env.local_addr(&clients).map_err(listen("clients", at))?;
-    let (mut udp, mut ring) = (None, None);
-    if let GroupOptions::Ring(options) = &options.group {
-        let at = options.listen;
-        udp = Some(env.bind_udp(at).await.map_err(listen("the ring's datagrams", at))?);
-        let streams = env.listen(at).await.map_err(listen("the servers' streams", at))?;
-        ring = Some((streams, options.clone()));
+    let (mut udp, mut streams) = (None, None);
+    if let GroupOptions::Ring(RingOptions { listen: at, .. }) = &options.group {
+        udp = Some(env.bind_udp(*at).await.map_err(listen("the ring's datagrams", *at))?);
     }
-    let hub = Hub::new(env.clone(), options, udp, disk, metrics);
+    if let Some(Streams { listen: at, key, .. }) = options.group.streams() {
+        let listener = env.listen(at).await.map_err(listen("the servers' streams", at))?;
+        streams = Some((listener, key));
+    }
+    let hub = Hub::new(env.clone(), options, udp, disk, metrics)?;
     env.spawn(hub.clone().run());
     env.spawn(hub.clone().follow_journal());
     env.spawn(hub.clone().follow_work());
-    if let Some((streams, ring)) = ring {
-        env.spawn(hub.clone().receive_datagrams());
-        env.spawn(accept_peers(hub.clone(), streams, ring.key));
+    env.spawn(hub.clone().follow_group());
+    env.spawn(hub.clone().receive_datagrams());
+    if let Some((listener, key)) = streams {
+        env.spawn(accept_peers(hub.clone(), listener, key));
         let inner = hub.inner.borrow();
         for outbox in inner.peers.values() {
-            env.spawn(peers::dial(hub.clone(), outbox.clone(), ring.key));
+            env.spawn(peers::dial(hub.clone(), outbox.clone(), key));
         }
         inner.tell_roster();
     }
@@ -158,14 +165,25 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
         return Err(StartError::Contradiction(rule));
     }
-    if let GroupOptions::Ring(ring) = &options.group {
-        ring.core(options.node).validate()?;
-        // A frame carries a command and what goes with it.
-        let margin = options.replica.batch_bytes_max + (1 << 16);
-        if ring.limits.message_bytes_max < options.replica.command_bytes_max + margin {
-            return Err(StartError::Contradiction(
-                "ring.message_bytes_max is too small for replica.command_bytes_max",
-            ));
+    // A frame carries a command and what goes with it.
+    let bytes = options.replica.command_bytes_max + options.replica.batch_bytes_max + (1 << 16);
+    match &options.group {
+        GroupOptions::Solo => {}
+        GroupOptions::Ring(ring) => {
+            ring.core(options.node).validate()?;
+            if ring.limits.message_bytes_max < bytes {
+                return Err(StartError::Contradiction(
+                    "ring.message_bytes_max is too small for replica.command_bytes_max",
+                ));
+            }
+        }
+        GroupOptions::Corosync(corosync) => {
+            corosync.limits.validate().map_err(StartError::Contradiction)?;
+            if corosync.limits.message_bytes_max < bytes {
+                return Err(StartError::Contradiction(
+                    "corosync.message_bytes_max is too small for replica.command_bytes_max",
+                ));
+            }
         }
     }
     Ok(())

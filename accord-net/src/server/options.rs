@@ -1,5 +1,6 @@
 //! How a server is set up: parsed, checked, ready to run. Where it comes from: [`crate::settings`].
 
+use crate::corosync::{CorosyncLimits, GroupConfig, MachineConfig};
 use crate::storage::CLUSTER_NAME_DEFAULT;
 use accord_core::group::ring::{RingConfig, RingLimits, RingTimeouts};
 use accord_core::ids::NodeId;
@@ -40,12 +41,86 @@ pub struct ServerOptions {
 
 /// How a server reaches the others.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each server")]
 pub enum GroupOptions {
     /// There are no others.
     Solo,
     /// By the built-in ring.
     Ring(RingOptions),
+    /// By a Corosync daemon on this machine.
+    Corosync(CorosyncOptions),
+}
+
+/// How a server takes part in a group over Corosync.
+#[derive(Clone)]
+pub struct CorosyncOptions {
+    /// Where it receives streams with transfers, which do not go through Corosync.
+    pub listen: SocketAddr,
+    /// Where the others reach it.
+    pub address: SocketAddr,
+    /// Where the others do.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The secret that all servers of the cluster share.
+    pub key: [u8; 32],
+    /// The process group's name.
+    pub group: String,
+    /// Bounds and tempo.
+    pub limits: CorosyncLimits,
+}
+
+impl fmt::Debug for CorosyncOptions {
+    /// Everything but the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CorosyncOptions")
+            .field("listen", &self.listen)
+            .field("peers", &self.peers)
+            .field("group", &self.group)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CorosyncOptions {
+    /// What the group is told.
+    pub fn config(&self, node: NodeId) -> GroupConfig {
+        let machine = MachineConfig { node, key: self.key, limits: self.limits };
+        GroupConfig { name: self.group.clone(), machine }
+    }
+}
+
+/// The way of transfers between servers, beside the group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams<'a> {
+    pub(super) listen: SocketAddr,
+    pub(super) address: SocketAddr,
+    pub(super) peers: &'a BTreeMap<NodeId, SocketAddr>,
+    pub(super) key: [u8; 32],
+}
+
+impl GroupOptions {
+    /// How servers stream to each other, if there are others.
+    pub(super) const fn streams(&self) -> Option<Streams<'_>> {
+        match self {
+            Self::Solo => None,
+            Self::Ring(RingOptions { listen, address, peers, key, .. })
+            | Self::Corosync(CorosyncOptions { listen, address, peers, key, .. }) => {
+                Some(Streams { listen: *listen, address: *address, peers, key: *key })
+            }
+        }
+    }
+
+    /// Goes by other servers than those configured.
+    pub(super) fn set_peers(&mut self, others: BTreeMap<NodeId, SocketAddr>) {
+        match self {
+            Self::Solo => {}
+            Self::Ring(RingOptions { peers, .. })
+            | Self::Corosync(CorosyncOptions { peers, .. }) => *peers = others,
+        }
+    }
+
+    /// Where other servers are heard, if there are others.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.streams().map(|streams| streams.listen)
+    }
 }
 
 /// How a server takes part in a ring.
@@ -129,9 +204,7 @@ impl ServerOptions {
     /// A server in memory mode with the default bounds.
     pub fn new(node: NodeId, client_listen: SocketAddr, group: GroupOptions) -> Self {
         let mut initial = BTreeSet::from([node]);
-        if let GroupOptions::Ring(ring) = &group {
-            initial.extend(ring.peers.keys());
-        }
+        initial.extend(group.streams().iter().flat_map(|streams| streams.peers.keys()));
         Self {
             cluster: CLUSTER_NAME_DEFAULT.to_owned(),
             node,

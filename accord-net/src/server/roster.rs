@@ -44,9 +44,9 @@ impl Roster {
     /// What the options list.
     pub(super) fn configured(options: &ServerOptions) -> Self {
         let mut servers = BTreeMap::new();
-        if let GroupOptions::Ring(ring) = &options.group {
-            servers.extend(ring.peers.iter().map(|(node, at)| (node.0, *at)));
-            servers.insert(options.node.0, ring.address);
+        if let Some(streams) = options.group.streams() {
+            servers.extend(streams.peers.iter().map(|(node, at)| (node.0, *at)));
+            servers.insert(options.node.0, streams.address);
         }
         Self { version: 0, cluster_id: 0, servers }
     }
@@ -199,7 +199,6 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 /// A server that begins with what an earlier life knew instead of its configuration.
 pub(super) fn resume(options: &mut ServerOptions, found: &Roster) {
     let configured = Roster::configured(options);
-    let GroupOptions::Ring(ring) = &mut options.group else { return };
     if configured.servers != found.servers {
         tracing::warn!(
             configured = ?configured.servers,
@@ -208,7 +207,7 @@ pub(super) fn resume(options: &mut ServerOptions, found: &Roster) {
              configuration; bring it up to date"
         );
     }
-    ring.peers = found.peers_of(options.node);
+    options.group.set_peers(found.peers_of(options.node));
 }
 
 /// What an operator changes.
@@ -254,11 +253,12 @@ impl<E: Env> Hub<E> {
     }
 
     fn changed_roster(&self, before: &Roster, change: RosterChange) -> Result<Roster, String> {
-        if !matches!(self.options.group, GroupOptions::Ring(_)) {
-            return Err("the group of this server is no ring, so there is no list of servers to \
-                        change; one that was started alone (group = \"solo\") is to be started \
-                        with group = \"ring\", listing itself"
-                .to_owned());
+        if matches!(self.options.group, GroupOptions::Solo) {
+            return Err(
+                "this server is alone (group = \"solo\"), so there is no list of servers to \
+                        change: start it with group = \"ring\", listing itself"
+                    .to_owned(),
+            );
         }
         let mut after = before.clone();
         match change {
@@ -322,16 +322,16 @@ impl<E: Env> Hub<E> {
 
     /// Tells a server that is none of the cluster's which there are.
     fn tell_once(self: &Rc<Self>, node: NodeId, at: SocketAddr, roster: &Roster) {
-        let GroupOptions::Ring(ring) = &self.options.group else { return };
+        let Some(streams) = self.options.group.streams() else { return };
         let outbox = Rc::new(PeerOutbox::new(node, at, self.options.net.peer_bytes_max));
         outbox.push_roster(roster.to_bytes());
         outbox.close();
-        self.env.spawn(peers::dial(self.clone(), outbox, ring.key));
+        self.env.spawn(peers::dial(self.clone(), outbox, streams.key));
     }
 
     /// Goes by another roster from now on.
     fn adopt(self: &Rc<Self>, roster: Roster) -> Result<(), String> {
-        let GroupOptions::Ring(ring) = &self.options.group else { return Ok(()) };
+        let Some(streams) = self.options.group.streams() else { return Ok(()) };
         let inner = &mut *self.inner.borrow_mut();
         let peers = roster.peers_of(self.options.node);
         inner.group.set_peers(self.env.now(), &peers).map_err(|error| error.to_string())?;
@@ -353,7 +353,7 @@ impl<E: Env> Hub<E> {
             let outbox = Rc::new(PeerOutbox::new(node, at, self.options.net.peer_bytes_max));
             outbox.push_roster(inner.roster.to_bytes());
             inner.peers.insert(node, outbox.clone());
-            self.env.spawn(peers::dial(self.clone(), outbox, ring.key));
+            self.env.spawn(peers::dial(self.clone(), outbox, streams.key));
         }
         self.turn.notify_one();
         Ok(())

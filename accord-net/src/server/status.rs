@@ -1,13 +1,15 @@
 //! How a server is, for people, scripts and monitors: one report, as text and as JSON.
 
-use super::options::{GroupOptions, ServerOptions};
+use super::group::GroupReport;
+use super::options::ServerOptions;
 use super::roster::Roster;
+use crate::corosync::GroupStatus;
 use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
 use accord_core::replica::config::Durability;
 use accord_core::server::ServerStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::SocketAddr;
 
 /// How a server is.
@@ -22,7 +24,7 @@ pub struct StatusReport {
     pub version: String,
     /// `memory` or `persistent`.
     pub mode: String,
-    /// `solo` or `ring`.
+    /// `solo`, `ring` or `corosync`.
     pub group: String,
     /// True if it serves writes and linearizable reads.
     pub primary: bool,
@@ -50,6 +52,9 @@ pub struct StatusReport {
     pub cluster_id: String,
     /// The servers that vote.
     pub voters: Vec<u32>,
+    /// True if it votes with the memory that it has, and not only with one that it lost.
+    #[serde(default)]
+    pub votes: bool,
     /// Servers that lost their memory and are to vote again.
     pub returning: Vec<u32>,
     /// The incarnation of its memory.
@@ -101,6 +106,9 @@ pub struct StatusReport {
     pub hung_up: BTreeMap<String, u64>,
     /// The ring, if that is its group layer.
     pub ring: Option<RingReport>,
+    /// The group over Corosync, if that is its group layer.
+    #[serde(default)]
+    pub corosync: Option<CorosyncReport>,
 }
 
 /// How a server's ring is.
@@ -126,12 +134,94 @@ pub struct RingReport {
     pub refused: BTreeMap<String, u64>,
 }
 
+/// How a server's group over Corosync is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorosyncReport {
+    /// Why there is no link to the daemon, if there is none.
+    pub error: Option<String>,
+    /// What the group is doing: `away`, `forming`, `agreed` or `alone`.
+    pub stage: String,
+    /// Accord's view.
+    pub view: Option<String>,
+    /// The daemons' ring, as Corosync writes it.
+    pub ring: Option<String>,
+    /// The daemons in it.
+    pub nodes: Vec<u32>,
+    /// Whether Corosync's own quorum counts the ring as a majority; none without a provider.
+    /// Accord counts its own votes.
+    pub quorate: Option<bool>,
+    /// Messages not handed to Corosync.
+    pub pending_messages: usize,
+    /// Messages handed to Corosync and not known to be in the order.
+    pub window_chunks: usize,
+    /// Messages that came and are held back until they are surely in the order.
+    pub held_chunks: usize,
+    /// Views shared with others since the start.
+    pub views: u64,
+    /// Views of itself alone since the start.
+    pub views_alone: u64,
+    /// Messages handed to Corosync since the start.
+    pub chunks: u64,
+    /// Bytes of those.
+    pub chunk_bytes: u64,
+    /// Messages dropped at the ends of views, since some before them may be missing.
+    pub chunks_dropped: u64,
+    /// How often the daemon went away.
+    pub losses: u64,
+    /// How often the daemon asked to be asked again.
+    pub tries_again: u64,
+    /// Messages not used since the start, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl CorosyncReport {
+    fn new(GroupStatus { link, machine }: &GroupStatus) -> Self {
+        Self {
+            error: link.error.map(|error| error.to_string()),
+            stage: machine.stage.to_owned(),
+            view: machine.view.map(|view| view.to_string()),
+            ring: link.ring.map(|(node, seq)| format!("{node}.{seq:x}")),
+            nodes: link.nodes.clone(),
+            quorate: link.quorate,
+            pending_messages: machine.pending_messages,
+            window_chunks: machine.window_chunks,
+            held_chunks: machine.held_chunks,
+            views: machine.counters.views,
+            views_alone: machine.counters.alone,
+            chunks: machine.counters.chunks,
+            chunk_bytes: machine.counters.chunk_bytes,
+            chunks_dropped: machine.counters.dropped,
+            losses: link.losses,
+            tries_again: link.tries_again,
+            refused: by_name(machine.counters.refused.iter()),
+        }
+    }
+}
+
+impl fmt::Display for CorosyncReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.error {
+            return writeln!(f, "  corosync   AWAY: {error}");
+        }
+        let ring = self.ring.as_deref().unwrap_or("unknown");
+        let quorum = match self.quorate {
+            Some(true) => "quorate",
+            Some(false) => "not quorate",
+            None => "without a quorum provider",
+        };
+        let view = self.view.as_deref().unwrap_or("none");
+        writeln!(
+            f,
+            "  corosync   {}, view {view}, {} views so far; its ring {ring} of nodes {}, {quorum}",
+            self.stage,
+            self.views,
+            list(&self.nodes)
+        )
+    }
+}
+
 impl StatusReport {
-    pub(super) fn new(
-        options: &ServerOptions,
-        server: &ServerStatus,
-        ring: Option<&(RingStatus, u64)>,
-    ) -> Self {
+    pub(super) fn new(options: &ServerOptions, server: &ServerStatus, group: &GroupReport) -> Self {
         let replica = &server.replica;
         Self {
             node: options.node.0,
@@ -141,7 +231,11 @@ impl StatusReport {
                 Durability::Memory => "memory".to_owned(),
                 Durability::Persistent => "persistent".to_owned(),
             },
-            group: if ring.is_some() { "ring".to_owned() } else { "solo".to_owned() },
+            group: match group {
+                GroupReport::Solo => "solo".to_owned(),
+                GroupReport::Ring(..) => "ring".to_owned(),
+                GroupReport::Corosync(_) => "corosync".to_owned(),
+            },
             primary: server.primary,
             reason: replica.closed.as_ref().map(ToString::to_string),
             draining: false,
@@ -153,6 +247,7 @@ impl StatusReport {
             removed: false,
             cluster_id: format!("{:016x}", replica.voters.cluster.0),
             voters: replica.voters.voters.keys().map(|node| node.0).collect(),
+            votes: replica.voters.voters.get(&options.node) == Some(&replica.store),
             returning: replica.voters.returning.iter().map(|node| node.0).collect(),
             store: format!("{:016x}", replica.store.0),
             last_index: replica.last.index.0,
@@ -181,7 +276,14 @@ impl StatusReport {
             proposals_bytes: replica.proposals_bytes,
             refused: by_name(server.refusals.iter()),
             hung_up: by_name(server.disconnects.iter()),
-            ring: ring.map(RingReport::new),
+            ring: match group {
+                GroupReport::Ring(status, strangers) => Some(RingReport::new(status, *strangers)),
+                _ => None,
+            },
+            corosync: match group {
+                GroupReport::Corosync(status) => Some(CorosyncReport::new(status)),
+                _ => None,
+            },
         }
     }
 }
@@ -192,7 +294,7 @@ impl StatusReport {
         let shown = |(node, at): (&u32, &SocketAddr)| (*node, at.to_string());
         self.servers = roster.servers.iter().map(shown).collect();
         self.servers_version = roster.version;
-        let listed = matches!(options.group, GroupOptions::Ring(_));
+        let listed = options.group.streams().is_some();
         self.removed = listed && !roster.servers.contains_key(&options.node.0);
         if self.removed {
             let why = "it was removed from the cluster; stop it, or let `accord admin add-server` \
@@ -226,13 +328,13 @@ pub(super) fn snake_case(variant: &str) -> String {
 }
 
 impl RingReport {
-    fn new((status, strangers): &(RingStatus, u64)) -> Self {
+    fn new(status: &RingStatus, strangers: u64) -> Self {
         let counters = &status.counters;
         let count = |refusal: &RingRefusal| {
             (snake_case(&format!("{refusal:?}")), counters.refused_for(*refusal))
         };
         let mut refused: BTreeMap<String, u64> = RingRefusal::ALL.iter().map(count).collect();
-        refused.insert("unknown_address".to_owned(), *strangers);
+        refused.insert("unknown_address".to_owned(), strangers);
         refused.retain(|_, count| *count > 0);
         Self {
             stage: match status.stage {
@@ -312,13 +414,15 @@ impl fmt::Display for StatusReport {
                 ring.packets_sent
             )?;
         }
+        if let Some(corosync) = &self.corosync {
+            corosync.fmt(f)?;
+        }
         let ring = self.ring.iter().flat_map(|ring| &ring.refused);
-        let refused: Vec<_> = self.refused.iter().chain(&self.hung_up).chain(ring).collect();
-        if !refused.is_empty() {
-            let mut text = String::new();
-            for (reason, count) in refused {
-                write!(text, " {reason}={count}")?;
-            }
+        let corosync = self.corosync.iter().flat_map(|corosync| &corosync.refused);
+        let group = ring.chain(corosync);
+        let refused = self.refused.iter().chain(&self.hung_up).chain(group);
+        let text: String = refused.map(|(reason, count)| format!(" {reason}={count}")).collect();
+        if !text.is_empty() {
             writeln!(f, "  refused   {text}")?;
         }
         Ok(())

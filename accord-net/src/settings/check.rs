@@ -6,7 +6,8 @@
 use super::key::key_from_hex;
 use super::schema::{GroupKind, Mode, OnDamage, Settings, paths};
 use super::sources::{Loaded, Place, SettingsError, value_at};
-use crate::server::{GroupOptions, RingOptions, ServerOptions};
+use crate::corosync::GroupConfig;
+use crate::server::{CorosyncOptions, GroupOptions, RingOptions, ServerOptions};
 use accord_core::ids::NodeId;
 use accord_core::limits::STEPS_MAX;
 use accord_core::protocol::MESSAGE_BYTES_MAX;
@@ -67,7 +68,12 @@ impl Loaded {
         let node = NodeId(s.id);
         let group = match s.group {
             GroupKind::Solo => GroupOptions::Solo,
-            GroupKind::Ring => GroupOptions::Ring(self.ring(node, &mut warnings)?),
+            GroupKind::Ring => {
+                let ring = self.ring(node, &mut warnings)?;
+                self.check_ring(node, &ring)?;
+                GroupOptions::Ring(ring)
+            }
+            GroupKind::Corosync => GroupOptions::Corosync(self.corosync(node, &mut warnings)?),
         };
         let client_listen = self.resolve("client_listen", &s.client_listen, None)?;
         let http_listen = match s.http_listen.as_str() {
@@ -119,10 +125,7 @@ impl Loaded {
         http: Option<SocketAddr>,
         group: &GroupOptions,
     ) -> Result<(), SettingsError> {
-        let ring = match group {
-            GroupOptions::Ring(ring) => Some(ring.listen),
-            GroupOptions::Solo => None,
-        };
+        let ring = group.listen();
         let all = [("client_listen", Some(client)), ("http_listen", http), ("ring_listen", ring)];
         for (at, (name, address)) in all.iter().enumerate() {
             let same = |(_, other): &&(&str, Option<SocketAddr>)| {
@@ -203,8 +206,35 @@ impl Loaded {
         options.address = self.resolve("servers", &own.ring, Some(listen))?;
         options.limits = s.ring.to_core();
         options.timeouts = s.ring.timeouts.to_core();
-        self.check_ring(node, &options)?;
         Ok(options)
+    }
+
+    fn corosync(
+        &self,
+        node: NodeId,
+        warnings: &mut Vec<String>,
+    ) -> Result<CorosyncOptions, SettingsError> {
+        let s = &self.settings;
+        if node.0 == 0 {
+            return Err(self.wrong(&["id"], "id: a Corosync node's number is at least 1"));
+        }
+        let (group, limits) = (s.corosync_group.clone(), s.corosync.to_core());
+        if group.is_empty() || group.len() > GroupConfig::NAME_BYTES_MAX || group.contains('\0') {
+            let message = "corosync_group: from 1 to 127 bytes, such as accord";
+            return Err(self.wrong(&["corosync_group"], message));
+        }
+        if let Err(what) = limits.validate() {
+            let named = |path: &String| {
+                let name = path.rsplit('.').next().unwrap_or_default();
+                let name = name.strip_suffix("_ms").unwrap_or(name);
+                path.starts_with("corosync.") && what.split([':', ' ']).any(|word| word == name)
+            };
+            let about: Vec<_> = paths().filter(named).collect();
+            let about: Vec<_> = about.iter().map(String::as_str).collect();
+            return Err(self.wrong(&about, format!("corosync: {what}")));
+        }
+        let RingOptions { listen, address, peers, key, .. } = self.ring(node, warnings)?;
+        Ok(CorosyncOptions { listen, address, peers, key, group, limits })
     }
 
     fn duplicate(&self, id: u32) -> SettingsError {
@@ -231,7 +261,7 @@ impl Loaded {
         let s = &self.settings;
         match (s.key.as_str(), s.key_file.as_str()) {
             ("", "") => {
-                let message = "a ring needs a key that all its servers share: make one with \
+                let message = "a cluster needs a key that all its servers share: make one with \
                                `accord key > accord.key` and set key_file";
                 Err(self.wrong(&["group"], message))
             }
@@ -424,6 +454,7 @@ fn cluster_key(secret: &[u8; 32], cluster: &str) -> [u8; 32] {
 fn group_rules(s: &Settings) -> Vec<Rule> {
     let message_bytes = match s.group {
         GroupKind::Ring => s.ring.message_bytes_max,
+        GroupKind::Corosync => s.corosync.message_bytes_max,
         GroupKind::Solo => accord_core::group::solo::SoloLimits::default().message_bytes_max,
     };
     let command_bytes = s.replica.command_bytes_max + s.replica.batch_bytes_max;
@@ -440,9 +471,9 @@ fn group_rules(s: &Settings) -> Vec<Rule> {
             "mode is persistent, but data_dir is empty: name the directory for this server's files",
         ),
         (
-            s.group == GroupKind::Ring || s.servers.len() <= 1,
+            s.group != GroupKind::Solo || s.servers.len() <= 1,
             &["servers", "group"],
-            "several servers are listed, but group is solo: set group = \"ring\"",
+            "several servers are listed, but group is solo: set group = \"ring\" or \"corosync\"",
         ),
         (
             s.ring.message_bytes_max <= RING_MESSAGE_BYTES_MAX,
@@ -450,10 +481,21 @@ fn group_rules(s: &Settings) -> Vec<Rule> {
             "ring.message_bytes_max: at most 1073741824 (1 GiB)",
         ),
         (
+            s.corosync.message_bytes_max <= RING_MESSAGE_BYTES_MAX,
+            &["corosync.message_bytes_max"],
+            "corosync.message_bytes_max: at most 1073741824 (1 GiB)",
+        ),
+        (
             message_bytes >= command_bytes.saturating_add(FRAME_MARGIN_BYTES),
-            &["replica.command_bytes_max", "replica.batch_bytes_max", "ring.message_bytes_max"],
+            &[
+                "replica.command_bytes_max",
+                "replica.batch_bytes_max",
+                "ring.message_bytes_max",
+                "corosync.message_bytes_max",
+            ],
             "replica.command_bytes_max and replica.batch_bytes_max together do not fit into a \
-             message of the group: lower them, or raise ring.message_bytes_max (solo: 72 MiB)",
+             message of the group: lower them, or raise ring.message_bytes_max \
+             (corosync.message_bytes_max over Corosync; solo: 72 MiB)",
         ),
     ]
 }

@@ -21,8 +21,8 @@ mod text;
 pub use check::Ready;
 pub use key::{key_from_hex, new_key};
 pub use schema::{
-    ClientSettings, GroupKind, LogFormat, Member, Mode, NetSettings, OnDamage, ReplicaSettings,
-    RingSettings, RingTimeoutSettings, Settings, StateSettings,
+    ClientSettings, CorosyncSettings, GroupKind, LogFormat, Member, Mode, NetSettings, OnDamage,
+    ReplicaSettings, RingSettings, RingTimeoutSettings, Settings, StateSettings,
 };
 pub use sources::{Given, Loaded, Place, SettingsError, Sources};
 pub use suggest::closest;

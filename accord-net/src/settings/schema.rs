@@ -3,6 +3,7 @@
 //! The sections mirror the bounds of the core field by field: a bound that is added there and not
 //! here does not compile. What stands here as documentation is what `accord config` prints.
 
+use crate::corosync::CorosyncLimits;
 use crate::server::NetLimits;
 use crate::storage::CLUSTER_NAME_DEFAULT;
 use accord_core::group::ring::{RingLimits, RingTimeouts};
@@ -109,6 +110,8 @@ pub enum GroupKind {
     Solo,
     /// By the built-in ring.
     Ring,
+    /// By a Corosync daemon on this machine.
+    Corosync,
 }
 
 /// What a server does whose disk did not keep what it had promised to.
@@ -155,6 +158,7 @@ documented! {
         /// `persistent`: when a majority has it on disk.
         pub mode: Mode,
         /// `solo`: this is the only server. `ring`: the servers listed below are one cluster.
+        /// `corosync`: so they are, and each has a Corosync daemon on its machine.
         pub group: GroupKind,
         /// Where clients connect. Port 0: the system chooses one, and the server prints it.
         pub client_listen: String,
@@ -163,6 +167,9 @@ documented! {
         /// Where the other servers are heard, over UDP and TCP. Empty: at the address under which
         /// this server is listed below.
         pub ring_listen: String,
+        /// The process group of this cluster's servers, if they talk over Corosync: the same on all
+        /// of them, and no other program's.
+        pub corosync_group: String,
         /// The file with the secret that all servers of the cluster share: 32 bytes as 64
         /// hexadecimal digits, made by `accord key`. Only its owner should be able to read it.
         /// A relative path begins at this file's directory.
@@ -190,6 +197,8 @@ documented! {
         pub servers: Vec<Member>,
         /// The ring.
         pub ring: RingSettings,
+        /// The group over Corosync.
+        pub corosync: CorosyncSettings,
         /// This server's dealings with its clients.
         pub limits: ClientSettings,
         /// The replicated state.
@@ -211,6 +220,7 @@ impl Default for Settings {
             client_listen: "127.0.0.1:9090".to_owned(),
             http_listen: "127.0.0.1:9180".to_owned(),
             ring_listen: String::new(),
+            corosync_group: "accord".to_owned(),
             key_file: String::new(),
             key: String::new(),
             bootstrap: false,
@@ -220,6 +230,7 @@ impl Default for Settings {
             on_damage: OnDamage::default(),
             servers: Vec::new(),
             ring: RingSettings::default(),
+            corosync: CorosyncSettings::default(),
             limits: ClientSettings::default(),
             state: StateSettings::default(),
             replica: ReplicaSettings::default(),
@@ -283,6 +294,40 @@ section! {
         receive_ms: receive,
         /// The longest that a server which would not agree is kept out.
         suspicion_max_ms: suspicion_max,
+    }
+    sections {}
+}
+
+section! {
+    /// The bounds and the tempo of a group over Corosync. How soon a dead machine is noticed is set
+    /// in corosync.conf.
+    pub struct CorosyncSettings(CorosyncLimits) {
+        /// The largest message handed to Corosync, from 256 to 1000000. Larger ones travel in
+        /// fragments, smaller ones together.
+        chunk_bytes_max: usize,
+        /// The largest message.
+        message_bytes_max: usize,
+        /// The most bytes that wait to be handed to Corosync.
+        pending_bytes_max: usize,
+        /// The most messages that wait to be handed to Corosync.
+        pending_messages_max: usize,
+        /// The most bytes handed to Corosync that are not known to be in the order.
+        window_bytes_max: usize,
+        /// The most messages handed to Corosync that are not known to be in the order; at most 250.
+        window_chunks_max: usize,
+        /// The most bytes delivered that wait for the replica; above, Corosync keeps what comes.
+        events_bytes_max: usize,
+    }
+    milliseconds {
+        /// A server that has nothing to say says so this often.
+        alive_ms: alive,
+        /// A server process that was not heard for this long, while others were, is left out; one
+        /// whose own messages do not come back for this long counts as alone.
+        silence_ms: silence,
+        /// How long a view that forms waits for a process in the group that says nothing.
+        form_ms: form,
+        /// How long others wait for the sender of the last message to say that it has it in order.
+        seen_ms: seen,
     }
     sections {}
 }
@@ -436,10 +481,11 @@ pub(super) struct Section {
 }
 
 /// All sections, in the order of the file.
-pub(super) const SECTIONS: [Section; 7] = [
+pub(super) const SECTIONS: [Section; 8] = [
     section("", Settings::ABOUT, Settings::FIELDS),
     section("ring", RingSettings::ABOUT, RingSettings::FIELDS),
     section("ring.timeouts", RingTimeoutSettings::ABOUT, RingTimeoutSettings::FIELDS),
+    section("corosync", CorosyncSettings::ABOUT, CorosyncSettings::FIELDS),
     section("limits", ClientSettings::ABOUT, ClientSettings::FIELDS),
     section("state", StateSettings::ABOUT, StateSettings::FIELDS),
     section("replica", ReplicaSettings::ABOUT, ReplicaSettings::FIELDS),

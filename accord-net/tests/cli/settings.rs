@@ -74,7 +74,7 @@ fn mistakes_in_form_are_named_with_line_and_column() {
         ),
         (
             "group = \"paxos\"",
-            "accord.toml:1:9: group: unknown variant `paxos`, expected `solo` or `ring`",
+            "accord.toml:1:9: group: unknown variant `paxos`, expected one of `solo`, `ring`, `corosync`",
         ),
         (
             "log_format = \"xml\"",
@@ -134,7 +134,7 @@ fn contradictions_between_servers_are_named() {
         ),
         (
             "group = \"ring\"\nservers = [{ id = 1, ring = \"127.0.0.1:1\" }]".to_owned(),
-            "accord.toml:1:1: a ring needs a key that all its servers share: make one with `accord key",
+            "accord.toml:1:1: a cluster needs a key that all its servers share: make one with `accord key",
         ),
         (ring("key_file = \"x\""), "accord.toml:2:1: key and key_file are both set"),
         (
@@ -329,7 +329,7 @@ fn a_wrong_flag_or_variable_is_named_as_it_was_given() {
         (&["--set", "ring.x=1"], "accord: --set ring.x=1: unknown setting `ring.x`;"),
         (
             &["--set", "foo.x=1"],
-            "accord: --set foo.x=1: unknown section `foo`; There are: ring, ring.timeouts, limits",
+            "accord: --set foo.x=1: unknown section `foo`; There are: ring, ring.timeouts, corosync, limits",
         ),
         (&["--id", "-"], "accord: --id -: id: expected a whole number"),
         (&["--log", "a=b=c"], "accord: log: `a=b=c`: "),

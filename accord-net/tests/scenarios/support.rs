@@ -1,8 +1,9 @@
 //! One cluster of processes for all scenarios, and how operations are asked of it.
 
+use accord_core::time::Duration;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_net::client::txn::Steps;
-use accord_net::client::{Client, Done, Error};
+use accord_net::client::{Client, ClientOptions, Done, Error};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,16 +15,31 @@ static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
 });
 static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
+/// Names the servers of a cluster that is up already, as HOST:PORT,HOST:PORT,...; it must be fresh.
+/// Otherwise the scenarios start one of their own.
+const SERVERS_VARIABLE: &str = "ACCORD_TEST_SERVERS";
+static SERVERS: LazyLock<Vec<SocketAddr>> =
+    LazyLock::new(|| match std::env::var(SERVERS_VARIABLE) {
+        Ok(servers) => {
+            let parse =
+                |at: &str| at.parse().unwrap_or_else(|e| panic!("{SERVERS_VARIABLE}: {at}: {e}"));
+            servers.split(',').map(parse).collect()
+        }
+        Err(_) => CLUSTER.addresses(),
+    });
+
 /// Where the servers are.
 pub fn addresses() -> Vec<SocketAddr> {
-    CLUSTER.addresses()
+    SERVERS.clone()
 }
 
 /// A client. Each new one prefers another server.
 pub async fn client() -> Client {
     let at = CLIENTS.fetch_add(1, Ordering::Relaxed);
     // Alone with its server, so that clients are surely spread over all of them.
-    CLUSTER.client_of(at % CLUSTER.len()).await.expect("the cluster serves")
+    let mut options = ClientOptions::new(vec![SERVERS[at % SERVERS.len()]]);
+    options.connect_timeout = Duration::from_secs(30);
+    Client::connect(options).await.expect("the cluster serves")
 }
 
 /// Two clients at different servers.

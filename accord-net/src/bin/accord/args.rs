@@ -93,7 +93,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "memory|persistent")]
     pub mode: Option<String>,
     /// Whether there are other servers.
-    #[arg(long, value_name = "solo|ring")]
+    #[arg(long, value_name = "solo|ring|corosync")]
     pub group: Option<String>,
     /// Where clients connect.
     #[arg(long, value_name = "HOST:PORT")]

@@ -1,0 +1,84 @@
+//! A process that uses Corosync's groups without Accord: a stranger, and a witness of what Corosync
+//! itself promises.
+
+use accord_jepsen::world::World;
+use rust_corosync::cpg::{self, Guarantee, Handle, Model1Data, Model1Flags, ModelData};
+use rust_corosync::{CsError, DispatchFlags, NodeId};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+thread_local! {
+    static DELIVERED: RefCell<Arc<AtomicU64>> = RefCell::default();
+}
+
+fn on_message(_: &Handle, _: String, _: NodeId, _: u32, _: &[u8], _: usize) {
+    DELIVERED.with_borrow(|count| count.fetch_add(1, Ordering::Relaxed));
+}
+
+/// A raw member. Dropping it leaves the group.
+pub struct Raw {
+    pub delivered: Arc<AtomicU64>,
+    send: Sender<Vec<u8>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Raw {
+    pub fn join(world: &World, node: u32, group: &'static str) -> Self {
+        let (send, sent) = channel::<Vec<u8>>();
+        let (delivered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counter, stopped) = (delivered.clone(), stop.clone());
+        let namespace = world.net().namespace(node);
+        let (tell, joined) = channel();
+        let run = move || {
+            DELIVERED.set(counter);
+            accord_jepsen::netns::enter(&namespace).expect("the node is there");
+            let model = ModelData::ModelV1(Model1Data {
+                flags: Model1Flags::None,
+                deliver_fn: Some(on_message),
+                confchg_fn: None,
+                totem_confchg_fn: None,
+            });
+            let handle = cpg::initialize(&model, 0).expect("the daemon is there");
+            cpg::join(&handle, group).expect("it is let in");
+            tell.send(()).expect("somebody waits");
+            let mut in_hand: Option<Vec<u8>> = None;
+            while !stopped.load(Ordering::Relaxed) {
+                while cpg::dispatch(&handle, DispatchFlags::OneNonblocking) == Ok(()) {}
+                while let Some(message) = in_hand.take().or_else(|| sent.try_recv().ok()) {
+                    if cpg::mcast_joined(&handle, Guarantee::TypeAgreed, &message)
+                        == Err(CsError::CsErrTryAgain)
+                    {
+                        in_hand = Some(message);
+                        break;
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(run);
+        joined.recv().expect("it joins");
+        Self { delivered, send, stop, thread: Some(thread.expect("a thread")) }
+    }
+
+    pub fn send(&self, message: &[u8]) {
+        self.send.send(message.to_vec()).expect("it runs");
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Where the servers of a cluster run: on this machine's loopback, or on nodes of their own, with
+//! Corosync daemons or without.
+
+use crate::corosync::{DaemonOptions, Daemons};
+use crate::netns::{Net, NetError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::str::FromStr;
+
+/// Where clients connect, on a node of its own.
+const CLIENT_PORT: u16 = 9090;
+/// Where servers reach each other.
+const RING_PORT: u16 = 9091;
+/// The packets of Ethernet.
+pub const MTU: u32 = 1500;
+
+/// By what the servers are a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupChoice {
+    /// The built-in ring.
+    Ring,
+    /// Corosync daemons.
+    Corosync,
+}
+
+impl GroupChoice {
+    /// As servers and people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Corosync => "corosync",
+        }
+    }
+}
+
+impl FromStr for GroupChoice {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "ring" => Ok(Self::Ring),
+            "corosync" => Ok(Self::Corosync),
+            _ => Err(format!("unknown group {name:?}: known are ring and corosync")),
+        }
+    }
+}
+
+/// How nodes are set up.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// The network's name, unique on this machine.
+    pub name: String,
+    /// How many nodes.
+    pub nodes: u32,
+    /// The longest packet of its links.
+    pub mtu: u32,
+    /// By what the servers are a group.
+    pub group: GroupChoice,
+    /// The daemons, if there are any.
+    pub daemons: DaemonOptions,
+}
+
+impl WorldOptions {
+    /// Three nodes with a name of this process's own.
+    pub fn new(group: GroupChoice) -> Self {
+        let name = format!("p{}", std::process::id());
+        Self { name, nodes: 3, mtu: MTU, group, daemons: DaemonOptions::default() }
+    }
+}
+
+/// Nodes of their own. Dropping it ends all that runs on them and removes them.
+#[derive(Debug)]
+pub struct World {
+    // Ended first.
+    daemons: Option<Daemons>,
+    net: Net,
+    options: WorldOptions,
+}
+
+impl World {
+    /// Makes the nodes.
+    ///
+    /// # Errors
+    /// [`NetError`]: nothing is left of them then.
+    pub fn up(options: WorldOptions) -> Result<Self, NetError> {
+        let net = Net::up(&options.name, options.nodes, options.mtu)?;
+        Ok(Self { daemons: None, net, options })
+    }
+
+    /// Starts the daemons, if there are to be any, with their files in a directory.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub fn start_daemons(&mut self, dir: &Path) -> Result<(), NetError> {
+        if self.options.group == GroupChoice::Corosync {
+            let Self { net, options, .. } = &*self;
+            let daemons = Daemons::start(net, options.nodes, dir, &options.daemons)?;
+            self.daemons = Some(daemons);
+        }
+        Ok(())
+    }
+
+    /// The network.
+    pub const fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// By what the servers are a group.
+    pub const fn group(&self) -> GroupChoice {
+        self.options.group
+    }
+
+    /// The daemons, if there are any, and the network that they need.
+    pub const fn daemons(&mut self) -> Option<(&mut Daemons, &Net)> {
+        match &mut self.daemons {
+            Some(daemons) => Some((daemons, &self.net)),
+            None => None,
+        }
+    }
+
+    /// The ends of the daemons' logs.
+    pub fn log_tails(&self) -> String {
+        self.daemons.as_ref().map(Daemons::log_tails).unwrap_or_default()
+    }
+
+    /// Where the server at `at` listens for clients, and for other servers.
+    pub fn addresses(&self, at: usize) -> (SocketAddr, SocketAddr) {
+        let node = self.net.address(at as u32 + 1);
+        ((node, CLIENT_PORT).into(), (node, RING_PORT).into())
+    }
+
+    /// A command on the node of the server at `at`.
+    pub fn command(&self, at: usize, program: &Path) -> Command {
+        self.net.command(at as u32 + 1, program)
+    }
+}
