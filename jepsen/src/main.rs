@@ -281,12 +281,14 @@ async fn run_rejoin(args: RejoinArgs) -> ExitCode {
     match accord_jepsen::transfer::run(&mut cluster, options, |line| println!("{line}")).await {
         Ok(report) => {
             println!(
-                "missed {} writes, back in {:.1} s; writes a second before {:.0}, meanwhile {:.0} \
-                 ({:.0} %), after {:.0}",
+                "missed {} writes, back in {:.1} s; writes a second with all servers {:.0}, \
+                 without it {:.0}, while it came back {:.0} ({:.0} % and {:.0} %), after {:.0}",
                 report.missed,
                 report.rejoined_in.as_secs_f64(),
+                report.rate_whole,
                 report.rate_before,
                 report.rate_meanwhile,
+                100.0 * report.rate_meanwhile / report.rate_whole,
                 100.0 * report.rate_meanwhile / report.rate_before,
                 report.rate_after,
             );

@@ -11,6 +11,8 @@ use thiserror::Error;
 
 /// How long the rate before is measured for, and the rate after.
 const MEASURED: Duration = Duration::from_secs(5);
+/// How long the load runs before anything is measured.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How often the server that comes back is asked how far it is.
 const LOOK: Duration = Duration::from_millis(50);
 /// The time while it comes back is told in slices of this length.
@@ -34,7 +36,9 @@ pub struct TransferReport {
     pub missed: u64,
     /// From its start until it was in the primary component with all of the log.
     pub rejoined_in: Duration,
-    /// Writes a second just before its start.
+    /// Writes a second with all servers, before it went.
+    pub rate_whole: f64,
+    /// Writes a second without it, just before its start.
     pub rate_before: f64,
     /// Writes a second while it fetched.
     pub rate_meanwhile: f64,
@@ -69,13 +73,17 @@ pub async fn run(
     let control = cluster.client().await.map_err(LoadError::from)?;
     fill(&control, options.load, |_| {}).await?;
     tell(&format!("{} records written", options.load.keys));
-    cluster.kill(away);
     let mut load = Load::start(options.load, |at| cluster.client_options(at % away)).await?;
-    while load.done() < options.writes {
+    load.pass(SETTLED).await?;
+    let rate_whole = load.rate(MEASURED).await?;
+    tell(&format!("{rate_whole:.0} writes a second with all servers"));
+    cluster.kill(away);
+    let gone = load.done();
+    while load.done() - gone < options.writes {
         load.pass(LOOK).await?;
     }
     let rate_before = load.rate(MEASURED).await?;
-    let missed = load.done();
+    let missed = load.done() - gone;
     tell(&format!("{missed} writes missed; {rate_before:.0} writes a second without it"));
     let (start, before) = (Instant::now(), load.done());
     cluster.restart(away)?;
@@ -94,7 +102,7 @@ pub async fn run(
     tell(&format!("back in {} ms; {rate_meanwhile:.0} meanwhile", rejoined_in.as_millis()));
     let rate_after = load.rate(MEASURED).await?;
     load.stop().await?;
-    Ok(TransferReport { missed, rejoined_in, rate_before, rate_meanwhile, rate_after })
+    Ok(TransferReport { missed, rejoined_in, rate_whole, rate_before, rate_meanwhile, rate_after })
 }
 
 async fn is_back(cluster: &Cluster, at: usize) -> bool {

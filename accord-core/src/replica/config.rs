@@ -42,10 +42,10 @@ pub struct ReplicaLimits {
     /// Bytes of the open epoch's entries that a server keeps while it still fetches older ones.
     /// What does not fit is fetched later. What does is taken over in one go in the end.
     pub live_bytes_max: usize,
-    /// Bytes in one message of a transfer.
+    /// Bytes of entries in one message of a transfer; of a snapshot, four times as many.
     pub chunk_bytes_max: usize,
-    /// Bytes a second that a server fetches at most, so that it and the others have time for what
-    /// is new. Doubled for one that does not come nearer, until it does.
+    /// Bytes of entries a second that a server fetches at most, so that it and the others have time
+    /// for what is new; of a snapshot, four times as many. Doubled for one that does not come nearer, until it does.
     pub transfer_bytes_per_second_max: u64,
     /// The largest snapshot accepted from another server, in bytes.
     pub snapshot_bytes_max: u64,
@@ -70,11 +70,11 @@ impl Default for ReplicaLimits {
             frames_in_flight_max: 4,
             proposals_bytes_max: 16 << 20,
             live_bytes_max: 1 << 20,
-            chunk_bytes_max: 64 << 10,
-            transfer_bytes_per_second_max: 16 << 20,
+            chunk_bytes_max: 16 << 10,
+            transfer_bytes_per_second_max: 8 << 20,
             snapshot_bytes_max: 64 << 30,
             log_bytes_retained: 64 << 20,
-            apply_bytes_max: 64 << 10,
+            apply_bytes_max: 16 << 10,
             checkpoint_bytes: 256 << 20,
             digest_interval: 1024,
             transfer_timeout: Duration::from_millis(500),

@@ -19,6 +19,8 @@ use bytes::Bytes;
 
 /// An image that nobody asked for during this many timeouts is dropped.
 const IMAGE_IDLE_TIMEOUTS: u64 = 16;
+/// To keep a byte of a snapshot costs so much less than to append and apply one of entries.
+const SNAPSHOT_LIGHTER: u64 = 4;
 /// An image is given up if keeping the log after it takes this many times the usual memory.
 const IMAGE_LOG_FACTOR: usize = 4;
 
@@ -344,7 +346,8 @@ impl Replica {
         let total = image.bytes.len();
         let start = usize::try_from(offset).ok().filter(|at| image.last == wanted && *at <= total);
         let start = start.unwrap_or(0);
-        let end = total.min(start.saturating_add(limits.chunk_bytes_max));
+        let piece = limits.chunk_bytes_max.saturating_mul(SNAPSHOT_LIGHTER as usize);
+        let end = total.min(start.saturating_add(piece));
         let answer = PeerMessage::SnapshotChunk {
             epoch,
             request,
@@ -443,7 +446,7 @@ impl Replica {
             self.receiving.partial = None;
             self.messages_ignored += 1;
         } else if got < total_bytes {
-            self.fetch_on(now, bytes);
+            self.fetch_on(now, bytes / SNAPSHOT_LIGHTER);
         } else {
             let partial = self.receiving.partial.take().expect("just completed");
             self.receiving.whole = Some((partial.image, Bytes::from(partial.data)));

@@ -416,10 +416,11 @@ section! {
         proposals_bytes_max: usize,
         /// Bytes of new entries kept while older ones are still fetched.
         live_bytes_max: usize,
-        /// Bytes in one message of a transfer.
+        /// Bytes of entries in one message of a transfer; of a snapshot, four times as many.
         chunk_bytes_max: usize,
-        /// Bytes a second that a server which is behind fetches at most, so that there is time for
-        /// what is new. Doubled for one that does not come nearer.
+        /// Bytes of entries a second that a server which is behind fetches at most, so that there
+        /// is time for what is new; of a snapshot, four times as many. Doubled for one that does
+        /// not come nearer.
         transfer_bytes_per_second_max: u64,
         /// The largest snapshot accepted from another server, in bytes.
         snapshot_bytes_max: u64,
