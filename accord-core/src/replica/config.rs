@@ -45,7 +45,8 @@ pub struct ReplicaLimits {
     /// Bytes of entries in one message of a transfer; of a snapshot, four times as many.
     pub chunk_bytes_max: usize,
     /// Bytes of entries a second that a server fetches at most, so that it and the others have time
-    /// for what is new; of a snapshot, four times as many. Doubled for one that does not come nearer, until it does.
+    /// for what is new; of a snapshot, four times as many. Doubled for one that does not come
+    /// nearer.
     pub transfer_bytes_per_second_max: u64,
     /// The largest snapshot accepted from another server, in bytes.
     pub snapshot_bytes_max: u64,

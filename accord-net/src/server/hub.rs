@@ -545,23 +545,6 @@ impl<E: Env> Hub<E> {
         }
         self.turn.notify_one();
     }
-
-    /// Sessions that belong to this server.
-    pub(super) fn sessions_owned(&self) -> usize {
-        let inner = self.inner.borrow();
-        let own =
-            |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
-        inner.server.state().sessions().filter(|(_, session)| own(session)).count()
-    }
-
-    /// Tells the other servers that this one goes.
-    pub(super) fn leave(&self) {
-        {
-            let inner = &mut *self.inner.borrow_mut();
-            inner.group.leave(self.env.now());
-        }
-        self.pump();
-    }
 }
 
 impl Inner {

@@ -386,3 +386,22 @@ impl<E: Env> Running<E> {
         Ended::Drained
     }
 }
+
+impl<E: Env> Hub<E> {
+    /// Sessions that belong to this server.
+    fn sessions_owned(&self) -> usize {
+        let inner = self.inner.borrow();
+        let own =
+            |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
+        inner.server.state().sessions().filter(|(_, session)| own(session)).count()
+    }
+
+    /// Tells the other servers that this one goes.
+    fn leave(&self) {
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.group.leave(self.env.now());
+        }
+        self.pump();
+    }
+}
