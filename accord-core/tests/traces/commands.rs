@@ -129,7 +129,9 @@ fn cluster(world: &mut World, arguments: &mut Arguments) -> Said {
         Some("memory") => Durability::Memory,
         Some(other) => return Err(format!("unknown mode {other}")),
     };
-    let mut limits = ReplicaLimits::default();
+    // No time passes in a trace, so nothing is paced by it.
+    let transfer_bytes_per_second_max = u64::MAX;
+    let mut limits = ReplicaLimits { transfer_bytes_per_second_max, ..ReplicaLimits::default() };
     for (key, value) in std::mem::take(&mut arguments.options) {
         let number: usize = value.parse().map_err(|_| format!("{key}={value} is not a number"))?;
         match key.as_str() {

@@ -168,7 +168,7 @@ pub fn action(action: &Action) -> (bool, String) {
             (true, format!("reads up to {} may see {index}", up_to.0))
         }
         Action::SnapshotWanted => (false, "wants the state".into()),
-        Action::SnapshotReceived { .. } => (true, "has received a snapshot".into()),
+        Action::SnapshotReceived { .. } => (false, "has received a snapshot".into()),
         Action::Install { index, state } => {
             (true, format!("install {index} {}", list(text(state).lines())))
         }
