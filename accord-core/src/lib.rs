@@ -88,6 +88,7 @@
 //!             Output::Persist { .. } => unreachable!("memory mode writes nothing"),
 //!             Output::Peer { .. } => unreachable!("there is no other server"),
 //!             Output::Admin { .. } => unreachable!("no operator asked anything"),
+//!             Output::Work(job) => server.handle(now, Input::Worked(job.run())),
 //!             Output::Halt(reason) => panic!("{reason}"),
 //!         }
 //!     }
