@@ -32,6 +32,8 @@ pub mod frame;
 #[cfg(feature = "net")]
 pub mod operator_client;
 #[cfg(feature = "net")]
+pub mod ports;
+#[cfg(feature = "net")]
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod settings;

@@ -8,7 +8,7 @@ use accord_net::env::real::{Real, draw};
 use accord_net::operator_client::OperatorClient;
 use accord_net::server::StatusReport;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -59,12 +59,7 @@ struct Member {
 
 /// A port of the loopback interface that nobody uses now, neither for streams nor for datagrams.
 fn free_addr() -> std::io::Result<SocketAddr> {
-    loop {
-        let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        if UdpSocket::bind(at).is_ok() {
-            return Ok(at);
-        }
-    }
+    Ok(([127, 0, 0, 1], accord_net::ports::free(1)?[0]).into())
 }
 
 impl Cluster {

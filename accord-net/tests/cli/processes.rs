@@ -272,9 +272,7 @@ fn a_wrong_setting_of_a_cluster_ends_it_with_the_reason() {
 }
 
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> =
-        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("there is a port")).collect();
-    held.iter().map(|socket| socket.local_addr().expect("it is bound").port()).collect()
+    accord_net::ports::free(count).expect("there are ports")
 }
 
 #[test]

@@ -166,25 +166,13 @@ fn check_ports(args: &ClusterArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// Ports that are free for datagrams and streams now.
-fn free_ports(count: u32) -> io::Result<Vec<u16>> {
-    let mut held = Vec::new();
-    while held.len() < count as usize {
-        let datagrams = UdpSocket::bind((HOST, 0))?;
-        let port = datagrams.local_addr()?.port();
-        if let Ok(streams) = TcpListener::bind((HOST, port)) {
-            held.push((port, datagrams, streams));
-        }
-    }
-    Ok(held.iter().map(|(port, ..)| *port).collect())
-}
-
 fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
     let ring_ports: Vec<u16> = match args.ring_port_base {
         Ports::From(_) => (0..args.servers)
             .map(|place| args.ring_port_base.at(place))
             .collect::<Result<_, _>>()?,
-        _ => free_ports(args.servers).map_err(|error| format!("no free ports: {error}"))?,
+        _ => accord_net::ports::free(args.servers as usize)
+            .map_err(|error| format!("no free ports: {error}"))?,
     };
     let members: Vec<_> =
         ring_ports.iter().zip(1..).map(|(port, id)| format!("{id}={HOST}:{port}")).collect();
