@@ -74,9 +74,12 @@ async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
     cluster.kill(2);
     let damaged = damage(&cluster.data_dir(2));
     cluster.restart(2).expect("it starts all the same");
-    while !cluster.is_whole().await {
-        tokio::task::yield_now().await;
-    }
+    let whole = async {
+        while !cluster.is_whole().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), whole).await.expect("it votes again in time");
     let alone = cluster.client_of(2).await.expect("it serves");
     let found = alone.get("kept").await.expect("it reads").expect("it has the record");
     assert_eq!(&found.value[..], b"by the others");
