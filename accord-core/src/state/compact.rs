@@ -49,6 +49,11 @@ impl Key {
     }
 }
 
+impl Default for Key {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
 impl Deref for Key {
     type Target = [u8];
     #[inline]

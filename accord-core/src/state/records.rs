@@ -7,9 +7,14 @@
 //! then, unless heads are equal, one entry. Entries are not moved when others come: their order is
 //! an array of places.
 //!
-//! Records stand in leaves, leaves in branches under a lower bound of their keys, branches in a
-//! `BTreeMap` under the bound of their first leaf. Branches are a sixtieth of the size of the whole
-//! and the map of them a sixtieth of that, so that a cache can hold both.
+//! Records stand in leaves, leaves in branches under a lower bound of their keys, branches in the
+//! root under the bound of their first leaf. Branches are a sixtieth of the size of the whole and
+//! the root a sixtieth of that, so that a cache can hold both. The root is one sorted array: to move
+//! its end once in thousands of insertions costs less than to search a deeper tree each time.
+//!
+//! Heads only tell keys apart if a node's keys differ soon after their common part. So a full node
+//! is split where neighbours differ soonest, and a key behind the end of a full leaf goes to its
+//! likes. Many writers that each count upwards then have leaves of their own, and fill them.
 //!
 //! Nodes are shared with the clones of a map, and copied when one of the two is changed. So a clone
 //! takes as long as there are branches, and a map of which a clone is kept pays once for each leaf
@@ -20,7 +25,6 @@
 use super::compact::Key;
 use super::session::first_broken;
 use super::store::Record;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -35,16 +39,33 @@ const NODE_FILLED: usize = NODE_MAX * 3 / 4;
 /// Records in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
-    /// Invariant: the first stands under the empty key, each under the key of its first leaf. A
-    /// branch has a leaf, and each leaf's keys are at least the one it stands under and less than
-    /// the next leaf's. No leaf is empty, but one that is alone.
-    branches: BTreeMap<Key, Arc<Branch>>,
+    /// Invariant: a branch has a leaf, and each leaf's keys are at least the one it stands under and
+    /// less than the next leaf's. No leaf is empty, but one that is alone.
+    root: Root,
     /// Invariant: the sum of the leaves' entries.
     len: usize,
 }
 
 type Leaf = Node<Record>;
 type Branch = Node<Arc<Leaf>>;
+
+/// The branches, in order.
+#[derive(Clone, Debug, Default)]
+struct Root {
+    /// Invariant: bounds ascend; each is the one of the branch's first leaf, the first is empty.
+    branches: Vec<(Key, Arc<Branch>)>,
+    /// Invariant: all bounds but the first begin with it.
+    prefix: Key,
+    /// Invariant: those of all bounds but the first, in order.
+    heads: Vec<u64>,
+}
+
+/// Where a leaf is: which branch, and which of its leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    branch: usize,
+    leaf: usize,
+}
 
 /// Sorted entries. Laid out so that all but the entries is fetched at once: no part of it waits for
 /// another.
@@ -78,24 +99,19 @@ impl Records {
 
     /// The record of this key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
-        let (branch, at) = self.branch(key)?;
-        branch.at(at).1.get(key)
+        self.root.leaf(self.root.find(key)?).get(key)
     }
 
     /// The record of this key, to be changed.
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Record> {
-        let (branch, at) = self.branch_mut(key)?;
-        let leaf = Arc::make_mut(branch.at_mut(at));
+        let leaf = self.root.leaf_mut(self.root.find(key)?);
         let rank = leaf.find(key).ok()?;
         Some(leaf.at_mut(rank))
     }
 
     /// All of them, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Record)> {
-        self.branches
-            .values()
-            .flat_map(|branch| branch.iter_from(0))
-            .flat_map(|(_, leaf)| leaf.iter_from(0))
+        self.root.leaves_from(0).flat_map(|(_, leaf)| leaf.iter_from(0))
     }
 
     /// Those from this bound on, in order.
@@ -104,84 +120,64 @@ impl Records {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[],
         };
-        let first = self.branch(key).map(|(branch, at)| {
-            let leaf = &branch.at(at).1;
+        let place = self.root.find(key);
+        let first = place.map(|place| {
+            let leaf = self.root.leaf(place);
             let rank = match leaf.find(key) {
                 Ok(rank) => rank + usize::from(start == Bound::Excluded(key)),
                 Err(rank) => rank,
             };
-            leaf.iter_from(rank)
-                .chain(branch.iter_from(at + 1).flat_map(|(_, leaf)| leaf.iter_from(0)))
+            let rest = self.root.branches[place.branch].1.iter_from(place.leaf + 1);
+            leaf.iter_from(rank).chain(rest.flat_map(|(_, leaf)| leaf.iter_from(0)))
         });
-        // Branches after the one of the key stand under keys greater than it.
-        let later = self.branches.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
-        let later = later
-            .flat_map(|(_, branch)| branch.iter_from(0))
-            .flat_map(|(_, leaf)| leaf.iter_from(0));
+        let later = place.map_or(0, |place| place.branch + 1);
+        let later = self.root.leaves_from(later).flat_map(|(_, leaf)| leaf.iter_from(0));
         first.into_iter().flatten().chain(later)
     }
 
     /// Adds the record of a key that has none.
     pub(super) fn insert(&mut self, key: Key, record: Record) {
         self.len += 1;
-        let Some((branch, at)) = self.branch_mut(&key) else {
+        let Some(place) = self.root.find(&key) else {
             let leaf = Leaf::of([(key, record)].into_iter());
-            let branch = Branch::of([(Key::new(&[]), Arc::new(leaf))].into_iter());
-            self.branches.insert(Key::new(&[]), Arc::new(branch));
-            return;
+            let branch = Branch::of([(Key::default(), Arc::new(leaf))].into_iter());
+            return self.root.insert(0, Key::default(), branch);
         };
-        let last = at + 1 == branch.len();
-        let leaf = Arc::make_mut(branch.at_mut(at));
+        let leaf = self.root.leaf_mut(place);
         let rank = leaf.find(&key).expect_err("a record is inserted where there is none");
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);
         }
-        let right = if last && rank == NODE_MAX {
-            // Keys that come in ascending order leave full leaves behind.
-            Leaf::of([(key, record)].into_iter())
-        } else {
-            leaf.insert_full(rank, key, record)
-        };
-        let (bound, right) = (right.at(0).0.clone(), Arc::new(right));
-        if branch.len() < NODE_MAX {
-            return branch.insert(at + 1, bound, right);
+        if rank < NODE_MAX {
+            let right = leaf.insert_full(rank, key, record);
+            return self.root.insert_leaf(place, right);
         }
-        let right = if last {
-            Branch::of([(bound, right)].into_iter())
-        } else {
-            branch.insert_full(at + 1, bound, right)
-        };
-        self.branches.insert(right.at(0).0.clone(), Arc::new(right));
+        // Behind the end of a full leaf: with what comes next if that is more like it, so that keys
+        // that come in descending order share leaves; else alone, so that keys that come in
+        // ascending order leave full leaves behind.
+        let like_last = common(&leaf.at(NODE_MAX - 1).0, &key);
+        match self.root.next(place) {
+            Some(next) if self.root.has_room(next) && self.root.common(next, &key) > like_last => {
+                self.root.lower(next, &key);
+                self.root.leaf_mut(next).insert(0, key, record);
+            }
+            _ => self.root.insert_leaf(place, Leaf::of([(key, record)].into_iter())),
+        }
     }
 
     /// Takes out the record of this key.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Key, Record)> {
-        let (branch, at) = self.branch_mut(key)?;
-        let leaf = Arc::make_mut(branch.at_mut(at));
+        let place = self.root.find(key)?;
+        let leaf = self.root.leaf_mut(place);
         let rank = leaf.find(key).ok()?;
         let removed = leaf.remove(rank);
         let few = leaf.len() < NODE_MIN;
-        if few && branch.merge_leaf(at) && branch.len() < NODE_MIN {
-            let bound = branch.at(0).0.clone();
-            self.merge_branch(&bound);
+        let branch = self.root.branch_mut(place.branch);
+        if few && branch.merge_leaf(place.leaf) && branch.len() < NODE_MIN {
+            self.root.merge(place.branch);
         }
         self.len -= 1;
         Some(removed)
-    }
-
-    /// Merges a branch that became small with the next, or gives it up if it has no records.
-    fn merge_branch(&mut self, bound: &Key) {
-        let mut from = self.branches.range::<Key, _>((Bound::Included(bound), Bound::Unbounded));
-        let Some((_, branch)) = from.next() else { return };
-        let next = from.next().filter(|(_, next)| branch.len() + next.len() <= NODE_FILLED);
-        if branch.len() == 1 && branch.at(0).1.len() == 0 && !bound.is_empty() {
-            self.branches.remove(bound);
-        } else if let Some(next) = next.map(|(next, _)| next.clone()) {
-            let next = self.branches.remove(&next);
-            if let (Some(next), Some(branch)) = (next, self.branches.get_mut(bound)) {
-                Arc::make_mut(branch).append(Arc::unwrap_or_clone(next));
-            }
-        }
     }
 
     /// A map of entries whose keys ascend.
@@ -190,31 +186,17 @@ impl Records {
         let mut entries = entries.peekable();
         let mut leaves = Vec::with_capacity(NODE_FILLED);
         while let Some((first, _)) = entries.peek() {
-            let bound = if records.len == 0 { Key::new(&[]) } else { first.clone() };
+            let bound = if records.len == 0 { Key::default() } else { first.clone() };
             let leaf = Leaf::of(entries.by_ref().take(NODE_FILLED));
             records.len += leaf.len();
             leaves.push((bound, Arc::new(leaf)));
             if leaves.len() == NODE_FILLED || entries.peek().is_none() {
-                let bound = leaves[0].0.clone();
-                records.branches.insert(bound, Arc::new(Branch::of(leaves.drain(..))));
+                let branch = Branch::of(leaves.drain(..));
+                records.root.branches.push((branch.at(0).0.clone(), Arc::new(branch)));
             }
         }
+        records.root.refresh();
         records
-    }
-
-    /// The branch and the leaf in it that have the key, if any have.
-    fn branch(&self, key: &[u8]) -> Option<(&Branch, usize)> {
-        let mut up_to = self.branches.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
-        let (_, branch) = up_to.next_back()?;
-        Some((branch, branch.floor(key)))
-    }
-
-    fn branch_mut(&mut self, key: &[u8]) -> Option<(&mut Branch, usize)> {
-        let up_to = (Bound::Unbounded, Bound::Included(key));
-        let (_, branch) = self.branches.range_mut::<[u8], _>(up_to).next_back()?;
-        let branch = Arc::make_mut(branch);
-        let at = branch.floor(key);
-        Some((branch, at))
     }
 
     /// The first invariant that is broken.
@@ -225,11 +207,7 @@ impl Records {
             ascending &= last.is_none_or(|last| last < key);
             last = Some(key);
         }
-        let branches = self.branches.iter().all(|(bound, branch)| {
-            branch.len() > 0 && *bound == branch.at(0).0 && branch.is_sound()
-        });
-        let first = self.branches.keys().next().is_none_or(|bound| bound.is_empty());
-        let leaves = || self.branches.values().flat_map(|branch| branch.iter_from(0));
+        let leaves = || self.root.leaves_from(0);
         let within = leaves().zip(leaves().skip(1)).all(|((_, leaf), (bound, next))| {
             let below = leaf.len() == 0 || leaf.at(leaf.len() - 1).0 < *bound;
             below && (next.len() == 0 || next.at(0).0 >= *bound)
@@ -240,10 +218,136 @@ impl Records {
                 leaves().map(|(_, leaf)| leaf.len()).sum::<usize>() == self.len,
                 "records are counted",
             ),
-            (branches && first, "branches stand under the bounds of their first leaves"),
+            (self.root.is_sound(), "branches stand under the bounds of their first leaves"),
             (within, "leaves stand under lower bounds of their keys"),
             (leaves().all(|(_, leaf)| leaf.is_sound()), "heads are those of the keys"),
         ])
+    }
+}
+
+impl Root {
+    /// The leaf that has the key, if any has.
+    fn find(&self, key: &[u8]) -> Option<Place> {
+        let branch = self.floor(key);
+        let (_, found) = self.branches.get(branch)?;
+        Some(Place { branch, leaf: found.floor(key) })
+    }
+
+    /// The branch that has the key, if any has: the last that stands under no greater one.
+    fn floor(&self, key: &[u8]) -> usize {
+        let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
+            return if *key < self.prefix[..] { 0 } else { self.heads.len() };
+        };
+        let head = head(rest);
+        let from = self.heads.partition_point(|other| *other < head);
+        let ties = self.heads[from..].partition_point(|other| *other == head);
+        let ties = &self.branches.get(from + 1..from + 1 + ties).unwrap_or(&[]);
+        from + ties.partition_point(|(bound, _)| bound[..] <= *key)
+    }
+
+    fn leaf(&self, at: Place) -> &Leaf {
+        &self.branches[at.branch].1.at(at.leaf).1
+    }
+
+    fn branch_mut(&mut self, at: usize) -> &mut Branch {
+        Arc::make_mut(&mut self.branches[at].1)
+    }
+
+    fn leaf_mut(&mut self, at: Place) -> &mut Leaf {
+        Arc::make_mut(self.branch_mut(at.branch).at_mut(at.leaf))
+    }
+
+    /// The leaves from a branch on, under their bounds.
+    fn leaves_from(&self, branch: usize) -> impl Iterator<Item = (&Key, &Arc<Leaf>)> {
+        self.branches[branch..].iter().flat_map(|(_, branch)| branch.iter_from(0))
+    }
+
+    /// The leaf after this one.
+    fn next(&self, at: Place) -> Option<Place> {
+        if at.leaf + 1 < self.branches[at.branch].1.len() {
+            return Some(Place { leaf: at.leaf + 1, ..at });
+        }
+        (at.branch + 1 < self.branches.len()).then_some(Place { branch: at.branch + 1, leaf: 0 })
+    }
+
+    fn has_room(&self, at: Place) -> bool {
+        self.leaf(at).len() < NODE_MAX
+    }
+
+    /// How many first bytes the key shares with the first of a leaf.
+    fn common(&self, at: Place, key: &[u8]) -> usize {
+        let leaf = self.leaf(at);
+        if leaf.len() == 0 { 0 } else { common(&leaf.at(0).0, key) }
+    }
+
+    /// Lets a leaf stand under a lesser bound, which is above all keys of the leaf before it.
+    fn lower(&mut self, at: Place, bound: &Key) {
+        self.branch_mut(at.branch).set_key(at.leaf, bound.clone());
+        if at.leaf == 0 {
+            self.branches[at.branch].0 = bound.clone();
+            self.refresh();
+        }
+    }
+
+    /// Adds a leaf behind another.
+    fn insert_leaf(&mut self, after: Place, leaf: Leaf) {
+        let (bound, leaf) = (leaf.at(0).0.clone(), Arc::new(leaf));
+        let at = after.leaf + 1;
+        let branch = self.branch_mut(after.branch);
+        if branch.len() < NODE_MAX {
+            return branch.insert(at, bound, leaf);
+        }
+        let right = if at == NODE_MAX {
+            Branch::of([(bound, leaf)].into_iter())
+        } else {
+            branch.insert_full(at, bound, leaf)
+        };
+        self.insert(after.branch + 1, right.at(0).0.clone(), right);
+    }
+
+    fn insert(&mut self, at: usize, bound: Key, branch: Branch) {
+        self.branches.insert(at, (bound, Arc::new(branch)));
+        self.refresh();
+    }
+
+    /// Merges a branch that became small with the next, or gives it up if it has no records.
+    fn merge(&mut self, at: usize) {
+        let branch = &self.branches[at].1;
+        if branch.len() == 1 && branch.at(0).1.len() == 0 && at > 0 {
+            self.branches.remove(at);
+            return self.refresh();
+        }
+        let next = self.branches.get(at + 1);
+        if next.is_some_and(|(_, next)| branch.len() + next.len() <= NODE_FILLED) {
+            let (_, next) = self.branches.remove(at + 1);
+            self.branch_mut(at).append(Arc::unwrap_or_clone(next));
+            self.refresh();
+        }
+    }
+
+    /// Finds what the bounds have in common, and the heads after it.
+    fn refresh(&mut self) {
+        let bounds = self.branches.get(1..).unwrap_or(&[]);
+        let common = match bounds {
+            [] => 0,
+            [(first, _), .., (last, _)] => common(first, last),
+            [(only, _)] => only.len(),
+        };
+        self.prefix = bounds.first().map_or_else(Key::default, |(b, _)| Key::new(&b[..common]));
+        self.heads.clear();
+        self.heads.extend(bounds.iter().map(|(bound, _)| head(&bound[common..])));
+    }
+
+    fn is_sound(&self) -> bool {
+        let mut fresh = self.clone();
+        fresh.refresh();
+        let stand = |(bound, branch): &(Key, Arc<Branch>)| {
+            branch.len() > 0 && *bound == branch.at(0).0 && branch.is_sound()
+        };
+        self.branches.iter().all(stand)
+            && self.branches.first().is_none_or(|(bound, _)| bound.is_empty())
+            && self.prefix == fresh.prefix
+            && self.heads == fresh.heads
     }
 }
 
@@ -284,7 +388,7 @@ impl<T> Node<T> {
         let mut entries = Vec::with_capacity(NODE_MAX);
         entries.extend(ascending);
         let mut node =
-            Self { prefix: Key::new(&[]), entries, order: [0; NODE_MAX], heads: [0; NODE_MAX] };
+            Self { prefix: Key::default(), entries, order: [0; NODE_MAX], heads: [0; NODE_MAX] };
         node.refresh();
         node
     }
@@ -321,15 +425,11 @@ impl<T> Node<T> {
         let head = head(rest);
         let heads = &self.heads[..self.len()];
         // Not a binary search: these reads do not wait for each other.
-        let mut rank = heads.iter().map(|other| usize::from(*other < head)).sum();
-        while heads.get(rank) == Some(&head) {
-            match self.at(rank).0[..].cmp(key) {
-                core::cmp::Ordering::Less => rank += 1,
-                core::cmp::Ordering::Equal => return Ok(rank),
-                core::cmp::Ordering::Greater => break,
-            }
-        }
-        Err(rank)
+        let from: usize = heads.iter().map(|other| usize::from(*other < head)).sum();
+        let ties = heads[from..].iter().take_while(|other| **other == head).count();
+        let places = &self.order[from..from + ties];
+        let by_key = |place: &u8| self.entries[usize::from(*place)].0[..].cmp(key);
+        places.binary_search_by(by_key).map(|at| from + at).map_err(|at| from + at)
     }
 
     /// Adds an entry at its rank; there is room.
@@ -348,16 +448,32 @@ impl<T> Node<T> {
         }
     }
 
-    /// Adds an entry at its rank where there is no room, and returns the upper half as a new node.
+    /// Adds an entry at its rank where there is no room, and returns the upper part as a new node.
     fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Self {
         self.sort();
-        let mut right = Self::of(self.entries.drain(NODE_MAX / 2..));
+        let middle = self.split_point();
+        let mut right = Self::of(self.entries.drain(middle..));
         self.refresh();
-        match rank.checked_sub(NODE_MAX / 2) {
+        match rank.checked_sub(middle) {
             Some(rank) if rank > 0 => right.insert(rank, key, what),
             _ => self.insert(rank, key, what),
         }
         right
+    }
+
+    /// Where neighbours in the middle half differ soonest. The entries are sorted.
+    fn split_point(&self) -> usize {
+        let like_last = |at: usize| common(&self.entries[at - 1].0, &self.entries[at].0);
+        let from_middle = |at: usize| at.abs_diff(NODE_MAX / 2);
+        let middle_half = NODE_MAX / 4..=NODE_MAX * 3 / 4;
+        let soonest = middle_half.min_by_key(|at| (like_last(*at), from_middle(*at)));
+        soonest.expect("the middle half is not empty")
+    }
+
+    /// Gives the entry of this rank another key, of the same rank.
+    fn set_key(&mut self, rank: usize, key: Key) {
+        self.entries[usize::from(self.order[rank])].0 = key;
+        self.find_heads();
     }
 
     /// Takes the entry of this rank out.
@@ -400,11 +516,11 @@ impl<T> Node<T> {
     fn find_heads(&mut self) {
         let len = self.len();
         if len == 0 {
-            self.prefix = Key::new(&[]);
+            self.prefix = Key::default();
             return;
         }
         let (first, last) = (&self.at(0).0, &self.at(len - 1).0);
-        let common = first.iter().zip(last.iter()).take_while(|(a, b)| a == b).count();
+        let common = common(first, last);
         self.prefix = Key::new(&first[..common]);
         for rank in 0..len {
             self.heads[rank] = head(&self.at(rank).0[common..]);
@@ -424,6 +540,11 @@ impl<T> Node<T> {
     }
 }
 
+/// How many first bytes two keys share.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// The first eight bytes as a number that orders as they do; zeros where there are fewer.
 fn head(rest: &[u8]) -> u64 {
     if let Some(bytes) = rest.first_chunk::<8>() {
@@ -440,6 +561,7 @@ mod tests {
     use crate::ids::{Revision, SessionId};
     use crate::rng::Rng;
     use crate::state::compact::Value;
+    use alloc::collections::BTreeMap;
     use alloc::format;
     use proptest::prelude::*;
 
@@ -524,8 +646,8 @@ mod tests {
             records.insert(Key::new(format!("{number:08}").as_bytes()), record(1));
         }
         assert_eq!(records.fault(), None);
-        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
-        assert_eq!((leaves, records.branches.len()), (800, 100));
+        let leaves = records.root.leaves_from(0).count();
+        assert_eq!((leaves, records.root.branches.len()), (800, 100));
     }
 
     #[test]
@@ -536,8 +658,38 @@ mod tests {
             records.insert(Key::new(key.as_bytes()), record(1));
         }
         assert_eq!(records.fault(), None);
-        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
+        let leaves = records.root.leaves_from(0).count();
         assert!(leaves <= 1600 / (NODE_MAX / 2), "{leaves} leaves");
+    }
+
+    #[test]
+    fn writers_that_each_count_upwards_fill_leaves_of_their_own() {
+        let mut records = Records::default();
+        for number in 0..800 {
+            for writer in 0..16 {
+                records
+                    .insert(Key::new(format!("w/{writer:02}/{number:09}").as_bytes()), record(1));
+            }
+        }
+        assert_eq!(records.fault(), None);
+        let leaves = records.root.leaves_from(0).count();
+        assert!(leaves <= 16 * 800 * 10 / (NODE_MAX * 9), "{leaves} leaves");
+        let mixed = |leaf: &Leaf| leaf.prefix.len() < "w/00/".len();
+        assert!(records.root.leaves_from(0).filter(|(_, leaf)| mixed(leaf)).count() <= 16);
+    }
+
+    #[test]
+    fn keys_that_come_in_descending_order_behind_full_branches_share_leaves() {
+        for behind in [NODE_MAX, NODE_MAX * NODE_MAX] {
+            let mut records = Records::default();
+            let keys = (0..behind).map(|n| format!("a/{n:04}"));
+            for key in keys.chain((0..800).rev().map(|n| format!("b/{n:04}"))) {
+                records.insert(Key::new(key.as_bytes()), record(1));
+            }
+            assert_eq!(records.fault(), None);
+            let leaves = records.root.leaves_from(0).count();
+            assert!(leaves <= (behind + 800) / (NODE_MAX / 2), "{leaves} leaves");
+        }
     }
 
     #[test]
@@ -547,7 +699,7 @@ mod tests {
         keys.iter().for_each(|key| records.insert(Key::new(key.as_bytes()), record(1)));
         keys.iter().for_each(|key| drop(records.remove(key.as_bytes())));
         assert_eq!((records.len(), records.fault()), (0, None));
-        let leaves: usize = records.branches.values().map(|branch| branch.len()).sum();
-        assert!(leaves <= 1 && records.branches.len() <= 1, "{leaves} leaves");
+        let leaves = records.root.leaves_from(0).count();
+        assert!(leaves <= 1 && records.root.branches.len() <= 1, "{leaves} leaves");
     }
 }
