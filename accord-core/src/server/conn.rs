@@ -8,7 +8,7 @@ use super::Server;
 use super::io::{DisconnectReason, Output};
 use crate::ids::{ConnId, RequestId, Revision, SessionId};
 use crate::protocol::{Refusal, ServerMessage, SessionEnd};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -19,7 +19,7 @@ pub(super) struct Conn {
     /// The latest revision that the client had seen when it attached.
     pub(super) floor: Revision,
     /// Requests taken and not answered.
-    pub(super) requests: BTreeMap<RequestId, PendingRequest>,
+    pub(super) requests: Requests,
     /// Invariant: the bytes of the transactions in `requests`.
     pub(super) request_bytes: usize,
     /// Reads that wait, by their place in the server's queue.
@@ -30,6 +30,66 @@ pub(super) struct Conn {
     unsent: VecDeque<usize>,
     /// Invariant: the sum of `unsent`.
     pub(super) unsent_bytes: usize,
+}
+
+/// Requests by their numbers. Clients send them in ascending order and mostly get their answers in
+/// the same order, so what is added is the last, and what is taken the first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    /// Invariant: numbers ascend.
+    entries: VecDeque<(RequestId, PendingRequest)>,
+}
+
+impl Requests {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn find(&self, request: RequestId) -> Result<usize, usize> {
+        match (self.entries.front(), self.entries.back()) {
+            (Some((first, _)), _) if *first == request => Ok(0),
+            (_, Some((last, _))) if *last < request => Err(self.entries.len()),
+            _ => self.entries.binary_search_by_key(&request, |(number, _)| *number),
+        }
+    }
+
+    pub(super) fn contains(&self, request: RequestId) -> bool {
+        self.find(request).is_ok()
+    }
+
+    pub(super) fn get(&self, request: RequestId) -> Option<&PendingRequest> {
+        self.find(request).ok().map(|at| &self.entries[at].1)
+    }
+
+    pub(super) fn get_mut(&mut self, request: RequestId) -> Option<&mut PendingRequest> {
+        self.find(request).ok().map(|at| &mut self.entries[at].1)
+    }
+
+    /// Adds a request; false if there is one of its number.
+    pub(super) fn insert(&mut self, request: RequestId, pending: PendingRequest) -> bool {
+        let place = self.find(request);
+        if let Err(at) = place {
+            self.entries.insert(at, (request, pending));
+        }
+        place.is_err()
+    }
+
+    fn remove(&mut self, request: RequestId) -> Option<PendingRequest> {
+        let at = self.find(request).ok()?;
+        self.entries.remove(at).map(|(_, pending)| pending)
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = RequestId> {
+        self.entries.iter().map(|(number, _)| *number)
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.iter().map(|(_, pending)| pending.bytes).sum()
+    }
 }
 
 /// A request taken and not answered.
@@ -61,7 +121,7 @@ impl Conn {
         Self {
             phase: Phase::Idle,
             floor: Revision(0),
-            requests: BTreeMap::new(),
+            requests: Requests::default(),
             request_bytes: 0,
             reads: BTreeSet::new(),
             watches: 0,
@@ -99,15 +159,15 @@ impl Conn {
     }
 
     pub(super) fn take_request(&mut self, request: RequestId) -> bool {
-        let Some(pending) = self.requests.remove(&request) else { return false };
+        let Some(pending) = self.requests.remove(request) else { return false };
         self.request_bytes -= pending.bytes;
         true
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
-        let bytes: usize = self.requests.values().map(|pending| pending.bytes).sum();
-        assert_eq!(bytes, self.request_bytes, "the bytes of requests are counted");
+        assert_eq!(self.requests.bytes(), self.request_bytes, "the bytes of requests are counted");
+        assert!(self.requests.entries.iter().is_sorted_by(|(a, _), (b, _)| a < b), "in order");
         assert_eq!(self.unsent.iter().sum::<usize>(), self.unsent_bytes, "unsent is counted");
         let quiet = self.requests.is_empty() && self.watches == 0;
         assert!(quiet || self.session().is_some(), "requests and watches need a session");

@@ -107,17 +107,13 @@ impl Server {
 
     /// Tells everyone concerned what one command changed.
     pub(super) fn publish(&mut self, events: &[Event]) {
-        if events.is_empty() {
-            return;
-        }
-        let group: Arc<[Event]> = events.iter().map(Event::detached).collect();
         let mut deliveries = core::mem::take(&mut self.deliveries);
-        self.watches.deliver(&group, &mut deliveries);
+        self.watches.deliver(events, &mut deliveries);
         for Delivery { target, events, done } in deliveries.drain(..) {
             self.deliver(target, events, done);
         }
         self.deliveries = deliveries;
-        self.history.push(group);
+        self.history.push(events);
     }
 
     fn deliver(&mut self, target: Target, events: Arc<[Event]>, done: bool) {

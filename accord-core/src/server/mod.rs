@@ -174,6 +174,17 @@ impl Server {
         self.forget_prepared();
     }
 
+    /// Takes what a client sent, and leaves what comes of it to [`Self::settle`] or to the next
+    /// input: what many clients send together goes out together. Ask [`Self::accepts`] before each
+    /// message all the same.
+    pub fn gather(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
+        if self.halted {
+            return;
+        }
+        self.now = self.now.max(now);
+        self.on_client(conn, message);
+    }
+
     /// What to do next. Drain it after every input, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -228,8 +239,9 @@ impl Server {
         }
     }
 
-    /// Proposes what waits and carries out what the replica asks, until nothing is left to do.
-    fn settle(&mut self) {
+    /// Proposes what waits and carries out what the replica asks, until nothing is left to do. Poll
+    /// the outputs after it.
+    pub fn settle(&mut self) {
         loop {
             self.propose_held();
             self.replica.flush();

@@ -108,7 +108,7 @@ impl Server {
             return self.send(id, ServerMessage::RequestRefused { request, reason });
         }
         let conn = self.conns.get_mut(&id).expect("the caller found it");
-        if conn.requests.contains_key(&request) {
+        if conn.requests.contains(request) {
             // Sent twice over one connection: the first copy will be answered.
             return;
         }
@@ -135,7 +135,7 @@ impl Server {
 
     fn keep_transaction(&mut self, id: ConnId, request: RequestId, txn: &Bytes) {
         let conn = self.conns.get_mut(&id).expect("its request was just taken");
-        let pending = conn.requests.get_mut(&request).expect("just taken");
+        let pending = conn.requests.get_mut(request).expect("just taken");
         pending.txn = Some(Bytes::copy_from_slice(txn));
     }
 
@@ -146,7 +146,7 @@ impl Server {
         if bytes.saturating_add(COMMAND_HEAD_BYTES_MAX) > command_bytes_max {
             return Err(Refusal::TooLarge);
         }
-        if conn.requests.contains_key(&request) {
+        if conn.requests.contains(request) {
             return Ok(());
         }
         if conn.requests.len() >= limits.requests_per_conn_max {
@@ -218,7 +218,7 @@ impl Server {
     fn drop_transaction(&mut self, held: Held) {
         if let Held::Request { conn, request } = held
             && let Some(conn) = self.conns.get_mut(&conn)
-            && let Some(pending) = conn.requests.get_mut(&request)
+            && let Some(pending) = conn.requests.get_mut(request)
         {
             pending.txn = None;
         }
@@ -238,7 +238,7 @@ impl Server {
     fn is_wanted(&self, held: Held) -> bool {
         match held {
             Held::Request { conn, request } => {
-                self.conns.get(&conn).is_some_and(|conn| conn.requests.contains_key(&request))
+                self.conns.get(&conn).is_some_and(|conn| conn.requests.contains(request))
             }
             Held::Session { token } => self.tokens.contains_key(&token),
             Held::Close { conn } => self.conns.contains_key(&conn),
@@ -254,7 +254,7 @@ impl Server {
         match held {
             Held::Request { conn, request } => {
                 let conn = &self.conns[&conn];
-                let pending = &conn.requests[&request];
+                let pending = conn.requests.get(request).expect("what is wanted is here");
                 let session = conn.session().expect("requests need a session");
                 let txn = pending.txn.as_ref().expect("what is held back is kept");
                 encode_request(session, request, pending.acked_below, txn, out);
@@ -286,7 +286,7 @@ impl Server {
         let pending: Vec<(SessionId, RequestId)> = self
             .attached
             .iter()
-            .flat_map(|(session, id)| self.conns[id].requests.keys().map(|it| (*session, *it)))
+            .flat_map(|(session, id)| self.conns[id].requests.numbers().map(|it| (*session, it)))
             .collect();
         for (session, request) in pending {
             let open = self.state.session(session);

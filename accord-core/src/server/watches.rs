@@ -127,14 +127,23 @@ impl WatchTable {
     }
 
     /// Appends to `deliveries` what the events of one revision mean to whom, and removes the
-    /// one-shot watches that are thereby done. Each target appears once.
-    pub(super) fn deliver(&mut self, group: &Arc<[Event]>, deliveries: &mut Vec<Delivery>) {
+    /// one-shot watches that are thereby done. Each target appears once. The events may share the
+    /// memory of a message; what is delivered has its own.
+    pub(super) fn deliver(&mut self, group: &[Event], deliveries: &mut Vec<Delivery>) {
+        if self.filters.is_empty() {
+            return;
+        }
         let first = deliveries.len();
-        match &group[..] {
+        match group {
             [] => return,
-            [event] => self.each_concerned(event, |target, terms| {
-                deliveries.push(Delivery { target, events: group.clone(), done: terms.once });
-            }),
+            [event] => {
+                let mut shared: Option<Arc<[Event]>> = None;
+                self.each_concerned(event, |target, terms| {
+                    let events =
+                        shared.get_or_insert_with(|| Arc::from([event.detached()])).clone();
+                    deliveries.push(Delivery { target, events, done: terms.once });
+                });
+            }
             _ => self.deliver_many(group, deliveries),
         }
         for delivery in &deliveries[first..] {
@@ -147,10 +156,11 @@ impl WatchTable {
     fn deliver_many(&self, group: &[Event], deliveries: &mut Vec<Delivery>) {
         let mut concerned: BTreeMap<Target, (bool, Vec<Event>)> = BTreeMap::new();
         for event in group {
+            let mut shared: Option<Event> = None;
             self.each_concerned(event, |target, terms| {
                 let (once, events) = concerned.entry(target).or_default();
                 *once = terms.once;
-                events.push(event.clone());
+                events.push(shared.get_or_insert_with(|| event.detached()).clone());
             });
         }
         deliveries.extend(concerned.into_iter().map(|(target, (done, events))| Delivery {
@@ -191,9 +201,15 @@ impl WatchTable {
     }
 }
 
-/// True if a watch on `filter` with `mask` looks at `event`.
-pub(super) fn concerns(filter: &WatchFilter, mask: EventMask, event: &Event) -> bool {
-    let place = match (filter, key_of(event)) {
+/// True if a watch on `filter` with `mask` looks at an event of this kind, about this key (none: of
+/// the membership).
+pub(super) fn concerns(
+    filter: &WatchFilter,
+    mask: EventMask,
+    kind: EventMask,
+    key: Option<&[u8]>,
+) -> bool {
+    let place = match (filter, key) {
         (WatchFilter::Key(key), Some(found)) => key == found,
         (WatchFilter::Prefix(prefix), Some(found)) => found.starts_with(prefix),
         (WatchFilter::Members, None) => true,
@@ -201,7 +217,7 @@ pub(super) fn concerns(filter: &WatchFilter, mask: EventMask, event: &Event) -> 
             false
         }
     };
-    place && mask.admits(event)
+    place && mask.bits() & kind.bits() != 0
 }
 
 fn remove_from(index: &mut BTreeMap<Bytes, BTreeMap<Target, Terms>>, key: &Bytes, target: Target) {
@@ -213,7 +229,7 @@ fn remove_from(index: &mut BTreeMap<Bytes, BTreeMap<Target, Terms>>, key: &Bytes
 }
 
 /// The record that an event is about; `None` for an event of the membership.
-fn key_of(event: &Event) -> Option<&Bytes> {
+pub(super) fn key_of(event: &Event) -> Option<&[u8]> {
     match event {
         Event::Key(event) => Some(&event.key),
         Event::Member(_) => None,
@@ -308,12 +324,13 @@ mod tests {
         events: &[Event],
     ) {
         let mut found = vec![];
-        table.deliver(&Arc::from(events), &mut found);
+        table.deliver(events, &mut found);
         found.sort_by_key(|delivery| delivery.target);
         let mut expected = vec![];
         for (target, (filter, terms)) in naive.iter() {
             let looks = |event: &&Event| {
-                concerns(filter, terms.mask, event) && event.revision() > terms.after
+                let (kind, key) = (EventMask::of(event), key_of(event));
+                concerns(filter, terms.mask, kind, key) && event.revision() > terms.after
             };
             let events: Vec<Event> = events.iter().filter(looks).cloned().collect();
             if !events.is_empty() {

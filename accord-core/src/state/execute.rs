@@ -8,6 +8,7 @@
 use super::compact::Value;
 use super::event::{Event, KeyEvent, KeyEventKind};
 use super::outcome::{Branch, Results, StepError, StepResult, TxnOutcome};
+use super::records::Vacancy;
 use super::store::{Edit, Record, Store, Undo};
 use super::txn::{Compare, Flags, Relation, Step, Txn, Width};
 use crate::ids::{Revision, SessionId};
@@ -242,7 +243,10 @@ impl Run<'_, '_> {
     /// Makes a change, if the flags and the limits allow it, and gives the record's new version.
     fn change(&mut self, change: Change) -> Result<u64, StepError> {
         let limits = self.at.limits;
-        let Some(editor) = self.at.store.editor(&change.key) else { return self.create(change) };
+        let editor = match self.at.store.editor(&change.key) {
+            Ok(editor) => editor,
+            Err(vacancy) => return self.create(change, vacancy),
+        };
         if change.flags.has(Flags::CREATE | Flags::EXCLUSIVE) {
             return Err(StepError::Exists);
         }
@@ -263,7 +267,7 @@ impl Run<'_, '_> {
         Ok(version)
     }
 
-    fn create(&mut self, change: Change) -> Result<u64, StepError> {
+    fn create(&mut self, change: Change, vacancy: Vacancy) -> Result<u64, StepError> {
         let limits = self.at.limits;
         let key = &change.key;
         if !change.flags.has(Flags::CREATE) {
@@ -287,7 +291,8 @@ impl Run<'_, '_> {
         value.put(offset as usize, &change.data);
         let owner = if ephemeral { self.at.session } else { SessionId(0) };
         let (created, modified) = (self.revision, self.revision);
-        self.at.store.insert(key, Record { value, version: 1, created, modified, owner });
+        let record = Record { value, version: 1, created, modified, owner };
+        self.at.store.fill(vacancy, key, record);
         if self.undo {
             self.at.scratch.undo.push(Undo::Remove { key: key.clone() });
         }

@@ -9,8 +9,8 @@
 //!
 //! Records stand in leaves, leaves in branches under a lower bound of their keys, branches in the
 //! root under the bound of their first leaf. Branches are a sixtieth of the size of the whole and
-//! the root a sixtieth of that, so that a cache can hold both. The root is one sorted array: to move
-//! its end once in thousands of insertions costs less than to search a deeper tree each time.
+//! the root a sixtieth of that, so that a cache can hold both. The root is one sorted array: to
+//! move its end once in thousands of insertions costs less than to search a deeper tree each time.
 //!
 //! Heads only tell keys apart if a node's keys differ soon after their common part. So a full node
 //! is split where neighbours differ soonest, and a key behind the end of a full leaf goes to its
@@ -22,25 +22,21 @@
 //!
 //! Two maps with the same content may have different nodes; nothing outside can tell.
 
+mod node;
+
 use super::compact::Key;
 use super::session::first_broken;
 use super::store::Record;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
-
-/// The most entries of a node; few in tests, so that a small map has many.
-const NODE_MAX: usize = if cfg!(test) { 8 } else { 64 };
-/// A node with fewer entries is merged with the next, if both together leave room for more.
-const NODE_MIN: usize = NODE_MAX / 4;
-/// How full a merged node, or one of a restored map, may be.
-const NODE_FILLED: usize = NODE_MAX * 3 / 4;
+use node::{NODE_FILLED, NODE_MAX, NODE_MIN, Node, common, head};
 
 /// Records in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
-    /// Invariant: a branch has a leaf, and each leaf's keys are at least the one it stands under and
-    /// less than the next leaf's. No leaf is empty, but one that is alone.
+    /// Invariant: a branch has a leaf, and each leaf's keys are at least the one it stands under
+    /// and less than the next leaf's. No leaf is empty, but one that is alone.
     root: Root,
     /// Invariant: the sum of the leaves' entries.
     len: usize,
@@ -60,35 +56,25 @@ struct Root {
     heads: Vec<u64>,
 }
 
+/// Where a key that is not there would be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Vacancy {
+    /// In a map without nodes.
+    Alone,
+    /// In a leaf, at a rank.
+    At {
+        /// Which leaf.
+        place: Place,
+        /// Which rank.
+        rank: usize,
+    },
+}
+
 /// Where a leaf is: which branch, and which of its leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     branch: usize,
     leaf: usize,
-}
-
-/// Sorted entries. Laid out so that all but the entries is fetched at once: no part of it waits for
-/// another.
-#[derive(Debug)]
-#[repr(C, align(128))]
-struct Node<T> {
-    /// Invariant: all keys begin with it.
-    prefix: Key,
-    /// Invariant: at most [`NODE_MAX`].
-    entries: Vec<(Key, T)>,
-    /// The entries' places in ascending order of keys. Invariant: each place once.
-    order: [u8; NODE_MAX],
-    /// Invariant: those of the entries, in their order.
-    heads: [u64; NODE_MAX],
-}
-
-impl<T: Clone> Clone for Node<T> {
-    /// With as much room as the original had: whoever copies a node is about to change it.
-    fn clone(&self) -> Self {
-        let mut entries = Vec::with_capacity(NODE_MAX);
-        entries.extend_from_slice(&self.entries);
-        Self { prefix: self.prefix.clone(), entries, order: self.order, heads: self.heads }
-    }
 }
 
 impl Records {
@@ -102,11 +88,18 @@ impl Records {
         self.root.leaf(self.root.find(key)?).get(key)
     }
 
+    /// The record of this key, to be changed; or where it would be.
+    pub(super) fn entry(&mut self, key: &[u8]) -> Result<&mut Record, Vacancy> {
+        let Some(place) = self.root.find(key) else { return Err(Vacancy::Alone) };
+        match self.root.leaf(place).find(key) {
+            Ok(rank) => Ok(self.root.leaf_mut(place).at_mut(rank)),
+            Err(rank) => Err(Vacancy::At { place, rank }),
+        }
+    }
+
     /// The record of this key, to be changed.
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Record> {
-        let leaf = self.root.leaf_mut(self.root.find(key)?);
-        let rank = leaf.find(key).ok()?;
-        Some(leaf.at_mut(rank))
+        self.entry(key).ok()
     }
 
     /// All of them, in order.
@@ -137,14 +130,20 @@ impl Records {
 
     /// Adds the record of a key that has none.
     pub(super) fn insert(&mut self, key: Key, record: Record) {
+        let vacancy = self.entry(&key).err().expect("a record is inserted where there is none");
+        self.fill(vacancy, key, record);
+    }
+
+    /// Adds the record of a key where [`Self::entry`] of it said; nothing was added or taken out
+    /// since.
+    pub(super) fn fill(&mut self, vacancy: Vacancy, key: Key, record: Record) {
         self.len += 1;
-        let Some(place) = self.root.find(&key) else {
+        let Vacancy::At { place, rank } = vacancy else {
             let leaf = Leaf::of([(key, record)].into_iter());
             let branch = Branch::of([(Key::default(), Arc::new(leaf))].into_iter());
             return self.root.insert(0, Key::default(), branch);
         };
         let leaf = self.root.leaf_mut(place);
-        let rank = leaf.find(&key).expect_err("a record is inserted where there is none");
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);
         }
@@ -382,179 +381,6 @@ impl Branch {
     }
 }
 
-impl<T> Node<T> {
-    /// A node of entries whose keys ascend.
-    fn of(ascending: impl Iterator<Item = (Key, T)>) -> Self {
-        let mut entries = Vec::with_capacity(NODE_MAX);
-        entries.extend(ascending);
-        let mut node =
-            Self { prefix: Key::default(), entries, order: [0; NODE_MAX], heads: [0; NODE_MAX] };
-        node.refresh();
-        node
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    fn at(&self, rank: usize) -> &(Key, T) {
-        &self.entries[usize::from(self.order[rank])]
-    }
-
-    fn at_mut(&mut self, rank: usize) -> &mut T {
-        &mut self.entries[usize::from(self.order[rank])].1
-    }
-
-    fn get(&self, key: &[u8]) -> Option<&T> {
-        let rank = self.find(key).ok()?;
-        Some(&self.at(rank).1)
-    }
-
-    fn iter_from(&self, rank: usize) -> impl Iterator<Item = (&Key, &T)> {
-        self.order[rank..self.len()].iter().map(|place| {
-            let (key, what) = &self.entries[usize::from(*place)];
-            (key, what)
-        })
-    }
-
-    /// The rank of the key, or the one that it would have.
-    fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
-            return Err(if *key < self.prefix[..] { 0 } else { self.len() });
-        };
-        let head = head(rest);
-        let heads = &self.heads[..self.len()];
-        // Not a binary search: these reads do not wait for each other.
-        let from: usize = heads.iter().map(|other| usize::from(*other < head)).sum();
-        let ties = heads[from..].iter().take_while(|other| **other == head).count();
-        let places = &self.order[from..from + ties];
-        let by_key = |place: &u8| self.entries[usize::from(*place)].0[..].cmp(key);
-        places.binary_search_by(by_key).map(|at| from + at).map_err(|at| from + at)
-    }
-
-    /// Adds an entry at its rank; there is room.
-    fn insert(&mut self, rank: usize, key: Key, what: T) {
-        let len = self.len();
-        let fits = key.starts_with(&self.prefix);
-        self.order.copy_within(rank..len, rank + 1);
-        self.order[rank] = len as u8;
-        if fits {
-            self.heads.copy_within(rank..len, rank + 1);
-            self.heads[rank] = head(&key[self.prefix.len()..]);
-        }
-        self.entries.push((key, what));
-        if !fits {
-            self.find_heads();
-        }
-    }
-
-    /// Adds an entry at its rank where there is no room, and returns the upper part as a new node.
-    fn insert_full(&mut self, rank: usize, key: Key, what: T) -> Self {
-        self.sort();
-        let middle = self.split_point();
-        let mut right = Self::of(self.entries.drain(middle..));
-        self.refresh();
-        match rank.checked_sub(middle) {
-            Some(rank) if rank > 0 => right.insert(rank, key, what),
-            _ => self.insert(rank, key, what),
-        }
-        right
-    }
-
-    /// Where neighbours in the middle half differ soonest. The entries are sorted.
-    fn split_point(&self) -> usize {
-        let like_last = |at: usize| common(&self.entries[at - 1].0, &self.entries[at].0);
-        let from_middle = |at: usize| at.abs_diff(NODE_MAX / 2);
-        let middle_half = NODE_MAX / 4..=NODE_MAX * 3 / 4;
-        let soonest = middle_half.min_by_key(|at| (like_last(*at), from_middle(*at)));
-        soonest.expect("the middle half is not empty")
-    }
-
-    /// Gives the entry of this rank another key, of the same rank.
-    fn set_key(&mut self, rank: usize, key: Key) {
-        self.entries[usize::from(self.order[rank])].0 = key;
-        self.find_heads();
-    }
-
-    /// Takes the entry of this rank out.
-    fn remove(&mut self, rank: usize) -> (Key, T) {
-        let len = self.len();
-        let place = self.order[rank];
-        self.order.copy_within(rank + 1..len, rank);
-        self.heads.copy_within(rank + 1..len, rank);
-        // The last entry takes the free place.
-        let last = len as u8 - 1;
-        if let Some(moved) = self.order[..len - 1].iter_mut().find(|other| **other == last) {
-            *moved = place;
-        }
-        self.entries.swap_remove(usize::from(place))
-    }
-
-    /// Adds the entries of another node, whose keys are all greater.
-    fn append(&mut self, mut other: Self) {
-        other.sort();
-        self.sort();
-        self.entries.append(&mut other.entries);
-        self.refresh();
-    }
-
-    /// Puts the entries in order, but not yet what depends on their places.
-    fn sort(&mut self) {
-        self.entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    }
-
-    /// Finds the order and the heads of entries that are sorted.
-    fn refresh(&mut self) {
-        assert!(self.len() <= NODE_MAX, "a node is bounded");
-        for (place, at) in self.order.iter_mut().enumerate() {
-            *at = place as u8;
-        }
-        self.find_heads();
-    }
-
-    /// Finds what the keys have in common, and the heads after it.
-    fn find_heads(&mut self) {
-        let len = self.len();
-        if len == 0 {
-            self.prefix = Key::default();
-            return;
-        }
-        let (first, last) = (&self.at(0).0, &self.at(len - 1).0);
-        let common = common(first, last);
-        self.prefix = Key::new(&first[..common]);
-        for rank in 0..len {
-            self.heads[rank] = head(&self.at(rank).0[common..]);
-        }
-    }
-
-    fn is_sound(&self) -> bool {
-        let heads = self.order[..self.len()].iter().zip(&self.heads).all(|(place, found)| {
-            let (key, _) = &self.entries[usize::from(*place)];
-            key.strip_prefix(&self.prefix[..]).is_some_and(|rest| head(rest) == *found)
-        });
-        let mut places = [false; NODE_MAX];
-        for place in &self.order[..self.len()] {
-            places[usize::from(*place)] = true;
-        }
-        heads && places[..self.len()].iter().all(|taken| *taken)
-    }
-}
-
-/// How many first bytes two keys share.
-fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The first eight bytes as a number that orders as they do; zeros where there are fewer.
-fn head(rest: &[u8]) -> u64 {
-    if let Some(bytes) = rest.first_chunk::<8>() {
-        return u64::from_be_bytes(*bytes);
-    }
-    let mut bytes = [0; 8];
-    bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -674,7 +500,7 @@ mod tests {
         assert_eq!(records.fault(), None);
         let leaves = records.root.leaves_from(0).count();
         assert!(leaves <= 16 * 800 * 10 / (NODE_MAX * 9), "{leaves} leaves");
-        let mixed = |leaf: &Leaf| leaf.prefix.len() < "w/00/".len();
+        let mixed = |leaf: &Leaf| common(&leaf.at(0).0, &leaf.at(leaf.len() - 1).0) < "w/00/".len();
         assert!(records.root.leaves_from(0).filter(|(_, leaf)| mixed(leaf)).count() <= 16);
     }
 

@@ -1,12 +1,12 @@
 //! The store: one ordered keyspace of records, with what its bounds and the ends of sessions need.
 //!
-//! Every change goes through [`Store::insert`], [`Store::remove`] and [`Store::edit`], which keep
+//! Every change goes through [`Store::fill`], [`Store::remove`] and [`Editor::edit`], which keep
 //! the byte count and the index of ephemeral records true; an [`Undo`] takes one back. Which
 //! changes are allowed is decided in [`super::execute`].
 
 use super::compact::{Key, Value};
 use super::list::{ENTRY_OVERHEAD_BYTES, ListEntry, ListQuery, Page, Stat};
-use super::records::Records;
+use super::records::{Records, Vacancy};
 use super::session::first_broken;
 use crate::ids::{Revision, SessionId};
 use crate::limits::Limits;
@@ -123,13 +123,25 @@ impl Store {
     }
 
     /// Adds a record under a key that has none.
-    pub(super) fn insert(&mut self, key: &[u8], record: Record) {
+    fn insert(&mut self, key: &[u8], record: Record) {
         let key = Key::new(key);
-        self.bytes += size(&key, &record);
+        self.on_insert(&key, &record);
+        self.records.insert(key, record);
+    }
+
+    /// Adds a record where [`Self::editor`] found none of its key; nothing was added or taken out
+    /// since.
+    pub(super) fn fill(&mut self, vacancy: Vacancy, key: &[u8], record: Record) {
+        let key = Key::new(key);
+        self.on_insert(&key, &record);
+        self.records.fill(vacancy, key, record);
+    }
+
+    fn on_insert(&mut self, key: &Key, record: &Record) {
+        self.bytes += size(key, record);
         if record.owner.0 != 0 {
             self.ephemerals.entry(record.owner).or_default().insert(key.clone());
         }
-        self.records.insert(key, record);
     }
 
     /// Takes out the record of this key.
@@ -147,10 +159,10 @@ impl Store {
         Some(record)
     }
 
-    /// The record of this key, to be changed by [`Store::edit`] alone.
-    pub(super) fn editor(&mut self, key: &[u8]) -> Option<Editor<'_>> {
-        let record = self.records.get_mut(key)?;
-        Some(Editor { record, bytes: &mut self.bytes })
+    /// The record of this key, to be changed by [`Editor::edit`] alone; or where it would be.
+    pub(super) fn editor(&mut self, key: &[u8]) -> Result<Editor<'_>, Vacancy> {
+        let record = self.records.entry(key)?;
+        Ok(Editor { record, bytes: &mut self.bytes })
     }
 
     /// Takes one change back. Changes are taken back in the reverse order.

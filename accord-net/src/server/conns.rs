@@ -275,15 +275,22 @@ impl<E: Env> ConnTask<E> {
 
     /// Hands in the messages that have arrived. False if the server wants to hear no more for now.
     fn take_messages(&mut self) -> Result<bool, End> {
-        loop {
+        let now = self.hub.env.now();
+        let mut taken = 0;
+        let accepted = loop {
             if !self.hub.accepts(self.conn.id) {
-                return Ok(false);
+                break false;
             }
             match self.frames.next_message()? {
-                Some(payload) => self.hub.on_message(self.conn.id, &payload)?,
-                None => return Ok(true),
+                Some(payload) => self.hub.on_message(self.conn.id, now, &payload)?,
+                None => break true,
             }
+            taken += 1;
+        };
+        if taken > 0 {
+            self.hub.ask_for_turn();
         }
+        Ok(accepted)
     }
 
     /// Accounts for what is kept of a message in several frames.

@@ -16,7 +16,6 @@ use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
 use super::roster::{self, Roster, RosterFile};
-use super::status::StatusReport;
 use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env, Udp};
 use crate::storage::StorageError;
@@ -303,6 +302,7 @@ impl<E: Env> Hub<E> {
     /// Carries out what the server and its group ask, until nothing is left to do.
     pub(super) fn pump(&self) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.server.settle();
         loop {
             let mut busy = false;
             while let Some(output) = inner.server.poll_output() {
@@ -474,10 +474,15 @@ impl<E: Env> Hub<E> {
         accepts
     }
 
-    /// A client sent this.
-    pub(super) fn on_message(&self, id: ConnId, payload: &Bytes) -> Result<(), WireError> {
+    /// A client sent this. What comes of it waits for the next turn of the pump, so that what
+    /// arrives together is proposed together: [`Self::ask_for_turn`] when no more is at hand.
+    pub(super) fn on_message(
+        &self,
+        id: ConnId,
+        now: Instant,
+        payload: &Bytes,
+    ) -> Result<(), WireError> {
         let message = decode_client(payload)?;
-        let now = self.env.now();
         let inner = &mut *self.inner.borrow_mut();
         if let ClientMessage::Request { request, .. } = &message {
             self.metrics.requests.inc();
@@ -485,9 +490,13 @@ impl<E: Env> Hub<E> {
                 inner.sampled.insert((id, *request), now);
             }
         }
-        inner.server.handle(now, Input::Client { conn: id, message });
-        self.turn.notify_one();
+        inner.server.gather(now, id, message);
         Ok(())
+    }
+
+    /// Has the pump run once what is ready to be handed in has been.
+    pub(super) fn ask_for_turn(&self) {
+        self.turn.notify_one();
     }
 
     /// So many messages of the connection have left.
@@ -518,18 +527,6 @@ impl<E: Env> Hub<E> {
         }
         self.turn.notify_one();
         answer.await.ok()
-    }
-
-    /// How the server is.
-    pub(super) fn status(&self) -> StatusReport {
-        let inner = &*self.inner.borrow();
-        let mut report =
-            StatusReport::new(&self.options, &inner.server.status(), &inner.group.report());
-        report.records = inner.server.state().records();
-        report.store_bytes = inner.server.state().store_bytes();
-        report.draining = self.draining.get();
-        report.show_roster(&self.options, &inner.roster);
-        report
     }
 
     /// Hangs up on every client, so that they move to other servers.

@@ -1,9 +1,11 @@
 //! How a server is, for people, scripts and monitors: one report, as text and as JSON.
 
 use super::group::GroupReport;
+use super::hub::Hub;
 use super::options::ServerOptions;
 use super::roster::Roster;
 use crate::corosync::GroupStatus;
+use crate::env::Env;
 use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
 use accord_core::replica::config::Durability;
 use accord_core::server::ServerStatus;
@@ -11,6 +13,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+
+impl<E: Env> Hub<E> {
+    /// How the server is.
+    pub(super) fn status(&self) -> StatusReport {
+        let inner = &*self.inner.borrow();
+        let mut report =
+            StatusReport::new(&self.options, &inner.server.status(), &inner.group.report());
+        report.records = inner.server.state().records();
+        report.store_bytes = inner.server.state().store_bytes();
+        report.draining = self.draining.get();
+        report.show_roster(&self.options, &inner.roster);
+        report
+    }
+}
 
 /// How a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
