@@ -1,0 +1,227 @@
+//! The command line. What stands here as documentation is what `--help` prints.
+
+use crate::failure::{Failure, Result};
+use crate::plan::{Depth, Row, rows};
+use crate::systems::{Mode, Setup, System};
+use crate::workload::Workload;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Examples:
+  accord-bench compare --quick
+      Accord beside ZooKeeper and etcd, in memory and on disk, in some minutes.
+  accord-bench compare --systems accord,zookeeper --rows write-existing --modes memory
+      One row alone.
+  accord-bench load accord --window 256
+      How many writes a second three servers of Accord take.
+  accord-bench load accord --rate 50000 --window 1000 --seconds 30
+      Latencies at 50,000 writes a second (an open loop: a stall counts for all that wait).
+  accord-bench load zookeeper --addresses 10.0.0.1:2181,10.0.0.2:2181
+      Servers that already run.
+
+Servers are started on this machine's loopback, each cluster in a directory of its own, and ended
+and removed afterwards, also on Ctrl-C. ZooKeeper and etcd are Debian's packages zookeeper and
+etcd-server; what is missing is left out. Read docs/benchmarks.md before quoting any figure.";
+
+/// Measures Accord beside ZooKeeper and etcd, and over its own commits.
+#[derive(Debug, Parser)]
+#[command(name = "accord-bench", version, after_help = AFTER)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The paired comparison: all systems in turns, row by row, with ratios and their intervals.
+    Compare(CompareArgs),
+    /// One workload on one system: started here, or already running.
+    Load(LoadArgs),
+}
+
+/// How clusters are started.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArgs {
+    /// Servers of each cluster.
+    #[arg(long, default_value_t = 3, value_parser = parse_servers)]
+    pub servers: usize,
+    /// The accord program; without it, the one beside accord-bench.
+    #[arg(long, value_name = "PATH")]
+    pub accord: Option<PathBuf>,
+    /// A directory on a disk, where persistent servers keep their files.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub data_dir: PathBuf,
+    /// A setting for Accord's servers, as SECTION.KEY=VALUE; may be repeated. What can be set:
+    /// `accord config`.
+    #[arg(long = "set", value_name = "SETTING")]
+    pub settings: Vec<String>,
+}
+
+fn parse_servers(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3 | 5 | 7)) => Ok(count),
+        _ => Err("1, 3, 5 or 7: an even number tolerates no more failures than one less".into()),
+    }
+}
+
+impl ClusterArgs {
+    /// A cluster of a system.
+    pub fn setup(&self, system: System, mode: Mode) -> Setup {
+        Setup {
+            system,
+            mode,
+            servers: self.servers,
+            accord: self.accord.clone(),
+            disk: self.data_dir.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A few minutes: three rounds of two seconds.
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Hours: eleven rounds of ten seconds, more windows.
+    #[arg(long)]
+    pub full: bool,
+    /// Which systems; "library" is Accord by its client library.
+    #[arg(long, value_delimiter = ',', default_value = "accord,zookeeper,etcd")]
+    pub systems: Vec<System>,
+    /// In which modes.
+    #[arg(long, value_delimiter = ',', default_value = "memory,persistent")]
+    pub modes: Vec<Mode>,
+    /// Which rows; all without it. A wrong name lists them.
+    #[arg(long, value_delimiter = ',', value_name = "ROW")]
+    pub rows: Vec<String>,
+    /// Connections, spread over the servers.
+    #[arg(long, default_value_t = 16)]
+    pub connections: usize,
+    /// Rounds, instead of as many as the depth has.
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// Seconds of each measurement, instead of as many as the depth has.
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "target/comparison")]
+    pub out: PathBuf,
+    /// How clusters are started.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+impl CompareArgs {
+    /// How thorough.
+    pub const fn depth(&self) -> Depth {
+        match (self.quick, self.full) {
+            (true, _) => Depth::Quick,
+            (_, true) => Depth::Full,
+            _ => Depth::Usual,
+        }
+    }
+
+    /// The rows that were asked for.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn chosen_rows(&self) -> Result<Vec<Row>> {
+        let all = rows();
+        let known: Vec<_> = all.iter().map(|row| row.name).collect();
+        if let Some(unknown) = self.rows.iter().find(|row| !known.contains(&row.as_str())) {
+            let what = format!("there is no row {unknown}; there are: {}", known.join(", "));
+            return Err(Failure::Usage(what));
+        }
+        let wanted = |row: &Row| self.rows.is_empty() || self.rows.iter().any(|one| one == row.name);
+        let mut chosen: Vec<Row> = all.into_iter().filter(wanted).collect();
+        chosen.iter_mut().for_each(|row| row.workload.connections = self.connections);
+        Ok(chosen)
+    }
+}
+
+/// What is asked of a system.
+#[derive(Clone, Debug, Args)]
+pub struct WorkloadArgs {
+    /// Connections, spread over the servers.
+    #[arg(long, default_value_t = 16)]
+    pub connections: usize,
+    /// Requests outstanding on each connection.
+    #[arg(long, default_value_t = 64)]
+    pub window: usize,
+    /// Keys of each connection.
+    #[arg(long, default_value_t = 100)]
+    pub keys: usize,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 8)]
+    pub value_bytes: usize,
+    /// How many of a hundred requests read.
+    #[arg(long, default_value_t = 0)]
+    pub read_percent: u32,
+    /// Reads see every write that was answered before them, by whichever server.
+    #[arg(long)]
+    pub linearizable: bool,
+    /// Every write creates a key.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Writes in one transaction; 1: plain writes.
+    #[arg(long, default_value_t = 1)]
+    pub steps: usize,
+    /// Requests a second over all connections (an open loop), instead of as many as are answered.
+    #[arg(long)]
+    pub rate: Option<u64>,
+}
+
+impl From<&WorkloadArgs> for Workload {
+    fn from(args: &WorkloadArgs) -> Self {
+        Self {
+            connections: args.connections,
+            window: args.window,
+            keys: args.keys,
+            value_bytes: args.value_bytes,
+            read_percent: args.read_percent,
+            linearizable: args.linearizable,
+            fresh: args.fresh,
+            steps: args.steps,
+            rate: args.rate,
+        }
+    }
+}
+
+/// Arguments of `load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Which system.
+    pub system: System,
+    /// What a write is safe in when it is answered. With --addresses: how those servers are set up.
+    #[arg(long, default_value = "memory")]
+    pub mode: Mode,
+    /// Servers that already run, instead of starting some: host:port, separated by commas. Their
+    /// processor time is not known.
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub addresses: Vec<SocketAddr>,
+    /// What is asked.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// Seconds that are measured.
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Seconds of load before that, at least; then until the rate is stable, at most ten times as
+    /// long. ZooKeeper needs a minute after its start.
+    #[arg(long, default_value_t = 2.0)]
+    pub warm: f64,
+    /// Measurements, one after the other.
+    #[arg(long, default_value_t = 1)]
+    pub repeat: usize,
+    /// Print each measurement as a line of JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// How the cluster is started.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
