@@ -1,5 +1,6 @@
 //! The command line. What stands here as documentation is what `--help` prints.
 
+use crate::curves::{CURVES, Curve};
 use crate::failure::{Failure, Result};
 use crate::plan::{Depth, Row, rows};
 use crate::systems::{Mode, Setup, System};
@@ -18,6 +19,12 @@ Examples:
       How many writes a second three servers of Accord take.
   accord-bench load accord --rate 50000 --window 1000 --seconds 30
       Latencies at 50,000 writes a second (an open loop: a stall counts for all that wait).
+  accord-bench curves --curves value,steps --quick
+      How rates change with the size of values and of transactions.
+  accord-bench watch --watchers 1000
+      One write, a thousand watchers, beside ZooKeeper.
+  accord-bench regress main HEAD --window 256
+      Whether a change made writes faster or slower.
   accord-bench load zookeeper --addresses 10.0.0.1:2181,10.0.0.2:2181
       Servers that already run.
 
@@ -41,6 +48,14 @@ pub enum Command {
     Compare(CompareArgs),
     /// One workload on one system: started here, or already running.
     Load(LoadArgs),
+    /// One thing varied at a time: windows, connections, value sizes, steps, servers, load.
+    Curves(CurvesArgs),
+    /// One write that many watchers wait for: how long until the last of them is told.
+    Watch(WatchArgs),
+    /// Tables and plots of results that were measured before.
+    Report(ReportArgs),
+    /// Two commits of Accord against each other, in turns, by the same generator.
+    Regress(RegressArgs),
 }
 
 /// How clusters are started.
@@ -224,4 +239,126 @@ pub struct LoadArgs {
     /// How the cluster is started.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+/// Arguments of `curves`.
+#[derive(Debug, Args)]
+pub struct CurvesArgs {
+    /// Which curves; all without it. A wrong name lists them.
+    #[arg(long, value_delimiter = ',', value_name = "CURVE")]
+    pub curves: Vec<String>,
+    /// Few points, and short ones.
+    #[arg(long)]
+    pub quick: bool,
+    /// Which systems; "library" is Accord by its client library.
+    #[arg(long, value_delimiter = ',', default_value = "accord,zookeeper,etcd")]
+    pub systems: Vec<System>,
+    /// What a write is safe in when it is answered.
+    #[arg(long, default_value = "memory")]
+    pub mode: Mode,
+    /// Seconds for each point.
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "target/curves")]
+    pub out: PathBuf,
+    /// How clusters are started.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+impl CurvesArgs {
+    /// The curves that were asked for.
+    ///
+    /// # Errors
+    /// If there is no such curve.
+    pub fn chosen_curves(&self) -> Result<Vec<Curve>> {
+        match self.curves.is_empty() {
+            true => Ok(CURVES.to_vec()),
+            false => self.curves.iter().map(|name| Curve::of(name)).collect(),
+        }
+    }
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Watchers, each a connection of its own.
+    #[arg(long, default_value_t = 1000)]
+    pub watchers: usize,
+    /// Writes in each round.
+    #[arg(long, default_value_t = 30)]
+    pub writes: usize,
+    /// Rounds, in which the systems take turns.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Warm up for a shorter time.
+    #[arg(long)]
+    pub quick: bool,
+    /// Which systems: accord, zookeeper.
+    #[arg(long, value_delimiter = ',', default_value = "accord,zookeeper")]
+    pub systems: Vec<System>,
+    /// What a write is safe in when it is answered.
+    #[arg(long, default_value = "memory")]
+    pub mode: Mode,
+    /// How clusters are started.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Files that `compare` or `curves` wrote; several are put together.
+    #[arg(required = true, value_name = "RESULTS.JSON")]
+    pub results: Vec<PathBuf>,
+    /// Where tables and plots go.
+    #[arg(long, value_name = "DIR", default_value = "target/report")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `regress`.
+#[derive(Debug, Args)]
+pub struct RegressArgs {
+    /// The commit before: a branch, a tag or a number.
+    pub before: String,
+    /// The commit after.
+    pub after: String,
+    /// Rounds, in which the two take turns.
+    #[arg(long, default_value_t = 10)]
+    pub rounds: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// What a write is safe in when it is answered.
+    #[arg(long, default_value = "memory")]
+    pub mode: Mode,
+    /// What is asked.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// How clusters are started.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_rows_and_counts_of_servers_are_told_with_what_there_is() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["accord-bench"], args].concat());
+        let cli = parse(&["compare", "--rows", "write-nothing"]).unwrap();
+        let Command::Compare(args) = cli.command else { panic!("it compares") };
+        let error = args.chosen_rows().unwrap_err().to_string();
+        assert!(error.contains("write-existing"), "{error}");
+        let error = parse(&["load", "accord", "--servers", "4"]).unwrap_err().to_string();
+        assert!(error.contains("1, 3, 5 or 7"), "{error}");
+    }
 }

@@ -124,8 +124,10 @@ impl Comparison {
     /// The window with the highest rate.
     fn best_window(&self, cluster: &Cluster, row: &Row) -> Result<usize> {
         let mut best = (row.workload.window, 0.0);
-        for window in self.depth.windows() {
-            let workload = Workload { window: *window, ..row.workload.clone() };
+        let (system, connections) = (cluster.setup.system, row.workload.connections);
+        let windows = self.depth.windows().iter();
+        for window in windows.map(|window| system.admitted_window(*window, connections)) {
+            let workload = Workload { window, ..row.workload.clone() };
             let target = Target::from(cluster);
             let mut timing = self.depth.scan();
             if let Some(seconds) = self.seconds {
@@ -134,7 +136,7 @@ impl Comparison {
             }
             let found = measure(&target, (row.name, 0), &workload, timing)?.per_second();
             if found > best.1 {
-                best = (*window, found);
+                best = (window, found);
             }
             cluster.tidy();
         }

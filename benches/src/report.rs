@@ -123,6 +123,7 @@ pub fn markdown(results: &Results) -> String {
             mode_tables(&compared, &mut text);
         }
     }
+    crate::curves::tables(results, &mut text);
     text
 }
 

@@ -338,11 +338,6 @@ impl Connection for EtcdConnection {
     }
 }
 
-/// True if its programs are installed.
-pub fn is_installed() -> bool {
-    find("etcd").is_some()
-}
-
 /// Starts a cluster.
 pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let etcd = find("etcd").ok_or_else(|| Failure::Missing(INSTALL.to_owned()))?;

@@ -94,6 +94,16 @@ impl System {
             Self::Etcd => "etcd",
         }
     }
+
+    /// The largest window, of those at most `window`, in which a cluster takes the requests of so
+    /// many connections. etcd refuses requests when 5,000 are under way.
+    pub fn admitted_window(self, window: usize, connections: usize) -> usize {
+        const ETCD_REQUESTS_MAX: usize = 4096;
+        match self {
+            Self::Etcd => window.min(ETCD_REQUESTS_MAX / connections).max(1),
+            Self::Accord | Self::Library | Self::Zookeeper => window,
+        }
+    }
 }
 
 /// What a write is safe in when it is answered.
