@@ -124,6 +124,10 @@ pub struct CompareArgs {
     /// Seconds of each measurement, instead of as many as the depth has.
     #[arg(long)]
     pub seconds: Option<f64>,
+    /// Seconds of load at most before a system that was just started is measured, instead of as
+    /// many as the depth has. Too few, and a virtual machine is measured before it has compiled.
+    #[arg(long)]
+    pub warm_up: Option<f64>,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "target/comparison")]
     pub out: PathBuf,
@@ -153,7 +157,8 @@ impl CompareArgs {
             let what = format!("there is no row {unknown}; there are: {}", known.join(", "));
             return Err(Failure::Usage(what));
         }
-        let wanted = |row: &Row| self.rows.is_empty() || self.rows.iter().any(|one| one == row.name);
+        let wanted =
+            |row: &Row| self.rows.is_empty() || self.rows.iter().any(|one| one == row.name);
         let mut chosen: Vec<Row> = all.into_iter().filter(wanted).collect();
         chosen.iter_mut().for_each(|row| row.workload.connections = self.connections);
         Ok(chosen)

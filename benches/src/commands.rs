@@ -40,14 +40,15 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     systems.sort_unstable();
     systems.dedup();
     let accord = program(&systems, args.cluster.accord.as_deref())?;
-    args.seconds.map(seconds).transpose()?;
+    let (measured, warm_up) = (args.seconds.map(seconds), args.warm_up.map(seconds));
     let comparison = Comparison {
         systems,
         modes: args.modes.clone(),
         rows: args.chosen_rows()?,
         depth: args.depth(),
         rounds: args.rounds,
-        seconds: args.seconds,
+        seconds: measured.transpose()?,
+        warm_up: warm_up.transpose()?,
         setup: args.cluster.setup(System::Accord, Mode::Memory),
     };
     let mut results = Results { manifest: Manifest::new(accord.as_deref()), ..Results::default() };
@@ -188,7 +189,8 @@ pub fn watch(args: &WatchArgs) -> Result<()> {
     let mut skipped = Vec::new();
     let clusters = start_all(&args.systems, &setup, &mut skipped, &progress)?;
     for cluster in &clusters {
-        warm_up(cluster, if args.quick { Depth::Quick } else { Depth::Usual }, &progress)?;
+        let depth = if args.quick { Depth::Quick } else { Depth::Usual };
+        warm_up(cluster, depth.warm_up(), &progress)?;
     }
     for round in 1..=args.rounds {
         for cluster in &clusters {

@@ -5,13 +5,14 @@
 //! left out, and said so.
 
 use crate::failure::{Failure, Result};
-use crate::load::{Measurement, Target, measure};
+use crate::load::{Measurement, Target, Timing, measure};
 use crate::plan::{Depth, Row};
 use crate::progress::Progress;
 use crate::results::Results;
 use crate::systems::{Cluster, Mode, Setup, System};
 use crate::workload::Workload;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -26,8 +27,10 @@ pub struct Comparison {
     pub depth: Depth,
     /// How often, if not as often as the depth has it.
     pub rounds: Option<usize>,
-    /// How long, if not as the depth has it: seconds for each measurement.
-    pub seconds: Option<f64>,
+    /// How long each measurement takes, if not as the depth has it.
+    pub seconds: Option<Duration>,
+    /// How long systems are warmed up at most, if not as the depth has it.
+    pub warm_up: Option<Duration>,
     /// How clusters are started; system and mode are replaced.
     pub setup: Setup,
 }
@@ -72,7 +75,10 @@ impl Comparison {
             let clusters = start_all(&self.systems, &setup, &mut results.skipped, progress)?;
             for cluster in &clusters {
                 results.manifest.describe(cluster);
-                warm_up(cluster, self.depth, progress)?;
+                let mut timing = self.depth.warm_up();
+                timing.warm_max = self.warm_up.unwrap_or(timing.warm_max);
+                timing.warm = timing.warm.min(timing.warm_max);
+                warm_up(cluster, timing, progress)?;
             }
             for row in &self.rows {
                 let done = self.run_row(*mode, row, &clusters, progress)?;
@@ -100,7 +106,7 @@ impl Comparison {
         }
         let mut timing = self.depth.timing();
         if let Some(seconds) = self.seconds {
-            timing.measure = std::time::Duration::from_secs_f64(seconds);
+            timing.measure = seconds;
             timing.warm = timing.warm.min(timing.measure);
         }
         let rounds = self.rounds.unwrap_or_else(|| self.depth.rounds());
@@ -131,7 +137,7 @@ impl Comparison {
             let target = Target::from(cluster);
             let mut timing = self.depth.scan();
             if let Some(seconds) = self.seconds {
-                timing.measure = timing.measure.min(std::time::Duration::from_secs_f64(seconds));
+                timing.measure = timing.measure.min(seconds);
                 timing.warm = timing.warm.min(timing.measure);
             }
             let found = measure(&target, (row.name, 0), &workload, timing)?.per_second();
@@ -146,13 +152,11 @@ impl Comparison {
 
 /// Loads a cluster that was just started until its rate is stable. Programs that run on a virtual
 /// machine need that; the others get a moment, for their caches and files.
-pub fn warm_up(cluster: &Cluster, depth: Depth, progress: &Progress) -> Result<()> {
-    let mut timing = depth.warm_up();
+pub fn warm_up(cluster: &Cluster, mut timing: Timing, progress: &Progress) -> Result<()> {
     let system = cluster.setup.system;
     if system != System::Zookeeper {
-        timing.warm = std::time::Duration::from_secs(2);
-        timing.warm_max = timing.warm;
-        timing.measure = std::time::Duration::from_millis(500);
+        timing.warm_max = timing.warm_max.min(Duration::from_secs(2));
+        timing.warm = timing.warm_max;
     }
     progress.say(&format!("{}: warming up", system.name()));
     let workload = Workload { read_percent: 20, ..Workload::default() };

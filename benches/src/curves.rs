@@ -199,7 +199,8 @@ impl Drawing {
         let clusters = start_all(&self.systems, &setup, &mut results.skipped, progress)?;
         for cluster in &clusters {
             results.manifest.describe(cluster);
-            warm_up(cluster, if self.quick { Depth::Quick } else { Depth::Usual }, progress)?;
+            let depth = if self.quick { Depth::Quick } else { Depth::Usual };
+            warm_up(cluster, depth.warm_up(), progress)?;
         }
         Ok(clusters)
     }
@@ -212,9 +213,8 @@ impl Drawing {
         progress: &Progress,
     ) -> Result<()> {
         let points = self.points(curve).iter();
-        let mut each = points.map(|point| {
-            self.run_point(curve, *point, clusters, results, progress)
-        });
+        let mut each =
+            points.map(|point| self.run_point(curve, *point, clusters, results, progress));
         each.try_for_each(|done| done)
     }
 

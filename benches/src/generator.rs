@@ -140,8 +140,8 @@ struct Pace {
 
 impl Pace {
     fn new(rate: u64, poll: &Poll) -> Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)
-            .during("a timer")?;
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK).during("a timer")?;
         let fd = timer.as_fd().as_raw_fd();
         let registered = poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE);
         registered.during("a timer")?;

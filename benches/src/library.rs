@@ -109,11 +109,7 @@ async fn prepare(
     Ok(Rc::new(RefCell::new(keys)))
 }
 
-async fn one_after_the_other(
-    client: Client,
-    shared: Rc<RefCell<Shared>>,
-    keys: Rc<RefCell<Keys>>,
-) {
+async fn one_after_the_other(client: Client, shared: Rc<RefCell<Shared>>, keys: Rc<RefCell<Keys>>) {
     while !shared.borrow().ends {
         if let Err(failure) = ask_one(&client, &shared, &keys).await {
             let mut shared = shared.borrow_mut();

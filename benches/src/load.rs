@@ -218,10 +218,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn run<C: Connection>(
-        &self,
-        new: impl Fn(u64, &mut Vec<u8>) -> C,
-    ) -> Result<(Recorded, Used)> {
+    fn run<C: Connection>(&self, new: impl Fn(u64, &mut Vec<u8>) -> C) -> Result<(Recorded, Used)> {
         let run = unique();
         let addresses = &self.target.addresses;
         let mut generator = Generator::connect(self.workload, addresses, run, new)?;

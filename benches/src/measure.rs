@@ -53,9 +53,8 @@ impl Usage {
     /// What the system says.
     pub fn of_self() -> Result<f64> {
         let usage = getrusage(UsageWho::RUSAGE_SELF).during("the generator's own use")?;
-        let seconds = |time: nix::sys::time::TimeVal| {
-            time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
-        };
+        let seconds =
+            |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
         Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
     }
 

@@ -32,7 +32,8 @@ pub struct Row {
 pub fn rows() -> Vec<Row> {
     let base = Workload::default();
     let row = |name, title, workload, scanned| Row { name, title, workload, scanned };
-    let reads = |read_percent, linearizable| Workload { read_percent, linearizable, ..base.clone() };
+    let reads =
+        |read_percent, linearizable| Workload { read_percent, linearizable, ..base.clone() };
     let one = Workload { window: 1, ..base.clone() };
     vec![
         row("write-existing", "writes, existing keys", base.clone(), true),
@@ -54,7 +55,11 @@ impl Depth {
             Self::Full => (2_000, 10_000),
         };
         let warm_max = Duration::ZERO;
-        Timing { warm: Duration::from_millis(warm), warm_max, measure: Duration::from_millis(measure) }
+        Timing {
+            warm: Duration::from_millis(warm),
+            warm_max,
+            measure: Duration::from_millis(measure),
+        }
     }
 
     /// How often all systems take their turns.

@@ -38,7 +38,11 @@ pub fn draw_all(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         let of: Vec<_> = results.measurements.iter().filter(|of| of.mode == mode).collect();
         let figures: [(&str, &str, Figure); 2] = [
             ("rate", "requests a second", Measurement::per_second),
-            ("cpu", "microseconds of the servers' processors for a request", Measurement::servers_us),
+            (
+                "cpu",
+                "microseconds of the servers' processors for a request",
+                Measurement::servers_us,
+            ),
         ];
         for (name, says, figure) in figures {
             if of.iter().any(|of| rows().iter().any(|row| row.name == of.row)) {
@@ -132,7 +136,8 @@ fn draw_bars(path: &Path, says: &str, of: &[&Measurement], figure: Figure) -> Re
             PathElement::new(vec![(*x, spread.min), (*x, spread.max)], style.stroke_width(3))
         });
         chart.draw_series(lines).map_err(wrong)?;
-        let dots = marks.iter().map(|(x, spread)| Circle::new((*x, spread.median), 5, style.filled()));
+        let dots =
+            marks.iter().map(|(x, spread)| Circle::new((*x, spread.median), 5, style.filled()));
         chart
             .draw_series(dots)
             .map_err(wrong)?

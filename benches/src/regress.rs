@@ -29,11 +29,9 @@ fn run(program: &str, args: &[&str], dir: &Path) -> Result<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false => Err(wrong(format!(
-            "{program} {} failed:\n{}",
-            args.join(" "),
-            text(&output.stderr)
-        ))),
+        false => {
+            Err(wrong(format!("{program} {} failed:\n{}", args.join(" "), text(&output.stderr))))
+        }
     }
 }
 

@@ -52,8 +52,7 @@ impl Watching<'_> {
         // One connection more than watchers: the writer's.
         let connections = self.watchers + 1;
         let workload = Workload { connections, window: 4, keys: 1, ..Workload::default() };
-        let mut generator =
-            Generator::connect(&workload, &self.target.addresses, unique(), new)?;
+        let mut generator = Generator::connect(&workload, &self.target.addresses, unique(), new)?;
         let parent = Keys::parent(0);
         let key = Bytes::from([&parent[..], b"/watched"].concat());
         for key in [parent, key.clone()] {

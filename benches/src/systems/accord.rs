@@ -128,14 +128,10 @@ impl AccordConnection {
                 (tag, Answer::Written)
             }
             ClientEvent::ReadDone { read, result, .. } => match result {
-                ReadResult::Value { value, .. } => {
-                    (self.reads.take(read.0)?, Answer::Value(value))
-                }
+                ReadResult::Value { value, .. } => (self.reads.take(read.0)?, Answer::Value(value)),
                 other => return Err(wrong(format!("Accord: a read returned {other:?}"))),
             },
-            ClientEvent::Watching { watch, .. } => {
-                (self.watches.take(watch.0)?, Answer::Watching)
-            }
+            ClientEvent::Watching { watch, .. } => (self.watches.take(watch.0)?, Answer::Watching),
             ClientEvent::Watch { .. } => {
                 if let Some(io) = io {
                     io.events += 1;
@@ -293,9 +289,8 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
         let text = configuration(&setup, at, clients, rings, dir.path());
         let file = dir.path().join(format!("accord-{}.toml", at + 1));
         std::fs::write(&file, &text).during(file.display())?;
-        let mut args: Vec<String> = ["server", "--exit-with-parent", "--bootstrap", "--config"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut args: Vec<String> =
+            ["server", "--exit-with-parent", "--bootstrap", "--config"].map(str::to_owned).to_vec();
         args.push(file.display().to_string());
         for setting in &setup.settings {
             args.extend(["--set".to_owned(), setting.clone()]);
@@ -327,13 +322,7 @@ fn serves(address: &SocketAddr) -> bool {
     })
 }
 
-fn configuration(
-    setup: &Setup,
-    at: usize,
-    clients: &[u16],
-    rings: &[u16],
-    dir: &Path,
-) -> String {
+fn configuration(setup: &Setup, at: usize, clients: &[u16], rings: &[u16], dir: &Path) -> String {
     let key = "0123456789abcdef".repeat(4);
     let client = clients[at];
     let mut text = format!(

@@ -26,8 +26,7 @@ const JAVA: [&str; 4] =
 /// Above the largest value that is written, and the same on every server.
 const BUFFER: &str = "-Djute.maxbuffer=8388608";
 /// How to have what it needs.
-pub const INSTALL: &str =
-    "ZooKeeper is not installed: apt-get install -y zookeeper default-jre-headless (the service \
+pub const INSTALL: &str = "ZooKeeper is not installed: apt-get install -y zookeeper default-jre-headless (the service \
      need not run)";
 
 mod op {
@@ -462,9 +461,13 @@ mod tests {
         connection.ask(0, 11, Ask::Read { key, linearizable: true }, &mut out).unwrap();
         let mut sync = Vec::new();
         sync.buffer(b"/k");
-        let stream =
-            [reply(1, 0, &[0; 68]), reply(PING_XID, 0, &[]), reply(2, 0, &sync), reply(3, 0, &value(b"v"))]
-                .concat();
+        let stream = [
+            reply(1, 0, &[0; 68]),
+            reply(PING_XID, 0, &[]),
+            reply(2, 0, &sync),
+            reply(3, 0, &value(b"v")),
+        ]
+        .concat();
         let mut io = Exchange::default();
         for byte in stream {
             connection.receive(0, &[byte], &mut io).unwrap();
