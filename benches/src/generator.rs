@@ -161,7 +161,8 @@ impl Pace {
 }
 
 impl<C: Connection> Generator<C> {
-    /// Connects, and waits until all sessions are open. `run` tells apart what several loads create.
+    /// Connects, and waits until all sessions are open. `run` tells apart what several loads
+    /// create.
     ///
     /// # Errors
     /// If a server does not take a connection.

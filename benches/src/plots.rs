@@ -4,7 +4,7 @@ use crate::curves::{CURVES, Curve};
 use crate::failure::{During, Result, wrong};
 use crate::load::Measurement;
 use crate::plan::rows;
-use crate::report::{sides, title};
+use crate::report::{Figure, sides, title};
 use crate::results::Results;
 use crate::systems::{Mode, System};
 use plotters::coord::Shift;
@@ -23,9 +23,6 @@ const fn color(system: System) -> RGBColor {
         System::Etcd => RGBColor(0x3a, 0x8f, 0x4f),
     }
 }
-
-/// A figure that is drawn.
-type Figure = fn(&Measurement) -> f64;
 
 /// Draws all there is to draw, and says which files it wrote.
 ///

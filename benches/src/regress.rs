@@ -6,7 +6,7 @@
 use crate::failure::{During, Failure, Result, wrong};
 use crate::load::{Measurement, Target, Timing, measure};
 use crate::progress::Progress;
-use crate::report::grouped;
+use crate::report::{Figure, grouped};
 use crate::stats::{Ratio, ratio, spread};
 use crate::systems::{Cluster, Setup};
 use crate::workload::Workload;
@@ -126,7 +126,7 @@ impl Regression {
                 us.max
             ));
         }
-        let figures: [(&str, fn(&Measurement) -> f64); 2] =
+        let figures: [(&str, Figure); 2] =
             [("requests/s", Measurement::per_second), ("servers us/op", Measurement::servers_us)];
         for (what, figure) in figures {
             if let Some(Ratio { median, low, high, confidence, pairs }) = self.ratio(figure) {

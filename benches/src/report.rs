@@ -8,6 +8,9 @@ use crate::stats::{Ratio, Spread, ratio, spread};
 use crate::systems::{Mode, System};
 use std::fmt::Write as _;
 
+/// A figure of a measurement.
+pub type Figure = fn(&Measurement) -> f64;
+
 /// Measurements that belong together: one system's in one row.
 #[derive(Debug)]
 pub struct Side<'a> {
@@ -133,12 +136,13 @@ fn is_compared(name: &str) -> bool {
 
 fn head(results: &Results, text: &mut String) {
     let manifest = &results.manifest;
+    text.push('\n');
     let mut say = |name: &str, value: &str| {
         if !value.is_empty() {
             let _ = writeln!(text, "- {name}: {value}");
         }
     };
-    say("\nmachine", &format!("{}, {}", manifest.processor, manifest.kernel));
+    say("machine", &format!("{}, {}", manifest.processor, manifest.kernel));
     say("commit", &manifest.commit);
     let versions: Vec<_> = manifest.versions.iter().map(|(of, is)| format!("{of} {is}")).collect();
     say("versions", &versions.join("; "));
@@ -152,8 +156,8 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
     text.push_str(
         "Medians, with the smallest and the largest. Processor time is of all servers together, \
          and of the generator.\n\n\
-         | workload | system | window | requests/s | median | p99 | servers us/op | generator us/op \
-         |\n|---|---|---|---|---|---|---|---|\n",
+         | workload | system | window | requests/s | median | p99 | servers us/op | \
+         generator us/op |\n|---|---|---|---|---|---|---|---|\n",
     );
     let names: Vec<&str> = rows().iter().map(|row| row.name).collect();
     let of_row = |name: &str| sides(measurements.iter().copied().filter(move |of| of.row == name));
@@ -180,8 +184,8 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
         }
     }
     text.push_str(
-        "\nHow many times as much Accord does, over pairs that were measured in turns: the median, \
-         and its interval with how sure that is.\n\n\
+        "\nHow many times as much Accord does, over pairs that were measured in turns: the \
+         median, and its interval with how sure that is.\n\n\
          | workload | beside | requests/s | servers' processor time per request (less is better) | \
          pairs, sure |\n|---|---|---|---|---|\n",
     );

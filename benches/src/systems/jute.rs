@@ -159,7 +159,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_end_in_values_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
+        fn any_bytes_end_in_values_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
             let mut reader = JuteReader::new(&bytes);
             while reader.buffer().is_ok() && !reader.rest.is_empty() {}
             let _ = reader.int();

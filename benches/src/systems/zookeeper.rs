@@ -329,11 +329,11 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let (clients, peers) = ports.split_at(setup.servers);
     let mut described = Vec::new();
     let mut processes = Vec::new();
-    for at in 0..setup.servers {
+    for (at, client) in clients.iter().enumerate() {
         let data = dir.path().join(format!("zk{}", at + 1));
         std::fs::create_dir_all(&data).during(data.display())?;
         std::fs::write(data.join("myid"), (at + 1).to_string()).during("myid")?;
-        let text = configuration(&data, clients[at], peers);
+        let text = configuration(&data, *client, peers);
         let file = dir.path().join(format!("zoo{}.cfg", at + 1));
         std::fs::write(&file, &text).during(file.display())?;
         let mut args: Vec<String> = JAVA.map(str::to_owned).to_vec();
