@@ -4,7 +4,7 @@ use crate::curves::{CURVES, Curve};
 use crate::failure::{During, Result, wrong};
 use crate::load::Measurement;
 use crate::plan::rows;
-use crate::report::{Figure, sides, title};
+use crate::report::{Figure, grouped, sides};
 use crate::results::Results;
 use crate::systems::{Mode, System};
 use plotters::coord::Shift;
@@ -82,6 +82,11 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     }
 }
 
+/// A number on an axis.
+fn number(value: f64) -> String {
+    if value >= 1.0 { grouped(value) } else { format!("{value}") }
+}
+
 fn area(path: &Path) -> Result<DrawingArea<SVGBackend<'_>, Shift>> {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(wrong)?;
@@ -115,7 +120,8 @@ fn draw_bars(path: &Path, says: &str, of: &[&Measurement], figure: Figure) -> Re
         .disable_x_mesh()
         .x_labels(count * 2 + 1)
         .x_label_formatter(&label)
-        .y_desc("powers of ten")
+        .y_desc(says)
+        .y_label_formatter(&|y| number(*y))
         .label_style((FONT, 12))
         .draw()
         .map_err(wrong)?;
@@ -169,7 +175,7 @@ fn draw_curve(
     let x = bounds(of.iter().map(|of| curve.x(of)));
     let y = bounds(of.iter().map(|of| figure(of)));
     let area = area(path)?;
-    let caption = format!("{}: {says}, {} mode", title(curve.title), mode.name());
+    let caption = format!("{}: {says}, {} mode", curve.title, mode.name());
     let mut chart = ChartBuilder::on(&area)
         .caption(caption, (FONT, 16))
         .margin(12)
@@ -181,6 +187,8 @@ fn draw_curve(
         .configure_mesh()
         .x_desc(curve.axis)
         .y_desc(says)
+        .x_label_formatter(&|x| number(*x))
+        .y_label_formatter(&|y| number(*y))
         .label_style((FONT, 12))
         .draw()
         .map_err(wrong)?;

@@ -186,7 +186,7 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
     text.push_str(
         "\nHow many times as much Accord does, over pairs that were measured in turns: the \
          median, and its interval with how sure that is.\n\n\
-         | workload | beside | requests/s | servers' processor time per request (less is better) | \
+         | workload | beside | requests/s | requests for the same processor time of the servers | \
          pairs, sure |\n|---|---|---|---|---|\n",
     );
     for name in &names {
@@ -201,7 +201,7 @@ fn ratio_lines(name: &str, sides: &[Side<'_>], text: &mut String) {
     }
     for other in others {
         let rate = accord.ratio(other, Measurement::per_second);
-        let us = accord.ratio(other, Measurement::servers_us);
+        let us = accord.ratio(other, |of| 1.0 / of.servers_us());
         let sure = rate.map_or_else(String::new, |rate| {
             format!("{}, {:.0} %", rate.pairs, rate.confidence * 100.0)
         });

@@ -97,7 +97,7 @@ fn versions(accord: Option<&Path>) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     if let Some(accord) = accord {
         let said = output(&accord.display().to_string(), &["--version"]);
-        versions.insert("Accord".to_owned(), said);
+        versions.insert("Accord".to_owned(), said.trim_start_matches("accord ").to_owned());
     }
     if let Some(etcd) = find("etcd") {
         let said = crate::systems::etcd::version(&etcd).unwrap_or_default();
@@ -109,12 +109,21 @@ fn versions(accord: Option<&Path>) -> BTreeMap<String, String> {
         let first = said.unwrap_or_default().lines().next().unwrap_or_default().to_owned();
         versions.insert("Java".to_owned(), first);
     }
-    // The jar is a link to one with the version in its name.
-    if let Ok(jar) = std::fs::canonicalize("/usr/share/java/zookeeper.jar") {
-        let name = jar.file_stem().map(|name| name.to_string_lossy().into_owned());
-        versions.insert("ZooKeeper".to_owned(), name.unwrap_or_default());
+    if let Some(version) = zookeeper_version() {
+        versions.insert("ZooKeeper".to_owned(), version);
     }
     versions
+}
+
+/// Beside the jar that is used there is its like with the version in its name.
+fn zookeeper_version() -> Option<String> {
+    let files = std::fs::read_dir("/usr/share/java").ok()?.flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let version = |name: String| {
+        let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?;
+        version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
+    };
+    names.filter_map(version).next()
 }
 
 fn output(program: &str, args: &[&str]) -> String {
