@@ -70,6 +70,10 @@ pub struct ClusterArgs {
     /// A directory on a disk, where persistent servers keep their files.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub data_dir: PathBuf,
+    /// The heap of each of ZooKeeper's servers. They keep the last 500 writes in it: values of
+    /// 1 MiB need 4g.
+    #[arg(long, value_name = "SIZE", default_value = "1g")]
+    pub java_heap: String,
     /// A setting for Accord's servers, as SECTION.KEY=VALUE; may be repeated. What can be set:
     /// `accord config`.
     #[arg(long = "set", value_name = "SETTING")]
@@ -92,6 +96,7 @@ impl ClusterArgs {
             servers: self.servers,
             accord: self.accord.clone(),
             disk: self.data_dir.clone(),
+            java_heap: self.java_heap.clone(),
             settings: self.settings.clone(),
         }
     }

@@ -12,6 +12,7 @@ use crate::results::{Manifest, Results};
 use crate::systems::{Cluster, Mode, System, accord};
 use crate::workload::Workload;
 use crate::{plots, regress, report, watch};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,12 +67,18 @@ pub fn curves(args: &CurvesArgs) -> Result<()> {
     let accord = program(&args.systems, args.cluster.accord.as_deref())?;
     let per_point = args.seconds.unwrap_or(if args.quick { 1.5 } else { 5.0 });
     seconds(per_point)?;
+    let chosen = args.chosen_curves()?;
+    let mut setup = args.cluster.setup(System::Accord, args.mode);
+    if chosen.iter().any(|curve| curve.name == "value") && setup.java_heap == "1g" {
+        // ZooKeeper keeps the last 500 writes on its heap: those of 1 MiB need as much.
+        setup.java_heap = "4g".to_owned();
+    }
     let drawing = Drawing {
         systems: args.systems.clone(),
-        curves: args.chosen_curves()?,
+        curves: chosen,
         quick: args.quick,
         seconds: per_point,
-        setup: args.cluster.setup(System::Accord, args.mode),
+        setup,
     };
     let mut results = Results { manifest: Manifest::new(accord.as_deref()), ..Results::default() };
     let done = drawing.run(&mut results, &progress, |results| results.write(&args.out));
@@ -145,15 +152,18 @@ pub fn load(args: &LoadArgs) -> Result<()> {
         let done = measure(&target, ("load", round), &workload, timing)?;
         match args.json {
             true => println!("{}", serde_json::to_string(&done).map_err(wrong)?),
-            false => print_measurement(&done),
+            false => {
+                // Whoever reads it may have gone.
+                let _ = writeln!(std::io::stdout(), "{}", measurement_text(&done));
+            }
         }
     }
     Ok(())
 }
 
-fn print_measurement(of: &Measurement) {
+fn measurement_text(of: &Measurement) -> String {
     let latency = &of.latency;
-    println!(
+    let mut text = format!(
         "{} ({}, {} servers): {} requests/s\n  latency: median {}, p90 {}, p99 {}, p99.9 {}, max {}",
         of.system.name(),
         of.mode.name(),
@@ -167,16 +177,17 @@ fn print_measurement(of: &Measurement) {
     );
     let usage = &of.servers_usage;
     if usage.cpu_seconds > 0.0 {
-        println!(
-            "  servers: {:.2} us of processor time for a request ({:.0} % in the system), {} MiB \
+        text.push_str(&format!(
+            "\n  servers: {:.2} us of processor time for a request ({:.0} % in the system), {} MiB \
              of memory, {:.0} bytes written for a request",
             of.servers_us(),
             usage.system_seconds / usage.cpu_seconds * 100.0,
             usage.resident_bytes >> 20,
             usage.written_bytes as f64 / of.requests.max(1) as f64,
-        );
+        ));
     }
-    println!("  generator: {:.2} us of processor time for a request", of.generator_us());
+    let generator = of.generator_us();
+    text + &format!("\n  generator: {generator:.2} us of processor time for a request")
 }
 
 /// One write, many watchers.

@@ -101,9 +101,14 @@ async fn prepare(
 ) -> Result<Rc<RefCell<Keys>>> {
     let workload = shared.borrow().workload.clone();
     let mut keys = Keys::new(&workload, number, unique(), true);
+    let mut begun = Vec::new();
     for at in 0..workload.keys {
         let Some((Ask::Write { key, value }, expected)) = keys.first_write(at) else { break };
-        client.put(key, value).await.map_err(wrong)?;
+        let pending = client.begin(Steps::new().put(key, value)).await.map_err(wrong)?;
+        begun.push((pending, expected));
+    }
+    for (pending, expected) in begun {
+        pending.await.map_err(wrong)?;
         keys.judge(&expected, &Answer::Written)?;
     }
     Ok(Rc::new(RefCell::new(keys)))

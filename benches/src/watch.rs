@@ -60,6 +60,12 @@ impl Watching<'_> {
             generator.ask(self.watchers, Ask::Ensure { key, value }, Expected::Created)?;
             generator.run_until(Generator::is_quiet)?;
         }
+        // A server that lags might not have the record yet, and would tell of its creation.
+        for at in 0..self.watchers {
+            let read = Ask::Read { key: key.clone(), linearizable: true };
+            generator.ask(at, read, Expected::Any)?;
+        }
+        generator.run_until(Generator::is_quiet)?;
         let mut last = latencies();
         for write in 0..self.writes {
             let (before, watchers) = (generator.watch_events(), self.watchers);

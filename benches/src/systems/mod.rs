@@ -142,6 +142,8 @@ pub struct Setup {
     pub accord: Option<PathBuf>,
     /// Where persistent servers keep their files.
     pub disk: PathBuf,
+    /// The heap of each Java server, as Java has it.
+    pub java_heap: String,
     /// More lines for Accord's configuration, as `name=value`.
     pub settings: Vec<String>,
 }

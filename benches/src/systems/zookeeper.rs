@@ -20,9 +20,8 @@ use std::time::Duration;
 const SESSION_MS: i32 = 30_000;
 /// Where Debian has the jars.
 const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"];
-/// What every server is started with. Fixed heaps, so that none grows while it is measured.
-const JAVA: [&str; 4] =
-    ["-Xms1g", "-Xmx1g", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
+/// What every server is started with, beside its heap.
+const JAVA: [&str; 2] = ["-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
 /// Above the largest value that is written, and the same on every server.
 const BUFFER: &str = "-Djute.maxbuffer=8388608";
 /// How to have what it needs.
@@ -336,7 +335,10 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
         let text = configuration(&data, *client, peers);
         let file = dir.path().join(format!("zoo{}.cfg", at + 1));
         std::fs::write(&file, &text).during(file.display())?;
-        let mut args: Vec<String> = JAVA.map(str::to_owned).to_vec();
+        // A fixed heap, so that none grows while it is measured.
+        let heap = &setup.java_heap;
+        let mut args = vec![format!("-Xms{heap}"), format!("-Xmx{heap}")];
+        args.extend(JAVA.map(str::to_owned));
         args.extend([BUFFER.to_owned(), "-cp".to_owned(), JARS.join(":")]);
         if setup.mode == Mode::Memory {
             args.push("-Dzookeeper.forceSync=no".to_owned());
