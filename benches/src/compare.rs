@@ -5,7 +5,7 @@
 //! left out, and said so.
 
 use crate::failure::{Failure, Result};
-use crate::load::{Measurement, Target, Timing, measure};
+use crate::load::{Measurement, Target, Timing, measure_patiently};
 use crate::plan::{Depth, Row};
 use crate::progress::Progress;
 use crate::results::Results;
@@ -81,7 +81,10 @@ impl Comparison {
                 warm_up(cluster, timing, progress)?;
             }
             for row in &self.rows {
-                let done = self.run_row(*mode, row, &clusters, progress)?;
+                let mut again = Vec::new();
+                let done = self.run_row((*mode, row), &clusters, progress, &mut again);
+                results.skipped.append(&mut again);
+                let done = done?;
                 crate::report::say_row(&done, progress);
                 results.measurements.extend(done);
                 keep(results)?;
@@ -92,17 +95,21 @@ impl Comparison {
 
     fn run_row(
         &self,
-        mode: Mode,
-        row: &Row,
+        (mode, row): (Mode, &Row),
         clusters: &[Cluster],
         progress: &Progress,
+        again: &mut Vec<String>,
     ) -> Result<Vec<Measurement>> {
+        let mut note = |what: String| {
+            progress.note(&what);
+            again.push(what);
+        };
         let mut windows = BTreeMap::new();
         for cluster in clusters.iter().filter(|_| row.scanned) {
             let system = cluster.setup.system;
             let say = format!("{}, {}: looking for its window", row.title, system.name());
             progress.say(&say);
-            windows.insert(system, self.best_window(cluster, row)?);
+            windows.insert(system, self.best_window(cluster, row, &mut note)?);
         }
         let mut timing = self.depth.timing();
         if let Some(seconds) = self.seconds {
@@ -120,7 +127,8 @@ impl Comparison {
                 let mut workload = row.workload.clone();
                 workload.window = windows.get(&system).copied().unwrap_or(workload.window);
                 let target = Target::from(cluster);
-                done.push(measure(&target, (row.name, round), &workload, timing)?);
+                let place = (row.name, round);
+                done.push(measure_patiently(&target, place, &workload, timing, &mut note)?);
                 cluster.tidy();
             }
         }
@@ -128,7 +136,12 @@ impl Comparison {
     }
 
     /// The window with the highest rate.
-    fn best_window(&self, cluster: &Cluster, row: &Row) -> Result<usize> {
+    fn best_window(
+        &self,
+        cluster: &Cluster,
+        row: &Row,
+        mut note: impl FnMut(String),
+    ) -> Result<usize> {
         let mut best = (row.workload.window, 0.0);
         let (system, connections) = (cluster.setup.system, row.workload.connections);
         let windows = self.depth.windows().iter();
@@ -140,7 +153,9 @@ impl Comparison {
                 timing.measure = timing.measure.min(seconds);
                 timing.warm = timing.warm.min(timing.measure);
             }
-            let found = measure(&target, (row.name, 0), &workload, timing)?.per_second();
+            let scanned = (row.name, 0);
+            let found = measure_patiently(&target, scanned, &workload, timing, &mut note)?;
+            let found = found.per_second();
             if found > best.1 {
                 best = (window, found);
             }
@@ -160,7 +175,8 @@ pub fn warm_up(cluster: &Cluster, mut timing: Timing, progress: &Progress) -> Re
     }
     progress.say(&format!("{}: warming up", system.name()));
     let workload = Workload { read_percent: 20, ..Workload::default() };
-    let done = measure(&Target::from(cluster), ("warm-up", 0), &workload, timing)?;
+    let (target, note) = (Target::from(cluster), |what: String| progress.note(&what));
+    let done = measure_patiently(&target, ("warm-up", 0), &workload, timing, note)?;
     let rate = done.per_second();
     progress.note(&format!("{}: warm at {rate:.0} requests/s", system.name()));
     Ok(())

@@ -6,7 +6,7 @@
 
 use crate::compare::{start_all, warm_up};
 use crate::failure::{Failure, Result};
-use crate::load::{Measurement, Target, Timing, measure};
+use crate::load::{Measurement, Target, Timing, measure_patiently};
 use crate::plan::Depth;
 use crate::progress::Progress;
 use crate::report::{grouped, sides, time};
@@ -205,6 +205,17 @@ impl Drawing {
         Ok(clusters)
     }
 
+    fn measure(
+        &self,
+        cluster: &Cluster,
+        row: &str,
+        workload: &Workload,
+        progress: &Progress,
+    ) -> Result<Measurement> {
+        let (target, note) = (Target::from(cluster), |what: String| progress.note(&what));
+        measure_patiently(&target, (row, 0), workload, self.timing(), note)
+    }
+
     fn run_curve(
         &self,
         curve: &Curve,
@@ -233,7 +244,7 @@ impl Drawing {
             let (system, connections) = (cluster.setup.system, workload.connections);
             workload.window = system.admitted_window(workload.window, connections);
             let row = curve.row();
-            let done = measure(&Target::from(cluster), (&row, 0), &workload, self.timing())?;
+            let done = self.measure(cluster, &row, &workload, progress)?;
             let rate = grouped(done.per_second());
             progress.note(&format!("{} ({point}), {name}: {rate}/s", curve.title));
             results.measurements.push(done);
@@ -251,10 +262,10 @@ impl Drawing {
         progress: &Progress,
     ) -> Result<()> {
         for cluster in clusters {
-            let (target, row) = (Target::from(cluster), curve.row());
+            let row = curve.row();
             progress.say(&format!("{}: what it can do", cluster.setup.system.name()));
             let closed = Workload::default();
-            let most = measure(&target, (&row, 0), &closed, self.timing())?.per_second();
+            let most = self.measure(cluster, &row, &closed, progress)?.per_second();
             for share in self.points(curve) {
                 let rate = ((most * *share as f64 / 100.0) as u64).max(1);
                 let name = cluster.setup.system.name();
@@ -262,7 +273,7 @@ impl Drawing {
                 // The window does not limit: what waits, waits at the server.
                 let window = cluster.setup.system.admitted_window(1000, closed.connections);
                 let workload = Workload { rate: Some(rate), window, ..Workload::default() };
-                let done = measure(&target, (&row, 0), &workload, self.timing())?;
+                let done = self.measure(cluster, &row, &workload, progress)?;
                 let p99 = time(done.latency.p99_us);
                 progress.note(&format!("{}: {name} at {rate}/s: p99 {p99}", curve.title));
                 results.measurements.push(done);

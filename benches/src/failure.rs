@@ -21,6 +21,9 @@ pub enum Failure {
     /// A server answered what it must not, or not at all.
     #[error("{0}")]
     Wrong(String),
+    /// A server refused something, or hung up: it could not, or would not, but it did not lie.
+    #[error("{0}")]
+    Refused(String),
     /// Something has to be installed or built first.
     #[error("{0}")]
     Missing(String),

@@ -7,7 +7,7 @@
 //!
 //! Read on in [`crate::load`], which measures what happens meanwhile.
 
-use crate::failure::{During, Result, wrong};
+use crate::failure::{During, Failure, Result, wrong};
 use crate::systems::{Connection, Exchange};
 use crate::workload::{Ask, Expected, Keys, Workload};
 use hdrhistogram::Histogram;
@@ -416,7 +416,10 @@ impl<C: Connection> Generator<C> {
         loop {
             let peer = &mut self.peers[at];
             let bytes = match peer.stream.read(&mut self.scratch) {
-                Ok(0) => return Err(wrong(format!("the server hung up on connection {at}"))),
+                Ok(0) => {
+                    let what = format!("the server hung up on connection {at}");
+                    return Err(Failure::Refused(what));
+                }
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

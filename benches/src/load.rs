@@ -162,12 +162,42 @@ pub fn measure(
     })
 }
 
+/// Measures a workload, and again if a server refused something: on a busy machine leaders change.
+/// That is noted. A wrong answer is not forgiven.
+///
+/// # Errors
+/// If a server does something wrong, or refuses something each time.
+pub fn measure_patiently(
+    target: &Target<'_>,
+    row: (&str, usize),
+    workload: &Workload,
+    timing: Timing,
+    mut note: impl FnMut(String),
+) -> Result<Measurement> {
+    const ATTEMPTS: usize = 3;
+    const PAUSE: Duration = Duration::from_secs(2);
+    let mut attempt = 1;
+    loop {
+        match measure(target, row, workload, timing) {
+            Err(crate::failure::Failure::Refused(what)) if attempt < ATTEMPTS => {
+                note(format!("measured again ({}): {what}", row.0));
+                attempt += 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Adds what the servers logged.
 pub fn explain(target: &Target<'_>, error: crate::failure::Failure) -> crate::failure::Failure {
     use crate::failure::Failure;
     match (error, target.cluster) {
         (Failure::Wrong(what), Some(cluster)) => {
             wrong(format!("{}: {what}\n{}", target.system.name(), cluster.log_tails()))
+        }
+        (Failure::Refused(what), _) => {
+            Failure::Refused(format!("{}: {what}", target.system.name()))
         }
         (error, _) => error,
     }

@@ -149,7 +149,7 @@ fn head(results: &Results, text: &mut String) {
     for (side, durability) in &manifest.durability {
         say(&format!("{side}: a write is answered when it is in"), durability);
     }
-    results.skipped.iter().for_each(|what| say("left out", what));
+    results.skipped.iter().for_each(|what| say("left out or repeated", what));
 }
 
 fn mode_tables(measurements: &[&Measurement], text: &mut String) {

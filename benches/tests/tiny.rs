@@ -121,7 +121,12 @@ fn the_others_are_measured_if_they_are_installed() {
                 let results: serde_json::Value = serde_json::from_str(&json).expect("JSON");
                 let of = results["measurements"].as_array().expect("it is a list");
                 assert_eq!(of.len(), 2 * 3 * 2, "modes, rows, rounds");
-                assert!(of.iter().all(|of| of["requests"].as_u64() > Some(0)));
+                // A virtual machine that has just begun, on a busy machine: not in every round.
+                for row in rows.split(',') {
+                    let of_row = of.iter().filter(|of| of["row"] == row);
+                    let requests = of_row.filter_map(|of| of["requests"].as_u64());
+                    assert!(requests.sum::<u64>() > 0, "{system}: {row}");
+                }
             }
             false => {
                 println!("skipped: {system} is not installed");

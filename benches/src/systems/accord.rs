@@ -113,7 +113,8 @@ impl AccordConnection {
                 ClientOutput::Connect { .. } => {}
                 ClientOutput::Disconnect if self.closing => {}
                 ClientOutput::Disconnect => {
-                    return Err(wrong("Accord: a session could not go on at its server"));
+                    let what = "a session could not go on at its server";
+                    return Err(Failure::Refused(what.to_owned()));
                 }
             }
         }
@@ -139,7 +140,7 @@ impl AccordConnection {
                 return Ok(());
             }
             ClientEvent::SessionOpened { .. } | ClientEvent::Closed { .. } => return Ok(()),
-            other => return Err(wrong(format!("Accord: {other:?}"))),
+            other => return Err(Failure::Refused(format!("{other:?}"))),
         };
         if let Some(io) = io {
             io.answers.push((tag, answer));

@@ -232,7 +232,7 @@ async fn answer(response: ResponseFuture, kind: Kind) -> Result<Answer> {
     if head.status != http::StatusCode::OK || status.as_ref().is_none_or(|code| code != "0") {
         let said = |headers: &http::HeaderMap| headers.get("grpc-message").cloned();
         let said = said(&trailers).or_else(|| said(&head.headers));
-        return Err(wrong(format!("etcd: {} {status:?} {said:?}", head.status)));
+        return Err(Failure::Refused(format!("{} {status:?} {said:?}", head.status)));
     }
     kind.read(unprefixed(data.freeze())?)
 }
@@ -362,6 +362,9 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
             ("--initial-advertise-peer-urls", &peer),
             ("--initial-cluster", &members.join(",")),
             ("--initial-cluster-state", &"new".to_owned()),
+            // As patient as ZooKeeper: a busy machine is not a dead leader.
+            ("--heartbeat-interval", &"500".to_owned()),
+            ("--election-timeout", &"5000".to_owned()),
             ("--quota-backend-bytes", &QUOTA_BYTES.to_string()),
             ("--logger", &"zap".to_owned()),
             ("--log-level", &"warn".to_owned()),

@@ -144,7 +144,7 @@ impl ZookeeperConnection {
             return Err(wrong(format!("ZooKeeper: answer {xid} is not to the oldest request")));
         };
         if error != 0 && (asked.kind, error) != (Kind::Ensure, NODE_EXISTS) {
-            return Err(wrong(format!("ZooKeeper: error {error} for {:?}", asked.kind)));
+            return Err(Failure::Refused(format!("error {error} for {:?}", asked.kind)));
         }
         let answer = if error == 0 { read_answer(asked.kind, reader)? } else { Answer::Written };
         if let Some(tag) = asked.tag {
