@@ -1,0 +1,452 @@
+//! etcd: its KV service over gRPC, and clusters of its servers.
+//!
+//! gRPC is HTTP/2 with a prefix of five bytes before each message. The `h2` crate does the HTTP/2
+//! over a pipe in memory, so that the generator moves etcd's bytes as it moves those of the others;
+//! the few messages that are needed are written down here, after etcd's `rpc.proto`. What is sent
+//! over one connection is carried out in any order.
+
+use super::process::{Process, directory, find, ports, wait_until};
+use super::{Cluster, Connection, Exchange, Mode, Setup};
+use crate::failure::{Failure, Result, wrong};
+use crate::workload::{Answer, Ask};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, Stream};
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use prost::Message;
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How to have what it needs.
+pub const INSTALL: &str =
+    "etcd is not installed: apt-get install -y etcd-server (the service need not run)";
+/// Room for what a long comparison writes; without it etcd stops taking writes at 2 GiB.
+const QUOTA_BYTES: u64 = 8 << 30;
+
+/// Writes a record.
+#[derive(Clone, PartialEq, Message)]
+struct PutRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+/// Stands in every answer.
+#[derive(Clone, PartialEq, Message)]
+struct ResponseHeader {
+    #[prost(int64, tag = "3")]
+    revision: i64,
+}
+
+/// The answer to a [`PutRequest`].
+#[derive(Clone, PartialEq, Message)]
+struct PutResponse {
+    #[prost(message, optional, tag = "1")]
+    header: Option<ResponseHeader>,
+}
+
+/// Reads a record: linearizable, unless it says serializable.
+#[derive(Clone, PartialEq, Message)]
+struct RangeRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bool, tag = "7")]
+    serializable: bool,
+}
+
+/// A record.
+#[derive(Clone, PartialEq, Message)]
+struct KeyValue {
+    #[prost(bytes = "bytes", tag = "5")]
+    value: Bytes,
+}
+
+/// The answer to a [`RangeRequest`].
+#[derive(Clone, PartialEq, Message)]
+struct RangeResponse {
+    #[prost(message, repeated, tag = "2")]
+    kvs: Vec<KeyValue>,
+}
+
+/// A step of a transaction: one field of several.
+#[derive(Clone, PartialEq, Message)]
+struct RequestOp {
+    #[prost(message, optional, tag = "2")]
+    put: Option<PutRequest>,
+}
+
+/// A transaction without a guard.
+#[derive(Clone, PartialEq, Message)]
+struct TxnRequest {
+    #[prost(message, repeated, tag = "2")]
+    success: Vec<RequestOp>,
+}
+
+/// The answer to a [`TxnRequest`].
+#[derive(Clone, PartialEq, Message)]
+struct TxnResponse {
+    #[prost(bool, tag = "2")]
+    succeeded: bool,
+}
+
+/// What goes in and out of the HTTP/2 machine.
+#[derive(Clone, Default)]
+struct Pipe(Rc<RefCell<Buffers>>);
+
+#[derive(Default)]
+struct Buffers {
+    input: BytesMut,
+    output: Vec<u8>,
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let input = &mut self.0.borrow_mut().input;
+        if input.is_empty() {
+            return Poll::Pending;
+        }
+        let count = input.len().min(buffer.remaining());
+        buffer.put_slice(&input.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().output.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+type Call = Pin<Box<dyn Future<Output = Result<(u64, Answer)>>>>;
+type Running = Pin<Box<dyn Future<Output = std::result::Result<(), h2::Error>>>>;
+
+/// One connection to etcd.
+pub struct EtcdConnection {
+    pipe: Pipe,
+    sender: SendRequest<Bytes>,
+    running: Running,
+    calls: FuturesUnordered<Call>,
+    closed: bool,
+}
+
+fn failed(error: h2::Error) -> Failure {
+    wrong(format!("etcd: {error}"))
+}
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Put,
+    Range,
+    Txn,
+}
+
+impl Kind {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Put => "http://etcd/etcdserverpb.KV/Put",
+            Self::Range => "http://etcd/etcdserverpb.KV/Range",
+            Self::Txn => "http://etcd/etcdserverpb.KV/Txn",
+        }
+    }
+
+    fn read(self, body: Bytes) -> Result<Answer> {
+        let strange = |error| wrong(format!("etcd: an answer is not understood: {error}"));
+        match self {
+            Self::Put => match PutResponse::decode(body).map_err(strange)?.header {
+                Some(header) if header.revision > 0 => Ok(Answer::Written),
+                _ => Err(wrong("etcd: a write has no revision")),
+            },
+            Self::Txn => match TxnResponse::decode(body).map_err(strange)?.succeeded {
+                true => Ok(Answer::Written),
+                false => Err(wrong("etcd: a transaction did not succeed")),
+            },
+            Self::Range => match RangeResponse::decode(body).map_err(strange)?.kvs.pop() {
+                Some(record) => Ok(Answer::Value(record.value)),
+                None => Err(wrong("etcd: a record was not found")),
+            },
+        }
+    }
+}
+
+/// A message with gRPC's prefix: not compressed, so long.
+fn prefixed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut body = BytesMut::with_capacity(5 + length);
+    body.put_u8(0);
+    body.put_u32(u32::try_from(length).expect("no message is so long"));
+    message.encode(&mut body).expect("there is room for it");
+    body.freeze()
+}
+
+/// The one message in a body.
+fn unprefixed(mut body: Bytes) -> Result<Bytes> {
+    if body.len() < 5 {
+        return Err(wrong("etcd: an answer has no message"));
+    }
+    let (compressed, length) = (body.get_u8(), body.get_u32());
+    match compressed == 0 && length as usize == body.len() {
+        true => Ok(body),
+        false => Err(wrong("etcd: an answer is not one plain message")),
+    }
+}
+
+async fn answer(response: ResponseFuture, kind: Kind) -> Result<Answer> {
+    let response = response.await.map_err(failed)?;
+    let code = |headers: &http::HeaderMap| headers.get("grpc-status").cloned();
+    let (head, mut body) = response.into_parts();
+    let mut data = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(failed)?;
+        body.flow_control().release_capacity(chunk.len()).map_err(failed)?;
+        data.extend_from_slice(&chunk);
+    }
+    let trailers = body.trailers().await.map_err(failed)?.unwrap_or_default();
+    let status = code(&trailers).or_else(|| code(&head.headers));
+    if head.status != http::StatusCode::OK || status.as_ref().is_none_or(|code| code != "0") {
+        let said = |headers: &http::HeaderMap| headers.get("grpc-message").cloned();
+        let said = said(&trailers).or_else(|| said(&head.headers));
+        return Err(Failure::Refused(format!("{} {status:?} {said:?}", head.status)));
+    }
+    kind.read(unprefixed(data.freeze())?)
+}
+
+impl EtcdConnection {
+    /// A client that is about to connect; what it says first goes to `out`.
+    ///
+    /// # Panics
+    /// Never: the handshake only writes to memory.
+    pub fn new(_now: u64, out: &mut Vec<u8>) -> Self {
+        let pipe = Pipe::default();
+        let mut builder = Builder::new();
+        builder.initial_window_size(8 << 20).initial_connection_window_size(64 << 20);
+        builder.initial_max_send_streams(1 << 20).max_concurrent_reset_streams(64);
+        let handshake = builder.handshake::<_, Bytes>(pipe.clone());
+        let mut handshake = Box::pin(handshake);
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok((sender, connection))) = handshake.as_mut().poll(&mut cx) else {
+            unreachable!("a pipe in memory takes all that is written")
+        };
+        let running: Running = Box::pin(connection);
+        let calls = FuturesUnordered::new();
+        let mut connection = Self { pipe, sender, running, calls, closed: false };
+        // The settings leave with whatever is sent first.
+        let _ = connection.drain(out);
+        connection
+    }
+
+    /// Has the HTTP/2 machine look at what arrived, and write what is to be sent.
+    fn turn(&mut self) -> Result<()> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.running.as_mut().poll(&mut cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(_) if self.closed => Ok(()),
+            Poll::Ready(Ok(())) => Err(wrong("etcd: the connection was closed")),
+            Poll::Ready(Err(error)) => Err(failed(error)),
+        }
+    }
+
+    fn call(&mut self, tag: u64, kind: Kind, message: &impl Message) -> Result<()> {
+        let request = http::Request::post(kind.path())
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .map_err(wrong)?;
+        let sent = self.sender.send_request(request, false);
+        let (response, mut body) = sent.map_err(failed)?;
+        body.send_data(prefixed(message), true).map_err(failed)?;
+        self.calls.push(Box::pin(async move { Ok((tag, answer(response, kind).await?)) }));
+        Ok(())
+    }
+}
+
+impl Connection for EtcdConnection {
+    const ORDERED: bool = false;
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, _now: u64, tag: u64, ask: Ask, _out: &mut Vec<u8>) -> Result<()> {
+        match ask {
+            // A put creates or replaces: no other write of etcd's is cheaper.
+            Ask::Ensure { key, value } | Ask::Write { key, value } | Ask::Create { key, value } => {
+                self.call(tag, Kind::Put, &PutRequest { key, value })
+            }
+            Ask::Read { key, linearizable } => {
+                self.call(tag, Kind::Range, &RangeRequest { key, serializable: !linearizable })
+            }
+            Ask::Transact { writes, fresh: _ } => {
+                let op = |(key, value)| RequestOp { put: Some(PutRequest { key, value }) };
+                let success = writes.into_iter().map(op).collect();
+                self.call(tag, Kind::Txn, &TxnRequest { success })
+            }
+            Ask::Watch { .. } => {
+                Err(Failure::Usage("watches are compared with ZooKeeper's alone".to_owned()))
+            }
+        }
+    }
+
+    fn receive(&mut self, _now: u64, bytes: &[u8], io: &mut Exchange) -> Result<()> {
+        self.pipe.0.borrow_mut().input.extend_from_slice(bytes);
+        self.turn()?;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(done)) = Pin::new(&mut self.calls).poll_next(&mut cx) {
+            io.answers.push(done?);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.turn()?;
+        out.append(&mut self.pipe.0.borrow_mut().output);
+        Ok(())
+    }
+
+    fn tick(&mut self, _now: u64, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, _now: u64, _out: &mut Vec<u8>) {
+        self.closed = true;
+    }
+}
+
+/// Starts a cluster.
+pub(super) fn start(setup: Setup) -> Result<Cluster> {
+    let etcd = find("etcd").ok_or_else(|| Failure::Missing(INSTALL.to_owned()))?;
+    let dir = directory("etcd", setup.mode, &setup.disk)?;
+    let ports = ports(setup.servers * 2)?;
+    let (clients, peers) = ports.split_at(setup.servers);
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let members = peers.iter().enumerate();
+    let members: Vec<_> = members.map(|(at, port)| format!("e{}={}", at + 1, url(*port))).collect();
+    let mut described = Vec::new();
+    let mut processes = Vec::new();
+    for at in 0..setup.servers {
+        let data = dir.path().join(format!("e{}", at + 1)).display().to_string();
+        let (client, peer) = (url(clients[at]), url(peers[at]));
+        let name = format!("e{}", at + 1);
+        let mut args: Vec<String> = [
+            ("--name", &name),
+            ("--data-dir", &data),
+            ("--listen-client-urls", &client),
+            ("--advertise-client-urls", &client),
+            ("--listen-peer-urls", &peer),
+            ("--initial-advertise-peer-urls", &peer),
+            ("--initial-cluster", &members.join(",")),
+            ("--initial-cluster-state", &"new".to_owned()),
+            // As patient as ZooKeeper: a busy machine is not a dead leader.
+            ("--heartbeat-interval", &"500".to_owned()),
+            ("--election-timeout", &"5000".to_owned()),
+            ("--quota-backend-bytes", &QUOTA_BYTES.to_string()),
+            ("--logger", &"zap".to_owned()),
+            ("--log-level", &"warn".to_owned()),
+        ]
+        .iter()
+        .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).clone()])
+        .collect();
+        if setup.mode == Mode::Memory {
+            args.push("--unsafe-no-fsync".to_owned());
+        }
+        if at == 0 {
+            described.push(format!("{} {}", etcd.display(), args.join(" ")));
+        }
+        let log = dir.path().join(format!("e{}.log", at + 1));
+        processes.push(Process::start(&etcd, &args, dir.path(), log)?);
+    }
+    let addresses: Vec<SocketAddr> =
+        clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
+    wait_until("etcd", &mut processes, || addresses.iter().all(serves))?;
+    Ok(Cluster { setup, addresses, described, processes, dir })
+}
+
+/// True if a server says that it is healthy, which takes a leader.
+fn serves(address: &SocketAddr) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(b"GET /health HTTP/1.0\r\nHost: etcd\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text.contains("\"health\":\"true\""))
+    };
+    ask().unwrap_or(false)
+}
+
+/// The version that the program says it has.
+pub fn version(program: &Path) -> Option<String> {
+    let output = std::process::Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.lines().next()?.trim_start_matches("etcd Version: ").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_as_protocol_buffers_have_them() {
+        let put = PutRequest { key: "k".into(), value: "vw".into() };
+        assert_eq!(&prefixed(&put)[..], b"\0\0\0\0\x07\x0a\x01k\x12\x02vw");
+        let range = RangeRequest { key: "k".into(), serializable: true };
+        assert_eq!(&range.encode_to_vec()[..], b"\x0a\x01k\x38\x01");
+        let txn = TxnRequest { success: vec![RequestOp { put: Some(put) }] };
+        assert_eq!(&txn.encode_to_vec()[..], b"\x12\x09\x12\x07\x0a\x01k\x12\x02vw");
+    }
+
+    #[test]
+    fn answers_are_read_and_strange_ones_refused() {
+        // Fields that are not looked at are passed over: a member's id, a key, its versions.
+        let put = Bytes::from_static(b"\x0a\x04\x10\x07\x18\x09");
+        assert_eq!(Kind::Put.read(put).unwrap(), Answer::Written);
+        assert!(Kind::Put.read(Bytes::new()).is_err());
+        let range = Bytes::from_static(b"\x12\x09\x0a\x01k\x10\x02\x2a\x02vw\x20\x01");
+        assert_eq!(Kind::Range.read(range).unwrap(), Answer::Value("vw".into()));
+        assert!(Kind::Range.read(Bytes::from_static(b"\x20\x00")).is_err(), "not found");
+        assert_eq!(Kind::Txn.read(Bytes::from_static(b"\x10\x01")).unwrap(), Answer::Written);
+        assert!(Kind::Txn.read(Bytes::new()).is_err());
+        assert!(Kind::Range.read(Bytes::from_static(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn a_body_is_one_plain_message() {
+        assert_eq!(unprefixed(Bytes::from_static(b"\0\0\0\0\x01a")).unwrap(), "a");
+        for bad in [&b"\0\0\0\0"[..], b"\x01\0\0\0\x01a", b"\0\0\0\0\x02a", b"\0\0\0\0\x01ab"] {
+            assert!(unprefixed(Bytes::from_static(bad)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_connection_begins_with_the_preface_of_http2() {
+        let mut out = Vec::new();
+        EtcdConnection::new(0, &mut out);
+        assert!(out.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+    }
+}
