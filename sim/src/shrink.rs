@@ -188,26 +188,30 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
                 break;
             }
         }
-        for servers in [1, 2, 3, 5] {
-            if servers < self.best.options.servers
-                && self.try_change(|plan| {
-                    plan.options.servers = servers;
-                    without_strangers(plan);
-                })
-            {
+        let few = |most: u32| [1, 2, 3, 5].into_iter().filter(move |few| *few < most);
+        let mut tried: Vec<u32> = few(self.best.options.servers).collect();
+        tried.extend(self.best.options.servers.checked_sub(1));
+        for servers in tried {
+            let dropped = self.try_change(|plan| {
+                plan.options.servers = servers;
+                without_strangers(plan);
+            });
+            if dropped {
                 break;
             }
         }
     }
 
     fn drop_clients(&mut self) {
-        for clients in [1, 2, 3, 4, 6] {
-            if clients < self.best.options.clients
-                && self.try_change(|plan| {
-                    plan.options.clients = clients;
-                    without_strangers(plan);
-                })
-            {
+        let few = |most: u32| [1, 2, 3, 4, 6].into_iter().filter(move |few| *few < most);
+        let mut tried: Vec<u32> = few(self.best.options.clients).collect();
+        tried.extend(self.best.options.clients.checked_sub(1));
+        for clients in tried {
+            let dropped = self.try_change(|plan| {
+                plan.options.clients = clients;
+                without_strangers(plan);
+            });
+            if dropped {
                 break;
             }
         }

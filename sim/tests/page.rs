@@ -108,7 +108,10 @@ fn a_good_run_of_five_servers_and_ten_thousand_events_is_drawn() {
     assert_eq!(all.count("class=\"lane\""), lanes as usize);
     assert_eq!((all.number("events"), all.number("drawn-events")), (events, events));
     assert_eq!(all.number("messages") as usize, record.messages.len() + record.datagrams.len());
-    assert_eq!((all.number("operations"), all.number("drawn-operations")), (operations, operations));
+    assert_eq!(
+        (all.number("operations"), all.number("drawn-operations")),
+        (operations, operations)
+    );
     assert!(all.number("drawn-bundles") > 100, "so much is drawn in bundles");
     assert_eq!((all.number("offending"), all.count("class=\"offending\"")), (0, 0));
     assert!(all.dom.contains("every property held"));
