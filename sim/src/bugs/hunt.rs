@@ -58,7 +58,7 @@ pub struct Small {
     pub plan: String,
     /// Its faults, and how many there were.
     pub faults: [u64; 2],
-    /// The operations that clients began before the violation, and how many there were.
+    /// The operations that its clients start at most, and how many they were.
     pub operations: [u64; 2],
     /// Worlds that were run to find it.
     pub runs: u64,
@@ -75,12 +75,11 @@ impl Small {
     /// Shrinks the plan of a seed that fails with `violation`.
     pub fn of(seed: u64, violation: &Violation) -> Self {
         let plan = Plan::draw(seed, &Overrides::default());
-        let operations = |plan: &Plan| world::run(plan, None).counts.operations();
         let shrunk =
             shrink::shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
         Self {
             faults: [&shrunk.plan, &plan].map(|plan| plan.faults.len() as u64),
-            operations: [operations(&shrunk.plan), operations(&plan)],
+            operations: [&shrunk.plan, &plan].map(|plan| u64::from(plan.options.operations)),
             plan: shrunk.plan.to_string(),
             runs: u64::from(shrunk.runs),
         }
