@@ -266,7 +266,7 @@ function drawMessages(pen) {
   for (const i of shown) {
     const slice = Math.floor(x(ms.sent[i]) / SLICE);
     const lost = ms.delay[i] < 0 ? 1 : 0;
-    const key = ((slice * 64 + ms.from[i]) * 128 + ms.to[i]) * 32 + ms.sort[i] * 2 + lost;
+    const key = ((slice * 128 + ms.from[i]) * 128 + ms.to[i]) * 64 + ms.sort[i] * 2 + lost;
     const bundle = bundles.get(key);
     if (bundle) bundle.count += 1; else bundles.set(key, { i, slice, lost, count: 1 });
   }
