@@ -136,7 +136,7 @@ fn a_good_run_of_five_servers_and_ten_thousand_events_is_drawn() {
 #[test]
 fn a_violation_is_shown_with_the_operations_in_question() {
     let Some(browser) = chromium() else { return };
-    let canary = Some(Property::ReadsFresh);
+    let canary = Some(Property::ExactlyOnce);
     let options = Options { servers: 5, operations: 60, canary, ..Options::default() };
     let plan = Plan { options, faults: Vec::new() };
     let run = world::run_recorded(&plan, None);
@@ -146,7 +146,7 @@ fn a_violation_is_shown_with_the_operations_in_question() {
     let offending = shown.number("offending");
     assert!(offending >= 1);
     assert_eq!(shown.count("class=\"offending\"") as u64, offending);
-    assert!(shown.dom.contains("VIOLATION of reads-fresh"));
+    assert!(shown.dom.contains("VIOLATION of exactly-once"));
     assert!(shown.dom.contains("the canary sings"));
 }
 
