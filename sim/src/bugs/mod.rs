@@ -7,8 +7,8 @@
 //! fails without the bug as well, since it would prove nothing.
 //!
 //! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in
-//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all), [`small`] (the
-//! shrunk plans), [`layers`] (all bugs by all layers of the tests).
+//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all), [`small`]
+//! (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
 
 pub mod catalogue;
 pub mod hunt;

@@ -1,8 +1,8 @@
 //! The table as a picture: a row for each bug, a column for each layer.
 //!
 //! What is found is green, the darker the faster, with the median of the seconds and, where seeds
-//! are drawn, of the seeds; what is not found is orange; what was not tried is empty. Colours differ
-//! in brightness as well, for those who see few of them.
+//! are drawn, of the seeds; what is not found is orange; what was not tried is empty. Colours
+//! differ in brightness as well, for those who see few of them.
 
 use super::summary::{Row, Spread};
 use plotters::prelude::*;
