@@ -2,8 +2,8 @@
 //! meanwhile. A picture is drawn from it ([`crate::page`]).
 //!
 //! It is filled by the hooks that tell the story ([`crate::trace`]) and by those that send
-//! ([`crate::env`]), only if it was asked for, and changes nothing that happens. Bounded: a run with
-//! more loses the oldest, since a violation is at the end, and says how much.
+//! ([`crate::env`]), only if it was asked for, and changes nothing that happens. Bounded: a run
+//! with more loses the oldest, since a violation is at the end, and says how much.
 
 use crate::clock::WorldTime;
 use crate::plan::Fault;
