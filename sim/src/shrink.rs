@@ -67,15 +67,15 @@ pub fn shrink(
         seed_last: 0,
         run,
     };
-    shrinker.to_rest();
+    shrinker.shrink_fully();
     (shrinker.runs_max, shrinker.seeds) = (runs_max, SEEDS_TRIED);
-    shrinker.to_rest();
+    shrinker.shrink_fully();
     Shrunk { plan: shrinker.best, violation: shrinker.violation, runs: shrinker.runs }
 }
 
 impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
     /// Makes the plan smaller until nothing helps any more.
-    fn to_rest(&mut self) {
+    fn shrink_fully(&mut self) {
         loop {
             let before = self.best.clone();
             self.end_early();
