@@ -276,9 +276,7 @@ impl ClientActor {
             ClientOutput::Connect { server } => {
                 let conn = env.conns.open(self.id, self.life, server.0);
                 self.conn = Some(conn);
-                if let Some(at) = env.conns.send_up(env.now, conn) {
-                    env.agenda.push(at, Event::ToServer(conn, ToServer::Connect));
-                }
+                env.send_up(conn, ToServer::Connect);
             }
             ClientOutput::Disconnect => {
                 if let Some(conn) = self.conn.take() {
@@ -289,9 +287,7 @@ impl ClientActor {
             ClientOutput::Send(message) => {
                 let Some(conn) = self.conn else { return };
                 let message = through_codec_up(env, message);
-                if let Some(at) = env.conns.send_up(env.now, conn) {
-                    env.agenda.push(at, Event::ToServer(conn, ToServer::Message(message)));
-                }
+                env.send_up(conn, ToServer::Message(message));
             }
             ClientOutput::Event(event) => self.on_event(env, workload, &event),
         }
@@ -420,9 +416,7 @@ const fn changes(result: &StepResult) -> bool {
 
 /// Closes a connection at the client's end, after what was sent before.
 fn close_up(env: &mut Env, conn: ConnId) {
-    if let Some(at) = env.conns.send_up(env.now, conn) {
-        env.agenda.push(at, Event::ToServer(conn, ToServer::Closed));
-    }
+    env.send_up(conn, ToServer::Closed);
 }
 
 fn through_codec_up(env: &mut Env, message: ClientMessage) -> ClientMessage {

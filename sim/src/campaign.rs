@@ -3,7 +3,8 @@
 //! Seeds are taken in order and results are put together in order, so a campaign's outcome is a
 //! function of its first seed, its length and the caller's overrides: the number of threads decides
 //! how long it takes and nothing else. At a violation, no further seeds are begun; those before it
-//! are finished, and the lowest seed that fails is the one reported.
+//! are finished, and the lowest seed that fails is the one reported. A campaign whose time is over
+//! ends in the same way: only how many worlds it has depends on the machine.
 
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
@@ -14,6 +15,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What to run.
@@ -27,6 +29,8 @@ pub struct Campaign {
     pub overrides: Overrides,
     /// Worlds at once.
     pub threads: NonZero<usize>,
+    /// Time after which no world is begun; the first always is.
+    pub budget: Option<Duration>,
 }
 
 /// What came of a campaign, up to the first seed that failed.
@@ -60,6 +64,7 @@ impl Campaign {
     /// Runs all worlds, or up to the first that fails. `progress` is shown the outcome so far after
     /// each world, in the order of the seeds.
     pub fn run(&self, mut progress: impl FnMut(&Outcome)) -> Outcome {
+        let begun = Instant::now();
         let next = AtomicU64::new(self.first);
         let end = self.first.saturating_add(self.count);
         let mut outcome = Outcome::default();
@@ -70,7 +75,8 @@ impl Campaign {
                 scope.spawn(move || {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end {
+                        let over = self.budget.is_some_and(|most| begun.elapsed() >= most);
+                        if seed >= end || (over && seed > self.first) {
                             break;
                         }
                         let run = world::run(&Plan::draw(seed, &self.overrides), None);
@@ -114,7 +120,20 @@ mod tests {
             overrides.options.push((name, text.to_owned()));
         }
         let threads = NonZero::new(threads).expect("not zero");
-        Campaign { first: 100, count: 12, overrides, threads }.run(|_| {})
+        Campaign { first: 100, count: 12, overrides, threads, budget: None }.run(|_| {})
+    }
+
+    #[test]
+    fn a_campaign_whose_time_is_over_ends_with_the_worlds_that_it_has_begun() {
+        let budget = Some(Duration::ZERO);
+        let overrides = Overrides {
+            options: vec![("safety", "1s".to_owned()), ("operations", "40".to_owned())],
+            ..Overrides::default()
+        };
+        let threads = NonZero::new(2).expect("not zero");
+        let campaign = Campaign { first: 100, count: u64::MAX, overrides, threads, budget };
+        let outcome = campaign.run(|_| {});
+        assert_eq!((outcome.worlds, outcome.failure), (1, None));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! and [`crate::world`] for who calls whom.
 
 use crate::clock::WorldTime;
-use crate::conns::{Conns, ToClient, ToServer};
-use crate::network::Network;
+use crate::conns::{Conn, Conns, ToClient, ToServer};
+use crate::network::{Arrivals, Network};
 use crate::options::Options;
 use crate::properties::acknowledged::Acknowledged;
 use crate::properties::committed::Committed;
@@ -17,9 +17,11 @@ use crate::properties::fresh_reads::FreshReads;
 use crate::properties::prefixes::Prefixes;
 use crate::properties::watches::Watches;
 use crate::properties::{Judgement, Property, Violation};
+use crate::record::Sort;
 use crate::report::Counts;
 use crate::rng::{Concern, Rng};
 use crate::schedule::Schedule;
+use crate::story;
 use crate::trace::{Actor, Story, Trace};
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{ConnId, NodeId};
@@ -242,6 +244,7 @@ impl Env {
     /// Sends a datagram from one server to another.
     pub fn send_datagram(&mut self, from: u32, to: u32, bytes: &Bytes) {
         let arrivals = self.network.send(self.now, from, to);
+        self.record_packet(Sort::Ring, (from, to), arrivals, || story::datagram(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {
             self.agenda.push(at, Event::Datagram { to, from, bytes: bytes.clone() });
         }
@@ -250,8 +253,51 @@ impl Env {
     /// Sends a message beside the group, which may be lost or come twice.
     pub fn send_peer(&mut self, from: u32, to: u32, bytes: &Bytes) {
         let arrivals = self.network.send(self.now, from, to);
+        self.record_packet(Sort::Peer, (from, to), arrivals, || story::peer_message(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {
             self.agenda.push(at, Event::Peer { to, from, bytes: bytes.clone() });
+        }
+    }
+
+    fn record_packet(
+        &mut self,
+        sort: Sort,
+        (from, to): (u32, u32),
+        arrivals: Arrivals,
+        words: impl FnOnce() -> String,
+    ) {
+        let Some(record) = self.trace.record_mut() else { return };
+        let (ends, words) = ((Actor::Server(from), Actor::Server(to)), words());
+        if let Some(second) = arrivals.second {
+            let again = format!("{words} (a duplicate)");
+            record.message(sort, self.now, Some(second), ends, again);
+        }
+        record.message(sort, self.now, arrivals.first, ends, words);
+    }
+
+    /// A client sends something over a connection, which may swallow it.
+    pub fn send_up(&mut self, conn: ConnId, what: ToServer) {
+        let arrives = self.conns.send_up(self.now, conn);
+        if let Some(record) = self.trace.record_mut() {
+            let Conn { client, node, .. } = *self.conns.get(conn);
+            let ends = (Actor::Client(client), Actor::Server(node));
+            record.message(Sort::Client, self.now, arrives, ends, story::to_server(conn, &what));
+        }
+        if let Some(at) = arrives {
+            self.agenda.push(at, Event::ToServer(conn, what));
+        }
+    }
+
+    /// A server sends something over a connection, which may swallow it.
+    pub fn send_down(&mut self, conn: ConnId, what: ToClient) {
+        let arrives = self.conns.send_down(self.now, conn);
+        if let Some(record) = self.trace.record_mut() {
+            let Conn { client, node, .. } = *self.conns.get(conn);
+            let ends = (Actor::Server(node), Actor::Client(client));
+            record.message(Sort::Client, self.now, arrives, ends, story::to_client(conn, &what));
+        }
+        if let Some(at) = arrives {
+            self.agenda.push(at, Event::ToClient(conn, what));
         }
     }
 }

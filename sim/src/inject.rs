@@ -28,6 +28,9 @@ impl World {
             return;
         }
         *self.env.counts.faults.entry(fault.kind.kind()).or_default() += 1;
+        if let Some(record) = self.env.trace.record_mut() {
+            record.fault_begins(self.env.now, number, &fault);
+        }
         if fault.kind.kind().lasts() {
             self.active.insert(number);
             let ends = self.env.now.after(fault.lasts);
@@ -40,6 +43,9 @@ impl World {
         if self.active.remove(&number) {
             let fault: Fault = self.plan.faults[number].clone();
             self.env.tell(Actor::World, || format!("ends: {fault}"));
+            if let Some(record) = self.env.trace.record_mut() {
+                record.fault_ends(self.env.now, number);
+            }
             self.take_out(number, &fault.kind);
         }
     }
@@ -72,6 +78,7 @@ impl World {
             FaultKind::Swap(node) => return self.swap_out(*node),
             FaultKind::Pause(node) => {
                 self.node_mut(*node).pauses += 1;
+                self.env.tell(Actor::Server(*node), || "is paused".to_owned());
                 if let Some(adversary) = &mut self.env.adversary {
                     adversary.group.pause(NodeId(*node));
                 }

@@ -8,7 +8,7 @@
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
 //! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`]
 //! (who calls whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`],
-//! [`report`], [`cli`]; [`bugs`].
+//! [`report`], [`cli`]; [`record`] and [`page`] (a run as a picture); [`bugs`].
 #![forbid(unsafe_code)]
 
 pub mod actor;
@@ -22,13 +22,16 @@ pub mod disk;
 pub mod engine;
 pub mod env;
 mod inject;
+pub mod junit;
 pub mod network;
 pub mod node;
 pub mod options;
+pub mod page;
 pub mod panics;
 pub mod plan;
 pub mod process;
 pub mod properties;
+pub mod record;
 pub mod report;
 pub mod rng;
 pub mod schedule;

@@ -244,6 +244,7 @@ impl Node {
             return;
         }
         env.counts.crashes += 1;
+        env.tell(self.actor(), || "dies".to_owned());
         env.judges.contract.on_stop(self.id, self.incarnation);
         if let Some(adversary) = &mut env.adversary {
             adversary.group.crash(NodeId(self.id));
@@ -285,6 +286,7 @@ impl Node {
         if self.pauses > 0 {
             return;
         }
+        env.tell(self.actor(), || "goes on".to_owned());
         self.datagrams_waiting = 0;
         for input in std::mem::take(&mut self.waiting) {
             self.handle(env, options, input);
@@ -398,9 +400,7 @@ impl Node {
                 conn.server_open = true;
                 conn.incarnation = Some(self.incarnation);
                 process.tell(now, Input::Connected { conn: id });
-                if let Some(at) = env.conns.send_down(env.now, id) {
-                    env.agenda.push(at, Event::ToClient(id, ToClient::Accepted));
-                }
+                env.send_down(id, ToClient::Accepted);
             }
             _ if !conn.server_open || conn.incarnation != Some(self.incarnation) => {}
             ToServer::Message(message) => {
@@ -496,9 +496,7 @@ impl Node {
                 }
             }
             Output::Client { conn, message } => {
-                if let Some(at) = env.conns.send_down(env.now, conn) {
-                    env.agenda.push(at, Event::ToClient(conn, ToClient::Message(message)));
-                }
+                env.send_down(conn, ToClient::Message(message));
             }
             Output::Disconnect { conn, reason: _ } => {
                 process.inboxes.remove(&conn);
@@ -560,7 +558,5 @@ impl Node {
 /// Closes a connection at the server's end, after what was sent before.
 pub fn close_down(env: &mut Env, id: ConnId) {
     env.conns.get(id).server_open = false;
-    if let Some(at) = env.conns.send_down(env.now, id) {
-        env.agenda.push(at, Event::ToClient(id, ToClient::Closed));
-    }
+    env.send_down(id, ToClient::Closed);
 }

@@ -59,6 +59,9 @@ impl Process {
         let epoch = self.server.replica().open_epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
+            if epoch.is_none() {
+                env.tell(Actor::Server(id), || "is primary no longer".to_owned());
+            }
             if let (Some(epoch), Some(view)) = (epoch, self.view) {
                 let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
                 env.judge(Property::EpochsUnique, judgement);
@@ -122,6 +125,7 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
         Err(detail) => return env.fail(Property::PrefixesAgree, detail),
     }
     env.counts.entries += 1;
+    env.tell(Actor::Server(node.0), || format!("commits {}/{}", entry.epoch, entry.index));
     let judgement = env.judges.committed.on_entry(entry);
     env.judge(Property::SessionsLast, judgement);
     match &entry.body {

@@ -6,7 +6,7 @@ use crate::properties::{Property, Violation};
 use crate::shrink::Shrunk;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct Failure {
     pub reproduce: String,
     /// The command that runs the whole plan.
     pub whole: String,
+    /// The line that makes it a regression; `None`: it is one.
+    pub regression: Option<String>,
 }
 
 /// A campaign's outcome with what surrounds it.
@@ -104,6 +106,10 @@ pub struct Report<'a> {
     pub threads: NonZero<usize>,
     /// The violation that ended it.
     pub failure: Option<&'a Failure>,
+    /// Regressions that were run before the campaign.
+    pub regressions: u64,
+    /// True if the campaign ended because its time was over.
+    pub time_is_over: bool,
 }
 
 /// One line while a campaign runs.
@@ -171,6 +177,12 @@ impl Report<'_> {
         let mut text = String::new();
         let outcome = self.outcome;
         let _ = writeln!(text, "accord-sim: {} worlds", number(outcome.worlds));
+        if self.regressions > 0 {
+            row(&mut text, "regressions run first", &number(self.regressions));
+        }
+        if self.time_is_over {
+            row(&mut text, "ended", "by the budget of time");
+        }
         text.push_str(&counts_table(&outcome.counts));
         let (all, each) = self.events_per_second();
         row(&mut text, "wall time", &format!("{:.1} s", self.wall.as_secs_f64()));
@@ -197,7 +209,8 @@ impl Report<'_> {
         text
     }
 
-    fn verdict(&self, property: Property) -> &'static str {
+    /// What came of a property, in a word.
+    pub fn verdict(&self, property: Property) -> &'static str {
         let violated = self.outcome.failure.as_ref().map(|(_, violation)| violation.property);
         match (violated == Some(property), property) {
             (true, _) => "VIOLATED",
@@ -227,6 +240,8 @@ impl Report<'_> {
             .collect();
         json!({
             "worlds": self.outcome.worlds,
+            "regressions": self.regressions,
+            "time_is_over": self.time_is_over,
             "operations": {
                 "ok": counts.operations_ok,
                 "failed": counts.operations_failed,
@@ -252,6 +267,14 @@ impl Report<'_> {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.tell(&mut text);
+        f.write_str(&text)
+    }
+}
+
 impl Failure {
     fn tell(&self, text: &mut String) {
         let Shrunk { plan, violation, runs } = &self.shrunk;
@@ -265,6 +288,12 @@ impl Failure {
             let _ = writeln!(text, "history:   {}", history.display());
         }
         let _ = writeln!(text, "whole:     {}", self.whole);
+        if let Some(line) = &self.regression {
+            let _ = writeln!(
+                text,
+                "\nto run it first from now on, append to --regressions:\n    {line}"
+            );
+        }
         let _ = writeln!(text, "\nreproduce with:\n    {}", self.reproduce);
     }
 
@@ -281,6 +310,7 @@ impl Failure {
             "histories": self.histories,
             "reproduce": self.reproduce,
             "whole": self.whole,
+            "regression": self.regression,
         })
     }
 }
@@ -299,7 +329,14 @@ mod tests {
         let mut outcome = Outcome { worlds: 3, ..Outcome::default() };
         outcome.counts.faults.insert(Kind::Rot, 7);
         let (wall, threads) = (Duration::from_secs(1), NonZero::<usize>::MIN);
-        let report = Report { outcome: &outcome, wall, threads, failure: None };
+        let report = Report {
+            outcome: &outcome,
+            wall,
+            threads,
+            failure: None,
+            regressions: 0,
+            time_is_over: false,
+        };
         let text = report.to_text();
         assert!(Property::ALL.iter().all(|property| text.contains(property.name())), "{text}");
         assert!(text.contains("rot 7") && text.contains("no violation"), "{text}");

@@ -8,6 +8,8 @@ use crate::env::Env;
 use crate::node::NodeInput;
 use crate::trace::Actor;
 use accord_core::group::GroupEvent;
+use accord_core::group::ring::datagram_kind;
+use accord_core::ids::ConnId;
 use accord_core::replica::message::{GroupMessage, PeerMessage};
 use accord_core::server::{Input, Output};
 use accord_core::wire::Decode;
@@ -32,10 +34,34 @@ fn group_message(payload: &Bytes) -> String {
     }
 }
 
-fn peer_message(bytes: &Bytes) -> String {
+/// What a message beside the group says.
+pub fn peer_message(bytes: &Bytes) -> String {
     match PeerMessage::from_bytes(bytes) {
         Ok(message) => short(&message),
         Err(error) => format!("{} bytes that are no message: {error}", bytes.len()),
+    }
+}
+
+/// What a datagram between rings is.
+pub fn datagram(bytes: &Bytes) -> String {
+    format!("{}, {} bytes", datagram_kind(bytes), bytes.len())
+}
+
+/// What a connection brings to its server.
+pub fn to_server(conn: ConnId, what: &ToServer) -> String {
+    match what {
+        ToServer::Connect => format!("{conn} connects"),
+        ToServer::Message(message) => format!("{conn} {}", short(message)),
+        ToServer::Closed => format!("{conn} closes"),
+    }
+}
+
+/// What a connection brings to its client.
+pub fn to_client(conn: ConnId, what: &ToClient) -> String {
+    match what {
+        ToClient::Accepted => format!("{conn} is accepted"),
+        ToClient::Message(message) => format!("{conn} {}", short(message)),
+        ToClient::Closed => format!("{conn} is closed"),
     }
 }
 
@@ -50,11 +76,7 @@ pub fn tell_input(env: &mut Env, who: Actor, input: &NodeInput) {
             Input::Written { .. } => return,
             other => format!("<- {}", short(other)),
         },
-        NodeInput::Conn(conn, what) => match what {
-            ToServer::Message(message) => format!("<- {conn} {}", short(message)),
-            ToServer::Connect => format!("<- {conn} connects"),
-            ToServer::Closed => format!("<- {conn} closes"),
-        },
+        NodeInput::Conn(conn, what) => format!("<- {}", to_server(*conn, what)),
     };
     env.tell(who, || line);
 }

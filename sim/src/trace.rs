@@ -1,10 +1,12 @@
-//! What happened in a world: a digest over every event, and on request the story in text.
+//! What happened in a world: a digest over every event, and on request the story in text and as
+//! data ([`crate::record`]).
 //!
 //! The digest is how determinism is tested: two runs of a plan must end with equal digests, in
 //! every build, process and thread. The story is for people who look for the cause of a violation;
 //! writing it changes nothing that happens, so a silent run and a told one have equal digests.
 
 use crate::clock::WorldTime;
+use crate::record::Record;
 use std::fmt;
 use std::io::Write;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -39,6 +41,8 @@ pub struct Trace {
     digest: u64,
     events: u64,
     story: Option<Story>,
+    /// What a picture is drawn from.
+    record: Option<Box<Record>>,
     /// The first error in writing the story, after which nothing more is written.
     story_error: Option<std::io::Error>,
 }
@@ -55,6 +59,24 @@ impl Trace {
         Self { story, ..Self::default() }
     }
 
+    /// From now on, what happens is recorded as well.
+    pub fn begin_record(&mut self, record: Record) {
+        self.record = Some(Box::new(record));
+    }
+
+    /// The record, if there is one.
+    pub const fn record_mut(&mut self) -> Option<&mut Record> {
+        match &mut self.record {
+            Some(record) => Some(&mut **record),
+            None => None,
+        }
+    }
+
+    /// Takes the record, if there is one.
+    pub fn take_record(&mut self) -> Option<Box<Record>> {
+        self.record.take()
+    }
+
     /// The digest over all events.
     pub const fn digest(&self) -> u64 {
         self.digest
@@ -65,9 +87,9 @@ impl Trace {
         self.events
     }
 
-    /// True if the story is told, so that its words are worth making.
+    /// True if the story is told or recorded, so that its words are worth making.
     pub const fn is_told(&self) -> bool {
-        self.story.is_some()
+        self.story.is_some() || self.record.is_some()
     }
 
     /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its
@@ -90,10 +112,18 @@ impl Trace {
 
     /// Tells a line of the story, if it is told at all.
     pub fn tell(&mut self, at: WorldTime, who: Actor, line: impl FnOnce() -> String) {
-        let Some(story) = &mut self.story else { return };
-        if let Err(error) = writeln!(story, "{at} {who} {}", line()) {
+        if !self.is_told() {
+            return;
+        }
+        let line = line();
+        if let Some(story) = &mut self.story
+            && let Err(error) = writeln!(story, "{at} {who} {line}")
+        {
             self.story = None;
             self.story_error = Some(error);
+        }
+        if let Some(record) = &mut self.record {
+            record.tell(at, who, line);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::node::{Node, NodeInput};
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::properties::{Property, Violation};
+use crate::record::Record;
 use crate::report::Counts;
 use crate::setup;
 use crate::trace::{Actor, Story};
@@ -70,11 +71,21 @@ pub struct Run {
     pub undecided: Vec<String>,
     /// What the clients saw, by workload.
     pub histories: Vec<(&'static str, History)>,
+    /// What a picture is drawn from, if it was recorded.
+    pub record: Option<Box<Record>>,
 }
 
 /// Runs the world of a plan to its end. The story goes to `story`, if it is to be told.
 pub fn run(plan: &Plan, story: Option<Story>) -> Run {
     let mut world = World::new(plan.clone(), story);
+    crate::panics::quietly(|| world.run());
+    world.finish()
+}
+
+/// Runs the world of a plan to its end and records it.
+pub fn run_recorded(plan: &Plan, story: Option<Story>) -> Run {
+    let mut world = World::new(plan.clone(), story);
+    world.env.trace.begin_record(Record::default());
     crate::panics::quietly(|| world.run());
     world.finish()
 }
@@ -459,6 +470,7 @@ impl World {
             .map(|workload| (workload.kind().name(), workload.history().clone()));
         Run {
             histories: histories.collect(),
+            record: self.env.trace.take_record(),
             digest: self.env.trace.digest(),
             violation: self.env.violation,
             undecided: self.workloads.iter_mut().filter_map(|it| it.undecided()).collect(),

@@ -19,6 +19,7 @@ mod store;
 mod watch;
 
 pub use budget::{Budget, Purse};
+pub use linear::Order;
 
 use crate::history::{History, HistoryError};
 use crate::model::Model;
@@ -71,4 +72,51 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })
+}
+
+/// The orders that explain `history`, for the models that ask for one: registers, stores, queues.
+/// Parts of the history that have none, or none that the budget finds, are left out.
+///
+/// # Errors
+/// As [`check`].
+pub fn orders(
+    history: &History,
+    model: Model,
+    options: &Options,
+) -> Result<Vec<Order>, HistoryError> {
+    let budget = &options.budget;
+    match model {
+        Model::Register => register::orders(history, false, budget),
+        Model::CasRegister => register::orders(history, true, budget),
+        Model::Queue => queue::orders(history, budget),
+        Model::Txn => store::orders(history, budget),
+        Model::Lock | Model::ListAppend | Model::Session | Model::Watch => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recorder;
+    use crate::edn::Value;
+
+    #[test]
+    fn an_order_is_told_of_a_history_that_has_one() {
+        let found = |answer| {
+            let mut recorder = Recorder::new(3);
+            let late = recorder.invoke(0, 0, "write", Value::Int(1));
+            let early = recorder.invoke(1, 1, "write", Value::Int(2));
+            recorder.ok(early, 2, Value::Int(2));
+            recorder.ok(late, 3, Value::Int(1));
+            let read = recorder.invoke(2, 4, "read", Value::Nil);
+            recorder.ok(read, 5, Value::Int(answer));
+            let history = recorder.finish();
+            let orders = orders(&history, Model::Register, &Options::default());
+            let orders = orders.expect("the history is well-formed");
+            orders.into_iter().map(|order| order.operations).collect::<Vec<_>>()
+        };
+        assert_eq!(found(2), [[0, 1, 2]]);
+        assert_eq!(found(1), [[1, 0, 2]]);
+        assert!(found(3).is_empty(), "nobody wrote what was read");
+    }
 }

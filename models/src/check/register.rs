@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::budget::Budget;
-use super::linear::{Call, Partition, check_partitions};
+use super::linear::{Call, Order, Partition, check_partitions, order_partitions};
 use super::shape::{Numbers, Shape, unknown_f};
 use crate::edn::Value;
 use crate::history::{History, HistoryError, Operation, Outcome};
@@ -22,6 +22,15 @@ pub(super) fn check(
 ) -> Result<Verdict, HistoryError> {
     let partitions = partitions(history, has_cas)?;
     Ok(check_partitions(history, &partitions, budget))
+}
+
+/// The orders that explain `history` as registers.
+pub(super) fn orders(
+    history: &History,
+    has_cas: bool,
+    budget: &Budget,
+) -> Result<Vec<Order>, HistoryError> {
+    Ok(order_partitions(&partitions(history, has_cas)?, budget))
 }
 
 /// One register's calls and values, while they are read.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::budget::Budget;
-use super::linear::{Call, Partition, check_partitions};
+use super::linear::{Call, Order, Partition, check_partitions, order_partitions};
 use super::shape::{Numbers, Shape, unknown_f};
 use crate::edn::Value;
 use crate::history::{History, HistoryError, Operation, Outcome};
@@ -21,6 +21,11 @@ const OUTPUT: &str = "the invocation's steps with the reads filled in, or {:abor
 /// Judges `history` as one store.
 pub(super) fn check(history: &History, budget: &Budget) -> Result<Verdict, HistoryError> {
     Ok(check_partitions(history, &partitions(history)?, budget))
+}
+
+/// The orders that explain `history` as one store.
+pub(super) fn orders(history: &History, budget: &Budget) -> Result<Vec<Order>, HistoryError> {
+    Ok(order_partitions(&partitions(history)?, budget))
 }
 
 fn partitions(history: &History) -> Result<Vec<Partition<Store>>, HistoryError> {

@@ -1,11 +1,13 @@
 //! Going through the seeds until one shows a violation: what runs in the copy that has the bug.
 //!
-//! The worlds are those of the default campaign, from seed 0 on, in campaigns one after the other.
-//! The lowest seed that fails is what counts, whatever the number of threads.
+//! The worlds are those of the default campaign, from a first seed on, in campaigns one after the
+//! other. The lowest seed that fails is what counts, whatever the number of threads. Its plan is
+//! shrunk here too, if asked, since only here does it fail.
 
 use crate::campaign::Campaign;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
+use crate::shrink::{self, RUNS_MAX};
 use crate::world;
 use serde_json::{Value, json};
 use std::num::NonZero;
@@ -28,10 +30,16 @@ pub struct Options {
     /// Worlds side by side; as many as there are cores if not given.
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<NonZero<usize>>,
+    /// The first seed.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Shrink the plan that fails.
+    #[arg(long)]
+    pub shrink: bool,
 }
 
 /// What a hunt came to. Travels as a line of JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catch {
     /// The seed that failed.
     pub seed: u64,
@@ -39,12 +47,66 @@ pub struct Catch {
     pub property: String,
     /// What was seen.
     pub detail: String,
+    /// The smaller plan that fails in the same way, if one was asked for.
+    pub shrunk: Option<Small>,
+}
+
+/// A shrunk plan, and its measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Small {
+    /// The plan, as text.
+    pub plan: String,
+    /// Its faults, and how many there were.
+    pub faults: [u64; 2],
+    /// The operations that its clients start at most, and how many they were.
+    pub operations: [u64; 2],
+    /// Worlds that were run to find it.
+    pub runs: u64,
 }
 
 impl Catch {
     fn new(seed: u64, violation: &Violation) -> Self {
         let property = violation.property.name().to_owned();
-        Self { seed, property, detail: violation.to_string() }
+        Self { seed, property, detail: violation.to_string(), shrunk: None }
+    }
+}
+
+impl Small {
+    /// Shrinks the plan of a seed that fails with `violation`.
+    pub fn of(seed: u64, violation: &Violation) -> Self {
+        let plan = Plan::draw(seed, &Overrides::default());
+        let shrunk =
+            shrink::shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
+        Self {
+            faults: [&shrunk.plan, &plan].map(|plan| plan.faults.len() as u64),
+            operations: [&shrunk.plan, &plan].map(|plan| u64::from(plan.options.operations)),
+            plan: shrunk.plan.to_string(),
+            runs: u64::from(shrunk.runs),
+        }
+    }
+
+    /// True if the world of the plan violates nothing in this program.
+    pub fn holds_here(&self) -> bool {
+        let plan = crate::plan::text::read(&self.plan);
+        plan.is_ok_and(|plan| world::run(&plan, None).violation.is_none())
+    }
+
+    fn json(&self) -> Value {
+        let Self { plan, faults, operations, runs } = self;
+        json!({"plan": plan, "faults": faults, "operations": operations, "runs": runs})
+    }
+
+    fn parse(value: &Value) -> Option<Self> {
+        let pair = |name: &str| {
+            let pair = value.get(name)?;
+            Some([pair.get(0)?.as_u64()?, pair.get(1)?.as_u64()?])
+        };
+        Some(Self {
+            plan: value.get("plan")?.as_str()?.to_owned(),
+            faults: pair("faults")?,
+            operations: pair("operations")?,
+            runs: value.get("runs")?.as_u64()?,
+        })
     }
 }
 
@@ -53,6 +115,8 @@ impl Catch {
 pub enum Report {
     /// So many worlds have ended well.
     Progress(u64),
+    /// A world failed, and its plan is being shrunk.
+    Shrinking,
     /// A world failed.
     Caught(Catch),
     /// The time is over, after so many worlds.
@@ -64,8 +128,11 @@ impl Report {
     pub fn line(&self) -> String {
         match self {
             Self::Progress(seeds) => json!({"progress": seeds}).to_string(),
-            Self::Caught(Catch { seed, property, detail }) => {
-                json!({"seed": seed, "property": property, "detail": detail}).to_string()
+            Self::Shrinking => json!({"shrinking": true}).to_string(),
+            Self::Caught(Catch { seed, property, detail, shrunk }) => {
+                let shrunk = shrunk.as_ref().map(Small::json);
+                json!({"seed": seed, "property": property, "detail": detail, "shrunk": shrunk})
+                    .to_string()
             }
             Self::Nothing(seeds) => json!({"nothing": seeds}).to_string(),
         }
@@ -82,8 +149,12 @@ impl Report {
         if let Some(seeds) = number("nothing") {
             return Some(Self::Nothing(seeds));
         }
+        if value.get("shrinking").is_some() {
+            return Some(Self::Shrinking);
+        }
         let (seed, property, detail) = (number("seed")?, text("property")?, text("detail")?);
-        Some(Self::Caught(Catch { seed, property, detail }))
+        let shrunk = value.get("shrunk").and_then(Small::parse);
+        Some(Self::Caught(Catch { seed, property, detail, shrunk }))
     }
 }
 
@@ -96,7 +167,8 @@ pub fn threads_available() -> NonZero<usize> {
 pub fn run(options: &Options) -> ExitCode {
     let budget = Duration::from_secs(options.budget_seconds);
     let threads = options.threads.unwrap_or_else(threads_available);
-    let report = hunt(budget, threads, |seeds| println!("{}", Report::Progress(seeds).line()));
+    let tell = |report: Report| println!("{}", report.line());
+    let report = hunt(options.seed, budget, threads, options.shrink, tell);
     println!("{}", report.line());
     ExitCode::SUCCESS
 }
@@ -107,22 +179,33 @@ pub fn try_seed(seed: u64) -> Option<Catch> {
     world::run(&plan, None).violation.map(|violation| Catch::new(seed, &violation))
 }
 
-/// Runs campaigns from seed 0 on until one fails or `budget` is over. `progress` is told how many
-/// worlds have ended well, after each campaign.
-pub fn hunt(budget: Duration, threads: NonZero<usize>, progress: impl Fn(u64)) -> Report {
+/// Runs campaigns from the seed `from` on until one fails or `budget` is over. `progress` is told
+/// how many worlds have ended well, after each campaign, and when shrinking begins.
+pub fn hunt(
+    from: u64,
+    budget: Duration,
+    threads: NonZero<usize>,
+    shrink: bool,
+    progress: impl Fn(Report),
+) -> Report {
     let begun = Instant::now();
-    let (mut first, mut per_thread) = (0, WORLDS_FIRST);
+    let (mut first, mut per_thread) = (from, WORLDS_FIRST);
     while begun.elapsed() < budget {
         let count = per_thread * threads.get() as u64;
-        let campaign = Campaign { first, count, overrides: Overrides::default(), threads };
+        let overrides = Overrides::default();
+        let campaign = Campaign { first, count, overrides, threads, budget: None };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
-            return Report::Caught(Catch::new(seed, &violation));
+            let shrunk = shrink.then(|| {
+                progress(Report::Shrinking);
+                Small::of(seed, &violation)
+            });
+            return Report::Caught(Catch { shrunk, ..Catch::new(seed, &violation) });
         }
         first += count;
         per_thread = (per_thread + per_thread / 2).min(WORLDS_MAX);
-        progress(first);
+        progress(Report::Progress(first - from));
     }
-    Report::Nothing(first)
+    Report::Nothing(first - from)
 }
 
 #[cfg(test)]
@@ -131,8 +214,15 @@ mod tests {
 
     #[test]
     fn reports_come_through_as_lines() {
-        let catch = Catch { seed: 7, property: "exactly-once".into(), detail: "a \"b\"\nc".into() };
-        for report in [Report::Progress(3), Report::Nothing(9), Report::Caught(catch)] {
+        let (property, detail) = ("exactly-once".to_owned(), "a \"b\"\nc".to_owned());
+        let catch = Catch { seed: 7, property, detail, shrunk: None };
+        let plan = "accord-sim plan 1\nservers 3\n".to_owned();
+        let small = Small { plan, faults: [2, 30], operations: [5, 200], runs: 99 };
+        let shrunk = Catch { shrunk: Some(small), ..catch.clone() };
+        let caught = [Report::Caught(catch), Report::Caught(shrunk)];
+        for report in
+            [Report::Progress(3), Report::Nothing(9), Report::Shrinking].into_iter().chain(caught)
+        {
             assert!(!report.line().contains('\n'));
             assert_eq!(Report::parse(&report.line()), Some(report));
         }
@@ -142,6 +232,9 @@ mod tests {
 
     #[test]
     fn a_hunt_without_time_finds_nothing() {
-        assert_eq!(hunt(Duration::ZERO, NonZero::<usize>::MIN, |_| {}), Report::Nothing(0));
+        assert_eq!(
+            hunt(5, Duration::ZERO, NonZero::<usize>::MIN, false, |_| {}),
+            Report::Nothing(0)
+        );
     }
 }

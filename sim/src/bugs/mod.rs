@@ -7,10 +7,13 @@
 //! fails without the bug as well, since it would prove nothing.
 //!
 //! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in
-//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all).
+//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all), [`small`]
+//! (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
 
 pub mod catalogue;
 pub mod hunt;
+pub mod layers;
+pub mod small;
 pub mod table;
 pub mod tree;
 pub mod trial;
@@ -21,7 +24,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use trial::{Trial, Verdict};
+use trial::{Hunt, Trial, Verdict};
 
 /// What `accord-sim bugs` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,12 +40,19 @@ pub struct Options {
     /// Write the table into this page, between `<!-- bugs:begin -->` and `<!-- bugs:end -->`.
     #[arg(long, value_name = "PAGE")]
     pub write_table: Option<PathBuf>,
+    /// Shrink the plan that fails of each bug, keep it in this directory as BUG.plan, and show how
+    /// many faults and operations are left.
+    #[arg(long, value_name = "DIR")]
+    pub shrink: Option<PathBuf>,
     /// Only see whether every patch applies: nothing is built and nothing runs.
     #[arg(long, conflicts_with = "write_table")]
     pub check: bool,
     /// Print the results as one object of JSON.
     #[arg(long)]
     pub json: bool,
+    /// The table of all layers.
+    #[command(flatten)]
+    pub layers: layers::Options,
 }
 
 /// Bad input: nothing was tried.
@@ -51,6 +61,11 @@ const BAD_INPUT: u8 = 2;
 /// Does what `accord-sim bugs` was asked. The exit code is 0 if all went well, 1 if a bug was not
 /// found or could not be tried, 2 if the request makes no sense.
 pub fn run(options: &Options) -> ExitCode {
+    if options.layers.all_layers {
+        let budget = Duration::from_secs(options.budget_seconds);
+        let threads = options.threads.unwrap_or_else(hunt::threads_available);
+        return layers::run(&options.layers, &options.names, budget, threads);
+    }
     let chosen = tree::workspace().and_then(|root| {
         let catalogue = Catalogue::read(&root)?;
         catalogue.choose(&options.names).map(|bugs| (root, bugs))
@@ -78,16 +93,24 @@ fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
 }
 
 fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode {
-    let budget = Duration::from_secs(options.budget_seconds);
-    let threads = options.threads.unwrap_or_else(hunt::threads_available);
+    let hunt = Hunt {
+        from: options.layers.from,
+        budget: Duration::from_secs(options.budget_seconds),
+        threads: options.threads.unwrap_or_else(hunt::threads_available),
+        shrink: options.shrink.is_some(),
+    };
     let bar = progress_bar(bugs.len());
     let mut trials = Vec::new();
+    let mut kept = Ok(());
     for bug in bugs {
-        let trial = Trial::run(root, bug, budget, threads, |now| {
+        let trial = Trial::run(root, bug, hunt, |now| {
             bar.set_message(format!("{}: {now}", bug.name));
         });
         bar.inc(1);
         bar.suspend(|| eprintln!("{trial}"));
+        if let Some(directory) = &options.shrink {
+            kept = kept.and(small::keep(directory, &trial));
+        }
         trials.push(trial);
     }
     bar.finish_and_clear();
@@ -95,13 +118,15 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
         println!("{}", table::json(&trials));
     } else {
         print!("\n{}", table::text(&trials));
+        if options.shrink.is_some() {
+            print!("\n{}", small::markdown(&trials));
+        }
     }
     let well = trials.iter().all(|trial| matches!(trial.verdict, Verdict::Found(_)));
     let written = options.write_table.as_ref().map_or(Ok(()), |page| table::write(page, &trials));
-    if let Err(error) = &written {
-        eprintln!("error: {error}");
-    }
-    ExitCode::from(u8::from(!well || written.is_err()))
+    let errors = [written.err().map(|error| error.to_string()), kept.err()];
+    errors.iter().flatten().for_each(|error| eprintln!("error: {error}"));
+    ExitCode::from(u8::from(!well || errors.iter().any(Option::is_some)))
 }
 
 fn progress_bar(bugs: usize) -> ProgressBar {

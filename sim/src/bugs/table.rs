@@ -82,6 +82,7 @@ fn trial_json(trial: &Trial) -> Value {
         Verdict::Broken(why) => ("broken", None, None, Some(why)),
         Verdict::FailsAnyway(catch) => ("fails-anyway", Some(catch), Some(catch.seed + 1), None),
     };
+    let shrunk = catch.and_then(|catch| catch.shrunk.as_ref());
     json!({
         "bug": trial.bug.name,
         "story": trial.bug.story,
@@ -91,6 +92,8 @@ fn trial_json(trial: &Trial) -> Value {
         "seed": catch.map(|catch| catch.seed),
         "property": catch.map(|catch| &catch.property),
         "detail": catch.map(|catch| &catch.detail).or(why),
+        "shrunk_faults": shrunk.map(|small| small.faults[0]),
+        "shrunk_operations": shrunk.map(|small| small.operations[0]),
     })
 }
 
@@ -140,7 +143,7 @@ mod tests {
     }
 
     fn trials() -> Vec<Trial> {
-        let catch = Catch { seed: 41, property: "exactly-once".into(), detail: "x".into() };
+        let catch = Catch { seed: 41, property: "exactly-once".into(), ..Catch::default() };
         vec![
             trial(Verdict::Found(catch.clone())),
             trial(Verdict::NotFound { seeds: 900 }),

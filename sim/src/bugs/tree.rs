@@ -106,21 +106,28 @@ impl Tree {
         Ok(format!("{}{members}{}", &text[..from], &text[to..]))
     }
 
-    /// Builds the copy's program, and gives the path of the program.
-    ///
-    /// # Errors
-    /// What the compiler said, in a few lines.
-    pub fn build(&self) -> Result<PathBuf, String> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args(["build", "--release", "--offline", "--quiet", "--package", self.program])
-            .args(&self.arguments)
+    /// Cargo, about to be run in the copy.
+    pub fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(arguments)
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
             .env("CARGO_INCREMENTAL", "1")
             .env_remove("RUSTFLAGS")
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        cargo
+    }
+
+    /// Builds the copy's program, and gives the path of the program.
+    ///
+    /// # Errors
+    /// What the compiler said, in a few lines.
+    pub fn build(&self) -> Result<PathBuf, String> {
+        let output = self
+            .cargo(&["build", "--release", "--offline", "--quiet", "--package", self.program])
+            .args(&self.arguments)
             .output()
             .map_err(|error| format!("cargo cannot be run: {error}"))?;
         if output.status.success() {

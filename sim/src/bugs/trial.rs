@@ -6,7 +6,7 @@ use super::tree::Tree;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,47 +37,57 @@ pub enum Verdict {
     FailsAnyway(Catch),
 }
 
+/// How a bug is hunted.
+#[derive(Clone, Copy, Debug)]
+pub struct Hunt {
+    /// The first seed.
+    pub from: u64,
+    /// Time after which no world is begun.
+    pub budget: Duration,
+    /// Worlds side by side.
+    pub threads: NonZero<usize>,
+    /// Whether the plan that fails is shrunk.
+    pub shrink: bool,
+}
+
 impl Trial {
     /// Tries one bug, and tells `progress` what is being done.
-    pub fn run(
-        root: &Path,
-        bug: &Bug,
-        budget: Duration,
-        threads: NonZero<usize>,
-        progress: impl Fn(&str),
-    ) -> Self {
-        let built = Self::build(root, bug, &progress);
+    pub fn run(root: &Path, bug: &Bug, hunt: Hunt, progress: impl Fn(&str)) -> Self {
+        let built = build(&Tree::of(root), root, bug, &progress);
         let begun = Instant::now();
-        let verdict = built
-            .and_then(|program| hunt_in(&program, budget, threads, &progress))
-            .map_or_else(Verdict::Broken, |report| judge(report, hunt::try_seed));
-        Self { bug: bug.clone(), verdict, hunted: begun.elapsed() }
-    }
-
-    fn build(
-        root: &Path,
-        bug: &Bug,
-        progress: &impl Fn(&str),
-    ) -> Result<std::path::PathBuf, String> {
-        progress("building");
-        let patched = bug.apply(root).map_err(|error| error.to_string())?;
-        let tree = Tree::of(root);
-        tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
-        tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
+        let verdict = built.and_then(|program| hunt_in(&program, hunt, &progress));
+        let hunted = begun.elapsed();
+        let verdict = verdict.map_or_else(Verdict::Broken, |report| judge(report, hunt::try_seed));
+        Self { bug: bug.clone(), verdict: without_bug(verdict), hunted }
     }
 }
 
-/// Runs the copy's hunt.
-fn hunt_in(
-    program: &Path,
-    budget: Duration,
-    threads: NonZero<usize>,
+/// Makes the copy one that has the bug, and builds its program.
+///
+/// # Errors
+/// For people: why that cannot be done.
+pub fn build(
+    tree: &Tree,
+    root: &Path,
+    bug: &Bug,
     progress: &impl Fn(&str),
-) -> Result<Report, String> {
+) -> Result<PathBuf, String> {
+    progress("building");
+    let patched = bug.apply(root).map_err(|error| error.to_string())?;
+    tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
+    tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
+}
+
+/// Runs the copy's hunt.
+///
+/// # Errors
+/// For people: why it gave no result.
+pub fn hunt_in(program: &Path, hunt: Hunt, progress: &impl Fn(&str)) -> Result<Report, String> {
     progress("hunting");
     let mut child = Command::new(program)
-        .args(["hunt", "--budget-seconds", &budget.as_secs().to_string()])
-        .args(["--threads", &threads.to_string()])
+        .args(["hunt", "--budget-seconds", &hunt.budget.as_secs().to_string()])
+        .args(["--threads", &hunt.threads.to_string(), "--seed", &hunt.from.to_string()])
+        .args(hunt.shrink.then_some("--shrink"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -88,6 +98,7 @@ fn hunt_in(
     for line in lines.map_while(Result::ok) {
         match Report::parse(&line) {
             Some(Report::Progress(seeds)) => progress(&format!("hunting, {seeds} seeds")),
+            Some(Report::Shrinking) => progress("found, shrinking"),
             Some(report) => result = Some(report),
             None => {}
         }
@@ -104,7 +115,18 @@ fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict 
             Some(anyway) => Verdict::FailsAnyway(anyway),
         },
         Report::Nothing(seeds) | Report::Progress(seeds) => Verdict::NotFound { seeds },
+        Report::Shrinking => Verdict::NotFound { seeds: 0 },
     }
+}
+
+/// A shrunk plan that fails without the bug says nothing of the bug, although its seed does.
+fn without_bug(mut verdict: Verdict) -> Verdict {
+    if let Verdict::Found(Catch { shrunk, .. }) = &mut verdict
+        && shrunk.as_ref().is_some_and(|small| !small.holds_here())
+    {
+        *shrunk = None;
+    }
+    verdict
 }
 
 impl fmt::Display for Trial {
@@ -131,7 +153,7 @@ mod tests {
     use super::*;
 
     fn catch(property: &str) -> Catch {
-        Catch { seed: 4, property: property.to_owned(), detail: String::new() }
+        Catch { seed: 4, property: property.to_owned(), ..Catch::default() }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can be said on the command line, and what it means.
 
+use super::nightly::NightlyArgs;
 use crate::options::{NAMES, Options};
 use crate::plan::{FaultMix, Overrides, Plan, draw, text};
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,9 @@ Examples:
   accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
   accord-sim run --plan my.plan                  the world of a plan
   accord-sim replay --seed 42 --trace 42.trace   one world again, with its story
+  accord-sim replay --seed 42 --html 42.html     one world again, as a picture for a browser
+  accord-sim run --seeds-from $GITHUB_SHA --budget 10m --regressions sim.seeds --junit sim.xml
+                                                 a nightly run, of other worlds for each commit
 
 A world is a function of its plan, and a plan of its seed (and of the options given here): the
 same seed gives the same events in every build and at every number of threads.
@@ -85,9 +89,9 @@ pub struct WorldArgs {
 /// A campaign.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// How many worlds.
-    #[arg(long, value_name = "N", default_value_t = SEEDS_DEFAULT)]
-    pub seeds: u64,
+    /// How many worlds: 1000 if not given, or as many as the time of --budget allows.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u64>,
     /// The first seed; the others follow it.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
@@ -95,31 +99,33 @@ pub struct RunArgs {
     #[command(flatten)]
     pub world: WorldArgs,
     /// Run the world of this plan instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "seed", "WorldArgs"])]
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["seeds", "seed", "seeds_from", "budget", "WorldArgs"])]
     pub plan: Option<PathBuf>,
     /// Worlds at once. As many as there are cores if not given; changes nothing but the time.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZero<usize>>,
-    /// Print the outcome as JSON instead of tables.
-    #[arg(long)]
-    pub json: bool,
+    /// What a nightly run needs.
+    #[command(flatten)]
+    pub nightly: NightlyArgs,
     /// Where plans, traces and histories of violations go.
     #[arg(long, value_name = "DIR", default_value = OUT_DEFAULT)]
     pub out: PathBuf,
 }
 
-const SEEDS_DEFAULT: u64 = 1000;
+/// Worlds of a campaign that is bounded by nothing else.
+pub const SEEDS_DEFAULT: u64 = 1000;
 const OUT_DEFAULT: &str = "target/accord-sim";
 
 impl Default for RunArgs {
     fn default() -> Self {
         Self {
-            seeds: SEEDS_DEFAULT,
+            seeds: None,
             seed: 0,
             world: WorldArgs::default(),
             plan: None,
             threads: None,
-            json: false,
+            nightly: NightlyArgs::default(),
             out: PathBuf::from(OUT_DEFAULT),
         }
     }
@@ -140,6 +146,10 @@ pub struct ReplayArgs {
     /// Write the story of everything that happens to this file.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Draw the run as a page: who said what to whom, what was wrong, and what clients saw. It
+    /// needs no network: open it in any browser.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Write the histories of the clients to files in this directory, in Jepsen's form.
     #[arg(long, value_name = "DIR")]
     pub histories: Option<PathBuf>,

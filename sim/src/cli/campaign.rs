@@ -1,9 +1,11 @@
 //! A campaign with a live display, a table at the end, and everything about a violation.
 
-use super::args::{RunArgs, read_plan};
+use super::args::{RunArgs, SEEDS_DEFAULT, read_plan};
+use super::nightly::Regression;
 use super::replay::{run_told, save_histories};
 use super::{HELD, VIOLATED};
 use crate::campaign::{Campaign, Outcome};
+use crate::junit;
 use crate::plan::Plan;
 use crate::properties::Violation;
 use crate::report::{self, Failure, Report};
@@ -14,90 +16,187 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+/// What was run, and what came of it.
+struct Done {
+    outcome: Outcome,
+    threads: NonZero<usize>,
+    /// The world that failed.
+    failed: Option<Failed>,
+    /// The lines of the regressions that were run.
+    regressions: Vec<String>,
+    time_is_over: bool,
+}
+
+/// A world that failed, and how it is called.
+struct Failed {
+    plan: Plan,
+    violation: Violation,
+    command: String,
+    /// The line that makes it a regression; `None`: it is one, or a plan of its own.
+    line: Option<String>,
+}
+
 /// Runs a campaign and prints its report.
 ///
 /// # Errors
 /// For people: what is wrong with the arguments, the plan or the files.
 pub fn run(args: &RunArgs) -> Result<u8, String> {
     let began = Instant::now();
-    let (outcome, threads) = match &args.plan {
-        Some(path) => (run_plan(&read_plan(path)?), NonZero::<usize>::MIN),
-        None => run_seeds(args)?,
+    let done = match &args.plan {
+        Some(path) => run_plan(&read_plan(path)?, format!("--plan {}", path.display())),
+        None => run_nightly(args)?,
     };
     let wall = began.elapsed();
-    let failure = match &outcome.failure {
+    let failure = match &done.failed {
         None => None,
-        Some((seed, violation)) => Some(explain(args, *seed, violation)?),
+        Some(failed) => Some(explain(args, failed)?),
     };
-    let report = Report { outcome: &outcome, wall, threads, failure: failure.as_ref() };
-    if args.json {
+    let report = Report {
+        outcome: &done.outcome,
+        wall,
+        threads: done.threads,
+        failure: failure.as_ref(),
+        regressions: done.regressions.len() as u64,
+        time_is_over: done.time_is_over,
+    };
+    publish(args, &report, &done.regressions)?;
+    Ok(if done.failed.is_some() { VIOLATED } else { HELD })
+}
+
+/// Prints the report, and writes it to the files that were asked for.
+fn publish(args: &RunArgs, report: &Report<'_>, regressions: &[String]) -> Result<(), String> {
+    let nightly = &args.nightly;
+    if nightly.prints_json() {
         println!("{:#}", report.to_json());
     } else {
         print!("{}", report.to_text());
     }
-    Ok(if outcome.failure.is_some() { VIOLATED } else { HELD })
+    if let Some(path) = nightly.json.as_ref().filter(|_| !nightly.prints_json()) {
+        std::fs::write(path, format!("{:#}\n", report.to_json()))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = &nightly.junit {
+        junit::xml(report, regressions)
+            .and_then(|xml| std::fs::write(path, xml))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
-fn run_plan(plan: &Plan) -> Outcome {
+/// Runs one world. `command` follows `cargo sim replay`.
+fn run_plan(plan: &Plan, command: String) -> Done {
     let run = world::run(plan, None);
     let seed = plan.options.seed;
-    Outcome {
+    let failed = run.violation.clone().map(|violation| Failed {
+        plan: plan.clone(),
+        violation,
+        command: format!("cargo sim replay {command}"),
+        line: None,
+    });
+    let outcome = Outcome {
         worlds: 1,
         digest: run.digest,
         failure: run.violation.map(|violation| (seed, violation)),
         undecided: run.undecided.into_iter().map(|why| (seed, why)).collect(),
         counts: run.counts,
+    };
+    Done {
+        outcome,
+        threads: NonZero::<usize>::MIN,
+        failed,
+        regressions: Vec::new(),
+        time_is_over: false,
     }
 }
 
-fn run_seeds(args: &RunArgs) -> Result<(Outcome, NonZero<usize>), String> {
+/// Runs the regressions and, if they all hold, the campaign.
+fn run_nightly(args: &RunArgs) -> Result<Done, String> {
+    let mut lines = Vec::new();
+    for Regression { line, plan, command } in args.nightly.read_regressions()? {
+        eprintln!("regression: {line}");
+        lines.push(line);
+        let command = command.trim_start_matches("cargo sim replay ").to_owned();
+        let done = run_plan(&plan, command);
+        if done.failed.is_some() {
+            return Ok(Done { regressions: lines, ..done });
+        }
+    }
+    Ok(Done { regressions: lines, ..run_seeds(args)? })
+}
+
+fn run_seeds(args: &RunArgs) -> Result<Done, String> {
     let overrides = args.world.overrides()?;
-    if args.seeds == 0 {
+    let budget = args.nightly.budget;
+    let count = args.seeds.unwrap_or(if budget.is_some() { u64::MAX } else { SEEDS_DEFAULT });
+    if count == 0 {
         return Err("--seeds 0: expected at least 1 world".to_owned());
     }
     let threads =
         args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-    let campaign = Campaign { first: args.seed, count: args.seeds, overrides, threads };
-    let bar = ProgressBar::new(args.seeds);
-    let style = ProgressStyle::with_template(
-        "{elapsed_precise} [{bar:30}] {pos}/{len} worlds, {msg}, {eta} left",
-    );
-    bar.set_style(style.expect("the template is well-formed").progress_chars("=> "));
+    let first = args.nightly.first_seed().unwrap_or(args.seed);
+    let campaign = Campaign { first, count, overrides, threads, budget };
+    let bar = progress_bar(args);
     let outcome = campaign.run(|outcome| {
         bar.set_message(report::progress_line(&outcome.counts));
         bar.inc(1);
     });
     bar.finish_and_clear();
-    Ok((outcome, threads))
+    let failed = outcome.failure.clone().map(|(seed, violation)| Failed {
+        plan: Plan::draw(seed, &campaign.overrides),
+        violation,
+        command: format!("cargo sim replay --seed {seed}{}", args.world.typed()),
+        line: Some(format!("seed {seed}{}", args.world.typed())),
+    });
+    let time_is_over = failed.is_none() && outcome.worlds < count;
+    Ok(Done { outcome, threads, failed, regressions: Vec::new(), time_is_over })
+}
+
+fn progress_bar(args: &RunArgs) -> ProgressBar {
+    let style = |template| ProgressStyle::with_template(template).expect("it is well-formed");
+    match (args.seeds, args.nightly.budget) {
+        (None, Some(budget)) => {
+            let template = format!("{{elapsed_precise}} of {budget:?}: {{pos}} worlds, {{msg}}");
+            ProgressBar::no_length().with_style(style(&template))
+        }
+        (seeds, _) => {
+            let template = "{elapsed_precise} [{bar:30}] {pos}/{len} worlds, {msg}, {eta} left";
+            let bar = ProgressBar::new(seeds.unwrap_or(SEEDS_DEFAULT));
+            bar.with_style(style(template).progress_chars("=> "))
+        }
+    }
 }
 
 /// Shrinks a failing world, tells its story, and says how to reproduce it.
-fn explain(args: &RunArgs, seed: u64, violation: &Violation) -> Result<Failure, String> {
-    let plan = match &args.plan {
-        Some(path) => read_plan(path)?,
-        None => Plan::draw(seed, &args.world.overrides()?),
-    };
-    eprintln!("{violation}\nshrinking the plan of seed {seed} ...");
-    let shrunk = shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
+fn explain(args: &RunArgs, failed: &Failed) -> Result<Failure, String> {
+    let Failed { plan, violation, command, line } = failed;
+    let seed = plan.options.seed;
+    eprintln!("{violation}");
+    let bar = ProgressBar::new(u64::from(RUNS_MAX));
+    let template = "{elapsed_precise} shrinking the plan: {pos} worlds of at most {len}, {msg}";
+    bar.set_style(ProgressStyle::with_template(template).expect("it is well-formed"));
+    let shrunk = shrink(plan, violation, RUNS_MAX, |plan| {
+        bar.inc(1);
+        bar.set_message(format!("trying one of {} faults", plan.faults.len()));
+        world::run(plan, None).violation
+    });
+    bar.finish_and_clear();
     let problem = |error: std::io::Error| format!("{}: {error}", args.out.display());
     std::fs::create_dir_all(&args.out).map_err(problem)?;
     let plan_path = args.out.join(format!("seed-{seed}.plan"));
     let trace_path = args.out.join(format!("seed-{seed}.trace"));
     std::fs::write(&plan_path, shrunk.plan.to_string()).map_err(problem)?;
-    let told = run_told(&shrunk.plan, Some(&trace_path))?;
+    let told = run_told(&shrunk.plan, Some(&trace_path), world::run)?;
     let histories = save_histories(&args.out, &shrunk.plan, &told)?;
     Ok(Failure {
         seed,
         original: violation.clone(),
         faults_before: plan.faults.len(),
-        whole: match &args.plan {
-            Some(path) => format!("cargo sim replay --plan {}", path.display()),
-            None => format!("cargo sim replay --seed {seed}{}", args.world.typed()),
-        },
+        whole: command.clone(),
         reproduce: format!("cargo sim replay --plan {}", plan_path.display()),
         shrunk,
         plan_path,
         trace_path,
         histories,
+        regression: line.clone(),
     })
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod campaign;
+mod nightly;
 mod replay;
 
 pub use args::{Cli, Command, WorldArgs};

@@ -2,6 +2,7 @@
 
 use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
+use crate::page;
 use crate::plan::Plan;
 use crate::report;
 use crate::trace::Story;
@@ -20,7 +21,15 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
         (None, Some(seed)) => Plan::draw(seed, &args.world.overrides()?),
         (None, None) => return Err("expected --seed S or --plan FILE".to_owned()),
     };
-    let run = run_told(&plan, args.trace.as_deref())?;
+    let run = match &args.html {
+        None => run_told(&plan, args.trace.as_deref(), world::run)?,
+        Some(path) => {
+            let run = run_told(&plan, args.trace.as_deref(), world::run_recorded)?;
+            std::fs::write(path, page::html(&plan, &run))
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            run
+        }
+    };
     println!("seed {} digest {:016x}", plan.options.seed, run.digest);
     print!("{}", report::counts_table(&run.counts));
     if let Some(dir) = &args.histories {
@@ -30,6 +39,9 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
     }
     if let Some(trace) = &args.trace {
         println!("trace: {}", trace.display());
+    }
+    if let Some(page) = &args.html {
+        println!("page: {}", page.display());
     }
     for why in &run.undecided {
         println!("undecided: {why}");
@@ -46,11 +58,15 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
     })
 }
 
-/// Runs the world of a plan, with its story in `trace` if that is given.
+/// Runs the world of a plan by `run`, with its story in `trace` if that is given.
 ///
 /// # Errors
 /// If the story cannot be written.
-pub fn run_told(plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
+pub fn run_told(
+    plan: &Plan,
+    trace: Option<&Path>,
+    run: impl FnOnce(&Plan, Option<Story>) -> Run,
+) -> Result<Run, String> {
     let wrong = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let story = match trace {
         None => None,
@@ -59,7 +75,7 @@ pub fn run_told(plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
             Some(Box::new(BufWriter::new(file)) as Story)
         }
     };
-    let mut run = world::run(plan, story);
+    let mut run = run(plan, story);
     match (std::mem::replace(&mut run.story, Ok(())), trace) {
         (Err(error), Some(path)) => Err(wrong(path, error)),
         _ => Ok(run),

@@ -72,6 +72,19 @@ impl WorkloadKind {
         }
     }
 
+    /// What its history is judged by as a whole; `None`: the workload judges it by itself.
+    pub const fn model(self) -> Option<Model> {
+        match self {
+            Self::Register => Some(Model::CasRegister),
+            Self::Transaction => Some(Model::ListAppend),
+            Self::Lock => Some(Model::Lock),
+            Self::Queue => Some(Model::Queue),
+            Self::Membership => Some(Model::Session),
+            Self::Watch => Some(Model::Watch),
+            Self::Churn => None,
+        }
+    }
+
     /// The workload of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

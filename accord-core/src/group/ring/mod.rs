@@ -30,7 +30,7 @@ mod store;
 mod timers;
 
 pub use config::{ConfigError, DATAGRAM_BYTES_LIMIT, RingConfig, RingLimits, RingTimeouts};
-pub use packet::Proc;
+pub use packet::{Proc, datagram_kind};
 pub use status::{Counters, Refusal, RingStage, RingStatus};
 
 use crate::group::{GroupEvent, SubmitError, View, ViewId};

@@ -265,6 +265,19 @@ impl Seal {
     }
 }
 
+/// What a datagram says it is, in a word, for those who watch a network: nothing is authenticated.
+pub fn datagram_kind(datagram: &[u8]) -> &'static str {
+    match datagram.get(1) {
+        Some(&KIND_DATA) => "data",
+        Some(&KIND_TOKEN) => "token",
+        Some(&KIND_COMMIT) => "commit token",
+        Some(&KIND_PRESENCE) => "presence",
+        Some(&KIND_HOLD_CANCEL) => "hold cancelled",
+        Some(&KIND_LEAVE) => "leave",
+        _ => "no datagram of a ring",
+    }
+}
+
 fn header(out: &mut Writer, kind: u8, sender: Proc) {
     out.u8(VERSION);
     out.u8(kind);

@@ -28,6 +28,26 @@ pub struct Partition<S: Spec> {
     pub calls: Vec<Call<S::Op>>,
 }
 
+/// An order of the operations of a partition that explains every result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What the partition is about, for people.
+    pub name: String,
+    /// The operations in that order, as indices into the history's.
+    pub operations: Vec<usize>,
+}
+
+/// An order for each partition that has one that the budget finds.
+pub fn order_partitions<S: Spec>(partitions: &[Partition<S>], budget: &Budget) -> Vec<Order> {
+    let mut purse = budget.purse();
+    let order = |Partition { name, spec, calls }: &Partition<S>| {
+        let Found::Ordered(numbers) = search(spec, calls, &[], &mut purse) else { return None };
+        let operations = numbers.into_iter().map(|number| calls[number].index).collect();
+        Some(Order { name: name.clone(), operations })
+    };
+    partitions.iter().filter_map(order).collect()
+}
+
 /// Judges every partition. A refusal is reported even if another partition is undecided.
 pub fn check_partitions<S: Spec>(
     history: &History,

@@ -17,7 +17,7 @@ mod patterns;
 use std::collections::BTreeMap;
 
 use super::budget::Budget;
-use super::linear::{Call, Partition, check_partitions};
+use super::linear::{Call, Order, Partition, check_partitions, order_partitions};
 use super::shape::{Numbers, Shape, unknown_f};
 use crate::edn::Value;
 use crate::history::{History, HistoryError, Outcome};
@@ -39,6 +39,14 @@ pub(super) fn check(history: &History, budget: &Budget) -> Result<Verdict, Histo
         }
     }
     Ok(check_partitions(history, &hard, budget))
+}
+
+/// The orders that explain `history` as queues.
+pub(super) fn orders(history: &History, budget: &Budget) -> Result<Vec<Order>, HistoryError> {
+    let readings = read(history)?;
+    let partition = |(name, reading): (String, Reading)| reading.partition(history, &name);
+    let partitions: Vec<_> = readings.into_iter().map(partition).collect();
+    Ok(order_partitions(&partitions, budget))
 }
 
 /// What the patterns say about a queue.

@@ -1,0 +1,395 @@
+//! The layers: what each runs on a bug, and how what it says is read.
+//!
+//! `tests` are those of the core; `bare`, `turmoil` and `madsim` are worlds of the simulator, all
+//! run in the copy that has the bug; `stateright` is the exhaustive models, which make a copy of
+//! their own. Invariant: what fails without the bug as well is not counted, so it is looked at
+//! once without a bug.
+
+use super::super::catalogue::{Bug, Patched};
+use super::super::hunt::{self, Catch, Report};
+use super::super::tree::Tree;
+use super::super::trial::{self, Hunt};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A layer of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// Unit, property and trace tests of the core.
+    Tests,
+    /// The bare simulated world.
+    Bare,
+    /// The driver in turmoil's world.
+    Turmoil,
+    /// The driver in madsim's world.
+    Madsim,
+    /// The exhaustive models.
+    Stateright,
+}
+
+impl Layer {
+    /// Every layer, in the order of the table.
+    pub const ALL: [Self; 5] =
+        [Self::Tests, Self::Bare, Self::Turmoil, Self::Madsim, Self::Stateright];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tests => "tests",
+            Self::Bare => "bare",
+            Self::Turmoil => "turmoil",
+            Self::Madsim => "madsim",
+            Self::Stateright => "stateright",
+        }
+    }
+
+    /// True if what it does depends on a seed.
+    pub const fn draws_seeds(self) -> bool {
+        matches!(self, Self::Bare | Self::Turmoil | Self::Madsim)
+    }
+
+    /// Reads the word for a layer.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|layer| layer.name() == text);
+        named.ok_or_else(|| format!("expected some of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// One bug in one layer from one first seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The bug.
+    pub bug: String,
+    /// The layer.
+    pub layer: Layer,
+    /// The first seed; zero where there are none.
+    pub from: u64,
+    /// How long it may take, without the build.
+    pub budget_seconds: u64,
+}
+
+impl Cell {
+    /// The one command that does it again.
+    pub fn command(&self) -> String {
+        let Self { bug, layer, from, budget_seconds } = self;
+        match layer {
+            Layer::Bare => {
+                format!("cargo sim bugs {bug} --from {from} --budget-seconds {budget_seconds}")
+            }
+            Layer::Stateright => {
+                format!("cargo run --release -p accord-explore -- verify --planted {bug}")
+            }
+            layer => format!(
+                "cargo sim bugs {bug} --all-layers --layers {} --tries 1 --from {from} \
+                 --budget-seconds {budget_seconds} --again",
+                layer.name()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.bug, self.layer.name())?;
+        if self.layer.draws_seeds() { write!(f, " from seed {}", self.from) } else { Ok(()) }
+    }
+}
+
+/// A bug that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// By which property or which tests.
+    pub by: String,
+    /// After how many seeds; zero where there are none.
+    pub seeds: u64,
+    /// After how many seconds, without the build.
+    pub seconds: f64,
+}
+
+/// What came of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is found.
+    Found(Found),
+    /// It is not, within so many seeds and seconds.
+    Missed {
+        /// Seeds that held; zero where there are none.
+        seeds: u64,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// The layer is not part of this build.
+    NotBuilt(String),
+    /// It could not be tried.
+    Broken(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(Found { by, seeds, seconds }) => {
+                write!(f, "found by {by}, {seeds} seeds, {seconds:.1} s")
+            }
+            Self::Missed { seeds, seconds } => {
+                write!(f, "not found, {seeds} seeds, {seconds:.1} s")
+            }
+            Self::NotBuilt(why) => write!(f, "not built here: {why}"),
+            Self::Broken(why) => write!(f, "CANNOT BE TRIED: {why}"),
+        }
+    }
+}
+
+/// Runs cells.
+pub struct Runner {
+    root: PathBuf,
+    tree: Tree,
+    threads: NonZero<usize>,
+    /// The bug that the copy has, and its program.
+    built: Option<(String, PathBuf)>,
+    /// Tests that fail without a bug, once they were looked at.
+    failing_anyway: Option<BTreeSet<String>>,
+}
+
+impl Runner {
+    /// A runner of cells of the sources at `root`.
+    pub fn new(root: &Path, threads: NonZero<usize>) -> Self {
+        let tree = Tree::of(root);
+        Self { root: root.to_owned(), tree, threads, built: None, failing_anyway: None }
+    }
+
+    /// Runs one cell.
+    pub fn run(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Outcome {
+        let outcome = match cell.layer {
+            Layer::Tests => self.tests(bug, tell),
+            Layer::Bare => self.bare(bug, cell, tell),
+            Layer::Turmoil | Layer::Madsim => self.world(bug, cell, tell),
+            Layer::Stateright => self.stateright(cell, tell),
+        };
+        outcome.unwrap_or_else(Outcome::Broken)
+    }
+
+    /// The program of the copy that has the bug.
+    fn program(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<PathBuf, String> {
+        if let Some((name, program)) = &self.built
+            && *name == bug.name
+        {
+            return Ok(program.clone());
+        }
+        self.built = None;
+        let program = trial::build(&self.tree, &self.root, bug, &tell)?;
+        self.built = Some((bug.name.clone(), program.clone()));
+        Ok(program)
+    }
+
+    fn bare(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+        let program = self.program(bug, tell)?;
+        let hunt = Hunt {
+            from: cell.from,
+            budget: Duration::from_secs(cell.budget_seconds),
+            threads: self.threads,
+            shrink: false,
+        };
+        let begun = Instant::now();
+        let report = trial::hunt_in(&program, hunt, &tell)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(match report {
+            Report::Caught(Catch { seed, property, .. }) => match hunt::try_seed(seed) {
+                None => {
+                    Outcome::Found(Found { by: property, seeds: seed - cell.from + 1, seconds })
+                }
+                Some(_) => Outcome::Broken(format!("seed {seed} fails without the bug as well")),
+            },
+            Report::Nothing(seeds) | Report::Progress(seeds) => Outcome::Missed { seeds, seconds },
+            Report::Shrinking => Outcome::Missed { seeds: 0, seconds },
+        })
+    }
+
+    fn world(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+        let program = self.program(bug, tell)?;
+        tell("hunting");
+        let begun = Instant::now();
+        let output = Command::new(&program)
+            .args(["run", "--world", cell.layer.name(), "--seed", &cell.from.to_string()])
+            .args(["--budget", &format!("{}s", cell.budget_seconds), "--json"])
+            .args(["--threads", &self.threads.to_string()])
+            .current_dir(self.root.join("target/bugs"))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let (said, wrong) = (text(&output.stdout), text(&output.stderr));
+        Ok(read_world(output.status.code(), &said, &wrong, cell.from, seconds))
+    }
+
+    fn tests(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+        let anyway = match self.failing_anyway.clone() {
+            Some(anyway) => anyway,
+            None => {
+                tell("testing without a bug");
+                let anyway = self.failing_tests(&Patched::new())?.0;
+                self.failing_anyway = Some(anyway.clone());
+                anyway
+            }
+        };
+        tell("testing");
+        let patched = bug.apply(&self.root).map_err(|error| error.to_string())?;
+        let (failing, seconds) = self.failing_tests(&patched)?;
+        let by: Vec<&String> = failing.difference(&anyway).collect();
+        Ok(match by.split_first() {
+            None => Outcome::Missed { seeds: 0, seconds },
+            Some((first, rest)) => {
+                let more = if rest.is_empty() {
+                    String::new()
+                } else {
+                    format!(" and {} more", rest.len())
+                };
+                Outcome::Found(Found { by: format!("{first}{more}"), seeds: 0, seconds })
+            }
+        })
+    }
+
+    /// The tests of the core that fail in the copy, and how long they took after the build.
+    fn failing_tests(&mut self, patched: &Patched) -> Result<(BTreeSet<String>, f64), String> {
+        self.built = None;
+        self.tree.sync(patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
+        let cargo = |arguments: &[&str]| {
+            self.tree
+                .cargo(&[&["test", "--offline", "--package", "accord-core"], arguments].concat())
+                .output()
+                .map_err(|error| format!("cargo cannot be run: {error}"))
+        };
+        let built = cargo(&["--no-run"])?;
+        if !built.status.success() {
+            return Err(format!("the tests do not build:\n{}", last_lines(&text(&built.stderr))));
+        }
+        let begun = Instant::now();
+        let output = cargo(&["--no-fail-fast"])?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let said = text(&output.stdout);
+        if !said.contains("test result: ") {
+            return Err(format!("no test ran:\n{}", last_lines(&text(&output.stderr))));
+        }
+        Ok((failed_tests(&said), seconds))
+    }
+
+    fn stateright(&self, cell: &Cell, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+        tell("going through the models");
+        let begun = Instant::now();
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["run", "--release", "--offline", "--quiet", "--package", "accord-explore"])
+            .args(["--", "verify", "--planted", &cell.bug])
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cargo cannot be run: {error}"))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(read_models(&text(&output.stdout), &text(&output.stderr), seconds))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+/// The names in lines such as `test log::tests::ends ... FAILED`.
+fn failed_tests(said: &str) -> BTreeSet<String> {
+    said.lines()
+        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What a campaign in another world says.
+fn read_world(code: Option<i32>, said: &str, wrong: &str, from: u64, seconds: f64) -> Outcome {
+    if code == Some(2) {
+        let line = wrong.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+        let unknown = wrong.contains("--world") || wrong.contains("not built");
+        return match unknown {
+            true => Outcome::NotBuilt(line.to_owned()),
+            false => Outcome::Broken(line.to_owned()),
+        };
+    }
+    let Ok(report) = serde_json::from_str::<Value>(said) else {
+        return Outcome::Broken(format!("it ended without a report:\n{}", last_lines(wrong)));
+    };
+    let failure = &report["failure"];
+    match (failure["seed"].as_u64(), failure["property"].as_str(), report["worlds"].as_u64()) {
+        (Some(seed), Some(property), _) => {
+            let seeds = seed.saturating_sub(from) + 1;
+            Outcome::Found(Found { by: property.to_owned(), seeds, seconds })
+        }
+        (None, _, Some(worlds)) => Outcome::Missed { seeds: worlds, seconds },
+        _ => Outcome::Broken("its report has neither a failure nor a number of worlds".to_owned()),
+    }
+}
+
+/// What `accord-explore verify --planted` says. The build is part of the time.
+fn read_models(said: &str, wrong: &str, seconds: f64) -> Outcome {
+    let property = said.lines().find_map(|line| {
+        let (name, rest) = line.strip_suffix(" does not hold:")?.split_once(": ")?;
+        Some(format!("{rest} ({name})"))
+    });
+    let has = |what: &str| said.lines().any(|line| line.contains(what));
+    if let Some(line) = said.lines().find(|line| line.contains(": CANNOT BE TRIED: ")) {
+        return Outcome::Broken(line.to_owned());
+    }
+    match property {
+        Some(by) if has(": found, ") => Outcome::Found(Found { by, seeds: 0, seconds }),
+        _ if has(": NOT FOUND in ") => Outcome::Missed { seeds: 0, seconds },
+        _ => Outcome::Broken(format!("it ended without a word on the bug:\n{}", last_lines(wrong))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_tests_are_told_by_their_names() {
+        let said =
+            "running 2 tests\ntest a::b ... ok\ntest c::d ... FAILED\n\ntest result: FAILED.";
+        assert_eq!(failed_tests(said).into_iter().collect::<Vec<_>>(), ["c::d"]);
+    }
+
+    #[test]
+    fn a_world_that_is_not_there_is_no_failure_of_the_bug() {
+        let wrong = "error: unexpected argument '--world' found\n";
+        let outcome = read_world(Some(2), "", wrong, 0, 1.0);
+        assert!(matches!(outcome, Outcome::NotBuilt(_)), "{outcome}");
+        let outcome = read_world(Some(2), "", "error: x\n", 0, 1.0);
+        assert!(matches!(outcome, Outcome::Broken(_)), "{outcome}");
+        let said = r#"{"worlds": 3, "failure": {"seed": 12, "property": "reads-fresh"}}"#;
+        let found = Found { by: "reads-fresh".into(), seeds: 3, seconds: 1.0 };
+        assert_eq!(read_world(Some(1), said, "", 10, 1.0), Outcome::Found(found));
+        let said = r#"{"worlds": 30, "failure": null}"#;
+        let missed = Outcome::Missed { seeds: 30, seconds: 1.0 };
+        assert_eq!(read_world(Some(0), said, "", 10, 1.0), missed);
+        assert!(matches!(read_world(None, "", "", 0, 1.0), Outcome::Broken(_)));
+    }
+
+    #[test]
+    fn what_the_models_say_is_read() {
+        let said = "x: It is.\nmodel ...\n\nreplica-3: one log does not hold:\n\
+                    1. begins\nx: found, 12 s with the build\n";
+        let found = Found { by: "one log (replica-3)".into(), seeds: 0, seconds: 2.0 };
+        assert_eq!(read_models(said, "", 2.0), Outcome::Found(found));
+        let missed = Outcome::Missed { seeds: 0, seconds: 2.0 };
+        assert_eq!(read_models("x: NOT FOUND in 9 s\n", "", 2.0), missed);
+        for said in ["", "x: CANNOT BE TRIED: no\n"] {
+            assert!(matches!(read_models(said, "", 2.0), Outcome::Broken(_)), "{said}");
+        }
+    }
+}
