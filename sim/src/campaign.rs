@@ -8,7 +8,8 @@
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::report::Counts;
-use crate::world::{self, Run};
+use crate::world::Run;
+use crate::worlds::{self, WorldKind};
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
+    /// In which world.
+    pub world: WorldKind,
     /// The first seed.
     pub first: u64,
     /// How many worlds.
@@ -73,7 +76,8 @@ impl Campaign {
                         if seed >= end {
                             break;
                         }
-                        let run = world::run(&Plan::draw(seed, &self.overrides), None);
+                        let plan = Plan::draw(seed, &self.overrides);
+                        let run = worlds::run(self.world, &plan, None);
                         if run.violation.is_some() {
                             next.fetch_max(end, Ordering::Relaxed);
                         }
@@ -114,7 +118,8 @@ mod tests {
             overrides.options.push((name, text.to_owned()));
         }
         let threads = NonZero::new(threads).expect("not zero");
-        Campaign { first: 100, count: 12, overrides, threads }.run(|_| {})
+        let world = WorldKind::Bare;
+        Campaign { world, first: 100, count: 12, overrides, threads }.run(|_| {})
     }
 
     #[test]

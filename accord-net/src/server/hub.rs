@@ -71,6 +71,8 @@ pub(super) struct Hub<E: Env> {
     pub(super) draining: Cell<bool>,
     /// Bytes of whole frames that clients' readers keep because their messages go on.
     pub(super) fragment_bytes: Cell<usize>,
+    #[cfg(feature = "testing")]
+    pub(super) seat: super::witness::Seat,
 }
 
 pub(super) struct Inner {
@@ -161,6 +163,8 @@ impl<E: Env> Hub<E> {
             halted: RefCell::new(None),
             draining: Cell::new(false),
             fragment_bytes: Cell::new(0),
+            #[cfg(feature = "testing")]
+            seat: Default::default(),
         }))
     }
 
@@ -314,6 +318,8 @@ impl<E: Env> Hub<E> {
                 break;
             }
         }
+        #[cfg(feature = "testing")]
+        self.show_witness(inner);
         if let Some(journal) = &self.journal
             && !inner.records.is_empty()
         {

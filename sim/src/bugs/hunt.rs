@@ -7,6 +7,7 @@ use crate::campaign::Campaign;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::world;
+use crate::worlds::WorldKind;
 use serde_json::{Value, json};
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -113,8 +114,8 @@ pub fn hunt(budget: Duration, threads: NonZero<usize>, progress: impl Fn(u64)) -
     let begun = Instant::now();
     let (mut first, mut per_thread) = (0, WORLDS_FIRST);
     while begun.elapsed() < budget {
-        let count = per_thread * threads.get() as u64;
-        let campaign = Campaign { first, count, overrides: Overrides::default(), threads };
+        let (world, count) = (WorldKind::Bare, per_thread * threads.get() as u64);
+        let campaign = Campaign { world, first, count, overrides: Overrides::default(), threads };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
             return Report::Caught(Catch::new(seed, &violation));
         }

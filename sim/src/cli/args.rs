@@ -2,6 +2,7 @@
 
 use crate::options::{NAMES, Options};
 use crate::plan::{FaultMix, Overrides, Plan, draw, text};
+use crate::worlds::WorldKind;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ Examples:
   accord-sim run --seeds 50 --faults none        does it work when nothing goes wrong?
   accord-sim run --set limits=tiny --set group=adversary
                                                  any option of a plan can be fixed
+  accord-sim run --world turmoil --seeds 300     whole servers and clients of accord-net, in a
+                                                 simulator of sockets and timers
   accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
   accord-sim run --plan my.plan                  the world of a plan
   accord-sim replay --seed 42 --trace 42.trace   one world again, with its story
@@ -48,6 +51,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the plan of a seed: the world's options and everything that goes wrong in it.
     Plan(PlanArgs),
+    /// Print which worlds there are, and what of a plan each can express.
+    Worlds,
     /// Plant known bugs in a copy of the core, and show which property finds each, and how fast.
     Bugs(crate::bugs::Options),
     /// Go through the seeds until one fails or the time is over: what `bugs` runs in the copy.
@@ -85,11 +90,15 @@ pub struct WorldArgs {
 /// A campaign.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
+    /// Which world: the core's machines alone (`bare`), or whole servers and clients in a
+    /// simulator of sockets and timers (`turmoil`, `madsim`).
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// How many worlds.
     #[arg(long, value_name = "N", default_value_t = SEEDS_DEFAULT)]
     pub seeds: u64,
     /// The first seed; the others follow it.
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, alias = "first-seed")]
     pub seed: u64,
     /// What is the same in every world.
     #[command(flatten)]
@@ -108,12 +117,14 @@ pub struct RunArgs {
     pub out: PathBuf,
 }
 
+const WORLDS: &str = "bare|turmoil|madsim";
 const SEEDS_DEFAULT: u64 = 1000;
 const OUT_DEFAULT: &str = "target/accord-sim";
 
 impl Default for RunArgs {
     fn default() -> Self {
         Self {
+            kind: WorldKind::Bare,
             seeds: SEEDS_DEFAULT,
             seed: 0,
             world: WorldArgs::default(),
@@ -128,6 +139,9 @@ impl Default for RunArgs {
 /// One world.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
+    /// Which world: bare, turmoil or madsim.
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// Its seed.
     #[arg(long, value_name = "S", required_unless_present = "plan")]
     pub seed: Option<u64>,
@@ -148,6 +162,9 @@ pub struct ReplayArgs {
 /// A plan to print.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
+    /// The world that it is fitted to: bare, turmoil or madsim.
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// Its seed.
     #[arg(long, value_name = "S")]
     pub seed: u64,

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::properties::Violation;
 use crate::report::{self, Failure, Report};
 use crate::shrink::{RUNS_MAX, shrink};
-use crate::world;
+use crate::worlds::{self, WorldKind, fit};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -21,7 +21,7 @@ use std::time::Instant;
 pub fn run(args: &RunArgs) -> Result<u8, String> {
     let began = Instant::now();
     let (outcome, threads) = match &args.plan {
-        Some(path) => (run_plan(&read_plan(path)?), NonZero::<usize>::MIN),
+        Some(path) => (run_plan(args.kind, &read_plan(path)?), NonZero::<usize>::MIN),
         None => run_seeds(args)?,
     };
     let wall = began.elapsed();
@@ -38,8 +38,8 @@ pub fn run(args: &RunArgs) -> Result<u8, String> {
     Ok(if outcome.failure.is_some() { VIOLATED } else { HELD })
 }
 
-fn run_plan(plan: &Plan) -> Outcome {
-    let run = world::run(plan, None);
+fn run_plan(world: WorldKind, plan: &Plan) -> Outcome {
+    let run = worlds::run(world, plan, None);
     let seed = plan.options.seed;
     Outcome {
         worlds: 1,
@@ -57,7 +57,7 @@ fn run_seeds(args: &RunArgs) -> Result<(Outcome, NonZero<usize>), String> {
     }
     let threads =
         args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-    let campaign = Campaign { first: args.seed, count: args.seeds, overrides, threads };
+    let campaign = Campaign { world: args.kind, first: args.seed, count: args.seeds, overrides, threads };
     let bar = ProgressBar::new(args.seeds);
     let style = ProgressStyle::with_template(
         "{elapsed_precise} [{bar:30}] {pos}/{len} worlds, {msg}, {eta} left",
@@ -78,23 +78,30 @@ fn explain(args: &RunArgs, seed: u64, violation: &Violation) -> Result<Failure, 
         None => Plan::draw(seed, &args.world.overrides()?),
     };
     eprintln!("{violation}\nshrinking the plan of seed {seed} ...");
-    let shrunk = shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
+    let plan = fit::fit(args.kind, &plan).0;
+    let runs = if args.kind == WorldKind::Bare { RUNS_MAX } else { RUNS_MAX / 8 };
+    let again = |plan: &Plan| worlds::run(args.kind, plan, None).violation;
+    let shrunk = shrink(&plan, violation, runs, again);
     let problem = |error: std::io::Error| format!("{}: {error}", args.out.display());
     std::fs::create_dir_all(&args.out).map_err(problem)?;
     let plan_path = args.out.join(format!("seed-{seed}.plan"));
     let trace_path = args.out.join(format!("seed-{seed}.trace"));
     std::fs::write(&plan_path, shrunk.plan.to_string()).map_err(problem)?;
-    let told = run_told(&shrunk.plan, Some(&trace_path))?;
+    let told = run_told(args.kind, &shrunk.plan, Some(&trace_path))?;
     let histories = save_histories(&args.out, &shrunk.plan, &told)?;
+    let world = match args.kind {
+        WorldKind::Bare => String::new(),
+        world => format!(" --world {}", world.name()),
+    };
     Ok(Failure {
         seed,
         original: violation.clone(),
         faults_before: plan.faults.len(),
         whole: match &args.plan {
-            Some(path) => format!("cargo sim replay --plan {}", path.display()),
-            None => format!("cargo sim replay --seed {seed}{}", args.world.typed()),
+            Some(path) => format!("cargo sim replay{world} --plan {}", path.display()),
+            None => format!("cargo sim replay{world} --seed {seed}{}", args.world.typed()),
         },
-        reproduce: format!("cargo sim replay --plan {}", plan_path.display()),
+        reproduce: format!("cargo sim replay{world} --plan {}", plan_path.display()),
         shrunk,
         plan_path,
         trace_path,

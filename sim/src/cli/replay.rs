@@ -2,10 +2,12 @@
 
 use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan};
 use crate::report;
 use crate::trace::Story;
-use crate::world::{self, Run};
+use crate::world::Run;
+use crate::worlds::fit::{self, Expressed};
+use crate::worlds::{self, WorldKind};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
         (None, Some(seed)) => Plan::draw(seed, &args.world.overrides()?),
         (None, None) => return Err("expected --seed S or --plan FILE".to_owned()),
     };
-    let run = run_told(&plan, args.trace.as_deref())?;
+    let run = run_told(args.kind, &plan, args.trace.as_deref())?;
     println!("seed {} digest {:016x}", plan.options.seed, run.digest);
     print!("{}", report::counts_table(&run.counts));
     if let Some(dir) = &args.histories {
@@ -50,7 +52,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
 ///
 /// # Errors
 /// If the story cannot be written.
-pub fn run_told(plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
+pub fn run_told(world: WorldKind, plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
     let wrong = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let story = match trace {
         None => None,
@@ -59,7 +61,7 @@ pub fn run_told(plan: &Plan, trace: Option<&Path>) -> Result<Run, String> {
             Some(Box::new(BufWriter::new(file)) as Story)
         }
     };
-    let mut run = world::run(plan, story);
+    let mut run = worlds::run(world, plan, story);
     match (std::mem::replace(&mut run.story, Ok(())), trace) {
         (Err(error), Some(path)) => Err(wrong(path, error)),
         _ => Ok(run),
@@ -86,6 +88,26 @@ pub fn save_histories(dir: &Path, plan: &Plan, run: &Run) -> Result<Vec<PathBuf>
 /// # Errors
 /// For people: what is wrong with the arguments.
 pub fn print_plan(args: &PlanArgs) -> Result<u8, String> {
-    print!("{}", Plan::draw(args.seed, &args.world.overrides()?));
+    let plan = Plan::draw(args.seed, &args.world.overrides()?);
+    print!("{}", fit::fit(args.kind, &plan).0);
     Ok(HELD)
+}
+
+/// Prints which worlds there are, and what each can express.
+pub fn print_worlds() -> u8 {
+    for world in WorldKind::ALL {
+        println!("{}", world.name());
+        for kind in Kind::ALL {
+            match fit::expressed(world, kind) {
+                Expressed::Fully => {}
+                Expressed::With(how) => println!("  {:<12} {how}", kind.name()),
+                Expressed::Not(why) => println!("  {:<12} left out: {why}", kind.name()),
+            }
+        }
+        for lost in fit::options_lost(world) {
+            println!("  not here     {lost}");
+        }
+        println!("  everything else of a plan as it is said");
+    }
+    HELD
 }
