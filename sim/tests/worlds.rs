@@ -62,7 +62,9 @@ fn different_seeds_and_different_worlds_give_different_events() {
 #[test]
 fn each_workload_gets_its_operations_done_in_calm_worlds() {
     for world in WORLDS {
-        for (kind, mode) in WorkloadKind::ALL.into_iter().zip(["memory", "persistent"].iter().cycle()) {
+        for (kind, mode) in
+            WorkloadKind::ALL.into_iter().zip(["memory", "persistent"].iter().cycle())
+        {
             let more = [("workloads", kind.name()), ("mode", *mode), ("servers", "3")];
             let run = run(world, 5, &short(&more, FaultMix::none()));
             assert_eq!(run.violation, None, "{world:?}, {}", kind.name());
@@ -96,7 +98,10 @@ fn servers_crash_for_a_while_and_are_cut_off_and_others_go_on() {
             assert_eq!(run.violation, None, "{world:?}, seed {seed}");
             happened.extend(run.counts.faults.into_keys());
         }
-        assert!(happened.contains(&Kind::Crash) && happened.contains(&Kind::Partition), "{happened:?}");
+        assert!(
+            happened.contains(&Kind::Crash) && happened.contains(&Kind::Partition),
+            "{happened:?}"
+        );
     }
 }
 

@@ -361,6 +361,8 @@ impl<E: Env> Hub<E> {
                 self.metrics.views.inc();
                 tracing::info!(view = %view.id, members = ?view.members, "view");
                 inner.tell_roster();
+                #[cfg(feature = "testing")]
+                self.seat.view.set(Some(view.id));
             }
             inner.server.handle(now, Input::Group(event));
         }

@@ -3,16 +3,21 @@
 use super::Running;
 use super::hub::{Hub, Inner};
 use crate::env::Env;
+use accord_core::group::ViewId;
 use accord_core::server::{Input, Server};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
-/// Is shown the server after every turn of the pump, before anything that came of it has left.
-pub type Witness = Box<dyn FnMut(&mut Server)>;
+/// Is shown the server, and the view that its group told last, after every turn of the pump and
+/// before anything that came of it has left.
+pub type Witness = Box<dyn FnMut(&mut Server, Option<ViewId>)>;
 
 /// The place of a witness.
 #[derive(Default)]
-pub(super) struct Seat(RefCell<Option<Witness>>);
+pub(super) struct Seat {
+    witness: RefCell<Option<Witness>>,
+    pub(super) view: Cell<Option<ViewId>>,
+}
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,8 +27,8 @@ impl fmt::Debug for Seat {
 
 impl<E: Env> Hub<E> {
     pub(super) fn show_witness(&self, inner: &mut Inner) {
-        if let Some(witness) = &mut *self.seat.0.borrow_mut() {
-            witness(&mut inner.server);
+        if let Some(witness) = &mut *self.seat.witness.borrow_mut() {
+            witness(&mut inner.server, self.seat.view.get());
         }
     }
 }
@@ -31,7 +36,7 @@ impl<E: Env> Hub<E> {
 impl<E: Env> Running<E> {
     /// From the next turn of the pump on, `witness` is shown the server.
     pub fn set_witness(&self, witness: Witness) {
-        *self.hub.seat.0.borrow_mut() = Some(witness);
+        *self.hub.seat.witness.borrow_mut() = Some(witness);
     }
 
     /// Looks at the server.

@@ -29,7 +29,8 @@ pub fn run(args: &RunArgs) -> Result<u8, String> {
         None => None,
         Some((seed, violation)) => Some(explain(args, *seed, violation)?),
     };
-    let report = Report { outcome: &outcome, wall, threads, failure: failure.as_ref() };
+    let failure = failure.as_ref();
+    let report = Report { world: args.kind, outcome: &outcome, wall, threads, failure };
     if args.json {
         println!("{:#}", report.to_json());
     } else {
@@ -57,7 +58,8 @@ fn run_seeds(args: &RunArgs) -> Result<(Outcome, NonZero<usize>), String> {
     }
     let threads =
         args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
-    let campaign = Campaign { world: args.kind, first: args.seed, count: args.seeds, overrides, threads };
+    let campaign =
+        Campaign { world: args.kind, first: args.seed, count: args.seeds, overrides, threads };
     let bar = ProgressBar::new(args.seeds);
     let style = ProgressStyle::with_template(
         "{elapsed_precise} [{bar:30}] {pos}/{len} worlds, {msg}, {eta} left",

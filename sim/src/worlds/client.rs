@@ -246,7 +246,10 @@ impl Actor {
 }
 
 /// The machine of a client, for as long as the world lasts.
-pub(super) fn machine<S: Simulator>(stage: &Rc<Stage>, id: u32) -> impl Future<Output = ()> + use<S> {
+pub(super) fn machine<S: Simulator>(
+    stage: &Rc<Stage>,
+    id: u32,
+) -> impl Future<Output = ()> + use<S> {
     Life::new().task(stage, live::<S>(stage.clone(), id))
 }
 

@@ -60,7 +60,9 @@ pub const fn expressed(world: WorldKind, kind: Kind) -> Expressed {
         Kind::Unreachable | Kind::Isolate => {
             Expressed::With("connections stall and go on after the cut")
         }
-        Kind::Crash if turmoil => Expressed::With("peers see the end of streams, unless they are cut"),
+        Kind::Crash if turmoil => {
+            Expressed::With("peers see the end of streams, unless they are cut")
+        }
         Kind::Crash => Expressed::With("peers see the end of streams at once: none is half open"),
         Kind::Pause => Expressed::With("the disk's syncs stand still as well"),
         _ => Expressed::Fully,

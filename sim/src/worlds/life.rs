@@ -45,7 +45,11 @@ impl Life {
     }
 
     /// The task of this process.
-    pub(super) fn task<F: Future<Output = ()>>(self: &Rc<Self>, stage: &Rc<Stage>, task: F) -> Task<F> {
+    pub(super) fn task<F: Future<Output = ()>>(
+        self: &Rc<Self>,
+        stage: &Rc<Stage>,
+        task: F,
+    ) -> Task<F> {
         self.tasks_last.set(self.tasks_last.get() + 1);
         let (life, stage, number) = (self.clone(), stage.clone(), self.tasks_last.get());
         Task { life, stage, number, task: Some(Box::pin(task)) }

@@ -171,7 +171,10 @@ pub(super) fn formed(stage: &Stage) -> bool {
 }
 
 /// The process of a server, from its start until it is killed.
-pub(super) fn process<S: Simulator>(stage: &Rc<Stage>, id: u32) -> impl Future<Output = ()> + use<S> {
+pub(super) fn process<S: Simulator>(
+    stage: &Rc<Stage>,
+    id: u32,
+) -> impl Future<Output = ()> + use<S> {
     let place = Place::Server(id);
     let (clock, life, seed) = {
         let machine = &mut *stage.machine(id).borrow_mut();
@@ -236,7 +239,9 @@ fn witness(stage: &Rc<Stage>, id: u32, mut showing: Showing) -> server::Witness 
     let stage = stage.clone();
     let check_every = u64::from(stage.options().check_every);
     let mut turns = 0_u64;
-    Box::new(move |server| {
+    Box::new(move |server, view| {
+        showing.view = view;
+        stage.views.borrow_mut().extend(view);
         showing.show(id, server, &mut stage.env.borrow_mut());
         turns += 1;
         if turns.is_multiple_of(check_every) {

@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::properties::Property;
 use crate::trace::Story;
 use crate::workload::{self, Workload};
+use accord_core::group::ViewId;
 use accord_core::replica::voters::VoterChange;
 use accord_core::time::Duration;
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,8 @@ pub(super) struct Stage {
     pub(super) changes: RefCell<Vec<VoterChange>>,
     /// When a majority lost its memory, if it did.
     pub(super) amnesia: Cell<Option<WorldTime>>,
+    /// The views that servers were told.
+    pub(super) views: RefCell<BTreeSet<ViewId>>,
     cuts: RefCell<BTreeMap<(Place, Place), u32>>,
     /// Links that were cut since the director looked last, or free again.
     changed: RefCell<BTreeSet<(Place, Place)>>,
@@ -96,6 +99,7 @@ impl Stage {
             stopped: RefCell::default(),
             changes: RefCell::default(),
             amnesia: Cell::new(None),
+            views: RefCell::default(),
             cuts: RefCell::default(),
             changed: RefCell::default(),
             ends: RefCell::default(),

@@ -48,7 +48,9 @@ impl Director {
         // Where nobody remembers that there was a cluster, all that can be said is that there is
         // none.
         let nobody_knows = seen.iter().flatten().all(|(_, _, empty)| *empty);
-        for (place, (reason, epoch, _)) in seen.into_iter().enumerate().filter_map(|(i, it)| Some((i, it?))) {
+        for (place, (reason, epoch, _)) in
+            seen.into_iter().enumerate().filter_map(|(i, it)| Some((i, it?)))
+        {
             let noticed = match &reason {
                 Some(ClosedReason::NoQuorum { forgotten, .. }) => !forgotten.is_empty(),
                 Some(ClosedReason::NotFormed { .. }) => nobody_knows,
@@ -91,6 +93,7 @@ impl Director {
     pub(super) fn finish(&self) -> Run {
         let env = &mut *self.stage.env.borrow_mut();
         let mut counts = env.counts.clone();
+        counts.views = self.stage.views.borrow().len() as u64;
         counts.epochs = env.judges.epochs.count();
         counts.simulated_ns = env.now.as_nanos();
         counts.core_events = env.trace.events();
