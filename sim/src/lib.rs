@@ -7,8 +7,9 @@
 //!
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
 //! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`]
-//! (who calls whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`],
-//! [`report`], [`cli`]; [`bugs`].
+//! (who calls whom); [`properties`], [`hearing`] and [`workload`] (what must hold); [`campaign`],
+//! [`shrink`], [`report`], [`cli`]; [`bugs`]; [`worlds`] (the simulators in which whole servers and
+//! clients of `accord-net` run under the same plans).
 #![forbid(unsafe_code)]
 
 pub mod actor;

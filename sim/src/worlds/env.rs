@@ -197,7 +197,8 @@ impl<S: Simulator> Env for StageEnv<S> {
         if connected.is_err()
             && (self.stage.is_cut(self.place, there) || self.stage.is_cut(there, self.place))
         {
-            // Nobody refuses over a way that is cut: whoever connects waits until its patience ends.
+            // Nobody refuses over a way that is cut: whoever connects waits until its patience is
+            // at an end.
             std::future::pending::<()>().await;
         }
         self.event(kind::CONNECT, &[u8::from(connected.is_ok())]);

@@ -4,10 +4,10 @@
 //! driver of `accord-net` runs as it is: sockets, frames, connections, streams between servers,
 //! timers, the journal. They share plans, workloads, checkers and the trace with the bare world.
 //!
-//! Read in this order: [`fit`] (what a world can express), `simulator` and `place` (what a simulator
-//! must bring), `turmoil` and `madsim` (the two), `stage` (what machines share), `env` (the seam of
-//! `accord-net`), `life`, `machine`, `journal`, `client` (who lives there), `director`, `faults`,
-//! `verdict` (who makes things go wrong, and judges). Why it is built so:
+//! Read in this order: [`fit`] (what a world can express), `simulator` and `place` (what a
+//! simulator must bring), `turmoil` and `madsim` (the two), `stage` (what machines share), `env`
+//! (the seam of `accord-net`), `life`, `machine`, `journal`, `client` (who lives there),
+//! `director`, `faults`, `verdict` (who makes things go wrong, and judges). Why it is built so:
 //! `docs/decisions/0015-worlds.md`.
 
 mod client;
