@@ -7,21 +7,20 @@
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
 use crate::env::{Env, Event};
+use crate::hearing::Hearing;
 use crate::node::Timer;
 use crate::options::{Options, Scale};
 use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use crate::trace::Actor;
 use crate::workload::{Hands, Wish, Workload};
-use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput, ReadId};
-use accord_core::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
+use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
+use accord_core::ids::{ConnId, NodeId};
 use accord_core::protocol::{self, ClientMessage, ServerMessage};
-use accord_core::state::{Outcome, StepResult, TxnOutcome};
 use accord_core::time::Duration;
-use std::collections::BTreeMap;
 
 /// The most operations that all clients together have outstanding, unless there are more clients.
-const CONCURRENT_MAX: u32 = 12;
+pub(crate) const CONCURRENT_MAX: u32 = 12;
 
 /// A client.
 #[derive(Debug)]
@@ -31,18 +30,15 @@ pub struct ClientActor {
     core: Option<Client>,
     config: ClientConfig,
     think: Duration,
-    /// Numbered over the whole world: those of client `id` are congruent to it.
-    life: u64,
+    /// The present life. Lives are numbered over the whole world: those of client `id` are
+    /// congruent to it.
+    heard: Hearing,
     lives_step: u64,
     conn: Option<ConnId>,
     clock: Clock,
     timer: Timer,
     rng: Rng,
     wishes: Rng,
-    floors: BTreeMap<ReadId, Revision>,
-    /// The session, for judging answers after it has ended.
-    session: Option<SessionId>,
-    outstanding: u32,
     /// The most operations outstanding at once: checking many concurrent ones takes for ever.
     outstanding_max: u32,
     concluding: bool,
@@ -62,16 +58,13 @@ impl ClientActor {
             core: None,
             config,
             think: options.think,
-            life: u64::from(id),
+            heard: Hearing::new(u64::from(id)),
             lives_step: u64::from(options.clients),
             conn: None,
             clock,
             timer: Timer::default(),
             wishes: Rng::of(options.seed, Concern::Workload, u64::from(id)),
             rng,
-            floors: BTreeMap::new(),
-            session: None,
-            outstanding: 0,
             outstanding_max,
             concluding: false,
             concluded: false,
@@ -86,10 +79,7 @@ impl ClientActor {
     pub fn start(&mut self, env: &mut Env, workload: &mut dyn Workload) {
         let now = self.clock.local(env.now);
         self.core = Some(Client::new(self.config.clone(), self.rng.next_u64(), now));
-        self.session = None;
         self.concluded = false;
-        self.floors.clear();
-        self.outstanding = 0;
         env.tell(self.actor(), || "begins a life".to_owned());
         self.with_hands(env, |hands| workload.begin(hands));
         self.think_later(env);
@@ -113,11 +103,11 @@ impl ClientActor {
     }
 
     fn end_life(&mut self, env: &mut Env, workload: &mut dyn Workload) {
-        workload.on_life_ended(self.life, env.now.as_nanos());
-        env.judges.watches.on_life_ended(self.life);
+        workload.on_life_ended(self.heard.life, env.now.as_nanos());
+        env.judges.watches.on_life_ended(self.heard.life);
         self.core = None;
         self.timer.disarm();
-        self.life += self.lives_step;
+        self.heard = Hearing::new(self.heard.life + self.lives_step);
     }
 
     fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) -> Option<Wish> {
@@ -126,13 +116,13 @@ impl ClientActor {
         let mut wish = None;
         act(&mut Hands {
             client: self.id,
-            life: self.life,
+            life: self.heard.life,
             rng: &mut self.wishes,
             env,
             core,
             now,
-            floors: &mut self.floors,
-            outstanding: &mut self.outstanding,
+            floors: &mut self.heard.floors,
+            outstanding: &mut self.heard.outstanding,
             wish: &mut wish,
         });
         wish
@@ -140,17 +130,17 @@ impl ClientActor {
 
     fn think_later(&mut self, env: &mut Env) {
         let pause = self.rng.duration(Duration::ZERO, self.think.times(2));
-        let (client, life) = (self.id, self.life);
+        let (client, life) = (self.id, self.heard.life);
         env.agenda.push(env.now.after(pause), Event::Think { client, life });
     }
 
     /// The client has time.
     pub fn on_think(&mut self, env: &mut Env, workload: &mut dyn Workload, life: u64) {
-        if life != self.life {
+        if life != self.heard.life {
             return;
         }
         if !self.concluding && env.operations_left > 0 {
-            if self.outstanding < self.outstanding_max {
+            if self.heard.outstanding < self.outstanding_max {
                 env.operations_left -= 1;
                 let wish = self.with_hands(env, |hands| workload.step(hands));
                 self.grant(env, workload, wish);
@@ -158,7 +148,7 @@ impl ClientActor {
         } else if self.concluding && !self.concluded {
             self.try_to_conclude(env, workload);
         }
-        if life == self.life {
+        if life == self.heard.life {
             self.think_later(env);
             self.pump(env, workload);
         }
@@ -207,7 +197,7 @@ impl ClientActor {
 
     /// The world ends: what is outstanding will never be known.
     pub fn give_up(&mut self, env: &mut Env, workload: &mut dyn Workload) {
-        workload.on_life_ended(self.life, env.now.as_nanos());
+        workload.on_life_ended(self.heard.life, env.now.as_nanos());
     }
 
     /// A timer's event came.
@@ -274,7 +264,7 @@ impl ClientActor {
     fn carry_out(&mut self, env: &mut Env, workload: &mut dyn Workload, output: ClientOutput) {
         match output {
             ClientOutput::Connect { server } => {
-                let conn = env.conns.open(self.id, self.life, server.0);
+                let conn = env.conns.open(self.id, self.heard.life, server.0);
                 self.conn = Some(conn);
                 env.send_up(conn, ToServer::Connect);
             }
@@ -295,38 +285,7 @@ impl ClientActor {
 
     fn on_event(&mut self, env: &mut Env, workload: &mut dyn Workload, event: &ClientEvent) {
         env.tell(self.actor(), || format!("is told {event:?}"));
-        if is_answer(event) {
-            self.outstanding = self.outstanding.saturating_sub(1);
-        }
-        self.judge_watches(env, event);
-        let over = match event {
-            ClientEvent::SessionOpened { session, .. } => {
-                env.counts.sessions += 1;
-                self.session = Some(*session);
-                false
-            }
-            ClientEvent::Done { request, outcome } => {
-                self.judge_outcome(env, *request, outcome);
-                false
-            }
-            ClientEvent::ReadDone { read, revision, .. } => {
-                let floor = self.floors.remove(read).unwrap_or_default();
-                let judgement = env.judges.fresh_reads.on_read(self.life, floor, *revision);
-                env.judge(Property::ReadsFresh, judgement);
-                false
-            }
-            ClientEvent::SessionLost => {
-                self.judge_end(env, "lost");
-                true
-            }
-            ClientEvent::Closed { confirmed } => {
-                if *confirmed {
-                    self.judge_end(env, "closed");
-                }
-                true
-            }
-            _ => false,
-        };
+        let over = self.heard.on_event(env, event);
         self.with_hands(env, |hands| workload.on_event(hands, event));
         if over {
             // What the core still wants to do with the connection comes first.
@@ -337,80 +296,6 @@ impl ClientActor {
             self.end_life(env, workload);
             self.start(env, workload);
         }
-    }
-
-    /// The client is told that its session has ended.
-    fn judge_end(&self, env: &mut Env, how: &str) {
-        let committed = &env.judges.committed;
-        let Some(session) = self.session.filter(|_| committed.is_complete()) else { return };
-        let judgement = match committed.is_member(session) {
-            false => Ok(()),
-            true => Err(format!("{session} is said to be {how}, and the log has not ended it")),
-        };
-        env.judge(Property::SessionsLast, judgement);
-    }
-
-    fn judge_watches(&self, env: &mut Env, event: &ClientEvent) {
-        let life = self.life;
-        let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
-        let judgement = match event {
-            ClientEvent::Watching { watch, from, members } => {
-                let seen = env.judges.fresh_reads.told_to(life);
-                watches.on_watching((life, *watch), *from, members.as_deref(), seen, committed)
-            }
-            ClientEvent::Watch { watch, revision, events } => {
-                watches.on_events((life, *watch), *revision, events, committed)
-            }
-            ClientEvent::WatchLost { watch, .. } | ClientEvent::WatchFailed { watch, .. } => {
-                watches.on_ended(life, *watch);
-                Ok(())
-            }
-            ClientEvent::ReadDone { revision, .. }
-            | ClientEvent::Done {
-                outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
-                ..
-            } => watches.on_result(life, *revision, committed),
-            _ => Ok(()),
-        };
-        env.judge(Property::WatchesTell, judgement);
-    }
-
-    fn judge_outcome(&self, env: &mut Env, request: RequestId, outcome: &Outcome) {
-        let Some(session) = self.session else {
-            return env.fail(Property::ExactlyOnce, "an outcome came without a session");
-        };
-        let judgement = env.judges.acknowledged.on_answered(session, request);
-        env.judge(Property::AcknowledgedSurvive, judgement);
-        if let Outcome::Txn(TxnOutcome::Committed { revision, results, .. }) = outcome {
-            env.judges.fresh_reads.on_told(self.life, *revision);
-            if results.iter().any(changes) {
-                let judgement = env.judges.exactly_once.on_changed(session, request, *revision);
-                env.judge(Property::ExactlyOnce, judgement);
-            }
-        }
-    }
-}
-
-/// True if a request or a read is outstanding no longer.
-const fn is_answer(event: &ClientEvent) -> bool {
-    matches!(
-        event,
-        ClientEvent::Done { .. }
-            | ClientEvent::Failed { .. }
-            | ClientEvent::Unknown { .. }
-            | ClientEvent::ReadDone { .. }
-            | ClientEvent::ReadFailed { .. }
-    )
-}
-
-/// True if the step changed something.
-const fn changes(result: &StepResult) -> bool {
-    match result {
-        StepResult::Written { .. }
-        | StepResult::Deleted
-        | StepResult::Copied { .. }
-        | StepResult::Incremented { .. } => true,
-        StepResult::Read { .. } | StepResult::Held | StepResult::Listed(_) => false,
     }
 }
 
@@ -435,7 +320,8 @@ fn through_codec_down(env: &mut Env, message: ServerMessage) -> ServerMessage {
     message
 }
 
-fn config(options: &Options, rng: &mut Rng) -> ClientConfig {
+/// How a client of this world is set up.
+pub(crate) fn config(options: &Options, rng: &mut Rng) -> ClientConfig {
     let requests_max = match options.limits {
         Scale::Tiny => 4,
         Scale::Small => 32,

@@ -9,7 +9,8 @@
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::report::Counts;
-use crate::world::{self, Run};
+use crate::world::Run;
+use crate::worlds::{self, WorldKind};
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
+    /// In which world.
+    pub world: WorldKind,
     /// The first seed.
     pub first: u64,
     /// How many worlds.
@@ -79,7 +82,8 @@ impl Campaign {
                         if seed >= end || (over && seed > self.first) {
                             break;
                         }
-                        let run = world::run(&Plan::draw(seed, &self.overrides), None);
+                        let plan = Plan::draw(seed, &self.overrides);
+                        let run = worlds::run(self.world, &plan, None);
                         if run.violation.is_some() {
                             next.fetch_max(end, Ordering::Relaxed);
                         }
@@ -120,7 +124,8 @@ mod tests {
             overrides.options.push((name, text.to_owned()));
         }
         let threads = NonZero::new(threads).expect("not zero");
-        Campaign { first: 100, count: 12, overrides, threads, budget: None }.run(|_| {})
+        let world = WorldKind::Bare;
+        Campaign { world, first: 100, count: 12, overrides, threads, budget: None }.run(|_| {})
     }
 
     #[test]
@@ -131,7 +136,8 @@ mod tests {
             ..Overrides::default()
         };
         let threads = NonZero::new(2).expect("not zero");
-        let campaign = Campaign { first: 100, count: u64::MAX, overrides, threads, budget };
+        let (world, count) = (WorldKind::Bare, u64::MAX);
+        let campaign = Campaign { world, first: 100, count, overrides, threads, budget };
         let outcome = campaign.run(|_| {});
         assert_eq!((outcome.worlds, outcome.failure), (1, None));
     }

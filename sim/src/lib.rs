@@ -7,8 +7,10 @@
 //!
 //! Read in this order: [`plan`] and [`options`] (what a world is), [`rng`], [`clock`], [`network`],
 //! [`disk`] (what it is made of); [`node`], [`process`], [`actor`] (servers and clients); [`world`]
-//! (who calls whom); [`properties`] and [`workload`] (what must hold); [`campaign`], [`shrink`],
-//! [`report`], [`cli`]; [`record`] and [`page`] (a run as a picture); [`bugs`].
+//! (who calls whom); [`properties`], [`hearing`] and [`workload`] (what must hold); [`campaign`],
+//! [`shrink`], [`report`], [`cli`]; [`record`] and [`page`] (a run as a picture); [`bugs`];
+//! [`worlds`] (the simulators in which whole servers and clients of `accord-net` run under the same
+//! plans).
 #![forbid(unsafe_code)]
 
 pub mod actor;
@@ -21,6 +23,7 @@ pub mod conns;
 pub mod disk;
 pub mod engine;
 pub mod env;
+pub mod hearing;
 mod inject;
 pub mod junit;
 pub mod network;
@@ -41,3 +44,4 @@ mod story;
 pub mod trace;
 pub mod workload;
 pub mod world;
+pub mod worlds;

@@ -10,7 +10,7 @@ use crate::conns::{ToClient, ToServer};
 use crate::disk::{Disk, Opened, Platters};
 use crate::env::{Env, Event};
 use crate::options::Options;
-use crate::process::Process;
+use crate::process::{Process, Showing};
 use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use crate::setup;
@@ -189,7 +189,8 @@ impl Node {
         env.tell(self.actor(), || format!("starts with {store}, log up to {last}"));
         let now = self.clock.local(env.now);
         let config = setup::server_config(options, self.id);
-        let server = Server::new(config, recovered, seed, now);
+        let mut server = Server::new(config, recovered, seed, now);
+        server.witness();
         let ring = match &mut env.adversary {
             Some(adversary) => {
                 adversary.group.start(NodeId(self.id));
@@ -197,15 +198,13 @@ impl Node {
             }
             None => Some(Ring::new(setup::ring_config(options, self.id), ring_seed, now)),
         };
-        let shown = server.applied();
+        let showing = Showing::new(server.applied());
         self.process = Some(Box::new(Process {
             server,
             ring,
-            view: None,
             unsubmitted: VecDeque::new(),
             inboxes: BTreeMap::new(),
-            shown,
-            epoch: None,
+            showing,
             steps: 0,
             touched: true,
         }));
@@ -384,7 +383,7 @@ impl Node {
         let judgement = env.judges.contract.on_event(self.id, self.incarnation, &event);
         env.judge(Property::GroupContract, judgement);
         if let GroupEvent::View(view) = &event {
-            process.view = Some(view.id);
+            process.showing.view = Some(view.id);
             let view = view.clone();
             env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
         }

@@ -24,15 +24,12 @@ pub struct Process {
     pub server: Server,
     /// Its ring, unless the world has an adversarial group.
     pub ring: Option<Ring>,
-    /// The view that the group told last.
-    pub view: Option<ViewId>,
     /// Messages that the group had no room for.
     pub(crate) unsubmitted: VecDeque<Bytes>,
     /// What clients said while the server did not accept more of them.
     pub(crate) inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
-    /// Applied entries already shown to the judges.
-    pub(crate) shown: Index,
-    pub(crate) epoch: Option<Epoch>,
+    /// What the judges were shown.
+    pub(crate) showing: Showing,
     pub(crate) steps: u64,
     /// The server was told something since the judges were shown what is new.
     pub(crate) touched: bool,
@@ -54,45 +51,6 @@ impl Process {
         busy
     }
 
-    /// Shows the judges what is new.
-    fn show(&mut self, id: u32, env: &mut Env) {
-        let epoch = self.server.replica().open_epoch();
-        if epoch != self.epoch {
-            self.epoch = epoch;
-            if epoch.is_none() {
-                env.tell(Actor::Server(id), || "is primary no longer".to_owned());
-            }
-            if let (Some(epoch), Some(view)) = (epoch, self.view) {
-                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
-                env.judge(Property::EpochsUnique, judgement);
-                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
-            }
-        }
-        let applied = self.server.applied();
-        if applied == self.shown {
-            return;
-        }
-        for entry in self.server.take_witnessed() {
-            // What a snapshot stood for, somebody else was seen to apply.
-            if self.shown.next() < entry.index && env.judges.prefixes.last() < entry.index.prev() {
-                env.judges.acknowledged.on_unseen();
-                env.judges.committed.on_unseen();
-            }
-            self.shown = entry.index;
-            show_entry(NodeId(id), &entry, env);
-        }
-        self.shown = applied;
-        let digest = self.server.state().digest();
-        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
-        env.judge(Property::PrefixesAgree, judgement);
-        let expected = env.judges.committed.digest_at(applied);
-        if expected.is_some_and(|expected| expected != digest) {
-            let detail =
-                format!("n{id} at {applied} has {digest:016x}, its log gives {expected:x?}");
-            env.fail(Property::DigestsAgree, detail);
-        }
-    }
-
     /// Hands the server an input.
     pub(crate) fn tell(&mut self, now: Instant, input: Input) {
         self.server.handle(now, input);
@@ -105,7 +63,7 @@ impl Process {
         self.steps += 1;
         let check = self.steps.is_multiple_of(u64::from(check_every));
         if std::mem::take(&mut self.touched) {
-            self.show(id, env);
+            self.showing.show(id, &mut self.server, env);
             if check {
                 self.server.check();
             }
@@ -114,6 +72,61 @@ impl Process {
             && check
         {
             ring.check();
+        }
+    }
+}
+
+/// How far the judges were shown what a server does: the same in every world.
+#[derive(Debug)]
+pub struct Showing {
+    /// The view that the group told last, where the world sees it.
+    pub view: Option<ViewId>,
+    shown: Index,
+    epoch: Option<Epoch>,
+}
+
+impl Showing {
+    /// A server that starts, having applied up to `applied`.
+    pub const fn new(applied: Index) -> Self {
+        Self { view: None, shown: applied, epoch: None }
+    }
+
+    /// Shows the judges what is new at server `id`.
+    pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env) {
+        let epoch = server.replica().open_epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            if epoch.is_none() {
+                env.tell(Actor::Server(id), || "is primary no longer".to_owned());
+            }
+            if let (Some(epoch), Some(view)) = (epoch, self.view) {
+                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
+                env.judge(Property::EpochsUnique, judgement);
+                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
+            }
+        }
+        let applied = server.applied();
+        if applied == self.shown {
+            return;
+        }
+        for entry in server.take_witnessed() {
+            // What a snapshot stood for, somebody else was seen to apply.
+            if self.shown.next() < entry.index && env.judges.prefixes.last() < entry.index.prev() {
+                env.judges.acknowledged.on_unseen();
+                env.judges.committed.on_unseen();
+            }
+            self.shown = entry.index;
+            show_entry(NodeId(id), &entry, env);
+        }
+        self.shown = applied;
+        let digest = server.state().digest();
+        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
+        env.judge(Property::PrefixesAgree, judgement);
+        let expected = env.judges.committed.digest_at(applied);
+        if expected.is_some_and(|expected| expected != digest) {
+            let detail =
+                format!("n{id} at {applied} has {digest:016x}, its log gives {expected:x?}");
+            env.fail(Property::DigestsAgree, detail);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::campaign::Outcome;
 use crate::plan::Kind;
 use crate::properties::{Property, Violation};
 use crate::shrink::Shrunk;
+use crate::worlds::WorldKind;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -98,6 +99,8 @@ pub struct Failure {
 /// A campaign's outcome with what surrounds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
+    /// In which world it was.
+    pub world: WorldKind,
     /// What came of it.
     pub outcome: &'a Outcome,
     /// How long it took.
@@ -172,6 +175,18 @@ impl Report<'_> {
         (all, all / self.threads.get() as f64)
     }
 
+    fn simulated_per_second(&self) -> f64 {
+        self.outcome.counts.simulated_ns as f64 / 1e9 / self.wall.as_secs_f64().max(1e-9)
+    }
+
+    /// What is counted: inputs of the core's machines, or what passes the seam of `accord-net`.
+    const fn events_name(&self) -> &'static str {
+        match self.world {
+            WorldKind::Bare => "core events/s",
+            WorldKind::Turmoil | WorldKind::Madsim => "events at the seam/s",
+        }
+    }
+
     /// For people.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
@@ -192,7 +207,9 @@ impl Report<'_> {
             number(all as u64),
             number(each as u64)
         );
-        row(&mut text, "core events/s", &speed);
+        row(&mut text, self.events_name(), &speed);
+        let simulated = format!("{:.0}", self.simulated_per_second());
+        row(&mut text, "simulated s/s", &simulated);
         row(&mut text, "digest", &format!("{:016x}", outcome.digest));
         let _ = writeln!(text, "\n  property              verdict     says");
         for property in Property::ALL {
@@ -214,6 +231,7 @@ impl Report<'_> {
         let violated = self.outcome.failure.as_ref().map(|(_, violation)| violation.property);
         match (violated == Some(property), property) {
             (true, _) => "VIOLATED",
+            (false, Property::GroupContract) if self.world != WorldKind::Bare => "not judged",
             (false, Property::Workload) if !self.outcome.undecided.is_empty() => "undecided",
             (false, _) => "held",
         }
@@ -259,6 +277,8 @@ impl Report<'_> {
             "wall_seconds": self.wall.as_secs_f64(),
             "threads": self.threads.get(),
             "core_events_per_second": self.events_per_second().0,
+            "simulated_seconds_per_second": self.simulated_per_second(),
+            "world": self.world.name(),
             "digest": format!("{:016x}", self.outcome.digest),
             "verdicts": verdicts,
             "undecided": undecided,
@@ -329,7 +349,9 @@ mod tests {
         let mut outcome = Outcome { worlds: 3, ..Outcome::default() };
         outcome.counts.faults.insert(Kind::Rot, 7);
         let (wall, threads) = (Duration::from_secs(1), NonZero::<usize>::MIN);
+        let world = WorldKind::Bare;
         let report = Report {
+            world,
             outcome: &outcome,
             wall,
             threads,
@@ -338,8 +360,13 @@ mod tests {
             time_is_over: false,
         };
         let text = report.to_text();
+        assert!(!text.contains("not judged"), "{text}");
+        let world = WorldKind::Turmoil;
+        let report = Report { world, ..report };
+        let text = report.to_text();
         assert!(Property::ALL.iter().all(|property| text.contains(property.name())), "{text}");
         assert!(text.contains("rot 7") && text.contains("no violation"), "{text}");
+        assert!(text.contains("not judged"), "{text}");
         assert_eq!(report.to_json()["faults"], json!({"rot": 7}));
     }
 }

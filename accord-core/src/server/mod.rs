@@ -97,7 +97,7 @@ pub struct Server {
     prepared: Option<Prepared>,
     /// For checkers: what was applied since they last asked.
     #[cfg(feature = "testing")]
-    witnessed: Vec<Entry>,
+    witnessed: Option<Vec<Entry>>,
 }
 
 impl Server {
@@ -143,7 +143,7 @@ impl Server {
             scratch: Writer::new(),
             prepared: None,
             #[cfg(feature = "testing")]
-            witnessed: Vec::new(),
+            witnessed: None,
             state,
             config,
         };
@@ -299,7 +299,9 @@ impl Server {
     fn on_commit(&mut self, entry: &Entry) {
         assert_eq!(entry.index, self.applied.next(), "entries are applied without gaps");
         #[cfg(feature = "testing")]
-        self.witnessed.push(entry.clone());
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.push(entry.clone());
+        }
         self.applied = entry.index;
         match &entry.body {
             Body::Batch { commands: batch, .. } => {
@@ -375,10 +377,17 @@ impl Server {
         self.answer_ready_reads();
     }
 
+    /// From here on keeps the entries that it applies until [`Self::take_witnessed`] takes them.
+    /// Whoever asks for it takes them often: nothing bounds them.
+    #[cfg(feature = "testing")]
+    pub fn witness(&mut self) {
+        self.witnessed.get_or_insert_default();
+    }
+
     /// The entries applied since this was last asked: the log may forget them at once.
     #[cfg(feature = "testing")]
     pub fn take_witnessed(&mut self) -> Vec<Entry> {
-        core::mem::take(&mut self.witnessed)
+        self.witnessed.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// All that bears on what the server does, as one number: see [`crate::fingerprint`].

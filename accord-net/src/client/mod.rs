@@ -46,6 +46,8 @@
 mod bytes_like;
 mod error;
 mod options;
+#[cfg(feature = "testing")]
+pub mod raw;
 mod reads;
 pub mod recipes;
 mod shared;

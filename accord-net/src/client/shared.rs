@@ -64,6 +64,8 @@ pub(super) struct Shared {
     /// Everything that was begun is answered.
     quiet: Notify,
     pub(super) session: watch::Sender<SessionState>,
+    #[cfg(feature = "testing")]
+    hears: Option<super::raw::Hears>,
 }
 
 impl fmt::Debug for Shared {
@@ -121,7 +123,16 @@ impl Shared {
             read_room: Notify::new(),
             quiet: Notify::new(),
             session: watch::Sender::new(SessionState::Connecting),
+            #[cfg(feature = "testing")]
+            hears: None,
         }
+    }
+
+    /// From now on, everything that the core tells is heard here as well.
+    #[cfg(feature = "testing")]
+    pub(super) fn heard_by(mut self, hears: super::raw::Hears) -> Self {
+        self.hears = Some(hears);
+        self
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -292,6 +303,10 @@ impl Shared {
 
     /// Hands out what the core tells.
     pub(super) fn dispatch(&self, state: &mut State, event: ClientEvent) {
+        #[cfg(feature = "testing")]
+        if let Some(hears) = &self.hears {
+            hears(&event);
+        }
         match event {
             ClientEvent::SessionOpened { session, .. } => {
                 state.session = Some(session);

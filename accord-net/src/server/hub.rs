@@ -70,6 +70,8 @@ pub(super) struct Hub<E: Env> {
     pub(super) draining: Cell<bool>,
     /// Bytes of whole frames that clients' readers keep because their messages go on.
     pub(super) fragment_bytes: Cell<usize>,
+    #[cfg(feature = "testing")]
+    pub(super) seat: super::witness::Seat,
 }
 
 pub(super) struct Inner {
@@ -160,6 +162,8 @@ impl<E: Env> Hub<E> {
             halted: RefCell::new(None),
             draining: Cell::new(false),
             fragment_bytes: Cell::new(0),
+            #[cfg(feature = "testing")]
+            seat: Default::default(),
         }))
     }
 
@@ -314,6 +318,8 @@ impl<E: Env> Hub<E> {
                 break;
             }
         }
+        #[cfg(feature = "testing")]
+        self.show_witness(inner);
         if let Some(journal) = &self.journal
             && !inner.records.is_empty()
         {
@@ -355,6 +361,8 @@ impl<E: Env> Hub<E> {
                 self.metrics.views.inc();
                 tracing::info!(view = %view.id, members = ?view.members, "view");
                 inner.tell_roster();
+                #[cfg(feature = "testing")]
+                self.seat.view.set(Some(view.id));
             }
             inner.server.handle(now, Input::Group(event));
         }

@@ -27,9 +27,13 @@ mod peers;
 pub mod repair;
 pub mod roster;
 mod status;
+#[cfg(feature = "testing")]
+mod witness;
 
 pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
 pub use status::{CorosyncReport, RingReport, StatusReport};
+#[cfg(feature = "testing")]
+pub use witness::Witness;
 
 use crate::corosync::CorosyncError;
 use crate::env::Env;

@@ -9,6 +9,7 @@ use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::shrink::{self, RUNS_MAX};
 use crate::world;
+use crate::worlds::WorldKind;
 use serde_json::{Value, json};
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -191,9 +192,9 @@ pub fn hunt(
     let begun = Instant::now();
     let (mut first, mut per_thread) = (from, WORLDS_FIRST);
     while begun.elapsed() < budget {
-        let count = per_thread * threads.get() as u64;
+        let (world, count) = (WorldKind::Bare, per_thread * threads.get() as u64);
         let overrides = Overrides::default();
-        let campaign = Campaign { first, count, overrides, threads, budget: None };
+        let campaign = Campaign { world, first, count, overrides, threads, budget: None };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
             let shrunk = shrink.then(|| {
                 progress(Report::Shrinking);

@@ -3,6 +3,7 @@
 use super::nightly::NightlyArgs;
 use crate::options::{NAMES, Options};
 use crate::plan::{FaultMix, Overrides, Plan, draw, text};
+use crate::worlds::WorldKind;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ Examples:
   accord-sim run --seeds 50 --faults none        does it work when nothing goes wrong?
   accord-sim run --set limits=tiny --set group=adversary
                                                  any option of a plan can be fixed
+  accord-sim run --world turmoil --seeds 300     whole servers and clients of accord-net, in a
+                                                 simulator of sockets and timers
   accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
   accord-sim run --plan my.plan                  the world of a plan
   accord-sim replay --seed 42 --trace 42.trace   one world again, with its story
@@ -52,6 +55,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the plan of a seed: the world's options and everything that goes wrong in it.
     Plan(PlanArgs),
+    /// Print which worlds there are, and what of a plan each can express.
+    Worlds,
     /// Plant known bugs in a copy of the core, and show which property finds each, and how fast.
     Bugs(crate::bugs::Options),
     /// Go through the seeds until one fails or the time is over: what `bugs` runs in the copy.
@@ -89,11 +94,15 @@ pub struct WorldArgs {
 /// A campaign.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
+    /// Which world: the core's machines alone (`bare`), or whole servers and clients in a
+    /// simulator of sockets and timers (`turmoil`, `madsim`).
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// How many worlds: 1000 if not given, or as many as the time of --budget allows.
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
     /// The first seed; the others follow it.
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, alias = "first-seed")]
     pub seed: u64,
     /// What is the same in every world.
     #[command(flatten)]
@@ -113,6 +122,7 @@ pub struct RunArgs {
     pub out: PathBuf,
 }
 
+const WORLDS: &str = "bare|turmoil|madsim";
 /// Worlds of a campaign that is bounded by nothing else.
 pub const SEEDS_DEFAULT: u64 = 1000;
 const OUT_DEFAULT: &str = "target/accord-sim";
@@ -120,6 +130,7 @@ const OUT_DEFAULT: &str = "target/accord-sim";
 impl Default for RunArgs {
     fn default() -> Self {
         Self {
+            kind: WorldKind::Bare,
             seeds: None,
             seed: 0,
             world: WorldArgs::default(),
@@ -134,6 +145,9 @@ impl Default for RunArgs {
 /// One world.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
+    /// Which world: bare, turmoil or madsim.
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// Its seed.
     #[arg(long, value_name = "S", required_unless_present = "plan")]
     pub seed: Option<u64>,
@@ -158,6 +172,9 @@ pub struct ReplayArgs {
 /// A plan to print.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
+    /// The world that it is fitted to: bare, turmoil or madsim.
+    #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// Its seed.
     #[arg(long, value_name = "S")]
     pub seed: u64,

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::properties::Violation;
 use crate::report::{self, Failure, Report};
 use crate::shrink::{RUNS_MAX, shrink};
-use crate::world;
+use crate::worlds::{self, WorldKind, fit};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -43,7 +43,7 @@ struct Failed {
 pub fn run(args: &RunArgs) -> Result<u8, String> {
     let began = Instant::now();
     let done = match &args.plan {
-        Some(path) => run_plan(&read_plan(path)?, format!("--plan {}", path.display())),
+        Some(path) => run_plan(args.kind, &read_plan(path)?, format!("--plan {}", path.display())),
         None => run_nightly(args)?,
     };
     let wall = began.elapsed();
@@ -52,6 +52,7 @@ pub fn run(args: &RunArgs) -> Result<u8, String> {
         Some(failed) => Some(explain(args, failed)?),
     };
     let report = Report {
+        world: args.kind,
         outcome: &done.outcome,
         wall,
         threads: done.threads,
@@ -84,13 +85,13 @@ fn publish(args: &RunArgs, report: &Report<'_>, regressions: &[String]) -> Resul
 }
 
 /// Runs one world. `command` follows `cargo sim replay`.
-fn run_plan(plan: &Plan, command: String) -> Done {
-    let run = world::run(plan, None);
+fn run_plan(world: WorldKind, plan: &Plan, command: String) -> Done {
+    let run = worlds::run(world, plan, None);
     let seed = plan.options.seed;
     let failed = run.violation.clone().map(|violation| Failed {
         plan: plan.clone(),
         violation,
-        command: format!("cargo sim replay {command}"),
+        command,
         line: None,
     });
     let outcome = Outcome {
@@ -116,7 +117,7 @@ fn run_nightly(args: &RunArgs) -> Result<Done, String> {
         eprintln!("regression: {line}");
         lines.push(line);
         let command = command.trim_start_matches("cargo sim replay ").to_owned();
-        let done = run_plan(&plan, command);
+        let done = run_plan(args.kind, &plan, command);
         if done.failed.is_some() {
             return Ok(Done { regressions: lines, ..done });
         }
@@ -134,7 +135,7 @@ fn run_seeds(args: &RunArgs) -> Result<Done, String> {
     let threads =
         args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
     let first = args.nightly.first_seed().unwrap_or(args.seed);
-    let campaign = Campaign { first, count, overrides, threads, budget };
+    let campaign = Campaign { world: args.kind, first, count, overrides, threads, budget };
     let bar = progress_bar(args);
     let outcome = campaign.run(|outcome| {
         bar.set_message(report::progress_line(&outcome.counts));
@@ -144,7 +145,7 @@ fn run_seeds(args: &RunArgs) -> Result<Done, String> {
     let failed = outcome.failure.clone().map(|(seed, violation)| Failed {
         plan: Plan::draw(seed, &campaign.overrides),
         violation,
-        command: format!("cargo sim replay --seed {seed}{}", args.world.typed()),
+        command: format!("--seed {seed}{}", args.world.typed()),
         line: Some(format!("seed {seed}{}", args.world.typed())),
     });
     let time_is_over = failed.is_none() && outcome.worlds < count;
@@ -171,13 +172,16 @@ fn explain(args: &RunArgs, failed: &Failed) -> Result<Failure, String> {
     let Failed { plan, violation, command, line } = failed;
     let seed = plan.options.seed;
     eprintln!("{violation}");
-    let bar = ProgressBar::new(u64::from(RUNS_MAX));
+    let plan = fit::fit(args.kind, plan).0;
+    // Whole servers take longer.
+    let runs = if args.kind == WorldKind::Bare { RUNS_MAX } else { RUNS_MAX / 8 };
+    let bar = ProgressBar::new(u64::from(runs));
     let template = "{elapsed_precise} shrinking the plan: {pos} worlds of at most {len}, {msg}";
     bar.set_style(ProgressStyle::with_template(template).expect("it is well-formed"));
-    let shrunk = shrink(plan, violation, RUNS_MAX, |plan| {
+    let shrunk = shrink(&plan, violation, runs, |plan| {
         bar.inc(1);
         bar.set_message(format!("trying one of {} faults", plan.faults.len()));
-        world::run(plan, None).violation
+        worlds::run(args.kind, plan, None).violation
     });
     bar.finish_and_clear();
     let problem = |error: std::io::Error| format!("{}: {error}", args.out.display());
@@ -185,14 +189,19 @@ fn explain(args: &RunArgs, failed: &Failed) -> Result<Failure, String> {
     let plan_path = args.out.join(format!("seed-{seed}.plan"));
     let trace_path = args.out.join(format!("seed-{seed}.trace"));
     std::fs::write(&plan_path, shrunk.plan.to_string()).map_err(problem)?;
-    let told = run_told(&shrunk.plan, Some(&trace_path), world::run)?;
+    let again = |plan: &Plan, story| worlds::run(args.kind, plan, story);
+    let told = run_told(&shrunk.plan, Some(&trace_path), again)?;
     let histories = save_histories(&args.out, &shrunk.plan, &told)?;
+    let world = match args.kind {
+        WorldKind::Bare => String::new(),
+        world => format!(" --world {}", world.name()),
+    };
     Ok(Failure {
         seed,
         original: violation.clone(),
         faults_before: plan.faults.len(),
-        whole: command.clone(),
-        reproduce: format!("cargo sim replay --plan {}", plan_path.display()),
+        whole: format!("cargo sim replay{world} {command}"),
+        reproduce: format!("cargo sim replay{world} --plan {}", plan_path.display()),
         shrunk,
         plan_path,
         trace_path,

@@ -28,6 +28,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => campaign::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Plan(args)) => replay::print_plan(&args),
+        Some(Command::Worlds) => Ok(replay::print_worlds()),
         Some(Command::Bugs(options)) => return crate::bugs::run(&options),
         Some(Command::Hunt(options)) => return crate::bugs::hunt::run(&options),
     };

@@ -3,10 +3,12 @@
 use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
 use crate::page;
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan};
 use crate::report;
 use crate::trace::Story;
 use crate::world::{self, Run};
+use crate::worlds::fit::{self, Expressed};
+use crate::worlds::{self, WorldKind};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -22,8 +24,18 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
         (None, None) => return Err("expected --seed S or --plan FILE".to_owned()),
     };
     let run = match &args.html {
-        None => run_told(&plan, args.trace.as_deref(), world::run)?,
+        None => {
+            let again = |plan: &Plan, story| worlds::run(args.kind, plan, story);
+            run_told(&plan, args.trace.as_deref(), again)?
+        }
         Some(path) => {
+            if args.kind != WorldKind::Bare {
+                return Err(
+                    "--html: only the bare world can be drawn; --trace tells the story of \
+                            the others"
+                        .to_owned(),
+                );
+            }
             let run = run_told(&plan, args.trace.as_deref(), world::run_recorded)?;
             std::fs::write(path, page::html(&plan, &run))
                 .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -102,6 +114,26 @@ pub fn save_histories(dir: &Path, plan: &Plan, run: &Run) -> Result<Vec<PathBuf>
 /// # Errors
 /// For people: what is wrong with the arguments.
 pub fn print_plan(args: &PlanArgs) -> Result<u8, String> {
-    print!("{}", Plan::draw(args.seed, &args.world.overrides()?));
+    let plan = Plan::draw(args.seed, &args.world.overrides()?);
+    print!("{}", fit::fit(args.kind, &plan).0);
     Ok(HELD)
+}
+
+/// Prints which worlds there are, and what each can express.
+pub fn print_worlds() -> u8 {
+    for world in WorldKind::ALL {
+        println!("{}", world.name());
+        for kind in Kind::ALL {
+            match fit::expressed(world, kind) {
+                Expressed::Fully => {}
+                Expressed::With(how) => println!("  {:<12} {how}", kind.name()),
+                Expressed::Not(why) => println!("  {:<12} left out: {why}", kind.name()),
+            }
+        }
+        for lost in fit::options_lost(world) {
+            println!("  not here     {lost}");
+        }
+        println!("  everything else of a plan as it is said");
+    }
+    HELD
 }

@@ -434,7 +434,9 @@ fn host(node: NodeId, nodes: &[NodeId]) -> Host {
         ServerConfig { replica, state: Limits::default(), limits: ServerLimits::default() };
     let seed = u64::from(node.0);
     let recovered = Recovered::fresh(StoreId(seed), true);
-    Host { server: Server::new(config, recovered, seed, Instant::ZERO), clock: Instant::ZERO }
+    let mut server = Server::new(config, recovered, seed, Instant::ZERO);
+    server.witness();
+    Host { server, clock: Instant::ZERO }
 }
 
 fn user(servers: &[NodeId]) -> User {

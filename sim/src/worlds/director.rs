@@ -1,0 +1,207 @@
+//! The director of a simulated world: begins and ends faults, heals, and waits for rest.
+//!
+//! It is called between the simulator's steps, from outside of all machines, and only by what it
+//! does to [`Control`] and to the [`Stage`] does anything go wrong.
+
+use super::place::Place;
+use super::simulator::Control;
+use super::stage::Stage;
+use crate::clock::WorldTime;
+use crate::env::Event;
+use crate::properties::Property;
+use crate::trace::Actor;
+use accord_core::server::Server;
+use accord_core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// How often the healed world is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a cluster that lost its majority has to find out.
+const AMNESIA_NOTICED: Duration = Duration::from_secs(20);
+
+/// Who makes things go wrong, and sees that they are right in the end.
+pub(super) struct Director {
+    pub(super) stage: Rc<Stage>,
+    /// True if streams over a way that is free again are reset.
+    resets: bool,
+    /// Faults of the plan in force, by number.
+    pub(super) active: BTreeSet<usize>,
+    /// Servers that a fault made forget, by the fault's number.
+    pub(super) forgotten: BTreeMap<usize, Vec<u32>>,
+    healed_at: Option<WorldTime>,
+    ended: bool,
+}
+
+impl Director {
+    /// For a world in which nothing has happened.
+    pub(super) fn new(stage: Rc<Stage>, resets: bool) -> Self {
+        {
+            let env = &mut *stage.env.borrow_mut();
+            for (number, fault) in stage.plan.faults.iter().enumerate() {
+                env.agenda.push(WorldTime::START.after(fault.at), Event::FaultBegins(number));
+            }
+            env.agenda.push(WorldTime::START.after(stage.options().safety), Event::Look);
+        }
+        let (active, forgotten) = Default::default();
+        Self { stage, resets, active, forgotten, healed_at: None, ended: false }
+    }
+
+    /// Does what is due at `now`. True if the world has ended.
+    pub(super) fn on_time(&mut self, now: WorldTime, control: &mut dyn Control) -> bool {
+        self.stage.set_now(now);
+        self.see_to_stopped(control);
+        while !self.has_ended() {
+            let due = {
+                let env = &mut *self.stage.env.borrow_mut();
+                let due = env.agenda.next_at().is_some_and(|at| at <= now);
+                if due { env.agenda.pop() } else { None }
+            };
+            let Some((_, event)) = due else { break };
+            self.on_event(event, control);
+        }
+        self.stage.apply_cuts(control, self.resets);
+        self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended || self.stage.env.borrow().violation.is_some()
+    }
+
+    /// When it has something to do next, at the latest.
+    pub(super) fn next_at(&self) -> Option<WorldTime> {
+        self.stage.env.borrow().agenda.next_at()
+    }
+
+    pub(super) fn schedule(&self, after: Duration, event: Event) {
+        let env = &mut *self.stage.env.borrow_mut();
+        let at = env.now.after(after);
+        env.agenda.push(at, event);
+    }
+
+    pub(super) fn tell(&self, line: impl FnOnce() -> String) {
+        self.stage.env.borrow_mut().tell(Actor::World, line);
+    }
+
+    fn on_event(&mut self, event: Event, control: &mut dyn Control) {
+        match event {
+            Event::FaultBegins(number) => self.begin_fault(number, control),
+            Event::FaultEnds(number) => self.end_fault(number, control),
+            Event::Restart { node, incarnation } => {
+                let (current, free) = {
+                    let machine = self.stage.machine(node).borrow();
+                    (machine.stopped && machine.starts == incarnation, machine.downs == 0)
+                };
+                if current {
+                    self.stage.machine(node).borrow_mut().stopped = false;
+                    if free {
+                        control.restart(node);
+                    }
+                }
+            }
+            Event::Look => self.look(control),
+            other => unreachable!("{other:?} is of the bare world"),
+        }
+    }
+
+    /// Processes that stopped themselves: their disks failed, and their machines start again.
+    fn see_to_stopped(&self, control: &mut dyn Control) {
+        while let Some(node) = self.next_stopped() {
+            let (incarnation, after) = {
+                let machine = &mut *self.stage.machine(node).borrow_mut();
+                if machine.served.is_none() {
+                    continue;
+                }
+                machine.stop();
+                machine.engine.borrow_mut().lose_power();
+                machine.stopped = true;
+                (machine.starts, machine.draw_restart())
+            };
+            self.stage.env.borrow_mut().counts.crashes += 1;
+            control.crash(node);
+            self.schedule(after, Event::Restart { node, incarnation });
+        }
+    }
+
+    fn next_stopped(&self) -> Option<u32> {
+        self.stage.stopped.borrow_mut().pop_front()
+    }
+
+    /// Ends the storm, or sees whether the healed world has come to rest.
+    fn look(&mut self, control: &mut dyn Control) {
+        let now = self.stage.env.borrow().now;
+        match self.healed_at {
+            None => self.heal(control),
+            Some(healed_at) => {
+                let waited = now.as_nanos() - healed_at.as_nanos();
+                self.see_whether_at_rest(waited);
+            }
+        }
+        self.schedule(LOOK_EVERY, Event::Look);
+    }
+
+    fn see_whether_at_rest(&mut self, waited_ns: u64) {
+        if self.stage.amnesia.get().is_some() {
+            self.ended = waited_ns > AMNESIA_NOTICED.as_nanos();
+            return;
+        }
+        let unrest = self.unrest();
+        self.ended = unrest.is_none();
+        let bound = self.stage.options().converge;
+        if let Some(unrest) = unrest
+            && waited_ns > bound.as_nanos()
+        {
+            let words = format!("{bound} after the heal, {unrest}");
+            self.stage.fail(Property::Convergence, words);
+        }
+    }
+
+    fn heal(&mut self, control: &mut dyn Control) {
+        self.tell(|| "is healed".to_owned());
+        while let Some(number) = self.active.first().copied() {
+            self.end_fault(number, control);
+        }
+        let env = &mut *self.stage.env.borrow_mut();
+        env.stormy = false;
+        env.network.calm();
+        self.healed_at = Some(env.now);
+    }
+
+    /// What keeps the healed world from rest, if anything does.
+    fn unrest(&self) -> Option<String> {
+        let mut common = None;
+        for machine in &self.stage.machines {
+            let machine = machine.borrow();
+            let id = machine.id;
+            let Some(seen) = machine.look(position) else { return Some(format!("n{id} is down")) };
+            let here = match seen {
+                Ok(here) => here,
+                Err(why) => return Some(format!("n{id} is not primary: {why}")),
+            };
+            let (there, other) = *common.get_or_insert((here, id));
+            if here != there {
+                return Some(format!("n{id} is at {here:?} and n{other} at {there:?}"));
+            }
+            if here.1 != here.2.index {
+                return Some(format!("n{id} has applied up to {} of {}", here.1, here.2));
+            }
+        }
+        self.stage.clients.iter().find_map(|client| client.borrow().unrest())
+    }
+
+    /// Ways between these two are cut once more or once less, in both directions.
+    pub(super) fn cut_both(&self, a: Place, b: Place, begin: bool) {
+        self.stage.cut(a, b, begin);
+        self.stage.cut(b, a, begin);
+    }
+}
+
+type Position = (accord_core::ids::Epoch, accord_core::ids::Index, accord_core::ids::LogPosition);
+
+fn position(server: &Server) -> Result<Position, String> {
+    let replica = server.replica();
+    match replica.open_epoch() {
+        None => Err(format!("{:?}", replica.status())),
+        Some(epoch) => Ok((epoch, server.applied(), replica.log().last())),
+    }
+}

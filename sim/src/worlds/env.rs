@@ -1,0 +1,300 @@
+//! The seam of `accord-net` inside a simulator: the real driver's clock, sockets and tasks.
+//!
+//! Everything that enters or leaves a process passes through here: it goes into the trace, and what
+//! the simulator cannot do is done here: clocks that disagree, datagrams that are lost, doubled or
+//! overtaken, processes that stand still, streams that the world breaks.
+
+use super::life::Life;
+use super::place::Place;
+use super::simulator::Simulator;
+use super::stage::{Stage, StreamEnd};
+use crate::clock::{Clock as Skewed, WorldTime};
+use crate::rng::Rng;
+use accord_core::time::{Duration, Instant};
+use accord_net::env::{Clock, Datagram, Env, Udp};
+use std::cell::RefCell;
+use std::io;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+/// The longest that work beside the tasks takes, in microseconds.
+const WORK_MICROS_MAX: u64 = 100_000;
+
+/// What happens, for the trace.
+mod kind {
+    pub(super) const DATAGRAM: u8 = 40;
+    pub(super) const READ: u8 = 41;
+    pub(super) const WRITE: u8 = 42;
+    pub(super) const ACCEPT: u8 = 43;
+    pub(super) const CONNECT: u8 = 44;
+    pub(super) const BROKEN: u8 = 45;
+    pub(super) const WORK: u8 = 46;
+}
+
+/// The clock of a machine, which outlives its processes.
+#[derive(Clone, Debug)]
+pub(super) struct MachineClock {
+    clock: Arc<Mutex<Skewed>>,
+    /// Whoever sleeps looks again.
+    changed: Rc<Notify>,
+}
+
+impl MachineClock {
+    pub(super) fn new(offset: Duration) -> Self {
+        Self { clock: Arc::new(Mutex::new(Skewed::new(offset))), changed: Rc::default() }
+    }
+
+    /// Changes how it goes.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Skewed)) {
+        change(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
+    }
+
+    fn local(&self, now: WorldTime) -> Instant {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
+    }
+
+    fn world(&self, at: Instant) -> WorldTime {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).world(at)
+    }
+}
+
+/// The world as one process sees it.
+pub(super) struct StageEnv<S> {
+    pub(super) stage: Rc<Stage>,
+    pub(super) place: Place,
+    pub(super) life: Rc<Life>,
+    clock: MachineClock,
+    rng: Rc<RefCell<Rng>>,
+    simulator: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for StageEnv<S> {
+    fn clone(&self) -> Self {
+        Self {
+            stage: self.stage.clone(),
+            place: self.place,
+            life: self.life.clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            simulator: PhantomData,
+        }
+    }
+}
+
+impl<S: Simulator> StageEnv<S> {
+    /// For a process that starts.
+    pub(super) fn new(
+        stage: &Rc<Stage>,
+        place: Place,
+        life: Rc<Life>,
+        clock: MachineClock,
+        seed: u64,
+    ) -> Self {
+        let rng = Rc::new(RefCell::new(Rng::from_seed(seed)));
+        Self { stage: stage.clone(), place, life, clock, rng, simulator: PhantomData }
+    }
+
+    fn event(&self, what: u8, bytes: &[u8]) {
+        self.stage.event(S::now(), self.place, what, bytes);
+    }
+
+    fn halves(&self, stream: S::Stream, there: Place) -> (Half<S>, Half<S>) {
+        let end = self.stage.stream_end(self.place, there);
+        let stream = Rc::new(RefCell::new(stream));
+        let half = || Half { stream: stream.clone(), end: end.clone(), env: self.clone() };
+        (half(), half())
+    }
+}
+
+impl<S: Simulator> Env for StageEnv<S> {
+    type Udp = StageUdp<S>;
+    type Reader = Half<S>;
+    type Writer = Half<S>;
+    type Listener = S::Listener;
+
+    fn now(&self) -> Instant {
+        self.clock.local(S::now())
+    }
+
+    fn clock(&self) -> Clock {
+        let clock = self.clock.clock.clone();
+        Arc::new(move || clock.lock().unwrap_or_else(PoisonError::into_inner).local(S::now()))
+    }
+
+    fn draw(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + 'static {
+        let clock = self.clock.clone();
+        async move {
+            loop {
+                let changed = clock.changed.notified();
+                let until = clock.world(at);
+                if until <= S::now() && clock.local(S::now()) >= at {
+                    return;
+                }
+                if until == WorldTime::NEVER {
+                    changed.await;
+                    continue;
+                }
+                let wait = until.as_nanos().saturating_sub(S::now().as_nanos());
+                tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = S::sleep(std::time::Duration::from_nanos(wait)) => {}
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        S::spawn(self.life.task(&self.stage, task));
+    }
+
+    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let micros = self.rng.borrow_mut().log_uniform(1, WORK_MICROS_MAX);
+        let done = job();
+        S::sleep(std::time::Duration::from_micros(micros)).await;
+        self.event(kind::WORK, &[]);
+        done
+    }
+
+    async fn bind_udp(&self, at: SocketAddr) -> io::Result<StageUdp<S>> {
+        let socket = Rc::new(S::bind_udp(at.port()).await?);
+        Ok(StageUdp { socket, at, env: self.clone() })
+    }
+
+    async fn listen(&self, at: SocketAddr) -> io::Result<S::Listener> {
+        S::listen(at.port()).await
+    }
+
+    fn local_addr(&self, _listener: &S::Listener) -> io::Result<SocketAddr> {
+        Ok(self.place.at(super::place::CLIENT_PORT))
+    }
+
+    async fn accept(&self, listener: &S::Listener) -> io::Result<(Half<S>, Half<S>, SocketAddr)> {
+        loop {
+            let (stream, from) = S::accept(listener).await?;
+            // Somebody who is nobody of this world would be the simulator's mistake.
+            let Some(there) = Place::of(from.ip()) else { continue };
+            self.event(kind::ACCEPT, there.to_string().as_bytes());
+            let (reader, writer) = self.halves(stream, there);
+            return Ok((reader, writer, from));
+        }
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<(Half<S>, Half<S>)> {
+        let there = Place::of(to.ip()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let connected = S::connect(to).await;
+        if connected.is_err()
+            && (self.stage.is_cut(self.place, there) || self.stage.is_cut(there, self.place))
+        {
+            // Nobody refuses over a way that is cut: whoever connects waits until its patience is
+            // at an end.
+            std::future::pending::<()>().await;
+        }
+        self.event(kind::CONNECT, &[u8::from(connected.is_ok())]);
+        Ok(self.halves(connected?, there))
+    }
+}
+
+/// A socket for datagrams.
+pub(super) struct StageUdp<S: Simulator> {
+    socket: Rc<S::Udp>,
+    at: SocketAddr,
+    env: StageEnv<S>,
+}
+
+impl<S: Simulator> Udp for StageUdp<S> {
+    fn send(&self, datagrams: &mut Vec<Datagram>) {
+        for (to, bytes) in datagrams.drain(..) {
+            let Some(there) = Place::of(to.ip()) else { continue };
+            for later in self.env.stage.fates(self.env.place, there) {
+                if later.as_millis() == 0 {
+                    S::send(&self.socket, to, bytes.clone());
+                    continue;
+                }
+                let (socket, bytes) = (self.socket.clone(), bytes.clone());
+                S::spawn(async move {
+                    S::sleep(std::time::Duration::from_millis(later.as_millis())).await;
+                    S::send(&socket, to, bytes);
+                });
+            }
+        }
+    }
+
+    async fn receive(&self, datagrams: &mut Vec<Datagram>) -> io::Result<()> {
+        let datagram = S::receive(&self.socket).await?;
+        self.env.event(kind::DATAGRAM, &datagram.1);
+        datagrams.push(datagram);
+        Ok(())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.at)
+    }
+}
+
+/// One half of a stream. The stream ends when both are dropped, which `accord-net` does at once.
+pub(super) struct Half<S: Simulator> {
+    stream: Rc<RefCell<S::Stream>>,
+    end: Rc<StreamEnd>,
+    env: StageEnv<S>,
+}
+
+impl<S: Simulator> Half<S> {
+    fn broken(&self, cx: &Context<'_>) -> io::Result<()> {
+        if self.end.is_broken(cx.waker()) {
+            self.env.event(kind::BROKEN, self.end.there.to_string().as_bytes());
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+impl<S: Simulator> AsyncRead for Half<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.broken(cx)?;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.env.event(kind::READ, &buffer.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<S: Simulator> AsyncWrite for Half<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.broken(cx)?;
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.env.event(kind::WRITE, &bytes[..count]);
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,99 @@
+//! Tasks of one process, as the world lets them run: going on, standing still, or gone.
+//!
+//! Every task of a server or a client passes through here, so a process can be stopped between any
+//! two of its steps in every simulator alike, and a panic in it is a violation, not a lost task.
+
+use super::stage::Stage;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// How a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    /// It runs.
+    On,
+    /// It stands still, and its sockets are open. It may go on, or never.
+    Still,
+    /// It is gone: its tasks are dropped, and its sockets closed.
+    Gone,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Life {
+    going: Cell<Going>,
+    tasks: RefCell<BTreeMap<u64, Waker>>,
+    tasks_last: Cell<u64>,
+}
+
+impl Life {
+    /// A process that runs.
+    pub(super) fn new() -> Rc<Self> {
+        let (tasks, tasks_last) = Default::default();
+        Rc::new(Self { going: Cell::new(Going::On), tasks, tasks_last })
+    }
+
+    /// Lets it go on, or not.
+    pub(super) fn set(&self, going: Going) {
+        self.going.set(going);
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        tasks.into_values().for_each(Waker::wake);
+    }
+
+    /// The task of this process.
+    pub(super) fn task<F: Future<Output = ()>>(
+        self: &Rc<Self>,
+        stage: &Rc<Stage>,
+        task: F,
+    ) -> Task<F> {
+        self.tasks_last.set(self.tasks_last.get() + 1);
+        let (life, stage, number) = (self.clone(), stage.clone(), self.tasks_last.get());
+        Task { life, stage, number, task: Some(Box::pin(task)) }
+    }
+}
+
+/// A task of a process.
+pub(super) struct Task<F> {
+    life: Rc<Life>,
+    stage: Rc<Stage>,
+    number: u64,
+    task: Option<Pin<Box<F>>>,
+}
+
+impl<F: Future<Output = ()>> Future for Task<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let me = &mut *self;
+        if me.life.going.get() == Going::Gone {
+            me.task = None;
+        }
+        let Some(task) = &mut me.task else { return Poll::Ready(()) };
+        me.life.tasks.borrow_mut().insert(me.number, cx.waker().clone());
+        if me.life.going.get() == Going::Still {
+            return Poll::Pending;
+        }
+        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                me.task = None;
+                Poll::Ready(())
+            }
+            Err(_) => {
+                me.task = None;
+                me.stage.on_panic(crate::panics::take_last());
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<F> Drop for Task<F> {
+    fn drop(&mut self) {
+        self.life.tasks.borrow_mut().remove(&self.number);
+    }
+}

@@ -1,0 +1,204 @@
+//! The world of [madsim](https://docs.rs/madsim): one executor for all machines, whose time leaps
+//! to the next timer, and which takes the place of the system's clocks and randomness.
+//!
+//! Its datagrams are received by tasks of their own, since its `recv_from` loses what it holds when
+//! it is cancelled, and several of them, since each takes a simulated millisecond.
+
+use super::director::Director;
+use super::place::Place;
+use super::simulator::{Control, Received, Simulator};
+use super::stage::Stage;
+use super::{client, machine};
+use crate::clock::WorldTime;
+use crate::plan::Plan;
+use crate::trace::Story;
+use crate::world::Run;
+use ::madsim::net::{NetSim, TcpListener, TcpStream, UdpSocket};
+use ::madsim::runtime::{Handle, NodeHandle, Runtime};
+use ::madsim::time::TimeHandle;
+use accord_net::env::DATAGRAM_BYTES_MAX;
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Datagrams that wait at a socket; more are lost, as in a system's buffer.
+const DATAGRAMS_WAITING_MAX: usize = 256;
+/// Tasks that receive at one socket.
+const PUMPS: usize = 8;
+/// The director looks this often at what has stopped by itself.
+const LOOK: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// The world of this thread. What starts a machine's process must be `Send`, and the world is
+    /// not; madsim runs all machines on the thread of its runtime.
+    static STAGE: RefCell<Option<Rc<Stage>>> = const { RefCell::new(None) };
+}
+
+fn stage() -> Rc<Stage> {
+    STAGE.with_borrow(|stage| stage.clone().expect("a world runs on this thread"))
+}
+
+/// The simulator, as machines see it.
+pub(super) struct Madsim;
+
+/// A socket, and what was received at it.
+pub(super) struct Socket {
+    socket: Arc<UdpSocket>,
+    received: Mutex<Receiver<Received>>,
+}
+
+impl Simulator for Madsim {
+    type Udp = Socket;
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+    const STREAMS_OUTLIVE_CUTS: bool = true;
+
+    fn now() -> WorldTime {
+        let elapsed = TimeHandle::try_current().map(|time| time.elapsed()).unwrap_or_default();
+        WorldTime::from_nanos(elapsed.as_nanos() as u64)
+    }
+
+    fn sleep(span: Duration) -> impl Future<Output = ()> + 'static {
+        ::madsim::time::sleep(span)
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        ::madsim::task::spawn_local(task);
+    }
+
+    async fn bind_udp(port: u16) -> io::Result<Socket> {
+        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?);
+        let (sender, receiver) = channel(DATAGRAMS_WAITING_MAX);
+        for _ in 0..PUMPS {
+            Self::spawn(pump(socket.clone(), sender.clone()));
+        }
+        Ok(Socket { socket, received: Mutex::new(receiver) })
+    }
+
+    fn send(udp: &Rc<Socket>, to: SocketAddr, bytes: Bytes) {
+        let socket = udp.socket.clone();
+        Self::spawn(async move {
+            // What cannot be sent is lost, as everywhere.
+            let _ = socket.send_to(to, &bytes).await;
+        });
+    }
+
+    async fn receive(udp: &Socket) -> io::Result<Received> {
+        let received = udp.received.lock().await.recv().await;
+        received.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    async fn listen(port: u16) -> io::Result<TcpListener> {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+    }
+
+    async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        listener.accept().await
+    }
+
+    async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(to).await
+    }
+}
+
+async fn pump(socket: Arc<UdpSocket>, received: Sender<Received>) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    while let Ok((bytes, from)) = socket.recv_from(&mut buffer).await {
+        // A full buffer loses it.
+        let _ = received.try_send((from, Bytes::copy_from_slice(&buffer[..bytes])));
+    }
+}
+
+struct Hands {
+    handle: Handle,
+    nodes: BTreeMap<Place, NodeHandle>,
+}
+
+impl Control for Hands {
+    fn crash(&mut self, server: u32) {
+        self.handle.kill(self.nodes[&Place::Server(server)].id());
+    }
+    fn restart(&mut self, server: u32) {
+        self.handle.restart(self.nodes[&Place::Server(server)].id());
+    }
+    fn set_cut(&mut self, from: Place, to: Place, cut: bool) {
+        let (from, to) = (self.nodes[&from].id(), self.nodes[&to].id());
+        match cut {
+            true => NetSim::current().clog_link(from, to),
+            false => NetSim::current().unclog_link(from, to),
+        }
+    }
+}
+
+/// Runs the world of a plan to its end, on a thread of its own: a second runtime on one thread
+/// would meet the leftovers of the first.
+pub(super) fn run(plan: Plan, story: Option<Story>) -> Run {
+    let world = move || crate::panics::quietly(|| run_here(plan, story));
+    let thread = std::thread::Builder::new().name("madsim".to_owned()).spawn(world);
+    let ended = thread.expect("a thread for the world").join();
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn run_here(plan: Plan, story: Option<Story>) -> Run {
+    let (delay_min, delay_max) = super::fit::latencies(&plan.options);
+    let mut config = ::madsim::Config::default();
+    config.net.send_latency = delay_min..delay_max;
+    let runtime = Runtime::with_seed_and_config(plan.options.seed, config);
+    let stage = Stage::new(plan, story);
+    STAGE.set(Some(stage.clone()));
+    let run = runtime.block_on(direct(stage.clone()));
+    super::strike(&stage);
+    drop(runtime);
+    STAGE.set(None);
+    run
+}
+
+async fn direct(stage: Rc<Stage>) -> Run {
+    let mut hands = build(&stage);
+    let mut director = Director::new(stage, !Madsim::STREAMS_OUTLIVE_CUTS);
+    while !director.on_time(Madsim::now(), &mut hands) {
+        let now = Madsim::now().as_nanos();
+        let wait = director.next_at().map_or(u64::MAX, |at| at.as_nanos().saturating_sub(now));
+        ::madsim::time::sleep(LOOK.min(Duration::from_nanos(wait))).await;
+    }
+    director.judge_end();
+    director.finish()
+}
+
+fn build(world: &Rc<Stage>) -> Hands {
+    let handle = Handle::current();
+    let mut nodes = BTreeMap::new();
+    for server in 1..=world.options().nodes() {
+        let place = Place::Server(server);
+        let init = move || {
+            let process = machine::process::<Madsim>(&stage(), server);
+            async move {
+                process.await;
+                // The machine stays, until the director sees to it.
+                std::future::pending::<()>().await;
+            }
+        };
+        let node = handle.create_node().name(place.to_string()).ip(place.ip()).init(init).build();
+        nodes.insert(place, node);
+    }
+    for client in 1..=world.options().clients {
+        let place = Place::Client(client);
+        let init = move || {
+            let machine = client::machine::<Madsim>(&stage(), client);
+            async move {
+                machine.await;
+                std::future::pending::<()>().await;
+            }
+        };
+        let node = handle.create_node().name(place.to_string()).ip(place.ip()).init(init).build();
+        nodes.insert(place, node);
+    }
+    Hands { handle, nodes }
+}

@@ -1,0 +1,100 @@
+//! The worlds there are: the bare one, and two simulators in which whole servers and clients run.
+//!
+//! In the bare world ([`crate::world`]) the core's machines are driven directly. In the others the
+//! driver of `accord-net` runs as it is: sockets, frames, connections, streams between servers,
+//! timers, the journal. They share plans, workloads, checkers and the trace with the bare world.
+//!
+//! Read in this order: [`fit`] (what a world can express), `simulator` and `place` (what a
+//! simulator must bring), `turmoil` and `madsim` (the two), `stage` (what machines share), `env`
+//! (the seam of `accord-net`), `life`, `machine`, `journal`, `client` (who lives there),
+//! `director`, `faults`, `verdict` (who makes things go wrong, and judges). Why it is built so:
+//! `docs/decisions/0015-worlds.md`.
+
+mod client;
+mod director;
+mod env;
+mod faults;
+pub mod fit;
+mod journal;
+mod life;
+mod machine;
+#[cfg(madsim)]
+mod madsim;
+mod place;
+mod simulator;
+mod stage;
+mod turmoil;
+mod verdict;
+
+use crate::plan::Plan;
+use crate::trace::Story;
+use crate::world::{self, Run};
+use std::rc::Rc;
+
+/// A world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorldKind {
+    /// The core's machines, driven directly.
+    #[default]
+    Bare,
+    /// Servers and clients of `accord-net` in turmoil.
+    Turmoil,
+    /// Servers and clients of `accord-net` in madsim.
+    Madsim,
+}
+
+impl WorldKind {
+    /// Every world.
+    pub const ALL: [Self; 3] = [Self::Bare, Self::Turmoil, Self::Madsim];
+
+    /// The word for it on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Turmoil => "turmoil",
+            Self::Madsim => "madsim",
+        }
+    }
+
+    /// Reads the name of a world that this build has.
+    ///
+    /// # Errors
+    /// For people: what was expected, or what is missing.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|world| world.name() == name);
+        let world = found.ok_or_else(|| "bare, turmoil or madsim".to_owned())?;
+        if world == Self::Madsim && !cfg!(madsim) {
+            return Err("a build with `--cfg madsim`, which .cargo/config.toml sets unless the \
+                        environment variable RUSTFLAGS takes its place: build again with it unset, \
+                        or with `--cfg madsim` in it"
+                .to_owned());
+        }
+        Ok(world)
+    }
+}
+
+/// Runs the world of a plan to its end. The story goes to `story`, if it is to be told.
+///
+/// # Panics
+/// If this build does not have the world; [`WorldKind::parse`] says so first.
+pub fn run(world: WorldKind, plan: &Plan, story: Option<Story>) -> Run {
+    if world == WorldKind::Bare {
+        return world::run(plan, story);
+    }
+    let (plan, left_out) = fit::fit(world, plan);
+    let mut run = match world {
+        WorldKind::Bare => unreachable!("it was run above"),
+        WorldKind::Turmoil => crate::panics::quietly(|| turmoil::run(plan, story)),
+        #[cfg(madsim)]
+        WorldKind::Madsim => madsim::run(plan, story),
+        #[cfg(not(madsim))]
+        WorldKind::Madsim => panic!("this build has no madsim"),
+    };
+    run.counts.faults_skipped += left_out;
+    run
+}
+
+/// The world is over: disks are taken from processes before their destructors run.
+fn strike(stage: &Rc<stage::Stage>) {
+    stage.machines.iter().for_each(|machine| machine.borrow_mut().stop());
+}

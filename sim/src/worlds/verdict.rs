@@ -1,0 +1,122 @@
+//! The last judgements over a simulated world, and what came of it.
+
+use super::director::Director;
+use crate::properties::Property;
+use crate::properties::digests::FinalState;
+use crate::world::Run;
+use accord_core::ids::NodeId;
+use accord_core::replica::io::ClosedReason;
+use accord_models::Outcome;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Director {
+    /// Judges the world at rest. A panic in it is a violation like any other.
+    pub(super) fn judge_end(&self) {
+        if self.stage.env.borrow().violation.is_some() {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.judge_all())).is_err() {
+            self.stage.on_panic(crate::panics::take_last());
+        }
+    }
+
+    fn judge_all(&self) {
+        let stage = &self.stage;
+        if stage.amnesia.get().is_some() {
+            self.judge_amnesia();
+        } else {
+            self.judge_states();
+        }
+        stage.clients.iter().for_each(|client| client.borrow_mut().give_up(stage));
+        let env = &mut *stage.env.borrow_mut();
+        for workload in &stage.workloads {
+            workload.borrow_mut().check(env);
+            env.judge(Property::Workload, Ok(()));
+        }
+        env.judge(Property::Convergence, Ok(()));
+        env.judge(Property::Invariants, Ok(()));
+    }
+
+    fn judge_amnesia(&self) {
+        let closed = |machine: &super::machine::Machine| {
+            machine.look(|server| {
+                let status = server.replica().status();
+                (status.closed, status.epoch, server.replica().log().voters().is_empty())
+            })
+        };
+        let seen: Vec<_> = self.stage.machines.iter().map(|it| closed(&it.borrow())).collect();
+        // Where nobody remembers that there was a cluster, all that can be said is that there is
+        // none.
+        let nobody_knows = seen.iter().flatten().all(|(_, _, empty)| *empty);
+        for (place, (reason, epoch, _)) in
+            seen.into_iter().enumerate().filter_map(|(i, it)| Some((i, it?)))
+        {
+            let noticed = match &reason {
+                Some(ClosedReason::NoQuorum { forgotten, .. }) => !forgotten.is_empty(),
+                Some(ClosedReason::NotFormed { .. }) => nobody_knows,
+                _ => false,
+            };
+            if !noticed {
+                let id = place + 1;
+                let detail = format!(
+                    "a majority lost its memory, and n{id} does not say so: it is in {epoch:?}, {reason:?}"
+                );
+                return self.stage.fail(Property::AmnesiaNoticed, detail);
+            }
+        }
+        self.stage.env.borrow_mut().judge(Property::AmnesiaNoticed, Ok(()));
+    }
+
+    fn judge_states(&self) {
+        let mut states = Vec::new();
+        for machine in &self.stage.machines {
+            let machine = machine.borrow();
+            let node = NodeId(machine.id);
+            let state = machine.look(|server| {
+                server.check();
+                let state = server.state();
+                state.check();
+                let (digest, digest_full) = (state.digest(), state.digest_full());
+                FinalState { node, applied: server.applied(), digest, digest_full }
+            });
+            let Some(state) = state else { continue };
+            let env = &mut *self.stage.env.borrow_mut();
+            let judgement = env.judges.acknowledged.on_end(node, state.applied);
+            env.judge(Property::AcknowledgedSurvive, judgement);
+            states.push(state);
+        }
+        let judgement = crate::properties::digests::check(&states);
+        self.stage.env.borrow_mut().judge(Property::DigestsAgree, judgement);
+    }
+
+    /// What came of the world, which is over.
+    pub(super) fn finish(&self) -> Run {
+        let env = &mut *self.stage.env.borrow_mut();
+        let mut counts = env.counts.clone();
+        counts.views = self.stage.views.borrow().len() as u64;
+        counts.epochs = env.judges.epochs.count();
+        counts.simulated_ns = env.now.as_nanos();
+        counts.core_events = env.trace.events();
+        let mut histories = Vec::new();
+        let mut undecided = Vec::new();
+        for workload in &self.stage.workloads {
+            let workload = &mut *workload.borrow_mut();
+            let history = workload.history();
+            counts.operations_ok += history.count(Outcome::Ok) as u64;
+            counts.operations_failed += history.count(Outcome::Fail) as u64;
+            counts.operations_unknown += history.count(Outcome::Info) as u64;
+            histories.push((workload.kind().name(), workload.history().clone()));
+            undecided.extend(workload.undecided());
+        }
+        let trace = std::mem::take(&mut env.trace);
+        Run {
+            digest: trace.digest(),
+            violation: env.violation.clone(),
+            undecided,
+            histories,
+            counts,
+            story: trace.finish(),
+            record: None,
+        }
+    }
+}
