@@ -130,7 +130,7 @@ impl Records {
 
     /// Adds the record of a key that has none.
     pub(super) fn insert(&mut self, key: Key, record: Record) {
-        let vacancy = self.entry(&key).err().expect("a record is inserted where there is none");
+        let vacancy = self.entry(&key).expect_err("a record is inserted where there is none");
         self.fill(vacancy, key, record);
     }
 
