@@ -17,7 +17,8 @@ const BENCH: &str = env!("CARGO_BIN_EXE_accord-bench");
 static ACCORD: LazyLock<PathBuf> = LazyLock::new(|| {
     let dir = Path::new(BENCH).parent().expect("it is in a directory");
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "-p", "accord-net", "--bin", "accord"]);
+    // With the features of the whole workspace, as its tests have built it: nothing is built twice.
+    build.args(["build", "--workspace", "--bin", "accord"]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     if dir.ends_with("release") {
         build.arg("--release");
