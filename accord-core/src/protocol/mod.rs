@@ -380,12 +380,14 @@ impl ServerMessage {
 /// What any message weighs beside its variable part.
 const MESSAGE_WEIGHT: usize = 64;
 
+/// What any event weighs beside its key and data.
+pub(crate) const EVENT_WEIGHT: usize = 64;
+
 /// What an event weighs in a queue or a history, in bytes.
 pub fn event_weight(event: &Event) -> usize {
-    const FIXED_BYTES: usize = 64;
     match event {
-        Event::Key(event) => FIXED_BYTES + event.key.len() + event.data.len(),
-        Event::Member(_) => FIXED_BYTES,
+        Event::Key(event) => EVENT_WEIGHT + event.key.len() + event.data.len(),
+        Event::Member(_) => EVENT_WEIGHT,
     }
 }
 
