@@ -139,6 +139,11 @@ pub fn load(args: &LoadArgs) -> Result<()> {
         true => Some(Cluster::start(args.cluster.setup(args.system, args.mode))?),
         false => None,
     };
+    if let Some(cluster) = &cluster {
+        // For whoever wants to look at them meanwhile, with a profiler say.
+        let pids: Vec<_> = cluster.pids().iter().map(u32::to_string).collect();
+        eprintln!("{} serves: processes {}", args.system.name(), pids.join(", "));
+    }
     let target = match &cluster {
         Some(cluster) => Target::from(cluster),
         None => Target {

@@ -55,8 +55,8 @@ pub const CURVES: [Curve; 6] = [
         name: "value",
         axis: "bytes of a value",
         title: "Writes by value size",
-        points: &[8, 64, 512, 4096, 32_768, 262_144, 1_048_576],
-        quick: &[8, 4096, 262_144],
+        points: &[8, 100, 1 << 10, 10 << 10, 100 << 10, 1 << 20],
+        quick: &[8, 1 << 10, 100 << 10],
     },
     Curve {
         name: "steps",

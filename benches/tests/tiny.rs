@@ -6,10 +6,10 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 const BENCH: &str = env!("CARGO_BIN_EXE_accord-bench");
 
@@ -157,16 +157,17 @@ fn an_interrupt_ends_the_servers_and_removes_their_files() {
     let mut command = Command::new(BENCH);
     command.args(["load", "accord", "--mode", "persistent", "--seconds", "100"]);
     command.arg("--data-dir").arg(&place).arg("--accord").arg(&*ACCORD);
-    let mut child = command.stderr(Stdio::null()).spawn().expect("it runs");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while processes_of(&place).len() < 3 {
-        assert!(Instant::now() < deadline, "the servers are started");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+    let errors = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut errors = errors.lines().map_while(Result::ok);
+    let serves = errors.any(|line| line.contains("serves: processes"));
+    assert!(serves, "it says that the servers serve");
+    assert_eq!(processes_of(&place).len(), 3);
     let pid = i32::try_from(child.id()).expect("process numbers are small");
     kill(Pid::from_raw(pid), Signal::SIGINT).expect("it runs");
     let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(1));
+    let said: Vec<String> = errors.collect();
+    assert_eq!(status.code(), Some(1), "{said:?}");
     assert_eq!(processes_of(&place), Vec::<String>::new());
     let left = std::fs::read_dir(&place).expect("it is there").count();
     assert_eq!(left, 0, "files stay behind");
