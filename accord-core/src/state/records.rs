@@ -137,12 +137,16 @@ impl Records {
     /// Adds the record of a key where [`Self::entry`] of it said; nothing was added or taken out
     /// since.
     pub(super) fn fill(&mut self, vacancy: Vacancy, key: Key, record: Record) {
-        self.len += 1;
         let Vacancy::At { place, rank } = vacancy else {
+            self.len += 1;
             let leaf = Leaf::of([(key, record)].into_iter());
             let branch = Branch::of([(Key::default(), Arc::new(leaf))].into_iter());
             return self.root.insert(0, Key::default(), branch);
         };
+        if !self.root.has_room(place) && self.root.make_room(place) {
+            return self.insert(key, record);
+        }
+        self.len += 1;
         let leaf = self.root.leaf_mut(place);
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);
@@ -286,6 +290,26 @@ impl Root {
             self.branches[at.branch].0 = bound.clone();
             self.refresh();
         }
+    }
+
+    /// Moves the first records of a full leaf to the one before it, if that has room and keys that
+    /// are as like the leaf's as those are like each other. A leaf that was split where keys then
+    /// came only behind the middle is filled so.
+    fn make_room(&mut self, at: Place) -> bool {
+        let Some(before) = at.leaf.checked_sub(1).map(|leaf| Place { leaf, ..at }) else {
+            return false;
+        };
+        let leaf = self.leaf(at);
+        let room = NODE_MAX - self.leaf(before).len();
+        if room < NODE_MIN || self.common(before, &leaf.at(0).0) < leaf.prefix_len() {
+            return false;
+        }
+        // Not all of it: keys may still come in between.
+        let first = self.leaf_mut(at).take_first(room - room / 4);
+        self.leaf_mut(before).append(first);
+        let bound = self.leaf(at).at(0).0.clone();
+        self.branch_mut(at.branch).set_key(at.leaf, bound);
+        true
     }
 
     /// Adds a leaf behind another.
@@ -502,6 +526,19 @@ mod tests {
         assert!(leaves <= 16 * 800 * 10 / (NODE_MAX * 9), "{leaves} leaves");
         let mixed = |leaf: &Leaf| common(&leaf.at(0).0, &leaf.at(leaf.len() - 1).0) < "w/00/".len();
         assert!(records.root.leaves_from(0).filter(|(_, leaf)| mixed(leaf)).count() <= 16);
+    }
+
+    #[test]
+    fn numbers_that_are_counted_without_leading_zeros_fill_leaves() {
+        let mut records = Records::default();
+        for number in 0..20_000 {
+            for writer in 0..4 {
+                records.insert(Key::new(format!("w/{writer}/{number}").as_bytes()), record(1));
+            }
+        }
+        assert_eq!(records.fault(), None);
+        let leaves = records.root.leaves_from(0).count();
+        assert!(leaves <= 4 * 20_000 * 10 / (NODE_MAX * 8), "{leaves} leaves");
     }
 
     #[test]

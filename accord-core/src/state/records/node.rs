@@ -149,9 +149,29 @@ impl<T> Node<T> {
         self.refresh();
     }
 
+    /// Takes the first entries out, as a node of their own; one stays at least.
+    pub(super) fn take_first(&mut self, count: usize) -> Self {
+        self.sort();
+        let first = Self::of(self.entries.drain(..count));
+        self.refresh();
+        first
+    }
+
     /// Puts the entries in order, but not yet what depends on their places.
     fn sort(&mut self) {
-        self.entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for rank in 0..self.len() {
+            let mut place = usize::from(self.order[rank]);
+            // What was there has gone to where an earlier rank's entry came from.
+            while place < rank {
+                place = usize::from(self.order[place]);
+            }
+            self.entries.swap(rank, place);
+        }
+    }
+
+    /// How many first bytes all keys share.
+    pub(super) fn prefix_len(&self) -> usize {
+        self.prefix.len()
     }
 
     /// Finds the order and the heads of entries that are sorted.
