@@ -5,7 +5,7 @@
 //! left out, and said so.
 
 use crate::failure::{Failure, Result};
-use crate::load::{Measurement, Target, Timing, measure_patiently};
+use crate::load::{Measurement, Target, Timing, measure, measure_patiently};
 use crate::plan::{Depth, Row};
 use crate::progress::Progress;
 use crate::results::Results;
@@ -124,18 +124,16 @@ impl Comparison {
                 let system = cluster.setup.system;
                 let of = format!("round {} of {rounds}", round + 1);
                 progress.say(&format!("{}, {}, {of}: {}", mode.name(), row.title, system.name()));
-                let mut workload = row.workload.clone();
-                workload.window = windows.get(&system).copied().unwrap_or(workload.window);
-                let target = Target::from(cluster);
-                let place = (row.name, round);
-                done.push(measure_patiently(&target, place, &workload, timing, &mut note)?);
+                let window = windows.entry(system).or_insert(row.workload.window);
+                let measured = measure_admitted(cluster, (row, round), window, timing, &mut note)?;
+                done.push(measured);
                 cluster.tidy();
             }
         }
         Ok(done)
     }
 
-    /// The window with the highest rate.
+    /// The window with the highest rate, of those that the system admits.
     fn best_window(
         &self,
         cluster: &Cluster,
@@ -153,15 +151,40 @@ impl Comparison {
                 timing.measure = timing.measure.min(seconds);
                 timing.warm = timing.warm.min(timing.measure);
             }
-            let scanned = (row.name, 0);
-            let found = measure_patiently(&target, scanned, &workload, timing, &mut note)?;
-            let found = found.per_second();
-            if found > best.1 {
-                best = (window, found);
+            match measure(&target, (row.name, 0), &workload, timing) {
+                Ok(found) if found.per_second() > best.1 => best = (window, found.per_second()),
+                Ok(_) => {}
+                Err(Failure::Refused(what)) => {
+                    note(format!("not admitted ({}, window {window}): {what}", row.name));
+                }
+                Err(error) => return Err(error),
             }
             cluster.tidy();
         }
         Ok(best.0)
+    }
+}
+
+/// Measures a row with this window, or with a smaller one from here on if the system refuses it
+/// again and again: etcd does when its members have too much to catch up with.
+fn measure_admitted(
+    cluster: &Cluster,
+    (row, round): (&Row, usize),
+    window: &mut usize,
+    timing: Timing,
+    mut note: impl FnMut(String),
+) -> Result<Measurement> {
+    loop {
+        let workload = Workload { window: *window, ..row.workload.clone() };
+        let target = Target::from(cluster);
+        match measure_patiently(&target, (row.name, round), &workload, timing, &mut note) {
+            Err(Failure::Refused(what)) if *window > 1 => {
+                *window /= 2;
+                note(format!("from here on with window {window} ({}): {what}", row.name));
+                cluster.tidy();
+            }
+            done => return done,
+        }
     }
 }
 

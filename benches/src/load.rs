@@ -301,9 +301,9 @@ impl Load<'_> {
     }
 }
 
-/// A number that no other load on the same cluster has.
+/// A number that no other load on the same cluster has; of few digits, because it is in the keys.
 pub fn unique() -> u64 {
     use std::time::SystemTime;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as u64)
+    since.map_or(0, |since| since.as_millis() as u64 & 0xf_ffff_ffff)
 }

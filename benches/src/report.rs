@@ -27,6 +27,13 @@ impl Side<'_> {
         spread(&values).unwrap_or(Spread { median: f64::NAN, min: f64::NAN, max: f64::NAN })
     }
 
+    /// The windows it was measured with: one, unless the system refused what came with the first.
+    pub fn windows(&self) -> String {
+        let mut windows: Vec<_> = self.measurements.iter().map(|of| of.workload.window).collect();
+        windows.dedup();
+        windows.iter().map(usize::to_string).collect::<Vec<_>>().join(", then ")
+    }
+
     /// How many times more of a figure than the other side, in the same rounds.
     pub fn ratio(&self, other: &Self, figure: impl Fn(&Measurement) -> f64) -> Option<Ratio> {
         let partner = |of: &Measurement| {
@@ -88,7 +95,7 @@ pub fn say_row(measurements: &[Measurement], progress: &Progress) {
     for side in &sides {
         let rate = grouped(side.spread(Measurement::per_second).median);
         let us = side.spread(Measurement::servers_us).median;
-        let window = side.measurements[0].workload.window;
+        let window = side.windows();
         let p50 = time(side.spread(|of| of.latency.p50_us).median);
         let name = side.system.name();
         // Writing to a string cannot fail.
@@ -170,7 +177,7 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
                 "| {} | {} | {} | {} ({}-{}) | {} | {} | {:.2} ({:.2}-{:.2}) | {:.2} |",
                 title(name),
                 side.system.name(),
-                side.measurements[0].workload.window,
+                side.windows(),
                 grouped(rate.median),
                 grouped(rate.min),
                 grouped(rate.max),

@@ -195,7 +195,7 @@ impl Keys {
         let name = |at: usize| Bytes::from(format!("{prefix}/{at}"));
         Self {
             names: (0..workload.keys).map(name).collect(),
-            prefix: format!("{prefix}/{run}-"),
+            prefix: format!("{prefix}/{run:x}-"),
             states: vec![KeyState::default(); workload.keys],
             next: 0,
             fresh: 0,
