@@ -75,7 +75,7 @@ impl Depth {
     pub const fn windows(self) -> &'static [usize] {
         match self {
             Self::Quick => &[64, 512],
-            Self::Usual => &[32, 128, 512],
+            Self::Usual => &[64, 256, 1024],
             Self::Full => &[16, 64, 256, 1024],
         }
     }
