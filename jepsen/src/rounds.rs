@@ -206,10 +206,20 @@ impl Load {
         self.record.stop();
         self.tasks.join_all().await;
         let history = self.record.history();
-        let verdict = check(&history, self.model, &Options::default())
+        let verdict = check(&history, self.model, &options_for(&history))
             .map_err(|error| RoundsError::History(error.to_string()))?;
         Ok(Judged { model: self.model, history, verdict })
     }
+}
+
+/// How to check a history that may be long: real time alone orders each operation behind about as
+/// many others as there are lanes, and the checker counts each of those pairs as a step.
+fn options_for(history: &History) -> Options {
+    const STEPS_PER_OPERATION: u64 = 100;
+    let mut options = Options::default();
+    let steps = STEPS_PER_OPERATION.saturating_mul(history.operations().len() as u64);
+    options.budget.steps_max = options.budget.steps_max.max(steps);
+    options
 }
 
 /// Runs the rounds. `tell` is told what happens, as it does.
