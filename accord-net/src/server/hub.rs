@@ -360,6 +360,7 @@ impl<E: Env> Hub<E> {
             if let GroupEvent::View(view) = &event {
                 self.metrics.views.inc();
                 tracing::info!(view = %view.id, members = ?view.members, "view");
+                inner.note_presence(&view.members);
                 inner.tell_roster();
                 #[cfg(feature = "testing")]
                 self.seat.view.set(Some(view.id));

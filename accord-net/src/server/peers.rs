@@ -5,6 +5,10 @@
 //! with a key of the stream, so that a stranger can neither speak nor change what is said. What
 //! cannot be sent is dropped: whoever transfers asks again.
 //!
+//! A stream on which something was sent while the network was cut comes back only when TCP tries
+//! again, which it does ever more rarely: seconds after the cut is healed. So when the group has a
+//! server back, the stream to it is given up for a new one.
+//!
 //! The handshake: the preface both ways; the dialling end sends its number and a nonce; the other
 //! answers with its number, a nonce and a code over all of that; the dialling end answers with its
 //! code. Codes are BLAKE3 keyed with the cluster's key, over a label and both halves.
@@ -63,6 +67,10 @@ pub(super) struct PeerOutbox {
     /// What was sent of it over the present stream: sent again over the next one.
     told: RefCell<Option<Bytes>>,
     more: Notify,
+    /// Its server was in the group's last view.
+    present: Cell<bool>,
+    /// The present stream is to be given up.
+    renewed: Notify,
 }
 
 impl PeerOutbox {
@@ -77,7 +85,19 @@ impl PeerOutbox {
             roster: RefCell::default(),
             told: RefCell::default(),
             more: Notify::new(),
+            present: Cell::new(false),
+            renewed: Notify::new(),
         }
+    }
+
+    /// Its server is in the group's view, or not. If it is back, what waits for it is stale, and
+    /// the stream may hang.
+    fn note_presence(&self, present: bool) {
+        if present && !self.present.replace(present) {
+            self.on_broken();
+            self.renewed.notify_waiters();
+        }
+        self.present.set(present);
     }
 
     /// Queues a message. False if it was dropped, because too much waits.
@@ -244,7 +264,11 @@ pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [
             outbox.more.notified().await;
             continue;
         }
-        if let Err(error) = send_all(&hub, &outbox, &key).await {
+        let Some(sent) = unless_renewed(&outbox, send_all(&hub, &outbox, &key)).await else {
+            tracing::debug!(peer = %outbox.node, "it is back in the group: a new stream");
+            continue;
+        };
+        if let Err(error) = sent {
             tracing::debug!(peer = %outbox.node, %error, "stream to another server");
         }
         outbox.on_broken();
@@ -252,7 +276,26 @@ pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [
         if outbox.closed.get() {
             return;
         }
-        hub.env.sleep_until(hub.env.now() + REDIAL).await;
+        let redial_at = hub.env.now() + REDIAL;
+        unless_renewed(&outbox, hub.env.sleep_until(redial_at)).await;
+    }
+}
+
+/// Does something that concerns the present stream; `None` if that is to be given up instead.
+async fn unless_renewed<T>(outbox: &PeerOutbox, attempt: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = outbox.renewed.notified() => None,
+        done = attempt => Some(done),
+    }
+}
+
+impl super::hub::Inner {
+    /// The group's view has these members.
+    pub(super) fn note_presence(&self, members: &[NodeId]) {
+        for (node, peer) in &self.peers {
+            peer.note_presence(members.contains(node));
+        }
     }
 }
 
@@ -425,4 +468,42 @@ async fn admit<E: Env>(
         return Err(refused("it has this server's own number: numbers are unique in a cluster"));
     }
     Ok((halves.dialler.node, halves.stream_key(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_hangs_is_given_up_when_its_server_is_back_in_the_group() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let outbox = PeerOutbox::new(NodeId(2), address, 1 << 20);
+        let roster = Bytes::from_static(b"roster");
+        outbox.note_presence(true);
+        outbox.push_roster(roster.clone());
+        outbox.roster_sent(&roster);
+        outbox.note_presence(false);
+        outbox.push(Bytes::from_static(b"stale"));
+        let back = async {
+            outbox.note_presence(true);
+            outbox.push(Bytes::from_static(b"asked anew"));
+        };
+        let (stream, ()) =
+            tokio::join!(unless_renewed(&outbox, std::future::pending::<()>()), back);
+        assert_eq!(stream, None);
+        assert_eq!(outbox.pop(), Some(Bytes::from_static(b"asked anew")));
+        assert_eq!((outbox.pop(), outbox.roster.borrow().clone()), (None, Some(roster)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_kept_while_its_server_stays_in_the_group() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let outbox = PeerOutbox::new(NodeId(2), address, 1 << 20);
+        outbox.note_presence(true);
+        outbox.push(Bytes::from_static(b"kept"));
+        let stays = async { outbox.note_presence(true) };
+        let work = async { tokio::task::yield_now().await };
+        let (stream, ()) = tokio::join!(unless_renewed(&outbox, work), stays);
+        assert_eq!((stream, outbox.pop()), (Some(()), Some(Bytes::from_static(b"kept"))));
+    }
 }
