@@ -10,7 +10,7 @@ use super::super::hunt::{self, Catch, Report};
 use super::super::tree::Tree;
 use super::super::trial::{self, Hunt};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -155,14 +155,15 @@ pub struct Runner {
     /// The bug that the copy has, and its program.
     built: Option<(String, PathBuf)>,
     /// Tests that fail without a bug, once they were looked at.
-    failing_anyway: Option<BTreeSet<String>>,
+    /// By what was tested.
+    failing_anyway: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
 impl Runner {
     /// A runner of cells of the sources at `root`.
     pub fn new(root: &Path, threads: NonZero<usize>) -> Self {
         let tree = Tree::of(root);
-        Self { root: root.to_owned(), tree, threads, built: None, failing_anyway: None }
+        Self { root: root.to_owned(), tree, threads, built: None, failing_anyway: BTreeMap::new() }
     }
 
     /// Runs one cell.
@@ -230,19 +231,16 @@ impl Runner {
     }
 
     fn tests(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
-        let anyway = match self.failing_anyway.clone() {
-            Some(anyway) => anyway,
-            None => {
-                tell("testing without a bug");
-                let anyway = self.failing_tests(&Patched::new())?.0;
-                self.failing_anyway = Some(anyway.clone());
-                anyway
-            }
-        };
-        tell("testing");
         let patched = bug.apply(&self.root).map_err(|error| error.to_string())?;
-        let (failing, seconds) = self.failing_tests(&patched)?;
-        let by: Vec<&String> = failing.difference(&anyway).collect();
+        let suite = Suite::of(&patched);
+        if !self.failing_anyway.contains_key(suite.package) {
+            tell("testing without a bug");
+            let (failing, _) = self.failing_tests(suite, &Patched::new())?;
+            self.failing_anyway.insert(suite.package, failing);
+        }
+        tell("testing");
+        let (failing, seconds) = self.failing_tests(suite, &patched)?;
+        let by: Vec<&String> = failing.difference(&self.failing_anyway[suite.package]).collect();
         Ok(match by.split_first() {
             None => Outcome::Missed { seeds: 0, seconds },
             Some((first, rest)) => {
@@ -256,13 +254,18 @@ impl Runner {
         })
     }
 
-    /// The tests of the core that fail in the copy, and how long they took after the build.
-    fn failing_tests(&mut self, patched: &Patched) -> Result<(BTreeSet<String>, f64), String> {
+    /// The tests that fail in the copy, and how long they took after the build.
+    fn failing_tests(
+        &mut self,
+        suite: Suite,
+        patched: &Patched,
+    ) -> Result<(BTreeSet<String>, f64), String> {
         self.built = None;
         self.tree.sync(patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
         let cargo = |arguments: &[&str]| {
+            let test = &["test", "--offline", "--package", suite.package];
             self.tree
-                .cargo(&[&["test", "--offline", "--package", "accord-core"], arguments].concat())
+                .cargo(&[test, suite.arguments, arguments].concat())
                 .output()
                 .map_err(|error| format!("cargo cannot be run: {error}"))
         };
@@ -284,7 +287,7 @@ impl Runner {
         tell("going through the models");
         let begun = Instant::now();
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["run", "--release", "--offline", "--quiet", "--package", "accord-explore"])
+            .args(["run", "--release", "--quiet", "--package", "accord-explore"])
             .args(["--", "verify", "--planted", &cell.bug])
             .current_dir(&self.root)
             .stdin(Stdio::null())
@@ -292,6 +295,22 @@ impl Runner {
             .map_err(|error| format!("cargo cannot be run: {error}"))?;
         let seconds = begun.elapsed().as_secs_f64();
         Ok(read_models(&text(&output.stdout), &text(&output.stderr), seconds))
+    }
+}
+
+/// The tests of the part that a bug is in.
+#[derive(Clone, Copy, Debug)]
+struct Suite {
+    package: &'static str,
+    arguments: &'static [&'static str],
+}
+
+impl Suite {
+    fn of(patched: &Patched) -> Self {
+        if patched.keys().any(|path| path.starts_with("accord-net")) {
+            return Self { package: "accord-net", arguments: &["--lib", "--test", "storage"] };
+        }
+        Self { package: "accord-core", arguments: &[] }
     }
 }
 
