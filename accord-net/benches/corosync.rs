@@ -36,20 +36,38 @@ fn on_message(_: &Handle, _: String, _: NodeId, _: u32, message: &[u8], _: usize
 
 /// Bytes and messages a second that one process is delivered, while each of the first so many nodes
 /// sends messages of this size as fast as Corosync takes them.
+///
+/// The library loses handles of other threads while one is made or given up. So they are made one
+/// after the other, before any is used, and given up when none is used any more.
 fn bare(world: &World, senders: u32, bytes: usize, span: Duration) -> (f64, f64) {
     let (tell, told) = mpsc::channel();
+    let (mut threads, mut steps) = (Vec::new(), Vec::new());
     for node in 1..=NODES {
         let (namespace, tell) = (world.net().namespace(node), mpsc::Sender::clone(&tell));
+        let ((ready, joined), (step, next)) = (mpsc::channel(), mpsc::channel());
         let sends = node <= senders;
-        let run = move || tell.send((node, carry(&namespace, sends, bytes, span))).unwrap();
-        std::thread::Builder::new().stack_size(4 << 20).spawn(run).unwrap();
+        let run = move || {
+            let handle = join(&namespace);
+            ready.send(()).unwrap();
+            next.recv().unwrap();
+            tell.send((node, carry(&handle, sends, bytes, span))).unwrap();
+            drop(tell);
+            // Until all are told.
+            let _ = next.recv();
+        };
+        threads.push(std::thread::Builder::new().stack_size(4 << 20).spawn(run).unwrap());
+        joined.recv().expect("it joins");
+        steps.push(step);
     }
     drop(tell);
+    steps.iter().for_each(|step| step.send(()).unwrap());
     let rates: Vec<_> = (0..NODES).map(|_| told.recv().expect("all carry")).collect();
+    drop(steps);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     rates.into_iter().find(|(node, _)| *node == NODES).unwrap().1
 }
 
-fn carry(namespace: &str, sends: bool, bytes: usize, span: Duration) -> (f64, f64) {
+fn join(namespace: &str) -> Handle {
     netns::enter(namespace).unwrap();
     let model = ModelData::ModelV1(Model1Data {
         flags: Model1Flags::None,
@@ -62,6 +80,10 @@ fn carry(namespace: &str, sends: bool, bytes: usize, span: Duration) -> (f64, f6
     while cpg::join(&handle, "bare") == Err(CsError::CsErrTryAgain) {
         std::thread::sleep(Duration::from_millis(10));
     }
+    handle
+}
+
+fn carry(handle: &Handle, sends: bool, bytes: usize, span: Duration) -> (f64, f64) {
     DELIVERED.set((0, 0));
     let message = vec![7; bytes];
     let start = Instant::now();
@@ -73,10 +95,10 @@ fn carry(namespace: &str, sends: bool, bytes: usize, span: Duration) -> (f64, f6
         }
         let mut idle = true;
         for _ in 0..64 {
-            idle &= cpg::dispatch(&handle, DispatchFlags::OneNonblocking).is_err();
+            idle &= cpg::dispatch(handle, DispatchFlags::OneNonblocking).is_err();
         }
         for _ in 0..if sends { 64 } else { 0 } {
-            match cpg::mcast_joined(&handle, Guarantee::TypeAgreed, &message) {
+            match cpg::mcast_joined(handle, Guarantee::TypeAgreed, &message) {
                 Ok(()) => idle = false,
                 Err(CsError::CsErrTryAgain) => break,
                 Err(error) => panic!("{error}"),
