@@ -120,6 +120,7 @@ fn lost_packets_cost_time_and_nothing_else() {
 fn what_corosync_delivers_to_one_it_may_never_deliver_to_another() {
     let mut rig = Rig::new(&[]);
     let (one, two) = (Raw::join(&rig.world, 1, "raw"), Raw::join(&rig.world, 2, "raw"));
+    rig.wait("both are members", |_| one.members() == 2 && two.members() == 2);
     one.send(b"before");
     rig.wait("both are delivered the first", |_| one.delivered() == 1 && two.delivered() == 1);
     // What node 1 sends is lost from here on; its daemon has the token now and then until it has

@@ -13,15 +13,27 @@ use std::time::Duration;
 
 thread_local! {
     static DELIVERED: RefCell<Arc<AtomicU64>> = RefCell::default();
+    static MEMBERS: RefCell<Arc<AtomicU64>> = RefCell::default();
 }
 
 fn on_message(_: &Handle, _: String, _: NodeId, _: u32, _: &[u8], _: usize) {
     DELIVERED.with_borrow(|count| count.fetch_add(1, Ordering::Relaxed));
 }
 
+fn on_members(
+    _: &Handle,
+    _: &str,
+    members: Vec<cpg::Address>,
+    _left: Vec<cpg::Address>,
+    _joined: Vec<cpg::Address>,
+) {
+    MEMBERS.with_borrow(|count| count.store(members.len() as u64, Ordering::Relaxed));
+}
+
 /// A raw member. Dropping it leaves the group.
 pub struct Raw {
-    pub delivered: Arc<AtomicU64>,
+    delivered: Arc<AtomicU64>,
+    members: Arc<AtomicU64>,
     send: Sender<Vec<u8>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -31,16 +43,18 @@ impl Raw {
     pub fn join(world: &World, node: u32, group: &'static str) -> Self {
         let (send, sent) = channel::<Vec<u8>>();
         let (delivered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (counter, stopped) = (delivered.clone(), stop.clone());
+        let members = Arc::new(AtomicU64::new(0));
+        let (counter, present, stopped) = (delivered.clone(), members.clone(), stop.clone());
         let namespace = world.net().namespace(node);
         let (tell, joined) = channel();
         let run = move || {
             DELIVERED.set(counter);
+            MEMBERS.set(present);
             accord_jepsen::netns::enter(&namespace).expect("the node is there");
             let model = ModelData::ModelV1(Model1Data {
                 flags: Model1Flags::None,
                 deliver_fn: Some(on_message),
-                confchg_fn: None,
+                confchg_fn: Some(on_members),
                 totem_confchg_fn: None,
             });
             let handle = cpg::initialize(&model, 0).expect("the daemon is there");
@@ -50,11 +64,15 @@ impl Raw {
             while !stopped.load(Ordering::Relaxed) {
                 while cpg::dispatch(&handle, DispatchFlags::OneNonblocking) == Ok(()) {}
                 while let Some(message) = in_hand.take().or_else(|| sent.try_recv().ok()) {
-                    if cpg::mcast_joined(&handle, Guarantee::TypeAgreed, &message)
-                        == Err(CsError::CsErrTryAgain)
-                    {
-                        in_hand = Some(message);
-                        break;
+                    match cpg::mcast_joined(&handle, Guarantee::TypeAgreed, &message) {
+                        Ok(()) => {}
+                        // The second, while another thread's handle is made or given up.
+                        Err(CsError::CsErrTryAgain | CsError::CsErrBadHandle) => {
+                            in_hand = Some(message);
+                            break;
+                        }
+                        // Its daemon is gone.
+                        Err(_) => break,
                     }
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -62,11 +80,16 @@ impl Raw {
         };
         let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(run);
         joined.recv().expect("it joins");
-        Self { delivered, send, stop, thread: Some(thread.expect("a thread")) }
+        Self { delivered, members, send, stop, thread: Some(thread.expect("a thread")) }
     }
 
     pub fn send(&self, message: &[u8]) {
         self.send.send(message.to_vec()).expect("it runs");
+    }
+
+    /// The members of its group, itself among them.
+    pub fn members(&self) -> u64 {
+        self.members.load(Ordering::Relaxed)
     }
 
     pub fn delivered(&self) -> u64 {
