@@ -137,16 +137,18 @@ impl Records {
     /// Adds the record of a key where [`Self::entry`] of it said; nothing was added or taken out
     /// since.
     pub(super) fn fill(&mut self, vacancy: Vacancy, key: Key, record: Record) {
+        if let Vacancy::At { place, .. } = vacancy
+            && !self.root.has_room(place)
+            && self.root.make_room(place)
+        {
+            return self.insert(key, record);
+        }
+        self.len += 1;
         let Vacancy::At { place, rank } = vacancy else {
-            self.len += 1;
             let leaf = Leaf::of([(key, record)].into_iter());
             let branch = Branch::of([(Key::default(), Arc::new(leaf))].into_iter());
             return self.root.insert(0, Key::default(), branch);
         };
-        if !self.root.has_room(place) && self.root.make_room(place) {
-            return self.insert(key, record);
-        }
-        self.len += 1;
         let leaf = self.root.leaf_mut(place);
         if leaf.len() < NODE_MAX {
             return leaf.insert(rank, key, record);

@@ -93,11 +93,11 @@ impl PeerOutbox {
     /// Its server is in the group's view, or not. If it is back, what waits for it is stale, and
     /// the stream may hang.
     fn note_presence(&self, present: bool) {
-        if present && !self.present.replace(present) {
+        let was_present = self.present.replace(present);
+        if present && !was_present {
             self.on_broken();
             self.renewed.notify_waiters();
         }
-        self.present.set(present);
     }
 
     /// Queues a message. False if it was dropped, because too much waits.

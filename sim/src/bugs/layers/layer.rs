@@ -154,8 +154,7 @@ pub struct Runner {
     threads: NonZero<usize>,
     /// The bug that the copy has, and its program.
     built: Option<(String, PathBuf)>,
-    /// Tests that fail without a bug, once they were looked at.
-    /// By what was tested.
+    /// Tests that fail without a bug, once they were looked at: by package.
     failing_anyway: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
