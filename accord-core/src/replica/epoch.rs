@@ -284,8 +284,7 @@ impl Replica {
         }
         let held = epoch.commit.min(epoch.agreed);
         let seen = epoch.quorum_seen(me);
-        self.commit = self.commit.max(held);
-        self.advance();
+        self.commit_up_to(held);
         if let Some((up_to, index)) = self.barriers.take_passed(seen) {
             self.actions.push_back(Action::BarrierDone { up_to, index });
         }

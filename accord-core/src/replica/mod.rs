@@ -22,8 +22,9 @@
 //! - applied <= commit <= last; nothing committed is ever truncated.
 //!
 //! `docs/replication.md` has the safety argument in full. Reading order: [`io`], [`message`],
-//! [`opening`], [`epoch`], [`proposals`], [`transfer`], [`durable`].
+//! [`opening`], [`epoch`], [`proposals`], [`applying`], [`transfer`], [`durable`].
 
+mod applying;
 pub mod config;
 mod divergence;
 mod durable;
@@ -45,6 +46,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Decode;
 use alloc::collections::{BTreeMap, VecDeque};
+use applying::Rest;
 use bytes::Bytes;
 use config::{Durability, ReplicaConfig};
 use durable::Disk;
@@ -74,6 +76,7 @@ pub struct Replica {
     applied: Index,
     /// Known to be committed, and held. Invariant: at most the log's end.
     commit: Index,
+    rest: Rest,
     /// The last applied batch of each server.
     origins: BTreeMap<NodeId, Origin>,
     view: Option<View>,
@@ -116,6 +119,7 @@ impl Replica {
             promised: recovered.promised,
             applied,
             commit: applied,
+            rest: Rest::default(),
             origins: snapshot.as_ref().map(|s| s.origins.clone()).unwrap_or_default(),
             view: None,
             phase: Phase::Idle,
@@ -249,6 +253,7 @@ impl Replica {
             log,
             applied,
             commit,
+            rest,
             origins,
             view,
             phase,
@@ -261,7 +266,7 @@ impl Replica {
             halted,
         } = self;
         crate::fingerprint::of(&(
-            (store, salt, bootstrap, promised, log, applied, commit, origins),
+            (store, salt, bootstrap, promised, log, applied, commit, rest, origins),
             (view, phase, proposals, barriers, disk, serving, receiving, actions, halted),
         ))
     }
@@ -312,6 +317,7 @@ impl Replica {
         let last = self.log.last();
         assert!(self.applied <= self.commit, "only what is committed is applied");
         assert!(self.commit <= last.index, "what is committed here is held here");
+        self.rest.check(self.applied == self.commit);
         assert!(self.applied >= self.log.base().index, "only what is applied is forgotten");
         assert!(self.disk.durable() <= last.index, "what is durable is in the log");
         assert!(last.epoch <= self.highest_epoch(), "the log is not ahead of its epoch");
@@ -346,22 +352,6 @@ impl Replica {
             self.halted = true;
             self.actions.push_back(Action::Halt(reason));
         }
-    }
-
-    /// Hands out what is committed, held, and not handed out yet, or a first part of it: what is
-    /// left is due at once, as a timer.
-    fn advance(&mut self) {
-        let mut bytes = 0;
-        while self.applied < self.commit && bytes < self.config.limits.apply_bytes_max.max(1) {
-            self.applied = self.applied.next();
-            let entry = self.log.get(self.applied).expect("committed entries are held");
-            let mut entry = entry.clone();
-            bytes += entry.cost_bytes();
-            self.skip_if_repeated(&mut entry);
-            self.actions.push_back(Action::Commit(entry));
-        }
-        self.consider_checkpoint();
-        self.trim();
     }
 
     /// Forgets applied entries that no one is likely to ask for, and that are not needed on disk.
