@@ -189,16 +189,48 @@ impl From<Vec<u8>> for Writer {
 pub struct Reader {
     input: Bytes,
     at: usize,
+    /// Where the part ends that is being read. Invariant: `at <= end <= input.len()`.
+    end: usize,
+}
+
+/// What a [`Reader`] goes on with after a part of its input.
+#[derive(Debug)]
+#[must_use]
+pub struct Rest {
+    end: usize,
 }
 
 impl Reader {
     /// A reader at the front of `input`.
     pub const fn new(input: Bytes) -> Self {
-        Self { input, at: 0 }
+        let end = input.len();
+        Self { input, at: 0, end }
     }
     /// Bytes not yet read.
-    pub fn remaining(&self) -> usize {
-        self.input.len() - self.at
+    pub const fn remaining(&self) -> usize {
+        self.end - self.at
+    }
+    /// What was not yet read.
+    pub fn unread(&self) -> &[u8] {
+        &self.input[self.at..self.end]
+    }
+    /// Reads the length of a part, and ends after it until [`Self::leave`].
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] or [`WireError::Varint`].
+    pub fn enter(&mut self) -> Result<Rest, WireError> {
+        let found = self.varint()?;
+        let (bytes, left) = (usize::try_from(found).unwrap_or(usize::MAX), self.remaining());
+        if bytes > left {
+            return Err(WireError::Truncated { needed: bytes - left });
+        }
+        let rest = Rest { end: self.end };
+        self.end = self.at + bytes;
+        Ok(rest)
+    }
+    /// Goes on after a part, whether or not all of it was read.
+    pub const fn leave(&mut self, rest: Rest) {
+        (self.at, self.end) = (self.end, rest.end);
     }
     /// Bytes read so far.
     pub const fn position(&self) -> usize {
@@ -262,7 +294,17 @@ impl Reader {
     ///
     /// # Errors
     /// [`WireError::Truncated`] or [`WireError::Varint`].
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
+        match self.unread().first().copied() {
+            Some(byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -308,8 +350,8 @@ impl Reader {
     }
     /// Everything that was not read, as a slice that shares the input.
     pub fn rest(&mut self) -> Bytes {
-        let rest = self.input.slice(self.at..);
-        self.at = self.input.len();
+        let rest = self.input.slice(self.at..self.end);
+        self.at = self.end;
         rest
     }
     /// Reads a length-prefixed byte string of at most `max` bytes, sharing the input.

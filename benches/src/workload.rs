@@ -7,6 +7,7 @@
 use crate::failure::{Result, wrong};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
 /// The smallest value: the number of its write, and what names its key.
 pub const VALUE_BYTES_MIN: usize = 8;
@@ -147,7 +148,14 @@ pub struct Keys {
     ordered: bool,
     /// The state of the sequence that decides what is read and what is written.
     mix: u64,
+    /// Memory for keys and values that are made: many share an allocation.
+    memory: BytesMut,
 }
+
+/// Bytes that are allocated at once for keys and values.
+const MEMORY_BYTES: usize = 16 << 10;
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct KeyState {
@@ -203,6 +211,7 @@ impl Keys {
             value_bytes: workload.value_bytes,
             ordered,
             mix: u64::from(connection) << 32 | (run & 0xffff_ffff),
+            memory: BytesMut::new(),
         }
     }
 
@@ -212,7 +221,7 @@ impl Keys {
     }
 
     /// What makes the `at`th key exist, if there are so many.
-    pub fn ensure(&self, at: usize) -> Option<Ask> {
+    pub fn ensure(&mut self, at: usize) -> Option<Ask> {
         let key = self.names.get(at)?.clone();
         Some(Ask::Ensure { key, value: self.value(at, 0) })
     }
@@ -300,17 +309,26 @@ impl Keys {
 
     fn create(&mut self) -> (Bytes, Bytes) {
         self.fresh += 1;
-        let key = format!("{}{}", self.prefix, self.fresh);
-        (key.into(), self.value(0, 1))
+        self.make_room(self.prefix.len() + DIGITS_MAX);
+        // Writing to memory cannot fail.
+        let _ = write!(self.memory, "{}{}", self.prefix, self.fresh);
+        (self.memory.split().freeze(), self.value(0, 1))
     }
 
     /// The value that write `number` of key `at` leaves.
-    fn value(&self, at: usize, number: u32) -> Bytes {
-        let mut value = BytesMut::with_capacity(self.value_bytes);
-        value.put_u32(number);
-        value.put_u32(self.tag(at));
-        value.resize(self.value_bytes, number as u8);
-        value.freeze()
+    fn value(&mut self, at: usize, number: u32) -> Bytes {
+        self.make_room(self.value_bytes);
+        let tag = self.tag(at);
+        self.memory.put_u32(number);
+        self.memory.put_u32(tag);
+        self.memory.resize(self.value_bytes, number as u8);
+        self.memory.split().freeze()
+    }
+
+    fn make_room(&mut self, bytes: usize) {
+        if self.memory.capacity() < bytes {
+            self.memory = BytesMut::with_capacity(MEMORY_BYTES.max(bytes));
+        }
     }
 
     const fn tag(&self, at: usize) -> u32 {
@@ -393,7 +411,8 @@ mod tests {
         assert_eq!(expected, read(2));
         assert!(keys.judge(&expected, &old).is_err(), "it was replaced before");
         assert!(keys.judge(&expected, &new).is_ok());
-        assert!(keys.judge(&expected, &Answer::Value(keys.value(0, 3))).is_err(), "never sent");
+        let unsent = Answer::Value(keys.value(0, 3));
+        assert!(keys.judge(&expected, &unsent).is_err());
     }
 
     #[test]
@@ -415,10 +434,11 @@ mod tests {
         let workload = Workload { value_bytes: 32, ..Workload::default() };
         let mut keys = Keys::new(&workload, 1, 1, true);
         let read = Expected::Read { key: 5, floor: 0 };
-        assert!(keys.judge(&read, &Answer::Value(keys.value(5, 0))).is_ok());
-        assert!(keys.judge(&read, &Answer::Value(keys.value(6, 0))).is_err());
-        assert!(keys.judge(&read, &Answer::Value(keys.value(5, 0).slice(..31))).is_err());
-        let mut torn = keys.value(5, 0).to_vec();
+        let (right, other) = (keys.value(5, 0), keys.value(6, 0));
+        assert!(keys.judge(&read, &Answer::Value(right.clone())).is_ok());
+        assert!(keys.judge(&read, &Answer::Value(other)).is_err());
+        assert!(keys.judge(&read, &Answer::Value(right.slice(..31))).is_err());
+        let mut torn = right.to_vec();
         torn[31] ^= 1;
         assert!(keys.judge(&read, &Answer::Value(torn.into())).is_err());
         assert!(keys.judge(&read, &Answer::Written).is_err());

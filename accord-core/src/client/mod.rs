@@ -12,6 +12,7 @@
 //! Where next: `link` (connections), `requests`, `watches`; [`crate::protocol`] for what is said.
 
 mod deadlines;
+mod encoder;
 pub mod io;
 mod link;
 mod reads;
@@ -26,6 +27,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
 use deadlines::Pending;
+use encoder::Encoder;
 use link::Link;
 use reads::PendingRead;
 use requests::PendingRequest;
@@ -54,6 +56,7 @@ pub struct Client {
     next_watch: WatchId,
     watches: BTreeMap<WatchId, ClientWatch>,
     outputs: VecDeque<ClientOutput>,
+    encoder: Encoder,
 }
 
 /// Whether the client goes on.
@@ -94,6 +97,7 @@ impl Client {
             next_watch: WatchId(1),
             watches: BTreeMap::new(),
             outputs: VecDeque::new(),
+            encoder: Encoder::default(),
         };
         client.connect();
         client
@@ -160,6 +164,7 @@ impl Client {
     pub fn fingerprint(&self) -> u64 {
         let Self {
             config: _,
+            encoder: _,
             rng,
             now,
             life,

@@ -6,7 +6,6 @@ use crate::ids::Revision;
 use crate::protocol::{ClientMessage, Consistency, Refusal};
 use crate::state::{ReadQuery, ReadResult};
 use crate::time::{Duration, Instant};
-use alloc::vec::Vec;
 
 /// A read that is not answered.
 #[derive(Clone, Debug)]
@@ -65,8 +64,7 @@ impl Client {
     }
 
     pub(super) fn send_reads(&mut self) {
-        let reads: Vec<ReadId> = self.reads.numbers().collect();
-        reads.into_iter().for_each(|read| self.send_read(read));
+        self.reads.numbers().into_iter().for_each(|read| self.send_read(read));
     }
 
     pub(super) fn on_read_reply(&mut self, read: ReadId, revision: Revision, result: ReadResult) {

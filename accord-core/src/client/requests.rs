@@ -10,7 +10,6 @@ use crate::ids::RequestId;
 use crate::protocol::{ClientMessage, MESSAGE_BYTES_MAX, Refusal};
 use crate::state::{Outcome, RequestError, Txn, TxnOutcome};
 use crate::time::{Duration, Instant};
-use crate::wire::Encode;
 use bytes::Bytes;
 
 /// Bytes that a message may have beside its transaction.
@@ -32,7 +31,8 @@ impl Client {
     /// [`ClientError::TooManyRequests`], [`ClientError::TooLarge`] or [`ClientError::Ended`]:
     /// nothing happened.
     pub fn submit(&mut self, now: Instant, txn: &Txn) -> Result<RequestId, ClientError> {
-        self.submit_encoded(now, txn.to_bytes())
+        let txn = self.encoder.encode(txn);
+        self.submit_encoded(now, txn)
     }
 
     /// Like [`Self::submit`], for a transaction that is already encoded.
@@ -89,11 +89,7 @@ impl Client {
 
     /// Sends everything that is not answered, in order, over a new connection.
     pub(super) fn send_requests(&mut self) {
-        let mut next = self.requests.first();
-        while let Some(request) = next {
-            self.send_request(request);
-            next = self.requests.first_from(request.next());
-        }
+        self.requests.numbers().into_iter().for_each(|request| self.send_request(request));
     }
 
     pub(super) fn on_reply(&mut self, request: RequestId, outcome: Outcome) {

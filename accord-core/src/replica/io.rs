@@ -67,12 +67,21 @@ pub enum Body {
 /// that is itself broken can cause; all replicas then end at the same place.
 pub fn commands(batch: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
     let mut reader = Reader::new(batch.clone());
-    core::iter::from_fn(move || {
-        if reader.remaining() == 0 {
-            return None;
-        }
-        reader.bytes("command", usize::MAX).ok()
-    })
+    core::iter::from_fn(move || next_command(&mut reader, Reader::rest))
+}
+
+/// Looks at the next command of a batch, if there is one: it is all that is left of the reader.
+pub(crate) fn next_command<T>(
+    batch: &mut Reader,
+    look: impl FnOnce(&mut Reader) -> T,
+) -> Option<T> {
+    if batch.remaining() == 0 {
+        return None;
+    }
+    let rest = batch.enter().ok()?;
+    let seen = look(batch);
+    batch.leave(rest);
+    Some(seen)
 }
 
 impl Encode for Entry {

@@ -34,12 +34,12 @@ pub use io::{
 use crate::ids::{ConnId, Index, NodeId, SessionId};
 use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::replica::Replica;
-use crate::replica::io::{Action, Body, Entry, HaltReason, commands};
+use crate::replica::io::{Action, Body, Entry, HaltReason, next_command};
 use crate::replica::log::Recovered;
 use crate::rng::Rng;
 use crate::state::{Completion, Effects, State};
 use crate::time::Instant;
-use crate::wire::Writer;
+use crate::wire::{Reader, Writer};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -305,7 +305,8 @@ impl Server {
         self.applied = entry.index;
         match &entry.body {
             Body::Batch { commands: batch, .. } => {
-                commands(batch).for_each(|command| self.apply(&command));
+                let mut input = Reader::new(batch.clone());
+                while next_command(&mut input, |command| self.apply(command)).is_some() {}
             }
             Body::Marker { members } => self.apply_marker(members),
             Body::Voters(_) => {}
@@ -316,9 +317,9 @@ impl Server {
         self.answer_ready_reads();
     }
 
-    fn apply(&mut self, command: &Bytes) {
+    fn apply(&mut self, command: &mut Reader) {
         let mut effects = core::mem::take(&mut self.effects);
-        self.state.apply(command, &mut effects);
+        self.state.apply_next(command, &mut effects);
         self.publish(&effects.events);
         effects.events.clear();
         effects.completions.drain(..).for_each(|completion| self.on_completion(completion));

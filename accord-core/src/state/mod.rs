@@ -123,11 +123,16 @@ impl State {
 
     /// Carries out one committed command. Bytes that are no command change nothing.
     pub fn apply(&mut self, command: &Bytes, effects: &mut Effects) {
+        self.apply_next(&mut Reader::new(command.clone()), effects);
+    }
+
+    /// Like [`Self::apply`], for a command that is all that `input` has left.
+    pub fn apply_next(&mut self, input: &mut Reader, effects: &mut Effects) {
         effects.clear();
-        let mut input = Reader::new(command.clone());
-        let completion = match Head::decode(&mut input) {
+        let bytes = input.remaining() as u64;
+        self.digest.bytes(input.unread());
+        let completion = match Head::decode(input) {
             Ok(Head::Request { session, request, acked_below }) => {
-                let bytes = command.len() as u64;
                 let outcome =
                     self.on_request((session, request, acked_below), bytes, input, effects);
                 Completion::Request { session, request, outcome }
@@ -138,7 +143,6 @@ impl State {
             },
             Err(error) => Completion::Malformed { error },
         };
-        self.digest.bytes(command);
         self.digest.completion(&completion);
         effects.events.iter().for_each(|event| self.digest.event(event));
         effects.completions.push(completion);
@@ -160,7 +164,7 @@ impl State {
         &mut self,
         (session, request, acked_below): (SessionId, RequestId, RequestId),
         command_bytes: u64,
-        mut input: Reader,
+        input: &mut Reader,
         effects: &mut Effects,
     ) -> Outcome {
         let Some(open) = self.sessions.get_mut(&session) else {
@@ -177,7 +181,7 @@ impl State {
         if command_bytes > self.limits.command_bytes_max {
             return Outcome::Refused(RequestError::CommandTooLarge);
         }
-        let decoded = self.txn.decode_into(&mut input).and_then(|()| input.finish());
+        let decoded = self.txn.decode_into(input).and_then(|()| input.finish());
         let outcome = if decoded.is_err() {
             Outcome::Refused(RequestError::Malformed)
         } else if self.txn.steps() > self.limits.steps_max as usize {

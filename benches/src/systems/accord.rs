@@ -30,6 +30,8 @@ const PREFACE: Preface = Preface { kind: Kind::Client, version: PROTOCOL_VERSION
 #[derive(Debug)]
 pub struct AccordConnection {
     client: Client,
+    /// The transaction that is being made.
+    txn: Txn,
     frames: FrameReader,
     /// The beginning of the server's preface, until it is whole.
     preface: Vec<u8>,
@@ -81,6 +83,7 @@ impl AccordConnection {
         out.extend_from_slice(&PREFACE.to_bytes());
         Self {
             client,
+            txn: Txn::default(),
             frames: FrameReader::new(MESSAGE_BYTES_MAX),
             preface: Vec::new(),
             requests: Tags::new(),
@@ -164,9 +167,16 @@ impl AccordConnection {
         }
     }
 
-    fn submit(&mut self, now: Instant, tag: u64, steps: Vec<Step>) -> Result<()> {
-        let request = self.client.submit(now, &Txn::of(steps)).map_err(wrong)?;
-        self.requests.push(request.0, tag);
+    fn submit(
+        &mut self,
+        now: Instant,
+        tag: u64,
+        steps: impl IntoIterator<Item = Step>,
+    ) -> Result<()> {
+        self.txn.then.extend(steps);
+        let submitted = self.client.submit(now, &self.txn);
+        self.txn.clear();
+        self.requests.push(submitted.map_err(wrong)?.0, tag);
         Ok(())
     }
 }
@@ -197,16 +207,16 @@ impl Connection for AccordConnection {
         match ask {
             Ask::Ensure { key, value } => {
                 self.ensuring.push(tag);
-                self.submit(now, tag, vec![write(key, value, FRESH)])?;
+                self.submit(now, tag, [write(key, value, FRESH)])?;
             }
             Ask::Write { key, value } => {
-                self.submit(now, tag, vec![write(key, value, Flags::REPLACE)])?;
+                self.submit(now, tag, [write(key, value, Flags::REPLACE)])?;
             }
-            Ask::Create { key, value } => self.submit(now, tag, vec![write(key, value, FRESH)])?,
+            Ask::Create { key, value } => self.submit(now, tag, [write(key, value, FRESH)])?,
             Ask::Transact { writes, fresh } => {
                 let flags = if fresh { FRESH } else { Flags::REPLACE };
                 let steps = writes.into_iter().map(|(key, value)| write(key, value, flags));
-                self.submit(now, tag, steps.collect())?;
+                self.submit(now, tag, steps)?;
             }
             Ask::Read { key, linearizable } => {
                 let query = ReadQuery::Get { key, offset: 0, length_max: u64::MAX };
