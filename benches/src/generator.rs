@@ -28,6 +28,9 @@ const READ_BYTES: usize = 256 << 10;
 const PATIENCE_NS: u64 = 60_000_000_000;
 /// How often sessions are looked after.
 const TICK_NS: u64 = 250_000_000;
+/// What a load created is removed with at most so many requests outstanding on a connection: no
+/// system refuses that.
+const REMOVED_AT_ONCE: usize = 64;
 const TIMER: Token = Token(usize::MAX);
 /// Latencies above this are recorded as this.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
@@ -94,6 +97,8 @@ enum Source {
     First,
     /// The workload, without an end.
     Load,
+    /// The end of what the load created.
+    Remove,
     /// Nothing more.
     Nothing,
 }
@@ -242,12 +247,15 @@ impl<C: Connection> Generator<C> {
             true => &[Source::Parent, Source::Ensure, Source::First],
             false => &[Source::Parent],
         };
-        for source in sources {
-            self.source = *source;
-            self.peers.iter_mut().for_each(|peer| peer.fed = 0);
-            self.fill_all()?;
-            self.run_until(|this| this.peers.iter().all(|peer| peer.pending.len() == 0))?;
-        }
+        sources.iter().try_for_each(|source| self.feed(*source))
+    }
+
+    /// Asks for all of a source that has an end.
+    fn feed(&mut self, source: Source) -> Result<()> {
+        self.source = source;
+        self.peers.iter_mut().for_each(|peer| peer.fed = 0);
+        self.fill_all()?;
+        self.run_until(Self::is_quiet)?;
         self.source = Source::Nothing;
         Ok(())
     }
@@ -297,13 +305,16 @@ impl<C: Connection> Generator<C> {
         recorded
     }
 
-    /// Ends the load: waits for all answers, and ends the sessions.
+    /// Ends the load: waits for all answers, removes what it created, so that the next one finds
+    /// what this one found, and ends the sessions.
     ///
     /// # Errors
     /// If an answer is wrong, or does not come.
     pub fn finish(mut self) -> Result<()> {
         self.source = Source::Nothing;
-        self.run_until(|this| this.peers.iter().all(|peer| peer.pending.len() == 0))?;
+        self.run_until(Self::is_quiet)?;
+        self.workload.window = self.workload.window.min(REMOVED_AT_ONCE);
+        self.feed(Source::Remove)?;
         let now = self.now();
         for at in 0..self.peers.len() {
             let Peer { connection, out, .. } = &mut self.peers[at];
@@ -522,11 +533,12 @@ fn next_ask<C>(
         Source::Load => Some(peer.keys.next(workload)),
         Source::Parent if fed == 0 => {
             let key = Keys::parent(u16::try_from(at).unwrap_or(u16::MAX));
-            Some((Ask::Ensure { key, value: "parent".into() }, Expected::Created))
+            Some((Ask::Ensure { key, value: "parent".into() }, Expected::Done))
         }
         Source::Parent => None,
-        Source::Ensure => Some((peer.keys.ensure(fed)?, Expected::Created)),
+        Source::Ensure => Some((peer.keys.ensure(fed)?, Expected::Done)),
         Source::First => peer.keys.first_write(fed),
+        Source::Remove => peer.keys.remove(fed),
     }
 }
 
@@ -537,10 +549,10 @@ mod tests {
     #[test]
     fn pending_requests_are_taken_once() {
         let mut pending = Pending::default();
-        let first = pending.insert(5, Expected::Created);
+        let first = pending.insert(5, Expected::Done);
         let second = pending.insert(6, Expected::Watch);
         assert_eq!((first, second, pending.len()), (0, 1, 2));
-        assert_eq!(pending.take(0), Some((5, Expected::Created)));
+        assert_eq!(pending.take(0), Some((5, Expected::Done)));
         assert_eq!((pending.take(0), pending.take(7)), (None, None));
         assert_eq!((pending.insert(7, Expected::Watch), pending.len()), (0, 2));
     }

@@ -160,7 +160,7 @@ async fn carry_out(client: &Client, ask: Ask) -> Result<Answer> {
             let add = |steps, (key, value)| write(steps, key, value, fresh);
             writes.into_iter().fold(Steps::new(), add)
         }
-        ask @ (Ask::Ensure { .. } | Ask::Watch { .. }) => {
+        ask @ (Ask::Ensure { .. } | Ask::Remove { .. } | Ask::Watch { .. }) => {
             return Err(wrong(format!("no load asks for {ask:?}")));
         }
     };

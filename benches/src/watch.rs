@@ -57,7 +57,7 @@ impl Watching<'_> {
         let key = Bytes::from([&parent[..], b"/watched"].concat());
         for key in [parent, key.clone()] {
             let value = Bytes::from_static(b"nothing ");
-            generator.ask(self.watchers, Ask::Ensure { key, value }, Expected::Created)?;
+            generator.ask(self.watchers, Ask::Ensure { key, value }, Expected::Done)?;
             generator.run_until(Generator::is_quiet)?;
         }
         // A server that lags might not have the record yet, and would tell of its creation.
@@ -78,7 +78,7 @@ impl Watching<'_> {
             }
             let value = Bytes::copy_from_slice(&(write as u64).to_be_bytes());
             let began = generator.now();
-            generator.ask(watchers, Ask::Write { key: key.clone(), value }, Expected::Created)?;
+            generator.ask(watchers, Ask::Write { key: key.clone(), value }, Expected::Done)?;
             let told = |this: &Generator<C>| this.watch_events() >= before + watchers;
             let late = began + PATIENCE_NS;
             generator.run_until(|this| told(this) || this.now() > late)?;

@@ -101,6 +101,11 @@ pub enum Ask {
         /// Its value.
         value: Bytes,
     },
+    /// Remove a record that is there.
+    Remove {
+        /// Which record.
+        key: Bytes,
+    },
     /// Several writes, all or none.
     Transact {
         /// The records and their new values.
@@ -125,7 +130,7 @@ pub enum Ask {
 /// How a system answered. Errors are not among them: they end the measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Written, as asked.
+    /// Written or removed, as asked.
     Written,
     /// The value that was read.
     Value(Bytes),
@@ -141,6 +146,7 @@ pub struct Keys {
     names: Vec<Bytes>,
     states: Vec<KeyState>,
     next: usize,
+    /// Records created.
     fresh: u64,
     connection: u16,
     value_bytes: usize,
@@ -181,8 +187,8 @@ pub enum Expected {
         /// The number of the write.
         number: u32,
     },
-    /// A created record.
-    Created,
+    /// A created or a removed record.
+    Done,
     /// A read that must not return an older write.
     Read {
         /// Which key, by place.
@@ -247,11 +253,11 @@ impl Keys {
         match (workload.fresh, workload.steps) {
             (true, 1) => {
                 let (key, value) = self.create();
-                (Ask::Create { key, value }, Expected::Created)
+                (Ask::Create { key, value }, Expected::Done)
             }
             (true, steps) => {
                 let writes = (0..steps).map(|_| self.create()).collect();
-                (Ask::Transact { writes, fresh: true }, Expected::Created)
+                (Ask::Transact { writes, fresh: true }, Expected::Done)
             }
             (false, 1) => {
                 let at = self.turn(1);
@@ -307,12 +313,24 @@ impl Keys {
         (Ask::Transact { writes, fresh: false }, Expected::Write { key, count, number })
     }
 
+    /// Removes a record that this load created, the first one first.
+    pub fn remove(&mut self, at: usize) -> Option<(Ask, Expected)> {
+        let number = at as u64 + 1;
+        let key = (number <= self.fresh).then(|| self.created(number))?;
+        Some((Ask::Remove { key }, Expected::Done))
+    }
+
     fn create(&mut self) -> (Bytes, Bytes) {
         self.fresh += 1;
+        (self.created(self.fresh), self.value(0, 1))
+    }
+
+    /// The key of the record that was created as so manieth.
+    fn created(&mut self, number: u64) -> Bytes {
         self.make_room(self.prefix.len() + DIGITS_MAX);
         // Writing to memory cannot fail.
-        let _ = write!(self.memory, "{}{}", self.prefix, self.fresh);
-        (self.memory.split().freeze(), self.value(0, 1))
+        let _ = write!(self.memory, "{}{number}", self.prefix);
+        self.memory.split().freeze()
     }
 
     /// The value that write `number` of key `at` leaves.
@@ -345,7 +363,7 @@ impl Keys {
                 (*key..key + count).for_each(|at| self.end_write(at, *number));
                 Ok(())
             }
-            (Expected::Created, Answer::Written)
+            (Expected::Done, Answer::Written)
             | (Expected::Watch, Answer::Watching)
             | (Expected::Any, Answer::Value(_)) => Ok(()),
             (Expected::Read { key, floor }, Answer::Value(value)) => self.look(*key, *floor, value),

@@ -30,7 +30,7 @@ use super::store::Record;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use node::{NODE_FILLED, NODE_MAX, NODE_MIN, Node, common, head};
+use node::{NODE_FILLED, NODE_MAX, NODE_MIN, Node, common, wide_head};
 
 /// Records in the order of their keys.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +52,9 @@ struct Root {
     branches: Vec<(Key, Arc<Branch>)>,
     /// Invariant: all bounds but the first begin with it.
     prefix: Key,
-    /// Invariant: those of all bounds but the first, in order.
-    heads: Vec<u64>,
+    /// Invariant: those of all bounds but the first, in order. Of sixteen bytes: what all keys of
+    /// a large map have in common is little, so many bounds begin with the same few words.
+    heads: Vec<u128>,
 }
 
 /// Where a key that is not there would be.
@@ -243,7 +244,7 @@ impl Root {
         let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
             return if *key < self.prefix[..] { 0 } else { self.heads.len() };
         };
-        let head = head(rest);
+        let head = wide_head(rest);
         let from = self.heads.partition_point(|other| *other < head);
         let ties = self.heads[from..].partition_point(|other| *other == head);
         let ties = &self.branches.get(from + 1..from + 1 + ties).unwrap_or(&[]);
@@ -360,7 +361,7 @@ impl Root {
         };
         self.prefix = bounds.first().map_or_else(Key::default, |(b, _)| Key::new(&b[..common]));
         self.heads.clear();
-        self.heads.extend(bounds.iter().map(|(bound, _)| head(&bound[common..])));
+        self.heads.extend(bounds.iter().map(|(bound, _)| wide_head(&bound[common..])));
     }
 
     fn is_sound(&self) -> bool {

@@ -213,6 +213,7 @@ impl Connection for AccordConnection {
                 self.submit(now, tag, [write(key, value, Flags::REPLACE)])?;
             }
             Ask::Create { key, value } => self.submit(now, tag, [write(key, value, FRESH)])?,
+            Ask::Remove { key } => self.submit(now, tag, [Step::Delete { key }])?,
             Ask::Transact { writes, fresh } => {
                 let flags = if fresh { FRESH } else { Flags::REPLACE };
                 let steps = writes.into_iter().map(|(key, value)| write(key, value, flags));

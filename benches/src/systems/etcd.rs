@@ -77,6 +77,20 @@ struct RangeResponse {
     kvs: Vec<KeyValue>,
 }
 
+/// Removes a record.
+#[derive(Clone, PartialEq, Message)]
+struct DeleteRangeRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+}
+
+/// The answer to a [`DeleteRangeRequest`].
+#[derive(Clone, PartialEq, Message)]
+struct DeleteRangeResponse {
+    #[prost(int64, tag = "2")]
+    deleted: i64,
+}
+
 /// A step of a transaction: one field of several.
 #[derive(Clone, PartialEq, Message)]
 struct RequestOp {
@@ -164,6 +178,7 @@ fn failed(error: h2::Error) -> Failure {
 enum Kind {
     Put,
     Range,
+    Delete,
     Txn,
 }
 
@@ -172,6 +187,7 @@ impl Kind {
         match self {
             Self::Put => "http://etcd/etcdserverpb.KV/Put",
             Self::Range => "http://etcd/etcdserverpb.KV/Range",
+            Self::Delete => "http://etcd/etcdserverpb.KV/DeleteRange",
             Self::Txn => "http://etcd/etcdserverpb.KV/Txn",
         }
     }
@@ -182,6 +198,10 @@ impl Kind {
             Self::Put => match PutResponse::decode(body).map_err(strange)?.header {
                 Some(header) if header.revision > 0 => Ok(Answer::Written),
                 _ => Err(wrong("etcd: a write has no revision")),
+            },
+            Self::Delete => match DeleteRangeResponse::decode(body).map_err(strange)?.deleted {
+                1 => Ok(Answer::Written),
+                deleted => Err(wrong(format!("etcd: {deleted} records were deleted, not one"))),
             },
             Self::Txn => match TxnResponse::decode(body).map_err(strange)?.succeeded {
                 true => Ok(Answer::Written),
@@ -302,6 +322,7 @@ impl Connection for EtcdConnection {
             Ask::Read { key, linearizable } => {
                 self.call(tag, Kind::Range, &RangeRequest { key, serializable: !linearizable })
             }
+            Ask::Remove { key } => self.call(tag, Kind::Delete, &DeleteRangeRequest { key }),
             Ask::Transact { writes, fresh: _ } => {
                 let op = |(key, value)| RequestOp { put: Some(PutRequest { key, value }) };
                 let success = writes.into_iter().map(op).collect();

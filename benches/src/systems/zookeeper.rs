@@ -30,6 +30,7 @@ pub const INSTALL: &str = "ZooKeeper is not installed: apt-get install -y zookee
 
 mod op {
     pub(super) const CREATE: i32 = 1;
+    pub(super) const DELETE: i32 = 2;
     pub(super) const EXISTS: i32 = 3;
     pub(super) const GET: i32 = 4;
     pub(super) const SET: i32 = 5;
@@ -39,6 +40,8 @@ mod op {
     pub(super) const CLOSE: i32 = -11;
 }
 
+/// Whatever the record's version is.
+const ANY_VERSION: i32 = -1;
 const PING_XID: i32 = -2;
 const EVENT_XID: i32 = -1;
 const NODE_EXISTS: i32 = -110;
@@ -67,6 +70,7 @@ struct Asked {
 enum Kind {
     Ensure,
     Create,
+    Delete,
     Set,
     Get,
     Sync,
@@ -178,7 +182,7 @@ fn read_answer(kind: Kind, mut reader: JuteReader<'_>) -> Result<Answer> {
             read_multi(&mut reader)?;
             Answer::Written
         }
-        Kind::Close => Answer::Written,
+        Kind::Delete | Kind::Close => Answer::Written,
     };
     reader.finish()?;
     Ok(answer)
@@ -210,7 +214,7 @@ fn write_create(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 fn write_set(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.buffer(key);
     out.buffer(value);
-    out.int(-1);
+    out.int(ANY_VERSION);
 }
 
 fn write_multi(out: &mut Vec<u8>, writes: &[(Bytes, Bytes)], fresh: bool) {
@@ -252,6 +256,13 @@ impl Connection for ZookeeperConnection {
             Ask::Create { key, value } => {
                 let write = |out: &mut Vec<u8>| write_create(out, &key, &value);
                 self.send((tag, Kind::Create, op::CREATE), out, write);
+            }
+            Ask::Remove { key } => {
+                let write = |out: &mut Vec<u8>| {
+                    out.buffer(&key);
+                    out.int(ANY_VERSION);
+                };
+                self.send((tag, Kind::Delete, op::DELETE), out, write);
             }
             Ask::Write { key, value } => {
                 let write = |out: &mut Vec<u8>| write_set(out, &key, &value);

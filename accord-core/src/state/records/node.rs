@@ -230,11 +230,17 @@ fn count_below(ascending: &[u64], number: u64) -> usize {
 }
 
 /// The first eight bytes as a number that orders as they do; zeros where there are fewer.
-pub(super) fn head(rest: &[u8]) -> u64 {
+fn head(rest: &[u8]) -> u64 {
     if let Some(bytes) = rest.first_chunk::<8>() {
         return u64::from_be_bytes(*bytes);
     }
     let mut bytes = [0; 8];
     bytes[..rest.len()].copy_from_slice(rest);
     u64::from_be_bytes(bytes)
+}
+
+/// As [`head`], of the first sixteen bytes.
+pub(super) fn wide_head(rest: &[u8]) -> u128 {
+    let (first, second) = rest.split_at(rest.len().min(8));
+    u128::from(head(first)) << 64 | u128::from(head(second))
 }
