@@ -78,6 +78,11 @@ pub struct ClusterArgs {
     /// `accord config`.
     #[arg(long = "set", value_name = "SETTING")]
     pub settings: Vec<String>,
+    /// The longest packet of the links that Accord over Corosync runs on, in bytes: 1500 is
+    /// Ethernet's, 9000 is what jumbo frames usually have.
+    #[arg(long, value_name = "BYTES", default_value_t = 65_535,
+        value_parser = clap::value_parser!(u32).range(1500..=65_535))]
+    pub mtu: u32,
 }
 
 fn parse_servers(text: &str) -> std::result::Result<usize, String> {
@@ -98,6 +103,7 @@ impl ClusterArgs {
             disk: self.data_dir.clone(),
             java_heap: self.java_heap.clone(),
             settings: self.settings.clone(),
+            mtu: self.mtu,
         }
     }
 }

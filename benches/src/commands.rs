@@ -18,7 +18,9 @@ use std::time::Duration;
 
 /// The `accord` program, if one of the systems needs it.
 fn program(systems: &[System], given: Option<&Path>) -> Result<Option<PathBuf>> {
-    let needed = systems.iter().any(|one| matches!(one, System::Accord | System::Library));
+    let needed = systems
+        .iter()
+        .any(|one| matches!(one, System::Accord | System::Corosync | System::Library));
     needed.then(|| accord::program(given)).transpose()
 }
 

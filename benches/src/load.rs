@@ -37,6 +37,19 @@ pub struct Target<'a> {
     pub cluster: Option<&'a Cluster>,
 }
 
+impl Target<'_> {
+    /// Does something where the servers can be reached.
+    ///
+    /// # Errors
+    /// If that place is gone.
+    pub fn inside<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        match self.cluster {
+            Some(cluster) => cluster.inside(act),
+            None => Ok(act()),
+        }
+    }
+}
+
 impl<'a> From<&'a Cluster> for Target<'a> {
     fn from(cluster: &'a Cluster) -> Self {
         Self {
@@ -105,6 +118,9 @@ pub struct Measurement {
     pub latency: Latency,
     /// What all servers together used. Zeros if they run elsewhere.
     pub servers_usage: Usage,
+    /// Processor seconds of Corosync's daemons, which those of the servers contain.
+    #[serde(default)]
+    pub daemons_seconds: f64,
     /// Processor seconds of the generator.
     pub generator_seconds: f64,
 }
@@ -140,7 +156,9 @@ pub fn measure(
     let window = workload.window;
     let load = Load { target, workload, timing };
     let (recorded, used) = match target.system {
-        System::Accord => load.run(|now, out| AccordConnection::new(now, window, out)),
+        System::Accord | System::Corosync => {
+            load.run(|now, out| AccordConnection::new(now, window, out))
+        }
         System::Zookeeper => load.run(ZookeeperConnection::new),
         System::Etcd => load.run(EtcdConnection::new),
         System::Library => crate::library::run(target, workload, timing),
@@ -158,6 +176,7 @@ pub fn measure(
         seconds: recorded.elapsed.as_secs_f64(),
         latency: Latency::of(&recorded.latency),
         servers_usage: used.servers,
+        daemons_seconds: used.daemons_seconds,
         generator_seconds: used.generator_seconds,
     })
 }
@@ -208,6 +227,8 @@ pub fn explain(target: &Target<'_>, error: crate::failure::Failure) -> crate::fa
 pub struct Used {
     /// By the servers.
     pub servers: Usage,
+    /// Of that, processor seconds of daemons.
+    pub daemons_seconds: f64,
     /// By the generator.
     pub generator_seconds: f64,
 }
@@ -216,7 +237,9 @@ pub struct Used {
 #[derive(Debug)]
 pub struct Meter {
     pids: Vec<u32>,
+    daemon_pids: Vec<u32>,
     servers: Usage,
+    daemons: Usage,
     generator_seconds: f64,
 }
 
@@ -226,9 +249,12 @@ impl Meter {
     /// # Errors
     /// If a server has ended.
     pub fn begin(target: &Target<'_>) -> Result<Self> {
-        let pids = target.cluster.map(Cluster::pids).unwrap_or_default();
-        let servers = Usage::of(&pids)?;
-        Ok(Self { pids, servers, generator_seconds: Usage::of_self()? })
+        let daemon_pids = target.cluster.map(Cluster::daemon_pids).unwrap_or_default();
+        let mut pids = target.cluster.map(Cluster::pids).unwrap_or_default();
+        pids.extend(&daemon_pids);
+        let (servers, daemons) = (Usage::of(&pids)?, Usage::of(&daemon_pids)?);
+        let generator_seconds = Usage::of_self()?;
+        Ok(Self { pids, daemon_pids, servers, daemons, generator_seconds })
     }
 
     /// What was used since.
@@ -237,7 +263,9 @@ impl Meter {
     /// If a server has ended.
     pub fn end(self) -> Result<Used> {
         let generator_seconds = Usage::of_self()? - self.generator_seconds;
-        Ok(Used { servers: Usage::of(&self.pids)?.since(self.servers), generator_seconds })
+        let servers = Usage::of(&self.pids)?.since(self.servers);
+        let daemons = Usage::of(&self.daemon_pids)?.since(self.daemons);
+        Ok(Used { servers, daemons_seconds: daemons.cpu_seconds, generator_seconds })
     }
 }
 
@@ -251,7 +279,8 @@ impl Load<'_> {
     fn run<C: Connection>(&self, new: impl Fn(u64, &mut Vec<u8>) -> C) -> Result<(Recorded, Used)> {
         let run = unique();
         let addresses = &self.target.addresses;
-        let mut generator = Generator::connect(self.workload, addresses, run, new)?;
+        let connect = || Generator::connect(self.workload, addresses, run, new);
+        let mut generator = self.target.inside(connect)??;
         generator.prepare()?;
         generator.begin()?;
         generator.keep_up(self.timing.warm)?;

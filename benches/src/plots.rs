@@ -18,6 +18,7 @@ const FONT: &str = "sans-serif";
 const fn color(system: System) -> RGBColor {
     match system {
         System::Accord => RGBColor(0x1b, 0x6e, 0xc2),
+        System::Corosync => RGBColor(0x7a, 0x4f, 0xb5),
         System::Library => RGBColor(0x6b, 0xb1, 0xe8),
         System::Zookeeper => RGBColor(0xd0, 0x6a, 0x1d),
         System::Etcd => RGBColor(0x3a, 0x8f, 0x4f),

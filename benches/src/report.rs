@@ -102,17 +102,24 @@ pub fn say_row(measurements: &[Measurement], progress: &Progress) {
         let _ = write!(text, "\n  {name}: {rate}/s, {us:.2} us/op in the servers, ");
         let _ = write!(text, "median {p50}, window {window}");
     }
-    if let Some((accord, others)) = sides.split_first().filter(|(one, _)| is_accord(one.system)) {
-        for other in others {
-            let ratio = ratio_text(accord.ratio(other, Measurement::per_second));
-            let _ = write!(text, "\n  Accord / {}: {ratio} times the rate", other.system.name());
-        }
+    for (accord, other) in compared(&sides) {
+        let ratio = ratio_text(accord.ratio(other, Measurement::per_second));
+        let (name, other) = (accord.system.name(), other.system.name());
+        let _ = write!(text, "\n  {name} / {other}: {ratio} times the rate");
     }
     progress.note(&text);
 }
 
-const fn is_accord(system: System) -> bool {
-    matches!(system, System::Accord)
+/// What is compared: Accord with all others, and Accord over Corosync with other systems.
+fn compared<'a, 'b>(sides: &'a [Side<'b>]) -> impl Iterator<Item = (&'a Side<'b>, &'a Side<'b>)> {
+    sides.iter().flat_map(move |one| {
+        let others = sides.iter().filter(move |other| match one.system {
+            System::Accord => other.system != System::Accord,
+            System::Corosync => matches!(other.system, System::Zookeeper | System::Etcd),
+            System::Library | System::Zookeeper | System::Etcd => false,
+        });
+        others.map(move |other| (one, other))
+    })
 }
 
 /// What a row is called in tables.
@@ -191,22 +198,31 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
         }
     }
     text.push_str(
-        "\nHow many times as much Accord does, over pairs that were measured in turns: the \
+        "\nHow many times as much Accord does as what stands beside it, over pairs that were measured in turns: the \
          median, and its interval with how sure that is.\n\n\
-         | workload | beside | requests/s | requests for the same processor time of the servers | \
-         pairs, sure |\n|---|---|---|---|---|\n",
+         | workload | system | beside | requests/s | requests for the same processor time of the servers | \
+         pairs, sure |\n|---|---|---|---|---|---|\n",
     );
     for name in &names {
         ratio_lines(name, &of_row(name), text);
     }
+    for name in &names {
+        for side in of_row(name).iter().filter(|side| side.system == System::Corosync) {
+            let share =
+                |of: &Measurement| of.daemons_seconds / of.servers_usage.cpu_seconds * 100.0;
+            let Spread { median, min, max } = side.spread(share);
+            let title = title(name);
+            let _ = writeln!(
+                text,
+                "\n{title}: Corosync's daemons are {median:.0} % ({min:.0}-{max:.0}) of the \
+                 processor time of Accord over Corosync.",
+            );
+        }
+    }
 }
 
 fn ratio_lines(name: &str, sides: &[Side<'_>], text: &mut String) {
-    let Some((accord, others)) = sides.split_first() else { return };
-    if !is_accord(accord.system) {
-        return;
-    }
-    for other in others {
+    for (accord, other) in compared(sides) {
         let rate = accord.ratio(other, Measurement::per_second);
         let us = accord.ratio(other, |of| 1.0 / of.servers_us());
         let sure = rate.map_or_else(String::new, |rate| {
@@ -214,8 +230,9 @@ fn ratio_lines(name: &str, sides: &[Side<'_>], text: &mut String) {
         });
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {sure} |",
+            "| {} | {} | {} | {} | {} | {sure} |",
             title(name),
+            accord.system.name(),
             other.system.name(),
             ratio_text(rate),
             ratio_text(us),

@@ -78,8 +78,10 @@ impl Manifest {
 /// What a write is safe in when it is answered.
 pub const fn durability(system: System, mode: Mode) -> &'static str {
     match (system, mode) {
-        (System::Accord | System::Library, Mode::Memory) => "the memory of a majority",
-        (System::Accord | System::Library, Mode::Persistent) => {
+        (System::Accord | System::Corosync | System::Library, Mode::Memory) => {
+            "the memory of a majority"
+        }
+        (System::Accord | System::Corosync | System::Library, Mode::Persistent) => {
             "the disks of a majority (fdatasync)"
         }
         (System::Zookeeper, Mode::Memory) => {

@@ -32,7 +32,9 @@ pub struct Watched {
 pub fn run(target: &Target<'_>, watchers: usize, writes: usize) -> Result<Watched> {
     let watching = Watching { target, watchers, writes };
     match target.system {
-        System::Accord => watching.run(|now, out| AccordConnection::new(now, 4, out)),
+        System::Accord | System::Corosync => {
+            watching.run(|now, out| AccordConnection::new(now, 4, out))
+        }
         System::Zookeeper => watching.run(ZookeeperConnection::new),
         System::Library | System::Etcd => {
             let what = "watch compares accord and zookeeper";
@@ -52,7 +54,8 @@ impl Watching<'_> {
         // One connection more than watchers: the writer's.
         let connections = self.watchers + 1;
         let workload = Workload { connections, window: 4, keys: 1, ..Workload::default() };
-        let mut generator = Generator::connect(&workload, &self.target.addresses, unique(), new)?;
+        let connect = || Generator::connect(&workload, &self.target.addresses, unique(), new);
+        let mut generator = self.target.inside(connect)??;
         let parent = Keys::parent(0);
         let key = Bytes::from([&parent[..], b"/watched"].concat());
         for key in [parent, key.clone()] {

@@ -77,6 +77,11 @@ impl Daemons {
         Ok(daemons)
     }
 
+    /// The numbers of the daemons' processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.running.iter().flatten().map(Child::id).collect()
+    }
+
     fn config(&self, node: u32) -> PathBuf {
         self.dir.join(format!("corosync-{node}.conf"))
     }

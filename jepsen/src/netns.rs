@@ -227,6 +227,23 @@ impl Net {
         enter(&self.bridge())
     }
 
+    /// Does something among the clients. What was opened there stays there.
+    ///
+    /// # Errors
+    /// [`NetError::System`].
+    ///
+    /// # Panics
+    /// If the thread cannot come back: what it did next would be somewhere else than meant.
+    pub fn among_clients<T>(&self, act: impl FnOnce() -> T) -> Result<T, NetError> {
+        const HERE: &str = "/proc/thread-self/ns/net";
+        let wrong = |error| NetError::System { what: HERE.to_owned(), error };
+        let here = fs::File::open(HERE).map_err(wrong)?;
+        self.enter()?;
+        let done = act();
+        nix::sched::setns(here, nix::sched::CloneFlags::CLONE_NEWNET).expect("it came from there");
+        Ok(done)
+    }
+
     /// Puts the calling thread, and those that it starts from then on, onto a node.
     ///
     /// # Errors

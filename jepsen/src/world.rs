@@ -118,6 +118,11 @@ impl World {
         }
     }
 
+    /// The numbers of the daemons' processes.
+    pub fn daemon_pids(&self) -> Vec<u32> {
+        self.daemons.as_ref().map(Daemons::pids).unwrap_or_default()
+    }
+
     /// The ends of the daemons' logs.
     pub fn log_tails(&self) -> String {
         self.daemons.as_ref().map(Daemons::log_tails).unwrap_or_default()

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 const PREFACE: Preface = Preface { kind: Kind::Client, version: PROTOCOL_VERSION };
 
@@ -289,16 +290,35 @@ pub fn program(given: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
+/// Where a server listens for clients, and for other servers.
+pub(super) type Places = [(SocketAddr, SocketAddr)];
+
 /// Starts a cluster of Accord.
 pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let program = program(setup.accord.as_deref())?;
     let dir = directory("accord", setup.mode, &setup.disk)?;
     let ports = ports(setup.servers * 2)?;
+    let here = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
     let (clients, rings) = ports.split_at(setup.servers);
+    let places: Vec<_> = clients.iter().map(here).zip(rings.iter().map(here)).collect();
+    let group = if setup.servers == 1 { "solo" } else { "ring" };
+    let mut cluster = launch(setup, (group, &places), dir, |_, args| (program.clone(), args))?;
+    let Cluster { addresses, processes, .. } = &mut cluster;
+    wait_until("Accord", processes, || addresses.iter().all(serves))?;
+    Ok(cluster)
+}
+
+/// Starts its servers. `wrap` says how the one at a place is run with these arguments.
+pub(super) fn launch(
+    setup: Setup,
+    (group, places): (&str, &Places),
+    dir: TempDir,
+    wrap: impl Fn(usize, Vec<String>) -> (PathBuf, Vec<String>),
+) -> Result<Cluster> {
     let mut described = Vec::new();
     let mut processes = Vec::new();
     for at in 0..setup.servers {
-        let text = configuration(&setup, at, clients, rings, dir.path());
+        let text = configuration(&setup, at, (group, places), dir.path());
         let file = dir.path().join(format!("accord-{}.toml", at + 1));
         std::fs::write(&file, &text).during(file.display())?;
         let mut args: Vec<String> =
@@ -308,19 +328,18 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
             args.extend(["--set".to_owned(), setting.clone()]);
         }
         let log = dir.path().join(format!("accord-{}.log", at + 1));
+        let (program, args) = wrap(at, args);
         if at == 0 {
             described.push(format!("{} {}\n{text}", program.display(), args.join(" ")));
         }
         processes.push(Process::start(&program, &args, dir.path(), log)?);
     }
-    let addresses: Vec<SocketAddr> =
-        clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
-    wait_until("Accord", &mut processes, || addresses.iter().all(serves))?;
-    Ok(Cluster { setup, addresses, described, processes, dir })
+    let addresses = places.iter().map(|(client, _)| *client).collect();
+    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
 }
 
 /// True if the server at an address is in the primary component, with all that should be.
-fn serves(address: &SocketAddr) -> bool {
+pub(super) fn serves(address: &SocketAddr) -> bool {
     use accord_net::env::real::Real;
     use accord_net::operator_client::OperatorClient;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -334,12 +353,12 @@ fn serves(address: &SocketAddr) -> bool {
     })
 }
 
-fn configuration(setup: &Setup, at: usize, clients: &[u16], rings: &[u16], dir: &Path) -> String {
+fn configuration(setup: &Setup, at: usize, (group, places): (&str, &Places), dir: &Path) -> String {
     let key = "0123456789abcdef".repeat(4);
-    let client = clients[at];
+    let client = places[at].0;
     let mut text = format!(
-        "id = {}\ncluster = \"bench\"\nclient_listen = \"127.0.0.1:{client}\"\n\
-         http_listen = \"off\"\nkey = \"{key}\"\nlog = \"warn\"\n",
+        "id = {}\ncluster = \"bench\"\nclient_listen = \"{client}\"\nhttp_listen = \"off\"\n\
+         key = \"{key}\"\nlog = \"warn\"\n",
         at + 1
     );
     if setup.mode == Mode::Persistent {
@@ -347,13 +366,10 @@ fn configuration(setup: &Setup, at: usize, clients: &[u16], rings: &[u16], dir: 
         // Writing to a string cannot fail.
         let _ = writeln!(text, "mode = \"persistent\"\ndata_dir = {data:?}");
     }
-    if setup.servers == 1 {
-        text.push_str("group = \"solo\"\n");
-        return text;
-    }
-    text.push_str("group = \"ring\"\n");
-    for (at, ring) in rings.iter().enumerate() {
-        let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"127.0.0.1:{ring}\"\n", at + 1);
+    let _ = writeln!(text, "group = \"{group}\"");
+    let listed = if group == "solo" { &[] } else { places };
+    for (at, (_, ring)) in listed.iter().enumerate() {
+        let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"{ring}\"\n", at + 1);
     }
     text
 }

@@ -405,7 +405,7 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let addresses: Vec<SocketAddr> =
         clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
     wait_until("etcd", &mut processes, || addresses.iter().all(serves))?;
-    Ok(Cluster { setup, addresses, described, processes, dir })
+    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
 }
 
 /// True if a server says that it is healthy, which takes a leader.

@@ -5,6 +5,7 @@
 //! Read on in [`accord`], [`zookeeper`] and [`etcd`].
 
 pub mod accord;
+pub mod corosync;
 pub mod etcd;
 pub mod jute;
 pub mod process;
@@ -12,6 +13,7 @@ pub mod zookeeper;
 
 use crate::failure::Result;
 use crate::workload::{Answer, Ask};
+use accord_jepsen::world::World;
 use clap::ValueEnum;
 use process::Process;
 use serde::{Deserialize, Serialize};
@@ -77,6 +79,8 @@ pub struct Exchange {
 pub enum System {
     /// Accord with the built-in ring (one server: alone).
     Accord,
+    /// Accord over Corosync, on network namespaces of their own: needs root.
+    Corosync,
     /// Accord by its client library, to tell what that costs.
     Library,
     /// ZooKeeper.
@@ -90,6 +94,7 @@ impl System {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Accord => "Accord",
+            Self::Corosync => "Accord over Corosync",
             Self::Library => "Accord (client library)",
             Self::Zookeeper => "ZooKeeper",
             Self::Etcd => "etcd",
@@ -102,7 +107,7 @@ impl System {
         const ETCD_REQUESTS_MAX: usize = 4096;
         match self {
             Self::Etcd => window.min(ETCD_REQUESTS_MAX / connections).max(1),
-            Self::Accord | Self::Library | Self::Zookeeper => window,
+            Self::Accord | Self::Corosync | Self::Library | Self::Zookeeper => window,
         }
     }
 }
@@ -146,6 +151,8 @@ pub struct Setup {
     pub java_heap: String,
     /// More lines for Accord's configuration, as `name=value`.
     pub settings: Vec<String>,
+    /// The longest packet of the links between namespaces, in bytes.
+    pub mtu: u32,
 }
 
 /// A running cluster. Dropping it ends its servers and removes their files.
@@ -159,6 +166,8 @@ pub struct Cluster {
     pub described: Vec<String>,
     // In this order: what runs is ended before its files are removed.
     processes: Vec<Process>,
+    /// The namespaces that they run in, if those are their own, with Corosync's daemons.
+    world: Option<World>,
     dir: TempDir,
 }
 
@@ -170,6 +179,7 @@ impl Cluster {
     pub fn start(setup: Setup) -> Result<Self> {
         match setup.system {
             System::Accord | System::Library => accord::start(setup),
+            System::Corosync => corosync::start(setup),
             System::Zookeeper => zookeeper::start(setup),
             System::Etcd => etcd::start(setup),
         }
@@ -178,6 +188,22 @@ impl Cluster {
     /// The numbers of its servers' processes.
     pub fn pids(&self) -> Vec<u32> {
         self.processes.iter().map(Process::id).collect()
+    }
+
+    /// The numbers of the processes that its servers need besides.
+    pub fn daemon_pids(&self) -> Vec<u32> {
+        self.world.as_ref().map(World::daemon_pids).unwrap_or_default()
+    }
+
+    /// Does something where its servers can be reached. What was opened there stays there.
+    ///
+    /// # Errors
+    /// If that place is gone.
+    pub fn inside<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        match &self.world {
+            Some(world) => world.net().among_clients(act).map_err(corosync::failure),
+            None => Ok(act()),
+        }
     }
 
     /// Where its files are.

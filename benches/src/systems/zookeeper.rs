@@ -365,7 +365,7 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let addresses: Vec<SocketAddr> =
         clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
     wait_until("ZooKeeper", &mut processes, || addresses.iter().all(serves))?;
-    Ok(Cluster { setup, addresses, described, processes, dir })
+    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
 }
 
 fn configuration(data: &Path, client: u16, peers: &[u16]) -> String {
