@@ -163,7 +163,10 @@ fn head(results: &Results, text: &mut String) {
     for (side, durability) in &manifest.durability {
         say(&format!("{side}: a write is answered when it is in"), durability);
     }
-    results.skipped.iter().for_each(|what| say("left out or repeated", what));
+    for same in results.skipped.chunk_by(|one, next| one == next) {
+        let times = if same.len() > 1 { format!(" ({} times)", same.len()) } else { String::new() };
+        say("left out or repeated", &format!("{}{times}", same[0]));
+    }
 }
 
 fn mode_tables(measurements: &[&Measurement], text: &mut String) {
@@ -198,10 +201,10 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
         }
     }
     text.push_str(
-        "\nHow many times as much Accord does as what stands beside it, over pairs that were measured in turns: the \
-         median, and its interval with how sure that is.\n\n\
-         | workload | system | beside | requests/s | requests for the same processor time of the servers | \
-         pairs, sure |\n|---|---|---|---|---|---|\n",
+        "\nHow many times as much a system does as the one beside it, over pairs that were measured \
+         in turns: the median, and its interval with how sure that is.\n\n\
+         | workload | system | beside | requests/s | requests for the same processor time of the \
+         servers | pairs, sure |\n|---|---|---|---|---|---|\n",
     );
     for name in &names {
         ratio_lines(name, &of_row(name), text);
