@@ -28,9 +28,9 @@ const READ_BYTES: usize = 256 << 10;
 const PATIENCE_NS: u64 = 60_000_000_000;
 /// How often sessions are looked after.
 const TICK_NS: u64 = 250_000_000;
-/// What a load created is removed with at most so many requests outstanding on a connection: no
-/// system refuses that.
-const REMOVED_AT_ONCE: usize = 64;
+/// What a load created is removed with at most so many requests outstanding on a connection. Few,
+/// because etcd refuses requests when its members have much to catch up with.
+const REMOVED_AT_ONCE: usize = 16;
 const TIMER: Token = Token(usize::MAX);
 /// Latencies above this are recorded as this.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
@@ -305,14 +305,21 @@ impl<C: Connection> Generator<C> {
         recorded
     }
 
-    /// Ends the load: waits for all answers, removes what it created, so that the next one finds
-    /// what this one found, and ends the sessions.
+    /// Ends the load: waits for all answers.
+    ///
+    /// # Errors
+    /// If an answer is wrong, or does not come.
+    pub fn settle(&mut self) -> Result<()> {
+        self.source = Source::Nothing;
+        self.run_until(Self::is_quiet)
+    }
+
+    /// Removes what the load created, so that the next one finds what this one found, and ends the
+    /// sessions.
     ///
     /// # Errors
     /// If an answer is wrong, or does not come.
     pub fn finish(mut self) -> Result<()> {
-        self.source = Source::Nothing;
-        self.run_until(Self::is_quiet)?;
         self.workload.window = self.workload.window.min(REMOVED_AT_ONCE);
         self.feed(Source::Remove)?;
         let now = self.now();

@@ -1,6 +1,6 @@
 //! One measurement: a workload on a cluster, and all that is to be known of it afterwards.
 
-use crate::failure::{Result, wrong};
+use crate::failure::{Failure, Result, wrong};
 use crate::generator::{Generator, Recorded};
 use crate::measure::Usage;
 use crate::systems::accord::AccordConnection;
@@ -198,7 +198,7 @@ pub fn measure_patiently(
     let mut attempt = 1;
     loop {
         match measure(target, row, workload, timing) {
-            Err(crate::failure::Failure::Refused(what)) if attempt < ATTEMPTS => {
+            Err(Failure::Refused(what)) if attempt < ATTEMPTS => {
                 note(format!("measured again ({}): {what}", row.0));
                 attempt += 1;
                 std::thread::sleep(PAUSE);
@@ -209,8 +209,7 @@ pub fn measure_patiently(
 }
 
 /// Adds what the servers logged.
-pub fn explain(target: &Target<'_>, error: crate::failure::Failure) -> crate::failure::Failure {
-    use crate::failure::Failure;
+pub fn explain(target: &Target<'_>, error: Failure) -> Failure {
     match (error, target.cluster) {
         (Failure::Wrong(what), Some(cluster)) => {
             wrong(format!("{}: {what}\n{}", target.system.name(), cluster.log_tails()))
@@ -290,8 +289,12 @@ impl Load<'_> {
         self.keep_up(&mut generator, self.timing.measure)?;
         let recorded = generator.recorded();
         let used = meter.end()?;
-        generator.finish()?;
-        Ok((recorded, used))
+        generator.settle()?;
+        match generator.finish() {
+            // What is left in the store then is no fault of what was measured.
+            Ok(()) | Err(Failure::Refused(_)) => Ok((recorded, used)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Goes on until the rate of three seconds in a row is about the same, or time is up.

@@ -92,6 +92,7 @@ impl Watching<'_> {
             last.saturating_record(generator.now() - began);
             generator.run_until(Generator::is_quiet)?;
         }
+        generator.settle()?;
         generator.finish()?;
         Ok(Watched { last: Latency::of(&last), writes: self.writes })
     }
