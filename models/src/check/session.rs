@@ -6,7 +6,9 @@
 //! left out.
 //!
 //! What all observers were told is put together by revision. That sequence must be one that
-//! [`crate::spec::Membership`] allows and that agrees with the real time of opens and closes; every
+//! [`crate::spec::Membership`] allows and that agrees with the real time of opens and closes: a
+//! session joins between an open's begin and its end, and has left by the end of its close, but
+//! perhaps long before, because one that has expired may still be closed. Besides, every
 //! observer must have been told a piece of it without gaps, beginning with its own joining. Where
 //! no observer was there before and after, events may be missing, and the members are learnt anew.
 
@@ -230,7 +232,7 @@ impl<'a> Told<'a> {
         let asked = self.sequence.keys().filter_map(|revision| {
             let op = match self.first(*revision).change {
                 MembershipChange::Joined(session) => self.opened.get(&session),
-                // Without a close it expired, at any time.
+                // Without a close it expired, at any time; with one, before the close was over.
                 MembershipChange::Left(session) => self.closed.get(&session),
             };
             Some(Asked { revision: *revision, op: *op? })
@@ -251,9 +253,10 @@ impl<'a> Told<'a> {
         Some(Explanation::new("early-event", summary, [notice.index, early.op]))
     }
 
-    /// A pair of operations, one over before the other began, with the greater revision.
+    /// An open or close that was over before an open began, with the greater revision. A session
+    /// that left may have expired before its close began, so closes are not later than anything.
     fn reversed(&self, asked: &[Asked]) -> Option<Explanation> {
-        // In order of revisions: of those so far, the one that began last.
+        // In order of revisions: of the opens so far, the one that began last.
         let mut latest: Option<Asked> = None;
         for now in asked {
             if let Some(later) = latest
@@ -267,7 +270,8 @@ impl<'a> Told<'a> {
                 let contradict = [now.op, later.op, first.index, second.index];
                 return Some(Explanation::new("order-against-time", summary, contradict));
             }
-            if latest.is_none_or(|latest| latest.op < now.op) {
+            let joined = matches!(self.first(now.revision).change, MembershipChange::Joined(_));
+            if joined && latest.is_none_or(|latest| latest.op < now.op) {
                 latest = Some(*now);
             }
         }
