@@ -8,8 +8,7 @@ use crate::campaign::Campaign;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::shrink::{self, RUNS_MAX};
-use crate::world;
-use crate::worlds::WorldKind;
+use crate::worlds::{self, WorldKind};
 use serde_json::{Value, json};
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -25,6 +24,9 @@ const WORLDS_MAX: u64 = 128;
 /// What `accord-sim hunt` takes. It is not for people: `accord-sim bugs` runs it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
+    /// In which world.
+    #[arg(long = "world", default_value = "bare", value_parser = WorldKind::parse)]
+    pub kind: WorldKind,
     /// Seconds after which no world is begun.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub budget_seconds: u64,
@@ -36,6 +38,21 @@ pub struct Options {
     pub seed: u64,
     /// Shrink the plan that fails.
     #[arg(long)]
+    pub shrink: bool,
+}
+
+/// How a bug is hunted.
+#[derive(Clone, Copy, Debug)]
+pub struct Hunt {
+    /// In which world.
+    pub world: WorldKind,
+    /// The first seed.
+    pub from: u64,
+    /// Time after which no world is begun.
+    pub budget: Duration,
+    /// Worlds side by side.
+    pub threads: NonZero<usize>,
+    /// Whether the plan that fails is shrunk.
     pub shrink: bool,
 }
 
@@ -73,11 +90,11 @@ impl Catch {
 }
 
 impl Small {
-    /// Shrinks the plan of a seed that fails with `violation`.
-    pub fn of(seed: u64, violation: &Violation) -> Self {
+    /// Shrinks the plan of a seed that fails in a world with `violation`.
+    pub fn of(world: WorldKind, seed: u64, violation: &Violation) -> Self {
         let plan = Plan::draw(seed, &Overrides::default());
-        let shrunk =
-            shrink::shrink(&plan, violation, RUNS_MAX, |plan| world::run(plan, None).violation);
+        let run = |plan: &Plan| worlds::run(world, plan, None).violation;
+        let shrunk = shrink::shrink(&plan, violation, RUNS_MAX, run);
         Self {
             faults: [&shrunk.plan, &plan].map(|plan| plan.faults.len() as u64),
             operations: [&shrunk.plan, &plan].map(|plan| u64::from(plan.options.operations)),
@@ -87,9 +104,9 @@ impl Small {
     }
 
     /// True if the world of the plan violates nothing in this program.
-    pub fn holds_here(&self) -> bool {
+    pub fn holds_here(&self, world: WorldKind) -> bool {
         let plan = crate::plan::text::read(&self.plan);
-        plan.is_ok_and(|plan| world::run(&plan, None).violation.is_none())
+        plan.is_ok_and(|plan| worlds::run(world, &plan, None).violation.is_none())
     }
 
     fn json(&self) -> Value {
@@ -166,39 +183,39 @@ pub fn threads_available() -> NonZero<usize> {
 
 /// Hunts, and prints a line of JSON now and then and one in the end.
 pub fn run(options: &Options) -> ExitCode {
-    let budget = Duration::from_secs(options.budget_seconds);
-    let threads = options.threads.unwrap_or_else(threads_available);
+    let asked = Hunt {
+        world: options.kind,
+        from: options.seed,
+        budget: Duration::from_secs(options.budget_seconds),
+        threads: options.threads.unwrap_or_else(threads_available),
+        shrink: options.shrink,
+    };
     let tell = |report: Report| println!("{}", report.line());
-    let report = hunt(options.seed, budget, threads, options.shrink, tell);
+    let report = hunt(asked, tell);
     println!("{}", report.line());
     ExitCode::SUCCESS
 }
 
 /// The first violation of one seed's world, if there is one.
-pub fn try_seed(seed: u64) -> Option<Catch> {
+pub fn try_seed(world: WorldKind, seed: u64) -> Option<Catch> {
     let plan = Plan::draw(seed, &Overrides::default());
-    world::run(&plan, None).violation.map(|violation| Catch::new(seed, &violation))
+    worlds::run(world, &plan, None).violation.map(|violation| Catch::new(seed, &violation))
 }
 
-/// Runs campaigns from the seed `from` on until one fails or `budget` is over. `progress` is told
-/// how many worlds have ended well, after each campaign, and when shrinking begins.
-pub fn hunt(
-    from: u64,
-    budget: Duration,
-    threads: NonZero<usize>,
-    shrink: bool,
-    progress: impl Fn(Report),
-) -> Report {
+/// Runs campaigns until one fails or the time is over. `progress` is told how many worlds have
+/// ended well, after each campaign, and when shrinking begins.
+pub fn hunt(asked: Hunt, progress: impl Fn(Report)) -> Report {
+    let Hunt { world, from, budget, threads, shrink } = asked;
     let begun = Instant::now();
     let (mut first, mut per_thread) = (from, WORLDS_FIRST);
     while begun.elapsed() < budget {
-        let (world, count) = (WorldKind::Bare, per_thread * threads.get() as u64);
+        let count = per_thread * threads.get() as u64;
         let overrides = Overrides::default();
         let campaign = Campaign { world, first, count, overrides, threads, budget: None };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
             let shrunk = shrink.then(|| {
                 progress(Report::Shrinking);
-                Small::of(seed, &violation)
+                Small::of(world, seed, &violation)
             });
             return Report::Caught(Catch { shrunk, ..Catch::new(seed, &violation) });
         }
@@ -233,9 +250,13 @@ mod tests {
 
     #[test]
     fn a_hunt_without_time_finds_nothing() {
-        assert_eq!(
-            hunt(5, Duration::ZERO, NonZero::<usize>::MIN, false, |_| {}),
-            Report::Nothing(0)
-        );
+        let asked = Hunt {
+            world: WorldKind::Bare,
+            from: 5,
+            budget: Duration::ZERO,
+            threads: NonZero::<usize>::MIN,
+            shrink: false,
+        };
+        assert_eq!(hunt(asked, |_| {}), Report::Nothing(0));
     }
 }

@@ -18,13 +18,15 @@ pub mod table;
 pub mod tree;
 pub mod trial;
 
+use crate::worlds::WorldKind;
 use catalogue::{Bug, Catalogue};
+use hunt::Hunt;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use trial::{Hunt, Trial, Verdict};
+use trial::{Trial, Verdict};
 
 /// What `accord-sim bugs` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -94,6 +96,7 @@ fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
 
 fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode {
     let hunt = Hunt {
+        world: WorldKind::Bare,
         from: options.layers.from,
         budget: Duration::from_secs(options.budget_seconds),
         threads: options.threads.unwrap_or_else(hunt::threads_available),

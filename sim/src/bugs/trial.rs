@@ -1,11 +1,10 @@
 //! One bug from its patch to a verdict: apply, build, hunt, and try the same seed without the bug.
 
 use super::catalogue::Bug;
-use super::hunt::{self, Catch, Report};
+use super::hunt::{self, Catch, Hunt, Report};
 use super::tree::Tree;
 use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,19 +36,6 @@ pub enum Verdict {
     FailsAnyway(Catch),
 }
 
-/// How a bug is hunted.
-#[derive(Clone, Copy, Debug)]
-pub struct Hunt {
-    /// The first seed.
-    pub from: u64,
-    /// Time after which no world is begun.
-    pub budget: Duration,
-    /// Worlds side by side.
-    pub threads: NonZero<usize>,
-    /// Whether the plan that fails is shrunk.
-    pub shrink: bool,
-}
-
 impl Trial {
     /// Tries one bug, and tells `progress` what is being done.
     pub fn run(root: &Path, bug: &Bug, hunt: Hunt, progress: impl Fn(&str)) -> Self {
@@ -57,8 +43,9 @@ impl Trial {
         let begun = Instant::now();
         let verdict = built.and_then(|program| hunt_in(&program, hunt, &progress));
         let hunted = begun.elapsed();
-        let verdict = verdict.map_or_else(Verdict::Broken, |report| judge(report, hunt::try_seed));
-        Self { bug: bug.clone(), verdict: without_bug(verdict), hunted }
+        let without = |seed| hunt::try_seed(hunt.world, seed);
+        let verdict = verdict.map_or_else(Verdict::Broken, |report| judge(report, without));
+        Self { bug: bug.clone(), verdict: without_bug(verdict, hunt), hunted }
     }
 }
 
@@ -85,7 +72,8 @@ pub fn build(
 pub fn hunt_in(program: &Path, hunt: Hunt, progress: &impl Fn(&str)) -> Result<Report, String> {
     progress("hunting");
     let mut child = Command::new(program)
-        .args(["hunt", "--budget-seconds", &hunt.budget.as_secs().to_string()])
+        .args(["hunt", "--world", hunt.world.name()])
+        .args(["--budget-seconds", &hunt.budget.as_secs().to_string()])
         .args(["--threads", &hunt.threads.to_string(), "--seed", &hunt.from.to_string()])
         .args(hunt.shrink.then_some("--shrink"))
         .stdin(Stdio::null())
@@ -120,9 +108,9 @@ fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict 
 }
 
 /// A shrunk plan that fails without the bug says nothing of the bug, although its seed does.
-fn without_bug(mut verdict: Verdict) -> Verdict {
+fn without_bug(mut verdict: Verdict, hunt: Hunt) -> Verdict {
     if let Verdict::Found(Catch { shrunk, .. }) = &mut verdict
-        && shrunk.as_ref().is_some_and(|small| !small.holds_here())
+        && shrunk.as_ref().is_some_and(|small| !small.holds_here(hunt.world))
     {
         *shrunk = None;
     }

@@ -6,10 +6,10 @@
 //! once without a bug.
 
 use super::super::catalogue::{Bug, Patched};
-use super::super::hunt::{self, Catch, Report};
+use super::super::hunt::{self, Catch, Hunt, Report};
 use super::super::tree::Tree;
-use super::super::trial::{self, Hunt};
-use serde_json::Value;
+use super::super::trial;
+use crate::worlds::WorldKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZero;
@@ -169,8 +169,9 @@ impl Runner {
     pub fn run(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Outcome {
         let outcome = match cell.layer {
             Layer::Tests => self.tests(bug, tell),
-            Layer::Bare => self.bare(bug, cell, tell),
-            Layer::Turmoil | Layer::Madsim => self.world(bug, cell, tell),
+            Layer::Bare => self.world(WorldKind::Bare, (bug, cell), tell),
+            Layer::Turmoil => self.world(WorldKind::Turmoil, (bug, cell), tell),
+            Layer::Madsim => self.world(WorldKind::Madsim, (bug, cell), tell),
             Layer::Stateright => self.stateright(cell, tell),
         };
         outcome.unwrap_or_else(Outcome::Broken)
@@ -189,9 +190,18 @@ impl Runner {
         Ok(program)
     }
 
-    fn bare(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+    fn world(
+        &mut self,
+        world: WorldKind,
+        (bug, cell): (&Bug, &Cell),
+        tell: &dyn Fn(&str),
+    ) -> Result<Outcome, String> {
+        if let Err(why) = WorldKind::parse(world.name()) {
+            return Ok(Outcome::NotBuilt(why));
+        }
         let program = self.program(bug, tell)?;
         let hunt = Hunt {
+            world,
             from: cell.from,
             budget: Duration::from_secs(cell.budget_seconds),
             threads: self.threads,
@@ -200,33 +210,7 @@ impl Runner {
         let begun = Instant::now();
         let report = trial::hunt_in(&program, hunt, &tell)?;
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(match report {
-            Report::Caught(Catch { seed, property, .. }) => match hunt::try_seed(seed) {
-                None => {
-                    Outcome::Found(Found { by: property, seeds: seed - cell.from + 1, seconds })
-                }
-                Some(_) => Outcome::Broken(format!("seed {seed} fails without the bug as well")),
-            },
-            Report::Nothing(seeds) | Report::Progress(seeds) => Outcome::Missed { seeds, seconds },
-            Report::Shrinking => Outcome::Missed { seeds: 0, seconds },
-        })
-    }
-
-    fn world(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
-        let program = self.program(bug, tell)?;
-        tell("hunting");
-        let begun = Instant::now();
-        let output = Command::new(&program)
-            .args(["run", "--world", cell.layer.name(), "--seed", &cell.from.to_string()])
-            .args(["--budget", &format!("{}s", cell.budget_seconds), "--json"])
-            .args(["--threads", &self.threads.to_string()])
-            .current_dir(self.root.join("target/bugs"))
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let (said, wrong) = (text(&output.stdout), text(&output.stderr));
-        Ok(read_world(output.status.code(), &said, &wrong, cell.from, seconds))
+        Ok(read_hunt(report, cell.from, seconds, |seed| hunt::try_seed(world, seed)))
     }
 
     fn tests(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
@@ -330,27 +314,20 @@ fn failed_tests(said: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a campaign in another world says.
-fn read_world(code: Option<i32>, said: &str, wrong: &str, from: u64, seconds: f64) -> Outcome {
-    if code == Some(2) {
-        let line = wrong.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-        let unknown = wrong.contains("--world") || wrong.contains("not built");
-        return match unknown {
-            true => Outcome::NotBuilt(line.to_owned()),
-            false => Outcome::Broken(line.to_owned()),
-        };
-    }
-    let Ok(report) = serde_json::from_str::<Value>(said) else {
-        return Outcome::Broken(format!("it ended without a report:\n{}", last_lines(wrong)));
-    };
-    let failure = &report["failure"];
-    match (failure["seed"].as_u64(), failure["property"].as_str(), report["worlds"].as_u64()) {
-        (Some(seed), Some(property), _) => {
-            let seeds = seed.saturating_sub(from) + 1;
-            Outcome::Found(Found { by: property.to_owned(), seeds, seconds })
-        }
-        (None, _, Some(worlds)) => Outcome::Missed { seeds: worlds, seconds },
-        _ => Outcome::Broken("its report has neither a failure nor a number of worlds".to_owned()),
+/// What a hunt's report means, given what comes of a seed without the bug.
+fn read_hunt(
+    report: Report,
+    from: u64,
+    seconds: f64,
+    without_bug: impl Fn(u64) -> Option<Catch>,
+) -> Outcome {
+    match report {
+        Report::Caught(Catch { seed, property, .. }) => match without_bug(seed) {
+            None => Outcome::Found(Found { by: property, seeds: seed - from + 1, seconds }),
+            Some(_) => Outcome::Broken(format!("seed {seed} fails without the bug as well")),
+        },
+        Report::Nothing(seeds) | Report::Progress(seeds) => Outcome::Missed { seeds, seconds },
+        Report::Shrinking => Outcome::Missed { seeds: 0, seconds },
     }
 }
 
@@ -383,19 +360,15 @@ mod tests {
     }
 
     #[test]
-    fn a_world_that_is_not_there_is_no_failure_of_the_bug() {
-        let wrong = "error: unexpected argument '--world' found\n";
-        let outcome = read_world(Some(2), "", wrong, 0, 1.0);
-        assert!(matches!(outcome, Outcome::NotBuilt(_)), "{outcome}");
-        let outcome = read_world(Some(2), "", "error: x\n", 0, 1.0);
-        assert!(matches!(outcome, Outcome::Broken(_)), "{outcome}");
-        let said = r#"{"worlds": 3, "failure": {"seed": 12, "property": "reads-fresh"}}"#;
+    fn what_a_hunt_says_counts_only_if_the_seed_holds_without_the_bug() {
+        let catch = Catch { seed: 12, property: "reads-fresh".into(), ..Catch::default() };
+        let caught = Report::Caught(catch.clone());
         let found = Found { by: "reads-fresh".into(), seeds: 3, seconds: 1.0 };
-        assert_eq!(read_world(Some(1), said, "", 10, 1.0), Outcome::Found(found));
-        let said = r#"{"worlds": 30, "failure": null}"#;
+        assert_eq!(read_hunt(caught.clone(), 10, 1.0, |_| None), Outcome::Found(found));
+        let anyway = read_hunt(caught, 10, 1.0, |_| Some(catch.clone()));
+        assert!(matches!(anyway, Outcome::Broken(_)), "{anyway}");
         let missed = Outcome::Missed { seeds: 30, seconds: 1.0 };
-        assert_eq!(read_world(Some(0), said, "", 10, 1.0), missed);
-        assert!(matches!(read_world(None, "", "", 0, 1.0), Outcome::Broken(_)));
+        assert_eq!(read_hunt(Report::Nothing(30), 10, 1.0, |_| None), missed);
     }
 
     #[test]
