@@ -243,6 +243,7 @@ impl<E: Env> Hub<E> {
                 let inner = &mut *self.inner.borrow_mut();
                 let input = match written {
                     Ok(ticket) => {
+                        self.metrics.log_syncs.inc();
                         inner.forget_written(ticket);
                         Input::Stored { ticket }
                     }

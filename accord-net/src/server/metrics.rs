@@ -40,6 +40,7 @@ pub struct Metrics {
     pub(super) prefaces_refused: Family<Reason, Counter>,
     pub(super) peers_refused: Family<Reason, Counter>,
     pub(super) peer_messages_dropped: Counter,
+    pub(super) log_syncs: Counter,
     gauges: Gauges,
     refused: Family<Reason, Gauge>,
     hung_up: Family<Reason, Gauge>,
@@ -107,6 +108,7 @@ impl Default for Metrics {
             prefaces_refused: Family::default(),
             peers_refused: Family::default(),
             peer_messages_dropped: Counter::default(),
+            log_syncs: Counter::default(),
             gauges: Gauges::default(),
             refused: Family::default(),
             hung_up: Family::default(),
@@ -148,6 +150,8 @@ impl Metrics {
         let dropped = self.peer_messages_dropped.clone();
         let help = "Transfer messages dropped because too much waited";
         registry.register("peer_messages_dropped", help, dropped);
+        let help = "Times that the log was synced: all records that waited share one";
+        registry.register("log_syncs", help, self.log_syncs.clone());
     }
 
     fn register_copied(&mut self) {
