@@ -4,6 +4,7 @@ use crate::failure::{Failure, Result, wrong};
 use crate::generator::{Generator, Recorded};
 use crate::measure::Usage;
 use crate::systems::accord::AccordConnection;
+use crate::systems::counters::log_syncs;
 use crate::systems::etcd::EtcdConnection;
 use crate::systems::zookeeper::ZookeeperConnection;
 use crate::systems::{Cluster, Connection, Mode, System};
@@ -11,6 +12,7 @@ use crate::workload::Workload;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a measurement takes.
@@ -118,6 +120,9 @@ pub struct Measurement {
     pub latency: Latency,
     /// What all servers together used. Zeros if they run elsewhere.
     pub servers_usage: Usage,
+    /// How often the servers together say to have synced their logs. None if they do not say.
+    #[serde(default)]
+    pub log_syncs: Option<u64>,
     /// Processor seconds of Corosync's daemons, which those of the servers contain.
     #[serde(default)]
     pub daemons_seconds: f64,
@@ -176,6 +181,7 @@ pub fn measure(
         seconds: recorded.elapsed.as_secs_f64(),
         latency: Latency::of(&recorded.latency),
         servers_usage: used.servers,
+        log_syncs: used.log_syncs,
         daemons_seconds: used.daemons_seconds,
         generator_seconds: used.generator_seconds,
     })
@@ -226,6 +232,8 @@ pub fn explain(target: &Target<'_>, error: Failure) -> Failure {
 pub struct Used {
     /// By the servers.
     pub servers: Usage,
+    /// How often they synced their logs, if they say so.
+    pub log_syncs: Option<u64>,
     /// Of that, processor seconds of daemons.
     pub daemons_seconds: f64,
     /// By the generator.
@@ -239,6 +247,10 @@ pub struct Meter {
     daemon_pids: Vec<u32>,
     servers: Usage,
     daemons: Usage,
+    /// What the servers have counted. They are asked beside the load: it does not stand still.
+    log_syncs: JoinHandle<Option<u64>>,
+    system: System,
+    counters: Vec<SocketAddr>,
     generator_seconds: f64,
 }
 
@@ -251,9 +263,22 @@ impl Meter {
         let daemon_pids = target.cluster.map(Cluster::daemon_pids).unwrap_or_default();
         let mut pids = target.cluster.map(Cluster::pids).unwrap_or_default();
         pids.extend(&daemon_pids);
+        let system = target.system;
+        let counters = target.cluster.map_or_else(Vec::new, |cluster| cluster.counters.clone());
+        let asked = counters.clone();
+        let log_syncs = std::thread::spawn(move || log_syncs(system, &asked));
         let (servers, daemons) = (Usage::of(&pids)?, Usage::of(&daemon_pids)?);
         let generator_seconds = Usage::of_self()?;
-        Ok(Self { pids, daemon_pids, servers, daemons, generator_seconds })
+        Ok(Self {
+            pids,
+            daemon_pids,
+            servers,
+            daemons,
+            log_syncs,
+            system,
+            counters,
+            generator_seconds,
+        })
     }
 
     /// What was used since.
@@ -264,7 +289,10 @@ impl Meter {
         let generator_seconds = Usage::of_self()? - self.generator_seconds;
         let servers = Usage::of(&self.pids)?.since(self.servers);
         let daemons = Usage::of(&self.daemon_pids)?.since(self.daemons);
-        Ok(Used { servers, daemons_seconds: daemons.cpu_seconds, generator_seconds })
+        let before = self.log_syncs.join().expect("asking does not panic");
+        let after = log_syncs(self.system, &self.counters);
+        let log_syncs = after.zip(before).and_then(|(after, before)| after.checked_sub(before));
+        Ok(Used { servers, log_syncs, daemons_seconds: daemons.cpu_seconds, generator_seconds })
     }
 }
 

@@ -209,6 +209,7 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
     for name in &names {
         ratio_lines(name, &of_row(name), text);
     }
+    disk_table(measurements, text);
     for name in &names {
         for side in of_row(name).iter().filter(|side| side.system == System::Corosync) {
             let share =
@@ -220,6 +221,36 @@ fn mode_tables(measurements: &[&Measurement], text: &mut String) {
                 "\n{title}: Corosync's daemons are {median:.0} % ({min:.0}-{max:.0}) of the \
                  processor time of Accord over Corosync.",
             );
+        }
+    }
+}
+
+/// What servers with disks asked of them.
+fn disk_table(measurements: &[&Measurement], text: &mut String) {
+    let of: Vec<&Measurement> =
+        measurements.iter().copied().filter(|of| of.mode == Mode::Persistent).collect();
+    if of.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\nOf the disk: bytes written to files by all servers for a request that is no read, and \
+         how many of those share one sync of one server's log, as the servers count their syncs \
+         (medians).\n\n\
+         | workload | system | bytes/write | writes/sync |\n|---|---|---|---|\n",
+    );
+    for row in rows() {
+        let writing = of.iter().copied().filter(|of| of.row == row.name && of.requests > of.reads);
+        for side in sides(writing) {
+            let writes = |of: &Measurement| (of.requests - of.reads) as f64;
+            let bytes = side.spread(|of| of.servers_usage.written_bytes as f64 / writes(of));
+            let told = side.measurements.iter().all(|of| of.log_syncs.is_some_and(|it| it > 0));
+            // Each server syncs each write.
+            let syncs_each =
+                |of: &Measurement| of.log_syncs.unwrap_or_default() as f64 / of.servers as f64;
+            let shared = side.spread(|of| writes(of) / syncs_each(of)).median;
+            let shared = if told { grouped(shared) } else { "-".to_owned() };
+            let (title, system, bytes) = (row.title, side.system.name(), grouped(bytes.median));
+            let _ = writeln!(text, "| {title} | {system} | {bytes} | {shared} |");
         }
     }
 }

@@ -161,6 +161,8 @@ struct Line<'a> {
     max_us: f64,
     resident_bytes: u64,
     written_bytes: u64,
+    log_syncs: Option<u64>,
+    daemons_seconds: f64,
 }
 
 impl<'a> Line<'a> {
@@ -189,6 +191,8 @@ impl<'a> Line<'a> {
             max_us: latency.max_us,
             resident_bytes: of.servers_usage.resident_bytes,
             written_bytes: of.servers_usage.written_bytes,
+            log_syncs: of.log_syncs,
+            daemons_seconds: of.daemons_seconds,
         }
     }
 }

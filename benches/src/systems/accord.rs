@@ -297,28 +297,34 @@ pub(super) type Places = [(SocketAddr, SocketAddr)];
 pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let program = program(setup.accord.as_deref())?;
     let dir = directory("accord", setup.mode, &setup.disk)?;
-    let ports = ports(setup.servers * 2)?;
+    let ports = ports(setup.servers * 3)?;
     let here = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
-    let (clients, rings) = ports.split_at(setup.servers);
+    let (clients, others) = ports.split_at(setup.servers);
+    let (rings, counters) = others.split_at(setup.servers);
     let places: Vec<_> = clients.iter().map(here).zip(rings.iter().map(here)).collect();
+    let counters: Vec<_> = counters.iter().map(here).collect();
     let group = if setup.servers == 1 { "solo" } else { "ring" };
-    let mut cluster = launch(setup, (group, &places), dir, |_, args| (program.clone(), args))?;
+    let wrap = |_, args| (program.clone(), args);
+    let mut cluster = launch(setup, (group, &places), counters, dir, wrap)?;
     let Cluster { addresses, processes, .. } = &mut cluster;
     wait_until("Accord", processes, || addresses.iter().all(serves))?;
     Ok(cluster)
 }
 
-/// Starts its servers. `wrap` says how the one at a place is run with these arguments.
+/// Starts its servers. `wrap` says how the one at a place is run with these arguments. They tell at
+/// `counters` what they count, if that is not empty.
 pub(super) fn launch(
     setup: Setup,
     (group, places): (&str, &Places),
+    counters: Vec<SocketAddr>,
     dir: TempDir,
     wrap: impl Fn(usize, Vec<String>) -> (PathBuf, Vec<String>),
 ) -> Result<Cluster> {
     let mut described = Vec::new();
     let mut processes = Vec::new();
     for at in 0..setup.servers {
-        let text = configuration(&setup, at, (group, places), dir.path());
+        let http = counters.get(at).copied();
+        let text = configuration(&setup, (at, http), (group, places), dir.path());
         let file = dir.path().join(format!("accord-{}.toml", at + 1));
         std::fs::write(&file, &text).during(file.display())?;
         let mut args: Vec<String> =
@@ -335,7 +341,7 @@ pub(super) fn launch(
         processes.push(Process::start(&program, &args, dir.path(), log)?);
     }
     let addresses = places.iter().map(|(client, _)| *client).collect();
-    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
+    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
 }
 
 /// True if the server at an address is in the primary component, with all that should be.
@@ -353,11 +359,17 @@ pub(super) fn serves(address: &SocketAddr) -> bool {
     })
 }
 
-fn configuration(setup: &Setup, at: usize, (group, places): (&str, &Places), dir: &Path) -> String {
+fn configuration(
+    setup: &Setup,
+    (at, http): (usize, Option<SocketAddr>),
+    (group, places): (&str, &Places),
+    dir: &Path,
+) -> String {
     let key = "0123456789abcdef".repeat(4);
     let client = places[at].0;
+    let http = http.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let mut text = format!(
-        "id = {}\ncluster = \"bench\"\nclient_listen = \"{client}\"\nhttp_listen = \"off\"\n\
+        "id = {}\ncluster = \"bench\"\nclient_listen = \"{client}\"\nhttp_listen = \"{http}\"\n\
          key = \"{key}\"\nlog = \"warn\"\n",
         at + 1
     );

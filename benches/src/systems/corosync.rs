@@ -55,7 +55,7 @@ pub(super) fn start(setup: Setup) -> crate::failure::Result<Cluster> {
         whole.extend(args);
         (ip.clone(), whole)
     };
-    let mut cluster = launch(setup, ("corosync", &places), dir, wrap)?;
+    let mut cluster = launch(setup, ("corosync", &places), Vec::new(), dir, wrap)?;
     let Cluster { addresses, processes, .. } = &mut cluster;
     let all_serve = || world.net().among_clients(|| addresses.iter().all(serves)).unwrap_or(false);
     wait_until("Accord over Corosync", processes, all_serve).map_err(explain)?;

@@ -5,6 +5,7 @@
 //! the few messages that are needed are written down here, after etcd's `rpc.proto`. What is sent
 //! over one connection is carried out in any order.
 
+use super::counters::{ask, get};
 use super::process::{Process, directory, find, ports, wait_until};
 use super::{Cluster, Connection, Exchange, Mode, Setup};
 use crate::failure::{Failure, Result, wrong};
@@ -16,13 +17,11 @@ use prost::Message;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How to have what it needs.
@@ -405,20 +404,13 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let addresses: Vec<SocketAddr> =
         clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
     wait_until("etcd", &mut processes, || addresses.iter().all(serves))?;
-    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
+    let counters = addresses.clone();
+    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
 }
 
 /// True if a server says that it is healthy, which takes a leader.
 fn serves(address: &SocketAddr) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect_timeout(address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /health HTTP/1.0\r\nHost: etcd\r\n\r\n").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text.contains("\"health\":\"true\""))
-    };
-    ask().unwrap_or(false)
+    ask(address, &get("/health")).is_some_and(|text| text.contains("\"health\":\"true\""))
 }
 
 /// The version that the program says it has.

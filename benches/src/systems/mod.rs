@@ -6,6 +6,7 @@
 
 pub mod accord;
 pub mod corosync;
+pub mod counters;
 pub mod etcd;
 pub mod jute;
 pub mod process;
@@ -162,6 +163,8 @@ pub struct Cluster {
     pub setup: Setup,
     /// Where clients connect, by server.
     pub addresses: Vec<SocketAddr>,
+    /// Where servers tell what they have counted. Empty if they cannot be asked.
+    pub counters: Vec<SocketAddr>,
     /// Command lines and configurations, for the record.
     pub described: Vec<String>,
     // In this order: what runs is ended before its files are removed.

@@ -4,6 +4,7 @@
 //! own), so that those under way are a queue. Every answer's number, error and form is checked. A
 //! linearizable read is a sync and a read sent together, as ZooKeeper's guide has it.
 
+use super::counters::ask;
 use super::jute::{JuteReader, JuteWrite, frame};
 use super::process::{Process, directory, find, ports, wait_until};
 use super::{Cluster, Connection, Exchange, Mode, Setup};
@@ -11,10 +12,8 @@ use crate::failure::{During, Failure, Result, wrong};
 use crate::workload::{Answer, Ask};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 /// How long a session may be silent, in milliseconds.
 const SESSION_MS: i32 = 30_000;
@@ -365,7 +364,8 @@ pub(super) fn start(setup: Setup) -> Result<Cluster> {
     let addresses: Vec<SocketAddr> =
         clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
     wait_until("ZooKeeper", &mut processes, || addresses.iter().all(serves))?;
-    Ok(Cluster { setup, addresses, described, processes, world: None, dir })
+    let counters = addresses.clone();
+    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
 }
 
 fn configuration(data: &Path, client: u16, peers: &[u16]) -> String {
@@ -387,15 +387,7 @@ fn configuration(data: &Path, client: u16, peers: &[u16]) -> String {
 
 /// True if a server says in which mode it serves.
 fn serves(address: &SocketAddr) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect_timeout(address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        stream.write_all(b"srvr").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text.contains("Mode:"))
-    };
-    ask().unwrap_or(false)
+    ask(address, "srvr").is_some_and(|text| text.contains("Mode:"))
 }
 
 /// Removes all but the newest logs and snapshots: in memory they would fill it.
