@@ -176,6 +176,26 @@ fn a_quiet_watch_is_kept_fresh_by_pings() {
 }
 
 #[test]
+fn a_one_shot_watch_that_fired_is_over_also_after_a_reconnection() {
+    let mut cluster = Cluster::new(3);
+    let mut app = App::ready(&mut cluster, 3, 8);
+    let filter = WatchFilter::Prefix(Bytes::new());
+    app.client.watch(cluster.now, filter, EventMask::ALL, true, None).unwrap();
+    app.run(&mut cluster);
+    for _ in 0..2 {
+        app.client.submit(cluster.now, &put("k", "v")).unwrap();
+        app.run(&mut cluster);
+    }
+    app.break_connection(&mut cluster);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    assert!(app.client.is_ready());
+    app.client.submit(cluster.now, &put("k", "w")).unwrap();
+    app.run(&mut cluster);
+    let told = watched(&app.take());
+    assert_eq!(told.len(), 1, "only the first change is told: {told:?}");
+}
+
+#[test]
 fn what_was_never_sent_fails_and_what_was_sent_is_unknown() {
     let mut cluster = Cluster::new(3);
     let mut app = App::ready(&mut cluster, 3, 8);
