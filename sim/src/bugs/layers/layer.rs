@@ -87,6 +87,9 @@ impl Cell {
             Layer::Stateright => {
                 format!("cargo run --release -p accord-explore -- verify --planted {bug}")
             }
+            Layer::Tests => {
+                format!("cargo sim bugs {bug} --all-layers --layers tests --again")
+            }
             layer => format!(
                 "cargo sim bugs {bug} --all-layers --layers {} --tries 1 --from {from} \
                  --budget-seconds {budget_seconds} --again",

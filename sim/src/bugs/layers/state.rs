@@ -17,9 +17,13 @@ pub struct State {
     not_built: Map<String, Value>,
 }
 
+/// What distinguishes a cell: seeds and time only where they decide anything.
 fn key(cell: &Cell) -> String {
     let Cell { bug, layer, from, budget_seconds } = cell;
-    format!("{bug} {} {from} {budget_seconds}s", layer.name())
+    match layer.draws_seeds() {
+        true => format!("{bug} {} {from} {budget_seconds}s", layer.name()),
+        false => format!("{bug} {}", layer.name()),
+    }
 }
 
 impl State {
