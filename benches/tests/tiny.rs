@@ -59,6 +59,16 @@ fn processes_of(path: &Path) -> Vec<String> {
 const SHORT: [&str; 8] =
     ["--quick", "--rounds", "2", "--seconds", "0.3", "--warm-up", "0.5", "--connections=6"];
 
+/// What the servers say themselves.
+fn assert_only_persistent_servers_sync(measurements: &[serde_json::Value]) {
+    let syncs = |mode: &str| -> Vec<u64> {
+        let of_mode = measurements.iter().filter(|of| of["mode"] == mode);
+        of_mode.map(|of| of["log_syncs"].as_u64().expect("the servers say it")).collect()
+    };
+    assert!(syncs("memory").iter().all(|syncs| *syncs == 0), "{:?}", syncs("memory"));
+    assert!(syncs("persistent").iter().any(|syncs| *syncs > 0), "{:?}", syncs("persistent"));
+}
+
 #[test]
 fn a_tiny_comparison_of_accord_writes_results_tables_and_plots() {
     let place = place("accord");
@@ -88,6 +98,7 @@ fn a_tiny_comparison_of_accord_writes_results_tables_and_plots() {
     let written = |of: &serde_json::Value| of["servers_usage"]["written_bytes"].as_u64();
     let disk = measurements.iter().filter(|of| of["mode"] == "persistent" && of["reads"] == 0);
     assert!(disk.clone().any(|of| written(of) > Some(0)), "persistent servers write");
+    assert_only_persistent_servers_sync(measurements);
     let lines = std::fs::read_to_string(out.join("results.csv")).expect("there is a CSV");
     assert_eq!(lines.lines().count(), 1 + measurements.len());
 
@@ -131,6 +142,7 @@ fn the_others_are_measured_if_they_are_installed() {
                     let requests = of_row.filter_map(|of| of["requests"].as_u64());
                     assert!(requests.sum::<u64>() > 0, "{system}: {row}");
                 }
+                assert_only_persistent_servers_sync(of);
             }
             false => {
                 println!("skipped: {system} is not installed");

@@ -34,10 +34,13 @@ pub struct Case {
 }
 
 /// Bugs that the models are known to find, each with the case that finds it and its level.
-pub const KNOWN_BUGS: [(&str, &str, &str); 10] = [
+pub const KNOWN_BUGS: [(&str, &str, &str); 13] = [
     ("ack-before-sync", "replica-crash", "small"),
     ("answer-before-quorum", "replica-views", "small"),
+    ("append-before-sync", "replica-views", "full"),
+    ("change-before-commit", "voters", "full"),
     ("conflicting-suffix-kept", "replica-views", "full"),
+    ("epoch-reused", "replica-views", "full"),
     ("event-after-result", "watches-own", "small"),
     ("read-without-barrier", "replica-reads", "full"),
     ("reattached-session-expires", "sessions-return", "small"),
