@@ -96,7 +96,7 @@ pub fn hunt_in(program: &Path, hunt: Hunt, progress: &impl Fn(&str)) -> Result<R
 }
 
 /// What a hunt's result means, given what comes of a seed without the bug.
-fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict {
+pub fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict {
     match report {
         Report::Caught(catch) => match without_bug(catch.seed) {
             None => Verdict::Found(catch),

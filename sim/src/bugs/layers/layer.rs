@@ -6,9 +6,9 @@
 //! once without a bug.
 
 use super::super::catalogue::{Bug, Patched};
-use super::super::hunt::{self, Catch, Hunt, Report};
+use super::super::hunt::{self, Catch, Hunt};
 use super::super::tree::Tree;
-use super::super::trial;
+use super::super::trial::{self, Verdict};
 use crate::worlds::WorldKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -213,7 +213,8 @@ impl Runner {
         let begun = Instant::now();
         let report = trial::hunt_in(&program, hunt, &tell)?;
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(read_hunt(report, cell.from, seconds, |seed| hunt::try_seed(world, seed)))
+        let verdict = trial::judge(report, |seed| hunt::try_seed(world, seed));
+        Ok(read_verdict(verdict, cell.from, seconds))
     }
 
     fn tests(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
@@ -317,20 +318,17 @@ fn failed_tests(said: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a hunt's report means, given what comes of a seed without the bug.
-fn read_hunt(
-    report: Report,
-    from: u64,
-    seconds: f64,
-    without_bug: impl Fn(u64) -> Option<Catch>,
-) -> Outcome {
-    match report {
-        Report::Caught(Catch { seed, property, .. }) => match without_bug(seed) {
-            None => Outcome::Found(Found { by: property, seeds: seed - from + 1, seconds }),
-            Some(_) => Outcome::Broken(format!("seed {seed} fails without the bug as well")),
-        },
-        Report::Nothing(seeds) | Report::Progress(seeds) => Outcome::Missed { seeds, seconds },
-        Report::Shrinking => Outcome::Missed { seeds: 0, seconds },
+/// What came of a cell whose hunt came to this.
+fn read_verdict(verdict: Verdict, from: u64, seconds: f64) -> Outcome {
+    match verdict {
+        Verdict::Found(Catch { seed, property, .. }) => {
+            Outcome::Found(Found { by: property, seeds: seed - from + 1, seconds })
+        }
+        Verdict::NotFound { seeds } => Outcome::Missed { seeds, seconds },
+        Verdict::FailsAnyway(Catch { seed, .. }) => {
+            Outcome::Broken(format!("seed {seed} fails without the bug as well"))
+        }
+        Verdict::Broken(why) => Outcome::Broken(why),
     }
 }
 
@@ -363,15 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_hunt_says_counts_only_if_the_seed_holds_without_the_bug() {
+    fn a_seed_that_fails_without_the_bug_is_no_find() {
         let catch = Catch { seed: 12, property: "reads-fresh".into(), ..Catch::default() };
-        let caught = Report::Caught(catch.clone());
         let found = Found { by: "reads-fresh".into(), seeds: 3, seconds: 1.0 };
-        assert_eq!(read_hunt(caught.clone(), 10, 1.0, |_| None), Outcome::Found(found));
-        let anyway = read_hunt(caught, 10, 1.0, |_| Some(catch.clone()));
+        let verdict = Verdict::Found(catch.clone());
+        assert_eq!(read_verdict(verdict, 10, 1.0), Outcome::Found(found));
+        let anyway = read_verdict(Verdict::FailsAnyway(catch), 10, 1.0);
         assert!(matches!(anyway, Outcome::Broken(_)), "{anyway}");
         let missed = Outcome::Missed { seeds: 30, seconds: 1.0 };
-        assert_eq!(read_hunt(Report::Nothing(30), 10, 1.0, |_| None), missed);
+        assert_eq!(read_verdict(Verdict::NotFound { seeds: 30 }, 10, 1.0), missed);
     }
 
     #[test]
