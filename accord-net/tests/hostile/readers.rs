@@ -5,6 +5,7 @@ use crate::siege::Siege;
 use accord_core::ids::WatchId;
 use accord_core::protocol::{ClientMessage, Consistency, EventMask, WatchFilter};
 use accord_core::state::ReadQuery;
+use accord_core::time::Duration;
 use bytes::Bytes;
 
 /// More than the buffers of a socket take.
@@ -54,7 +55,13 @@ async fn what_does_not_fit_beside_what_was_not_taken_is_refused() {
 
 #[tokio::test]
 async fn who_watches_much_and_takes_nothing_is_hung_up_on() {
-    let siege = Siege::begin(|options| options.limits.unsent_bytes_max = 1 << 20).await;
+    let siege = Siege::begin(|options| {
+        options.limits.unsent_bytes_max = 1 << 20;
+        // Where writers are slow, a deaf watcher would else be taken for stalled before it is
+        // told too much.
+        options.net.stall_timeout = Duration::from_secs(3600);
+    });
+    let siege = siege.await;
     let at = siege.target().client_addr();
     let mut deaf = Vec::new();
     for watch in 0..8 {
