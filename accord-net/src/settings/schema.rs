@@ -255,7 +255,8 @@ section! {
         burst_packets_max: u32,
         /// How many of the burst's datagrams follow the token instead of going before it.
         accelerated_packets: u32,
-        /// The most datagrams that all servers send in one rotation of the token.
+        /// The most datagrams that all servers send in one rotation of the token. An equal part of
+        /// it is each one's share.
         window_packets_max: u32,
         /// The most datagrams kept until all servers have them.
         store_packets_max: u32,
@@ -290,7 +291,8 @@ section! {
         beacon_ms: beacon,
         /// A server outside the ring that was not heard for this long is not there.
         presence_ms: presence,
-        /// A server that could not receive what the others have for this long leaves the ring.
+        /// A server that for this long could not receive what the others have, or held them back
+        /// and took nothing, leaves the ring.
         receive_ms: receive,
         /// The longest that a server which would not agree is kept out.
         suspicion_max_ms: suspicion_max,

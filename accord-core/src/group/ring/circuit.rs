@@ -30,7 +30,7 @@ pub(super) struct Circuit {
     /// `aru` of the token at the last visit.
     aru_seen: u64,
     /// What we added to the token's count of datagrams sent.
-    sent: u32,
+    pub(super) sent: u32,
     /// The token's count of idle hand-overs when it was last here.
     pub(super) idle_seen: u32,
     /// The representative was asked not to keep the token.
@@ -41,10 +41,13 @@ pub(super) struct Circuit {
     pub(super) held: Option<Token>,
     /// The last token passed on, to be sent again.
     pub(super) passed: Option<Bytes>,
-    /// When the store's aru last moved, or had nothing to catch up with.
+    /// When the store's aru last moved or had nothing to catch up with, while we delivered or did
+    /// not hold back the others.
     pub(super) progress_at: Instant,
     /// The store's aru at the last visit.
     aru_noted: u64,
+    /// What was delivered by the last visit.
+    delivered_noted: u64,
 }
 
 impl Circuit {
@@ -65,6 +68,7 @@ impl Circuit {
             passed: None,
             progress_at: now,
             aru_noted: 0,
+            delivered_noted: 0,
         }
     }
 
@@ -123,29 +127,40 @@ impl Circuit {
     }
 
     /// Forgets what all have, answers requests and adds our own. Returns what is to be sent again.
-    pub(super) fn serve(&mut self, now: Instant, token: &mut Token, burst_max: u32) -> Vec<Bytes> {
+    pub(super) fn serve(
+        &mut self,
+        now: Instant,
+        token: &mut Token,
+        limits: &RingLimits,
+    ) -> Vec<Bytes> {
         let stable = self.aru_seen.min(token.aru);
         self.store.forget(stable.min(self.delivered));
         let mut resent = Vec::new();
         token.requests.retain(|seq| match self.store.get(*seq) {
-            Some(packet) if resent.len() < burst_max as usize => {
+            Some(packet) if resent.len() < limits.burst_packets_max as usize => {
                 resent.push(packet.datagram.clone());
                 false
             }
             Some(_) => true,
             None => *seq > stable,
         });
-        self.note_progress(now, token);
+        self.note_progress(now, token, limits);
         self.aru_seen = token.aru;
         resent
     }
 
-    fn note_progress(&mut self, now: Instant, token: &Token) {
+    /// Who gets nothing of what it lacks makes no progress, nor does who holds the others back and
+    /// delivers nothing: the others go on without it.
+    fn note_progress(&mut self, now: Instant, token: &Token, limits: &RingLimits) {
         let caught_up = self.store.aru() >= self.seq_seen.min(token.seq);
-        if caught_up || self.store.aru() > self.aru_noted {
+        let receives = caught_up || self.store.aru() > self.aru_noted;
+        let holds_back = self.end_told(limits) < self.store.aru();
+        let delivers = !holds_back || self.delivered > self.delivered_noted;
+        if receives && delivers {
             self.progress_at = now;
         }
         self.aru_noted = self.store.aru();
+        self.delivered_noted = self.delivered;
     }
 
     /// Asks for what should have come and did not. Returns how many numbers were added.
@@ -166,21 +181,6 @@ impl Circuit {
         (token.requests.len() - before) as u64
     }
 
-    /// How many datagrams we may make in this visit, `resent` having gone already.
-    pub(super) fn allowance(&self, token: &Token, resent: u32, limits: &RingLimits) -> u32 {
-        if self.store.high() > token.seq {
-            return 0;
-        }
-        let burst = limits.burst_packets_max.saturating_sub(resent);
-        let others = token.sent.saturating_sub(self.sent);
-        let window = limits.window_packets_max.saturating_sub(others).saturating_sub(resent);
-        // Half of every store stays free for what is on its way.
-        let ahead_max = u64::from(limits.store_packets_max / 2);
-        let last = token.aru.saturating_add(ahead_max).min(self.store.limit());
-        let room = last.saturating_sub(token.seq).min(u64::from(u32::MAX)) as u32;
-        burst.min(window).min(room)
-    }
-
     /// Keeps a datagram that we made under the next number.
     pub(super) fn keep_own(&mut self, token: &mut Token, packet: Packet) {
         token.seq += 1;
@@ -189,10 +189,10 @@ impl Circuit {
     }
 
     /// Settles the token's accounts at the end of a visit.
-    pub(super) fn settle(&mut self, me: NodeId, token: &mut Token, sent: u32) {
+    pub(super) fn settle(&mut self, me: NodeId, token: &mut Token, sent: u32, limits: &RingLimits) {
         token.sent = token.sent.saturating_sub(self.sent).saturating_add(sent);
         self.sent = sent;
-        let aru = self.store.aru().min(token.seq);
+        let aru = self.aru_told(token, limits);
         if aru < token.aru || token.aru_setter.is_none_or(|setter| setter == me) {
             token.aru = aru;
             token.aru_setter = Some(me).filter(|_| aru < token.seq);

@@ -54,7 +54,8 @@ pub struct RingLimits {
     pub burst_packets_max: u32,
     /// How many of the burst's datagrams follow the token instead of going before it.
     pub accelerated_packets: u32,
-    /// The most datagrams that all members send in one rotation of the token.
+    /// The most datagrams that all members send in one rotation of the token. An equal part of it
+    /// is each one's share; the first rotation in which others begin to send may exceed it.
     pub window_packets_max: u32,
     /// The most datagrams kept until all members have them and they are delivered here.
     pub store_packets_max: u32,
@@ -103,7 +104,8 @@ pub struct RingTimeouts {
     pub beacon: Duration,
     /// A node outside the ring that was not heard for this long is not there.
     pub presence: Duration,
-    /// A member that could not receive what the others have for this long leaves the ring.
+    /// A member that for this long could not receive what the others have, or held them back and
+    /// delivered nothing, leaves the ring.
     pub receive: Duration,
     /// The longest that a node which would not agree is kept out, after repeated attempts.
     pub suspicion_max: Duration,

@@ -7,8 +7,9 @@
 //! ([`recovery`]), so that those who move together have delivered the same. A node alone is a ring
 //! of one, from its start, and delivers at once.
 //!
-//! Read on: [`circuit`] and [`operational`] for ordering, [`presence`] and [`gather`] for
-//! membership, [`fragment`] for messages in datagrams, [`packet`] for the bytes.
+//! Read on: [`circuit`] and [`operational`] for ordering, [`flow`] for how much of it at once,
+//! [`presence`] and [`gather`] for membership, [`fragment`] for messages in datagrams, [`packet`]
+//! for the bytes.
 //!
 //! Invariants, checked by [`Ring::check`]: see the fields marked so in each module.
 //!
@@ -19,6 +20,7 @@ mod circuit;
 mod clique;
 mod commit;
 mod config;
+mod flow;
 mod fragment;
 mod gather;
 mod operational;

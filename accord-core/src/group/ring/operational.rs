@@ -56,9 +56,9 @@ impl Ring {
         if matches!(&self.stage, Stage::Recovery(r) if all_ready(r)) {
             self.install_recovered(now);
         }
-        let burst_max = self.config.limits.burst_packets_max;
+        let limits = self.config.limits;
         let circuit = self.circuit().expect("tokens are taken in this stage");
-        let resent = circuit.serve(now, &mut token, burst_max);
+        let resent = circuit.serve(now, &mut token, &limits);
         let requested = circuit.request_missing(&mut token);
         let progress_at = circuit.progress_at;
         self.counters.requests += requested;
@@ -79,8 +79,9 @@ impl Ring {
         let packets = self.make_packets(&mut token, resent);
         let me = self.me;
         let cancelled = self.circuit().is_some_and(|c| core::mem::take(&mut c.hold_cancelled));
+        let limits = self.config.limits;
         let circuit = self.circuit().expect("tokens are taken in this stage");
-        circuit.settle(me.node, &mut token, packets.len() as u32 + resent);
+        circuit.settle(me.node, &mut token, packets.len() as u32 + resent, &limits);
         if cancelled {
             token.idle = 0;
         }
@@ -110,8 +111,9 @@ impl Ring {
     /// Makes the visit's datagrams: old ones carried over in recovery, messages otherwise.
     fn make_packets(&mut self, token: &mut Token, resent: u32) -> Vec<Bytes> {
         let limits = self.config.limits;
+        let me = self.me;
         let circuit = self.circuit().expect("tokens are taken in this stage");
-        let allowance = circuit.allowance(token, resent, &limits);
+        let allowance = circuit.allowance(me, token, resent, &limits);
         let mut datagrams = Vec::new();
         for _ in 0..allowance {
             let Some(packet) = self.make_packet(token.ring, token.seq + 1) else {

@@ -63,6 +63,12 @@ impl Store {
         self.slots.get(usize::try_from(at).ok()?)?.as_ref()
     }
 
+    /// Those that are here and have higher numbers than `seq`.
+    pub(super) fn packets_after(&self, seq: u64) -> impl Iterator<Item = &Packet> {
+        let skipped = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.slots.iter().skip(skipped).flatten()
+    }
+
     pub(super) fn insert(&mut self, seq: u64, packet: Packet) -> Result<(), StoreError> {
         let Some(at) = seq.checked_sub(self.base + 1) else {
             return Err(StoreError::Duplicate);
