@@ -55,7 +55,8 @@ pub struct ReplicaLimits {
     /// Bytes of committed entries handed out to be applied in one go; at least one entry is. With
     /// more of them, as after a restart, other events have their turn in between.
     pub apply_bytes_max: usize,
-    /// Bytes of log after which a checkpoint is taken (persistent mode).
+    /// Bytes of log after which a checkpoint is taken (persistent mode), or as many as the state
+    /// had in the last one if that is more.
     pub checkpoint_bytes: usize,
     /// A digest of the state is exchanged whenever the index is a multiple of this. At least 1.
     pub digest_interval: u64,

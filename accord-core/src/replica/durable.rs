@@ -7,7 +7,6 @@ use super::applying::Rest;
 use super::io::{Action, Entry, Record, SNAPSHOT_CHECKSUM_BYTES, Snapshot, Ticket};
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
-use crate::wire::Encode;
 use alloc::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
@@ -35,17 +34,20 @@ pub(super) struct Disk {
     checkpointed: Index,
     /// Bytes appended since the last checkpoint.
     appended_bytes: usize,
+    /// Bytes of the state in the last checkpoint.
+    state_bytes: usize,
     checkpoint_under_way: bool,
 }
 
 impl Disk {
-    pub(super) const fn new(durable: Index, checkpointed: Index) -> Self {
+    pub(super) const fn new(durable: Index, checkpointed: Index, state_bytes: usize) -> Self {
         Self {
             ticket: Ticket(0),
             pending: VecDeque::new(),
             durable,
             checkpointed,
             appended_bytes: 0,
+            state_bytes,
             checkpoint_under_way: false,
         }
     }
@@ -83,15 +85,15 @@ impl SnapshotFrame {
         self.last
     }
 
-    /// The snapshot with this state, and as it is sent to others. Copies the state: costs nothing
-    /// to the server if it is done on another thread.
+    /// The snapshot with this state, and as it is sent to others. Moves the state: costs nothing to
+    /// the server if it is done on another thread.
     pub fn image(self, state: Bytes) -> Image {
         let Self { last, voters, origins } = self;
-        let mut snapshot = Snapshot { last, voters, origins, state };
-        let encoded = snapshot.to_bytes();
-        // So that the memory of the first copy is free.
+        let state_bytes = state.len();
+        let mut snapshot = Snapshot { last, voters, origins, state: Bytes::new() };
+        let encoded = snapshot.encoded_with(state);
         let end = encoded.len() - SNAPSHOT_CHECKSUM_BYTES;
-        snapshot.state = encoded.slice(end - snapshot.state.len()..end);
+        snapshot.state = encoded.slice(end - state_bytes..end);
         Image { snapshot, encoded }
     }
 }
@@ -173,6 +175,7 @@ impl Replica {
         self.disk.cut(Index(0));
         self.disk.appended_bytes = 0;
         self.disk.checkpointed = snapshot.last.index;
+        self.disk.state_bytes = snapshot.state.len();
         let state = snapshot.state.clone();
         self.actions.push_back(Action::Install { index: self.applied, state });
         self.persist(Record::Install(snapshot));
@@ -189,9 +192,11 @@ impl Replica {
         }
     }
 
-    /// Asks for a checkpoint when the log on disk has grown enough.
+    /// Asks for a checkpoint when the log on disk has grown enough: at least by what the last one
+    /// took, so that checkpoints write no more than the log does, however large the state is.
     pub(super) fn consider_checkpoint(&mut self) {
-        let due = self.disk.appended_bytes >= self.config.limits.checkpoint_bytes;
+        let enough = self.config.limits.checkpoint_bytes.max(self.disk.state_bytes);
+        let due = self.disk.appended_bytes >= enough;
         let useful = self.applied > self.disk.checkpointed;
         if self.is_persistent() && due && useful && !self.disk.checkpoint_under_way {
             self.disk.checkpoint_under_way = true;
@@ -240,6 +245,7 @@ impl Replica {
         self.serve_image(now, last, encoded);
         // An installed state may have overtaken the checkpoint.
         if for_disk && last.index > self.disk.checkpointed && self.log.base().index <= last.index {
+            self.disk.state_bytes = snapshot.state.len();
             self.persist(Record::Checkpoint(snapshot));
         } else if for_disk {
             self.disk.checkpoint_under_way = false;

@@ -159,9 +159,9 @@ const SNAPSHOT_VERSION: u8 = 1;
 pub(super) const SNAPSHOT_CHECKSUM_BYTES: usize = 4;
 const ORIGINS_MAX: usize = 1 << 20;
 
-impl Encode for Snapshot {
-    fn encode(&self, out: &mut Writer) {
-        let start = out.len();
+impl Snapshot {
+    /// All before the state.
+    fn encode_head(&self, out: &mut Writer) {
         out.u8(SNAPSHOT_VERSION);
         self.last.encode(out);
         self.voters.encode(out);
@@ -171,6 +171,30 @@ impl Encode for Snapshot {
             out.u64(origin.salt);
             out.varint(origin.number);
         }
+    }
+
+    /// The encoding with `state` in the place of the own one. Where nobody else has that state, its
+    /// memory becomes the encoding's: a second copy of all data would be no small thing.
+    pub(super) fn encoded_with(&self, state: Bytes) -> Bytes {
+        let mut head = Writer::new();
+        self.encode_head(&mut head);
+        head.varint(state.len() as u64);
+        let (head, state_bytes) = (head.as_slice(), state.len());
+        let mut bytes = Vec::from(state);
+        bytes.reserve_exact(head.len() + SNAPSHOT_CHECKSUM_BYTES);
+        bytes.resize(head.len() + state_bytes, 0);
+        bytes.copy_within(..state_bytes, head.len());
+        bytes[..head.len()].copy_from_slice(head);
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        Bytes::from(bytes)
+    }
+}
+
+impl Encode for Snapshot {
+    fn encode(&self, out: &mut Writer) {
+        let start = out.len();
+        self.encode_head(out);
         out.bytes(&self.state);
         out.u32(crc32fast::hash(&out.as_slice()[start..]));
     }
@@ -474,5 +498,40 @@ pub struct ReplicaStatus {
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "t{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// As an image is made, where the state is nobody else's and where it is, and has room or not.
+    #[test]
+    fn a_snapshot_is_encoded_around_its_state_as_with_it() {
+        let voters = VoterSet::from_bytes(&VoterSet::default().to_bytes()).unwrap();
+        for bytes in [0, 1, 127, 128, 70_000] {
+            let state: Vec<u8> = (0..bytes).map(|byte| byte as u8).collect();
+            let origins = BTreeMap::from([(NodeId(1), Origin { salt: 7, number: 300 })]);
+            let last = LogPosition { epoch: Epoch(2), index: Index(9) };
+            let whole = Snapshot {
+                last,
+                voters: voters.clone(),
+                origins: origins.clone(),
+                state: state.clone().into(),
+            };
+            let head = Snapshot { state: Bytes::new(), ..whole.clone() };
+            let mut roomy = Vec::with_capacity(2 * state.len() + 300);
+            roomy.extend_from_slice(&state);
+            let memory = roomy.as_ptr();
+            let roomy = head.encoded_with(Bytes::from(roomy));
+            assert_eq!(roomy.as_ptr(), memory, "not copied elsewhere");
+            let shared = whole.state.clone();
+            let sliced = Bytes::from([vec![1; 3], state].concat()).slice(3..);
+            for encoded in [roomy, head.encoded_with(shared), head.encoded_with(sliced)] {
+                assert_eq!(encoded, whole.to_bytes());
+            }
+            assert_eq!(Snapshot::from_bytes(&whole.to_bytes()), Ok(whole));
+        }
     }
 }

@@ -112,6 +112,7 @@ impl Replica {
         config.limits.check();
         let snapshot = recovered.snapshot;
         let applied = recovered.log.base().index;
+        let state_bytes = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
         let mut replica = Self {
             store: recovered.store,
             salt: Rng::new(seed).next_u64(),
@@ -125,7 +126,7 @@ impl Replica {
             phase: Phase::Idle,
             proposals: Proposals::default(),
             barriers: Barriers::default(),
-            disk: Disk::new(recovered.log.last().index, applied),
+            disk: Disk::new(recovered.log.last().index, applied, state_bytes),
             serving: Serving::default(),
             receiving: Receiving::default(),
             actions: VecDeque::new(),

@@ -430,7 +430,8 @@ section! {
         log_bytes_retained: usize,
         /// Bytes of committed entries applied in one go, before others have their turn.
         apply_bytes_max: usize,
-        /// Bytes of log after which a checkpoint is taken (persistent mode).
+        /// Bytes of log after which a checkpoint is taken (persistent mode), or as many as the
+        /// state had in the last one if that is more.
         checkpoint_bytes: usize,
         /// A digest of the state is exchanged whenever the index is a multiple of this.
         digest_interval: u64,

@@ -124,6 +124,8 @@ pub(super) struct Maker {
     directory: Arc<dyn Directory>,
     segment: Segment,
     written: u64,
+    /// Made once: memory that is new for every piece costs more than writing it.
+    zeros: Vec<u8>,
 }
 
 impl Maker {
@@ -140,7 +142,9 @@ impl Maker {
         let file = directory.create(&unfinished).map_err(failed)?;
         file.write_at(0, &head(owner, id, sectors)).map_err(failed)?;
         let segment = Segment { id, sectors, file };
-        Ok(Self { directory: directory.clone(), segment, written: SECTOR_BYTES as u64 })
+        let written = SECTOR_BYTES as u64;
+        let zeros = vec![0; PIECE_BYTES.min(sectors * written) as usize];
+        Ok(Self { directory: directory.clone(), segment, written, zeros })
     }
 
     /// The segment's number.
@@ -160,7 +164,7 @@ impl Maker {
         let failed = |error| StorageError::io("write", path(), &error);
         let left = self.segment.sectors * SECTOR_BYTES as u64 - self.written;
         let piece = left.min(PIECE_BYTES);
-        self.segment.file.write_at(self.written, &vec![0; piece as usize]).map_err(failed)?;
+        self.segment.file.write_at(self.written, &self.zeros[..piece as usize]).map_err(failed)?;
         self.segment.file.sync().map_err(failed)?;
         self.written += piece;
         if left > piece {
