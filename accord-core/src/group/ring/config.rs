@@ -58,6 +58,7 @@ pub struct RingLimits {
     /// is each one's share; the first rotation in which others begin to send may exceed it.
     pub window_packets_max: u32,
     /// The most datagrams kept until all members have them and they are delivered here.
+    /// One member alone has at most a quarter of it on the way.
     pub store_packets_max: u32,
     /// The most datagrams waiting for [`super::Ring::poll_transmit`]; more are lost as on a wire.
     pub transmit_packets_max: usize,

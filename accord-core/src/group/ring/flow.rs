@@ -39,7 +39,7 @@ impl Circuit {
     }
 
     /// What we may send of a rotation's datagrams. Where members begin to send at the same moment,
-    /// one rotation may thus exceed the window, by less than a window.
+    /// one rotation may thus exceed the window, by at most a share for each of them.
     fn window_left(&self, token: &Token, resent: u32, limits: &RingLimits) -> u32 {
         let share = (limits.window_packets_max / self.size()).max(1);
         let others = token.sent.saturating_sub(self.sent);
