@@ -258,7 +258,8 @@ section! {
         /// The most datagrams that all servers send in one rotation of the token. An equal part of
         /// it is each one's share.
         window_packets_max: u32,
-        /// The most datagrams kept until all servers have them.
+        /// The most datagrams kept until all servers have them. One server alone has at most a
+        /// quarter of it on the way.
         store_packets_max: u32,
         /// The most datagrams that wait for the socket; more are lost.
         transmit_packets_max: usize,

@@ -124,7 +124,7 @@ pub(super) struct Maker {
     directory: Arc<dyn Directory>,
     segment: Segment,
     written: u64,
-    /// Made once: memory that is new for every piece costs more than writing it.
+    /// A piece of zeros, made once and not for each piece.
     zeros: Vec<u8>,
 }
 
@@ -142,8 +142,8 @@ impl Maker {
         let file = directory.create(&unfinished).map_err(failed)?;
         file.write_at(0, &head(owner, id, sectors)).map_err(failed)?;
         let segment = Segment { id, sectors, file };
+        let zeros = vec![0; PIECE_BYTES.min(sectors * SECTOR_BYTES as u64) as usize];
         let written = SECTOR_BYTES as u64;
-        let zeros = vec![0; PIECE_BYTES.min(sectors * written) as usize];
         Ok(Self { directory: directory.clone(), segment, written, zeros })
     }
 

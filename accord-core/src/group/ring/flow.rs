@@ -50,9 +50,8 @@ impl Circuit {
 
     /// How many numbers we may give before some store is full, or we use more than we leave.
     fn room(&self, me: Proc, token: &Token, limits: &RingLimits) -> u32 {
-        let ahead_max = u64::from(limits.store_packets_max / 2);
         let ahead = token.seq.saturating_sub(token.aru);
-        let unused = ahead_max.saturating_sub(ahead);
+        let unused = ahead_max(limits).saturating_sub(ahead);
         let mut fair = unused.saturating_sub(ahead).div_ceil(2);
         if fair < u64::from(limits.burst_packets_max) {
             // Only where it matters is it counted what of it is our own.
@@ -71,8 +70,14 @@ impl Circuit {
 
     /// The most that we say that we have, as far as we have delivered.
     pub(super) fn end_told(&self, limits: &RingLimits) -> u64 {
-        self.store.limit().saturating_sub(u64::from(limits.store_packets_max / 2))
+        self.store.limit().saturating_sub(ahead_max(limits))
     }
+}
+
+/// How far numbers may run ahead of what everybody has: the other half of every store is for what
+/// was received and is not delivered yet.
+fn ahead_max(limits: &RingLimits) -> u64 {
+    u64::from(limits.store_packets_max / 2)
 }
 
 #[cfg(test)]
@@ -161,6 +166,11 @@ mod tests {
             }
         }
 
+        /// How many views each has installed.
+        fn views(&self) -> Vec<u64> {
+            self.rings.iter().map(|ring| ring.counters.views).collect()
+        }
+
         fn assert_fair(&self, at: usize) {
             let of = &self.delivered[at];
             let (least, most) = (of.iter().min().unwrap(), of.iter().max().unwrap());
@@ -187,14 +197,14 @@ mod tests {
     fn a_member_that_delivers_slowly_holds_back_all_alike_and_stays() {
         for slow in 0..3 {
             let mut busy = Busy::new(3, SMALL_BYTES);
-            let views: Vec<u64> = busy.rings.iter().map(|ring| ring.counters.views).collect();
+            let views = busy.views();
             let polls = |at| if at == slow { 1 } else { usize::MAX };
             busy.run(Duration::from_secs(2), polls);
             busy.assert_fair(slow);
             let total: u64 = busy.delivered[slow].iter().sum();
             assert!(total >= 19_000, "it is as fast as it delivers: {total}");
-            for (ring, views) in busy.rings.iter().zip(views) {
-                assert_eq!(ring.counters.views, views, "the view stays");
+            assert_eq!(busy.views(), views, "the view stays");
+            for ring in &busy.rings {
                 assert_eq!(ring.status().stage, RingStage::Operational);
             }
         }
@@ -204,7 +214,7 @@ mod tests {
     fn a_member_that_does_not_deliver_for_a_while_holds_back_the_others_and_stays() {
         for stopped in 0..3 {
             let mut busy = Busy::new(3, SMALL_BYTES);
-            let views: Vec<u64> = busy.rings.iter().map(|ring| ring.counters.views).collect();
+            let views = busy.views();
             let polls = |at| if at == stopped { 0 } else { usize::MAX };
             busy.run(busy.rings[0].config.timeouts.receive.scaled(1, 2), polls);
             for delivered in &busy.delivered {
@@ -213,8 +223,7 @@ mod tests {
             }
             busy.run(Duration::from_secs(1), |_| usize::MAX);
             busy.assert_fair(stopped);
-            let after: Vec<u64> = busy.rings.iter().map(|ring| ring.counters.views).collect();
-            assert_eq!(after, views, "the view stays");
+            assert_eq!(busy.views(), views, "the view stays");
         }
     }
 }
