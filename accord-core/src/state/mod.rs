@@ -197,7 +197,7 @@ impl State {
                 revision: self.revision,
             };
             let outcome = Outcome::Txn(execution.run(&mut self.txn));
-            open.record(request, outcome.clone());
+            open.record(request, &outcome);
             outcome
         };
         if !effects.events.is_empty() {

@@ -176,8 +176,9 @@ impl Frozen {
 
     /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
     pub fn snapshot(&self) -> Bytes {
-        let estimate = self.bytes as usize + self.records.len() * 16 + CHUNK_BYTES;
-        let mut all = Vec::with_capacity(estimate);
+        let outcomes: u64 = self.sessions.values().map(|session| session.outcome_bytes).sum();
+        let estimate = self.bytes as usize + self.records.len() * 16 + outcomes as usize;
+        let mut all = Vec::with_capacity(estimate + CHUNK_BYTES);
         let digest = self.write_chunks(|bytes| all.extend_from_slice(bytes));
         let mut trailer = Chunk::new(kind::TRAILER);
         trailer.payload.u64(digest);
@@ -425,7 +426,7 @@ fn encode_session(id: SessionId, session: &Session, out: &mut Writer) {
     out.varint(session.outcomes.len() as u64);
     for recorded in &session.outcomes {
         recorded.request.encode(out);
-        recorded.outcome.encode(out);
+        recorded.outcome().encode(out);
     }
 }
 
@@ -442,10 +443,7 @@ fn decode_session(input: &mut Reader) -> Result<(SessionId, Session), WireError>
     };
     for _ in 0..input.count("outcomes", usize::MAX / 16, 3)? {
         let request: RequestId = Decode::decode(input)?;
-        let outcome = Outcome::decode(input)?.detached();
-        let bytes = outcome.bytes();
-        session.outcome_bytes += bytes;
-        session.outcomes.push_back(Recorded { request, outcome, bytes });
+        session.keep(Recorded::new(request, &Outcome::decode(input)?.detached()));
     }
     Ok((id, session))
 }
