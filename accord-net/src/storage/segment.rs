@@ -5,6 +5,10 @@
 //! then renamed, so that a segment under its final name is always whole, and a commit into it
 //! changes no metadata of the file system: syncing it is one write. A frame never spans segments.
 //!
+//! A segment that the log does not need any more becomes a new one: the same file, under another
+//! name and with zeros from end to end. Its blocks are there, and so are its pages in the system's
+//! memory; to write to pages that are new costs twice as much. To recovery it is as any other.
+//!
 //! The first sector's magic, format and checksum stand at the same place in every format, so that
 //! an old version can name a new one.
 
@@ -129,17 +133,26 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Begins a segment of at least `bytes`.
+    /// Begins a segment of at least `bytes`, in the file of segment `old` if one is given and as
+    /// long. Nothing is to need what is in that any more, now or after a loss of power.
     pub(super) fn new(
         directory: &Arc<dyn Directory>,
         owner: Owner,
         id: u64,
         bytes: u64,
+        old: Option<u64>,
     ) -> Result<Self, StorageError> {
         let sectors = bytes.div_ceil(SECTOR_BYTES as u64) + 1;
         let unfinished = name(id) + UNFINISHED;
         let failed = |error| StorageError::io("create", directory.describe(&unfinished), &error);
-        let file = directory.create(&unfinished).map_err(failed)?;
+        let reused = match old {
+            Some(old) => reuse(directory.as_ref(), &name(old), &unfinished, sectors),
+            None => Ok(None),
+        };
+        let file = match reused.map_err(failed)? {
+            Some(file) => file,
+            None => directory.create(&unfinished).map_err(failed)?,
+        };
         file.write_at(0, &head(owner, id, sectors)).map_err(failed)?;
         let segment = Segment { id, sectors, file };
         let zeros = vec![0; PIECE_BYTES.min(sectors * SECTOR_BYTES as u64) as usize];
@@ -174,6 +187,25 @@ impl Maker {
         renamed.and_then(|()| self.directory.sync()).map_err(failed)?;
         Ok(Some(self.segment.clone()))
     }
+}
+
+/// The file `old` under another name; or none, and it is gone, if it has not that many sectors.
+fn reuse(
+    directory: &dyn Directory,
+    old: &str,
+    name: &str,
+    sectors: u64,
+) -> io::Result<Option<Arc<dyn DiskFile>>> {
+    let file = match directory.open(old, Access::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if file.len_bytes()? != sectors * SECTOR_BYTES as u64 {
+        directory.remove(old)?;
+        return Ok(None);
+    }
+    directory.rename(old, name)?;
+    Ok(Some(file))
 }
 
 #[cfg(test)]

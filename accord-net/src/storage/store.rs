@@ -221,7 +221,7 @@ impl Store {
         let owner = identity.owner;
         let at = Position { segment: 1, sector: 1, frame: 1, first: 1 };
         let mut maker =
-            Maker::new(directory, owner, at.segment, self.shared.options.segment_bytes)?;
+            Maker::new(directory, owner, at.segment, self.shared.options.segment_bytes, None)?;
         let segment = loop {
             if let Some(segment) = maker.step()? {
                 break segment;

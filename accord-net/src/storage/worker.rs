@@ -20,6 +20,10 @@ use accord_core::replica::io::Snapshot;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The most segments before the base that are kept to become new ones. What is kept for long is
+/// new memory to the system by the time it is used, and not there for others until then.
+const OLD_SEGMENTS_MAX: u64 = 2;
+
 /// What a store and its worker share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -54,7 +58,7 @@ struct Todo {
     checkpoint: Option<Pending>,
     /// The newest base that the worker wrote, until the store has seen it.
     flipped: Option<Flipped>,
-    /// The oldest segment that may still be there.
+    /// The oldest segment that may still be there under its name.
     oldest_segment: u64,
     failed: Option<StorageError>,
 }
@@ -137,14 +141,14 @@ impl Shared {
         {
             let (owner, id) = (*owner, segment.id);
             let bytes = sectors * SECTOR_BYTES as u64;
-            *making = Making::Under(owner, Maker::new(&self.directory, owner, id, bytes)?);
+            *making = Making::Under(owner, Maker::new(&self.directory, owner, id, bytes, None)?);
         }
         if let Making::Under(owner, maker) = &*making
             && maker.room() < sectors
         {
             let (owner, id) = (*owner, maker.id());
             let bytes = sectors * SECTOR_BYTES as u64;
-            *making = Making::Under(owner, Maker::new(&self.directory, owner, id, bytes)?);
+            *making = Making::Under(owner, Maker::new(&self.directory, owner, id, bytes, None)?);
         }
         loop {
             if let Making::Ready(owner, segment) = &*making {
@@ -157,13 +161,27 @@ impl Shared {
         }
     }
 
+    /// A segment before the base, which is to become another.
+    fn take_old(&self) -> Option<u64> {
+        let base = self.base_segment();
+        let oldest = &mut locked(&self.todo).oldest_segment;
+        let old = (*oldest < base).then_some(*oldest)?;
+        *oldest += 1;
+        Some(old)
+    }
+
+    /// The first segment that is needed; 0 if nobody knows yet.
+    fn base_segment(&self) -> u64 {
+        locked(&self.file).as_ref().map_or(0, |file| file.base.at.segment)
+    }
+
     /// One step towards the next segment. False if there is nothing to do.
     fn make(&self, making: &mut Making, sectors_min: u64) -> Result<bool, StorageError> {
         match making {
             Making::Idle | Making::Ready(..) => return Ok(false),
             Making::Wanted(owner, id) => {
                 let bytes = self.options.segment_bytes.max(sectors_min * SECTOR_BYTES as u64);
-                let maker = Maker::new(&self.directory, *owner, *id, bytes)?;
+                let maker = Maker::new(&self.directory, *owner, *id, bytes, self.take_old())?;
                 *making = Making::Under(*owner, maker);
             }
             Making::Under(owner, maker) => {
@@ -317,11 +335,12 @@ impl Worker {
         Ok(full)
     }
 
-    /// Removes a segment before the base. If that is lost, the next start does it again.
+    /// Removes a segment before the base, of those that are not kept to become others. If that is
+    /// lost, the next start does it again.
     fn remove_segment(&mut self) -> Result<bool, StorageError> {
-        let base = locked(&self.shared.file).as_ref().map_or(0, |file| file.base.at.segment);
+        let base = self.shared.base_segment();
         let id = locked(&self.shared.todo).oldest_segment;
-        if id >= base {
+        if id + OLD_SEGMENTS_MAX >= base {
             return Ok(false);
         }
         let directory = &self.shared.directory;

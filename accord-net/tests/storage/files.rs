@@ -8,10 +8,10 @@ use accord_net::storage::{
     inspect,
 };
 use redb::{Database, TableDefinition};
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirEntry};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirEntryExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,6 +91,39 @@ fn what_was_written_is_there_at_the_next_start() {
     let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
     model.is(opened.recovered.as_ref()).expect("what was written");
     assert!(opened.recovered.is_some_and(|found| found.snapshot.is_some()));
+}
+
+#[test]
+fn segments_that_are_not_needed_become_new_ones() {
+    let scratch = Scratch::new("reused");
+    let (mut author, mut model) = (Author::new(12), Model::empty());
+    let (mut made, mut files, mut at_once) = (BTreeSet::new(), BTreeMap::new(), 0);
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is new");
+    let (mut store, mut worker) = (opened.store, opened.worker);
+    for batch in 0..300 {
+        let mut records: Vec<Record> = (0..5).map(|_| author.next()).collect();
+        if batch == 0 {
+            records.insert(0, identity());
+        }
+        records.iter().for_each(|record| model.write(record));
+        store.commit(&records).expect("a healthy disk");
+        worker.run().expect("a healthy disk");
+        let entries = fs::read_dir(&scratch.0).expect("it is there").map(|entry| entry.unwrap());
+        let is_segment = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with("log-");
+        let segments: Vec<_> = entries.filter(is_segment).collect();
+        at_once = at_once.max(segments.len());
+        made.extend(segments.iter().map(DirEntry::file_name));
+        for segment in &segments {
+            // Held open, so that no other file is given its number.
+            let open = || fs::File::open(segment.path()).expect("it is there");
+            files.entry(segment.ino()).or_insert_with(open);
+        }
+    }
+    let (made, files) = (made.len(), files.len());
+    assert!(made > 100 && files * 4 < made * 3 && at_once < 12, "{made}, {files}, {at_once}");
+    drop((store, worker));
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+    model.is(opened.recovered.as_ref()).expect("what was written");
 }
 
 #[test]
