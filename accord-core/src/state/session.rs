@@ -33,7 +33,7 @@ pub struct Session {
 /// The outcome of a request that ran.
 ///
 /// A busy session has hundreds, goes round through all their memory, and so finds none of it in a
-/// near cache. So what most of them are, a write that was done, takes a third of a cache line.
+/// near cache. So what most of them are, a write that was done, takes half a cache line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recorded {
     pub(super) request: RequestId,
@@ -45,8 +45,8 @@ pub(super) struct Recorded {
 enum Kept {
     /// Of a transaction of one write, not of a sequence key.
     Written { branch: Branch, revision: Revision, version: u64 },
-    /// Any, with what it counts against `outcome_bytes_max`.
-    Whole(Box<(Outcome, u64)>),
+    /// Any.
+    Whole(Box<Outcome>),
 }
 
 impl Recorded {
@@ -57,8 +57,7 @@ impl Recorded {
             let (branch, revision) = (*branch, *revision);
             return Self { request, outcome: Kept::Written { branch, revision, version } };
         }
-        let bytes = outcome.bytes();
-        Self { request, outcome: Kept::Whole(Box::new((outcome.clone(), bytes))) }
+        Self { request, outcome: Kept::Whole(Box::new(outcome.clone())) }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -68,7 +67,7 @@ impl Recorded {
                 let (branch, revision) = (*branch, *revision);
                 Outcome::Txn(TxnOutcome::Committed { revision, branch, results })
             }
-            Kept::Whole(whole) => whole.0.clone(),
+            Kept::Whole(whole) => (**whole).clone(),
         }
     }
 
@@ -76,7 +75,15 @@ impl Recorded {
     pub(super) fn bytes(&self) -> u64 {
         match &self.outcome {
             Kept::Written { .. } => RESULT_OVERHEAD_BYTES,
-            Kept::Whole(whole) => whole.1,
+            Kept::Whole(whole) => whole.bytes(),
+        }
+    }
+
+    /// True if it is of a transaction, as all that is recorded is to be.
+    fn is_of_txn(&self) -> bool {
+        match &self.outcome {
+            Kept::Written { .. } => true,
+            Kept::Whole(whole) => matches!(**whole, Outcome::Txn(_)),
         }
     }
 }
@@ -202,8 +209,8 @@ impl Session {
         let mut recorded_rightly = true;
         for recorded in &self.outcomes {
             let within = (self.acked_below..=self.last).contains(&recorded.request);
-            let ran = matches!(recorded.outcome(), Outcome::Txn(_));
-            recorded_rightly &= above < Some(recorded.request) && within && ran;
+            let ascends = above < Some(recorded.request);
+            recorded_rightly &= ascends && within && recorded.is_of_txn();
             above = Some(recorded.request);
             bytes_before_last = bytes;
             bytes += recorded.bytes();
