@@ -255,10 +255,20 @@ impl Reader {
         self.at += count;
         Ok(&self.input[from..self.at])
     }
+    /// Reads these bytes if they come next.
+    #[inline]
+    pub fn skip_if(&mut self, bytes: &[u8]) -> bool {
+        let next = self.unread().starts_with(bytes);
+        if next {
+            self.at += bytes.len();
+        }
+        next
+    }
     /// Reads one byte.
     ///
     /// # Errors
     /// [`WireError::Truncated`].
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, WireError> {
         Ok(self.take(1)?[0])
     }

@@ -3,7 +3,7 @@
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::rng::Rng;
-use accord_core::state::{Command, Effects, Flags, State, Step, Txn, encode_request};
+use accord_core::state::{Command, Event, Flags, State, Step, Txn, encode_request};
 use accord_core::wire::{Encode, Writer};
 use bytes::Bytes;
 
@@ -15,17 +15,17 @@ pub struct World {
     /// The state that is measured.
     pub state: State,
     /// Used again by every command, as a server does.
-    pub effects: Effects,
+    pub events: Vec<Event>,
     next: u64,
 }
 
 impl World {
     /// A state with `keys` records of 8 bytes, written in a scattered order.
     pub fn with_keys(keys: u64) -> Self {
-        let (state, effects) = (State::new(Limits::default()), Effects::default());
-        let mut world = Self { state, effects, next: 1 };
+        let (state, events) = (State::new(Limits::default()), Vec::new());
+        let mut world = Self { state, events, next: 1 };
         let open = Command::Open { server: NodeId(1), token: 0, timeout_ms: 1000 };
-        world.state.apply(&open.to_bytes(), &mut world.effects);
+        world.state.apply(&open.to_bytes(), &mut world.events);
         let mut from = 0;
         while from < keys {
             let until = keys.min(from + 10_000);
@@ -68,7 +68,7 @@ impl World {
     /// Applies the commands in order.
     pub fn apply(&mut self, commands: &[Bytes]) {
         for command in commands {
-            self.state.apply(command, &mut self.effects);
+            self.state.apply(command, &mut self.events);
         }
     }
 }

@@ -37,7 +37,7 @@ use crate::replica::Replica;
 use crate::replica::io::{Action, Body, Entry, HaltReason, next_command};
 use crate::replica::log::Recovered;
 use crate::rng::Rng;
-use crate::state::{Completion, Effects, State};
+use crate::state::{Completion, Event, State};
 use crate::time::Instant;
 use crate::wire::{Reader, Writer};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -90,7 +90,7 @@ pub struct Server {
     malformed: u64,
     halted: bool,
     /// Memory that is used again: empty in between.
-    effects: Effects,
+    events: Vec<Event>,
     deliveries: Vec<Delivery>,
     scratch: Writer,
     /// Only while it is being installed.
@@ -138,7 +138,7 @@ impl Server {
             disconnects: BTreeMap::new(),
             malformed: 0,
             halted: false,
-            effects: Effects::default(),
+            events: Vec::new(),
             deliveries: Vec::new(),
             scratch: Writer::new(),
             prepared: None,
@@ -318,19 +318,16 @@ impl Server {
     }
 
     fn apply(&mut self, command: &mut Reader) {
-        let mut effects = core::mem::take(&mut self.effects);
-        self.state.apply_next(command, &mut effects);
-        self.publish(&effects.events);
-        effects.events.clear();
-        effects.completions.drain(..).for_each(|completion| self.on_completion(completion));
-        self.effects = effects;
+        let mut events = core::mem::take(&mut self.events);
+        let completion = self.state.apply_next(command, &mut events);
+        self.publish(&events);
+        events.clear();
+        self.events = events;
+        self.on_completion(completion);
     }
 
     fn apply_marker(&mut self, members: &[NodeId]) {
-        let mut effects = core::mem::take(&mut self.effects);
-        self.state.apply_marker(members, &mut effects);
-        assert!(effects.events.is_empty(), "a marker changes nothing that is watched");
-        self.effects = effects;
+        self.state.apply_marker(members);
         self.release_sessions();
         self.restart_timers();
     }
@@ -399,7 +396,7 @@ impl Server {
             refusals: _,
             disconnects: _,
             malformed: _,
-            effects: _,
+            events: _,
             deliveries: _,
             scratch: _,
             prepared: _,

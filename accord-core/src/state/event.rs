@@ -8,7 +8,6 @@ use super::outcome::Outcome;
 use super::txn::decode_key;
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
-use alloc::vec::Vec;
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -270,21 +269,4 @@ pub enum Completion {
         /// What is wrong with them.
         error: WireError,
     },
-}
-
-/// What carrying out a command gave. Made once and used again, to spare allocations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// What became of the command: one for each command, none for a marker.
-    pub completions: Vec<Completion>,
-    /// What changed, in order.
-    pub events: Vec<Event>,
-}
-
-impl Effects {
-    /// Empties them and keeps their memory.
-    pub fn clear(&mut self) {
-        self.completions.clear();
-        self.events.clear();
-    }
 }

@@ -88,6 +88,21 @@ impl Execution<'_> {
         TxnOutcome::Committed { revision, branch, results }
     }
 
+    /// Carries out a transaction of one step without a guard. Such a step changes nothing if it
+    /// fails, so there is nothing to take back.
+    pub(super) fn run_step(&mut self, step: Step) -> TxnOutcome {
+        let (branch, unchanged) = (Branch::Then, self.revision);
+        let revision = unchanged.next();
+        let mut run = Run { at: self, revision, undo: false, changed: false, result_bytes: 0 };
+        match run.step(step) {
+            Ok(result) => {
+                let revision = if run.changed { revision } else { unchanged };
+                TxnOutcome::Committed { revision, branch, results: Results::one(result) }
+            }
+            Err(error) => TxnOutcome::Aborted { branch, step: 0, error },
+        }
+    }
+
     fn roll_back(&mut self, sequence: u64) {
         while let Some(undo) = self.scratch.undo.pop() {
             self.store.undo(undo);

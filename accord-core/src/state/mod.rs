@@ -31,8 +31,7 @@ pub mod txn;
 
 pub use command::{Command, encode_request};
 pub use event::{
-    Completion, Effects, EndCause, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind,
-    NoSession,
+    Completion, EndCause, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind, NoSession,
 };
 pub use execute::SEQUENCE_DIGITS;
 pub use list::{ListEntry, ListQuery, Page, Range, Stat};
@@ -46,6 +45,7 @@ use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::limits::Limits;
 use crate::wire::Reader;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use command::Head;
 use core::ops::Bound;
@@ -121,37 +121,37 @@ impl State {
         self.digest.0
     }
 
-    /// Carries out one committed command. Bytes that are no command change nothing.
-    pub fn apply(&mut self, command: &Bytes, effects: &mut Effects) {
-        self.apply_next(&mut Reader::new(command.clone()), effects);
+    /// Carries out one committed command and says what became of it; `events` are then what it
+    /// changed, in order. Bytes that are no command change nothing.
+    pub fn apply(&mut self, command: &Bytes, events: &mut Vec<Event>) -> Completion {
+        self.apply_next(&mut Reader::new(command.clone()), events)
     }
 
     /// Like [`Self::apply`], for a command that is all that `input` has left.
-    pub fn apply_next(&mut self, input: &mut Reader, effects: &mut Effects) {
-        effects.clear();
+    pub fn apply_next(&mut self, input: &mut Reader, events: &mut Vec<Event>) -> Completion {
+        events.clear();
         let bytes = input.remaining() as u64;
         self.digest.bytes(input.unread());
         let completion = match Head::decode(input) {
             Ok(Head::Request { session, request, acked_below }) => {
                 let outcome =
-                    self.on_request((session, request, acked_below), bytes, input, effects);
+                    self.on_request((session, request, acked_below), bytes, input, events);
                 Completion::Request { session, request, outcome }
             }
             Ok(Head::Whole(whole)) => match input.finish() {
-                Ok(()) => self.on_whole(whole, effects),
+                Ok(()) => self.on_whole(whole, events),
                 Err(error) => Completion::Malformed { error },
             },
             Err(error) => Completion::Malformed { error },
         };
         self.digest.completion(&completion);
-        effects.events.iter().for_each(|event| self.digest.event(event));
-        effects.completions.push(completion);
+        events.iter().for_each(|event| self.digest.event(event));
+        completion
     }
 
     /// Carries out an epoch's marker: sessions whose server is not among the epoch's members are
     /// orphaned, and anyone may propose their end until their client attaches elsewhere.
-    pub fn apply_marker(&mut self, members: &[NodeId], effects: &mut Effects) {
-        effects.clear();
+    pub fn apply_marker(&mut self, members: &[NodeId]) {
         for session in self.sessions.values_mut() {
             if session.owner.is_some_and(|owner| !members.contains(&owner)) {
                 session.owner = None;
@@ -165,7 +165,7 @@ impl State {
         (session, request, acked_below): (SessionId, RequestId, RequestId),
         command_bytes: u64,
         input: &mut Reader,
-        effects: &mut Effects,
+        events: &mut Vec<Event>,
     ) -> Outcome {
         let Some(open) = self.sessions.get_mut(&session) else {
             return Outcome::Refused(match self.no_session(session) {
@@ -181,7 +181,7 @@ impl State {
         if command_bytes > self.limits.command_bytes_max {
             return Outcome::Refused(RequestError::CommandTooLarge);
         }
-        let decoded = self.txn.decode_into(input).and_then(|()| input.finish());
+        let decoded = self.txn.decode_rest(input);
         let outcome = if decoded.is_err() {
             Outcome::Refused(RequestError::Malformed)
         } else if self.txn.steps() > self.limits.steps_max as usize {
@@ -190,34 +190,38 @@ impl State {
             let mut execution = Execution {
                 store: &mut self.store,
                 sequence: &mut self.sequence,
-                events: &mut effects.events,
+                events,
                 scratch: &mut self.scratch,
                 limits: &self.limits,
                 session,
                 revision: self.revision,
             };
-            let outcome = Outcome::Txn(execution.run(&mut self.txn));
+            let outcome = match decoded {
+                Ok(Some(step)) => execution.run_step(step),
+                _ => execution.run(&mut self.txn),
+            };
+            let outcome = Outcome::Txn(outcome);
             open.record(request, &outcome);
             outcome
         };
-        if !effects.events.is_empty() {
+        if !events.is_empty() {
             self.revision = self.revision.next();
         }
         self.txn.clear();
         outcome
     }
 
-    fn on_whole(&mut self, command: Command, effects: &mut Effects) -> Completion {
+    fn on_whole(&mut self, command: Command, events: &mut Vec<Event>) -> Completion {
         match command {
             Command::Open { server, token, timeout_ms } => {
-                self.on_open(server, token, timeout_ms, effects)
+                self.on_open(server, token, timeout_ms, events)
             }
             Command::Attach { server, session, token } => self.on_attach(server, session, token),
             Command::Close { session } => {
                 if !self.sessions.contains_key(&session) {
                     return Completion::CloseRefused { session, error: self.no_session(session) };
                 }
-                self.end_session(session, effects);
+                self.end_session(session, events);
                 Completion::Ended { session, cause: EndCause::Closed }
             }
             Command::Expire { server, session, generation } => {
@@ -228,7 +232,7 @@ impl State {
                 if !counts {
                     return Completion::ExpireIgnored { server, session, generation };
                 }
-                self.end_session(session, effects);
+                self.end_session(session, events);
                 Completion::Ended { session, cause: EndCause::Expired }
             }
             Command::Request { .. } => unreachable!("a request is not decoded whole"),
@@ -240,7 +244,7 @@ impl State {
         server: NodeId,
         token: u64,
         timeout_ms: u32,
-        effects: &mut Effects,
+        events: &mut Vec<Event>,
     ) -> Completion {
         if self.sessions.len() >= self.limits.sessions_max as usize {
             return Completion::OpenRefused { server, token };
@@ -249,7 +253,7 @@ impl State {
         let session = SessionId(self.revision.0);
         let timeout_ms = self.limits.grant_timeout_ms(timeout_ms);
         self.sessions.insert(session, Session::new(server, timeout_ms));
-        effects.events.push(self.member_event(MemberEventKind::Joined, session));
+        events.push(self.member_event(MemberEventKind::Joined, session));
         Completion::Opened { server, token, session, timeout_ms }
     }
 
@@ -271,14 +275,14 @@ impl State {
     }
 
     /// Ends an open session: first its records, then itself, in one revision.
-    fn end_session(&mut self, session: SessionId, effects: &mut Effects) {
+    fn end_session(&mut self, session: SessionId, events: &mut Vec<Event>) {
         self.revision = self.revision.next();
         while let Some(key) = self.store.first_ephemeral(session) {
             let record = self.store.remove(&key).expect("what is indexed is there");
-            effects.events.push(deleted(self.revision, key.to_bytes(), &record));
+            events.push(deleted(self.revision, key.to_bytes(), &record));
         }
         self.sessions.remove(&session);
-        effects.events.push(self.member_event(MemberEventKind::Left, session));
+        events.push(self.member_event(MemberEventKind::Left, session));
     }
 
     fn member_event(&self, kind: MemberEventKind, session: SessionId) -> Event {

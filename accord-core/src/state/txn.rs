@@ -46,6 +46,23 @@ impl Txn {
         decode_items(input, "steps", 2, &mut self.otherwise)
     }
 
+    /// Reads the transaction that is all the input has left into the memory of this one, which is
+    /// empty; but one of a single step without a guard, as most are, is not moved through memory
+    /// and returned instead.
+    pub(super) fn decode_rest(&mut self, input: &mut Reader) -> Result<Option<Step>, WireError> {
+        if !input.skip_if(&[0, 1]) {
+            self.decode_into(input)?;
+            return input.finish().map(|()| None);
+        }
+        let step = Step::decode(input)?;
+        if !input.skip_if(&[0]) {
+            self.then.push(step);
+            decode_items(input, "steps", 2, &mut self.otherwise)?;
+            return input.finish().map(|()| None);
+        }
+        input.finish().map(|()| Some(step))
+    }
+
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.guard.clear();

@@ -236,7 +236,7 @@ fn ephemeral_records_die_with_their_session_in_one_revision_before_it_leaves() {
         world.events(),
         ["Deleted e/1 v2 @0 of 0", "Deleted e/2 v1 @0 of 0", "Left s2 of 1"]
     );
-    let revisions: Vec<_> = world.effects.events.iter().map(|event| event.revision()).collect();
+    let revisions: Vec<_> = world.events.iter().map(|event| event.revision()).collect();
     assert_eq!(revisions, [before.next(); 3]);
     let keys: Vec<_> = world.contents().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["mine", "stays"]);
@@ -287,9 +287,9 @@ fn an_orphan_may_be_expired_by_anyone_unless_it_is_attached_again() {
         other => panic!("{other:?}"),
     };
     world.request(second, 1, 0, ephemeral("e"));
-    world.state.apply_marker(&[HOME, OTHER], &mut world.effects);
+    world.state.apply_marker(&[HOME, OTHER]);
     assert_eq!(info(&world, first).owner, Some(HOME));
-    world.state.apply_marker(&[OTHER], &mut world.effects);
+    world.state.apply_marker(&[OTHER]);
     world.state.check();
     let expected = SessionInfo {
         owner: None,
@@ -316,10 +316,10 @@ fn an_orphan_may_be_expired_by_anyone_unless_it_is_attached_again() {
 fn a_detached_event_shares_nothing_with_its_message_and_says_the_same() {
     let mut world = World::new(Limits::tiny());
     world.commit(vec![put("key", "value")]);
-    let event = world.effects.events[0].clone();
+    let event = world.events[0].clone();
     assert_eq!(event.detached(), event);
     world.open();
-    let event = world.effects.events[0].clone();
+    let event = world.events[0].clone();
     assert_eq!(event.detached(), event);
     assert_eq!(event.revision(), world.state.revision());
 }

@@ -3,9 +3,7 @@
 use crate::support::*;
 use accord_core::ids::RequestId;
 use accord_core::limits::Limits;
-use accord_core::state::{
-    Command, Completion, Effects, Flags, Range, SnapshotError, State, Step, Txn,
-};
+use accord_core::state::{Command, Completion, Flags, Range, SnapshotError, State, Step, Txn};
 use accord_core::wire::{Encode, WireError};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -24,7 +22,7 @@ fn full() -> World {
     world.request(second, 1, 0, Txn::of(vec![ephemeral, sequence, get("e")]));
     world.request(second, 2, 0, Txn::of(vec![delete("none")]));
     world.request(second, 5, 0, Txn::of(vec![Step::List(list(Range::ALL, None, 3))]));
-    world.state.apply_marker(&[], &mut world.effects);
+    world.state.apply_marker(&[]);
     world
 }
 
@@ -44,18 +42,15 @@ fn a_restored_state_is_the_same_and_goes_on_the_same() {
     assert_eq!(restored.revision(), world.state.revision());
     assert_eq!(restored.records(), world.state.records());
     let session = world.session;
-    let mut effects = Effects::default();
+    let mut events = Vec::new();
     for command in [
         Command::Attach { server: HOME, session, token: 1 },
         Command::Close { session },
         Command::Open { server: HOME, token: 2, timeout_ms: 0 },
     ] {
         let completion = world.apply(&command);
-        restored.apply(&command.to_bytes(), &mut effects);
-        assert_eq!(
-            (&effects.completions[0], &effects.events),
-            (&completion, &world.effects.events)
-        );
+        assert_eq!(restored.apply(&command.to_bytes(), &mut events), completion);
+        assert_eq!(events, world.events);
     }
     assert_eq!(restored.digest(), world.state.digest());
 }
@@ -128,8 +123,8 @@ fn the_digest_differs_with_the_history_and_the_full_one_with_the_content() {
     let tiny = State::new(Limits::tiny());
     assert_ne!(tiny.digest(), State::new(Limits::default()).digest(), "limits are part of it");
     let (mut c, mut d) = (World::new(Limits::tiny()), World::new(Limits::tiny()));
-    c.state.apply_marker(&[HOME], &mut c.effects);
-    d.state.apply_marker(&[], &mut d.effects);
+    c.state.apply_marker(&[HOME]);
+    d.state.apply_marker(&[]);
     assert_ne!(c.state.digest(), d.state.digest(), "markers are part of it");
 }
 
@@ -258,17 +253,15 @@ proptest! {
         });
         if let Ok(mut state) = State::restore(&forged, Limits::tiny()) {
             state.check();
-            let mut effects = Effects::default();
+            let mut events = Vec::new();
             let txn = Txn::of(vec![put("k", "w"), put("e", "w")]);
             let (request, acked_below) = (RequestId(3), RequestId(3));
             let command = Command::Request { session, request, acked_below, txn };
-            state.apply(&command.to_bytes(), &mut effects);
-            state.apply(&Command::Close { session }.to_bytes(), &mut effects);
+            state.apply(&command.to_bytes(), &mut events);
+            let closed = state.apply(&Command::Close { session }.to_bytes(), &mut events);
             state.check();
-            let known = matches!(
-                effects.completions[0],
-                Completion::Ended { .. } | Completion::CloseRefused { .. }
-            );
+            let known =
+                matches!(closed, Completion::Ended { .. } | Completion::CloseRefused { .. });
             prop_assert!(known);
         }
     }

@@ -3,8 +3,8 @@
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
-    Command, Completion, Effects, Event, Flags, ListQuery, Outcome, Page, Range, ReadQuery,
-    ReadResult, Relation, State, Step, Txn, TxnOutcome,
+    Command, Completion, Event, Flags, ListQuery, Outcome, Page, Range, ReadQuery, ReadResult,
+    Relation, State, Step, Txn, TxnOutcome,
 };
 use accord_core::state::{Compare, StepResult};
 use accord_core::wire::Encode;
@@ -16,7 +16,7 @@ pub const HOME: NodeId = NodeId(1);
 /// A state, and what the last command gave.
 pub struct World {
     pub state: State,
-    pub effects: Effects,
+    pub events: Vec<Event>,
     /// Opened first: its id is 1.
     pub session: SessionId,
     next: u64,
@@ -24,22 +24,21 @@ pub struct World {
 
 impl World {
     pub fn new(limits: Limits) -> Self {
-        let (state, effects) = (State::new(limits), Effects::default());
-        let mut world = Self { state, effects, session: SessionId(0), next: 1 };
+        let (state, events) = (State::new(limits), Vec::new());
+        let mut world = Self { state, events, session: SessionId(0), next: 1 };
         world.session = world.open();
         world
     }
 
-    /// Applies a command, checks the invariants and returns the one completion.
+    /// Applies a command, checks the invariants and returns the completion.
     pub fn apply(&mut self, command: &Command) -> Completion {
         self.apply_bytes(&command.to_bytes())
     }
 
     pub fn apply_bytes(&mut self, bytes: &Bytes) -> Completion {
-        self.state.apply(bytes, &mut self.effects);
+        let completion = self.state.apply(bytes, &mut self.events);
         self.state.check();
-        assert_eq!(self.effects.completions.len(), 1, "one completion for one command");
-        self.effects.completions[0].clone()
+        completion
     }
 
     pub fn open(&mut self) -> SessionId {
@@ -101,7 +100,7 @@ impl World {
 
     /// The events of the last command, as short strings.
     pub fn events(&self) -> Vec<String> {
-        self.effects.events.iter().map(show).collect()
+        self.events.iter().map(show).collect()
     }
 }
 

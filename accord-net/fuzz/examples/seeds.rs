@@ -7,7 +7,7 @@ use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter, encode_client, encode_server,
 };
 use accord_core::state::{
-    Command, Compare, Effects, Flags, ListQuery, Range, ReadQuery, Relation, State, Step, Txn,
+    Command, Compare, Flags, ListQuery, Range, ReadQuery, Relation, State, Step, Txn,
     Width,
 };
 use accord_core::wire::Encode;
@@ -93,9 +93,9 @@ fn sequence(which: u8, messages: &[Bytes]) -> Vec<u8> {
 }
 
 fn snapshot() -> Vec<u8> {
-    let (mut state, mut effects) = (State::new(Limits::tiny()), Effects::default());
+    let mut state = State::new(Limits::tiny());
     let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 };
-    state.apply(&open.to_bytes(), &mut effects);
+    state.apply(&open.to_bytes(), &mut Vec::new());
     [&[3], &state.snapshot()[..]].concat()
 }
 

@@ -4,7 +4,7 @@
 
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
-use accord_core::state::{Command, Effects, State, Txn, encode_request};
+use accord_core::state::{Command, State, Txn, encode_request};
 use accord_core::wire::{Encode, Writer};
 use accord_fuzz::{Operations, is_canonical};
 use bytes::Bytes;
@@ -12,10 +12,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut state = State::new(Limits::tiny());
-    let mut effects = Effects::default();
+    let mut events = Vec::new();
     let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 }.to_bytes();
-    state.apply(&open, &mut effects);
-    state.apply(&open, &mut effects);
+    state.apply(&open, &mut events);
+    state.apply(&open, &mut events);
     for (at, (which, bytes)) in Operations::new(data).enumerate() {
         is_canonical::<Txn>(&Bytes::copy_from_slice(bytes));
         let session = SessionId(u64::from(which % 4));
@@ -23,8 +23,7 @@ fuzz_target!(|data: &[u8]| {
         let acked_below = RequestId(u64::from(which >> 2 & 15));
         let mut command = Writer::new();
         encode_request(session, request, acked_below, bytes, &mut command);
-        effects.clear();
-        state.apply(&command.finish(), &mut effects);
+        state.apply(&command.finish(), &mut events);
         state.check();
     }
     let limits = Limits::tiny();

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use accord_core::ids::NodeId;
     use accord_core::limits::Limits;
-    use accord_core::state::{Effects, State};
+    use accord_core::state::State;
     use accord_core::wire::Encode;
 
     const SERVER: NodeId = NodeId(1);
@@ -64,11 +64,11 @@ mod tests {
         let expire = |generation| Command::Expire { server: SERVER, session: SESSION, generation };
         for (last, due) in [(1, false), (2, true)] {
             let mut attachments = Attachments::default();
-            let (mut state, mut effects) = (State::new(Limits::default()), Effects::default());
+            let (mut state, mut events) = (State::new(Limits::default()), Vec::new());
             for command in [open.clone(), attach.clone(), expire(1)] {
                 let bytes = command.to_bytes();
-                state.apply(&bytes, &mut effects);
-                assert_eq!(attachments.on_command(&bytes, &effects.completions[0]), Ok(()));
+                let completion = state.apply(&bytes, &mut events);
+                assert_eq!(attachments.on_command(&bytes, &completion), Ok(()));
             }
             let ended = Completion::Ended {
                 session: SESSION,

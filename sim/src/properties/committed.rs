@@ -11,7 +11,7 @@ use super::attachments::Attachments;
 use accord_core::ids::{Index, NodeId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::replica::io::{Body, Entry, commands};
-use accord_core::state::{Effects, Event, MemberEvent, MemberEventKind, State};
+use accord_core::state::{Event, MemberEvent, MemberEventKind, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub struct Committed {
     complete: bool,
     events: BTreeMap<Revision, Arc<[Event]>>,
     ended: Vec<SessionId>,
-    effects: Effects,
+    /// Of the last command.
+    latest: Vec<Event>,
 }
 
 impl Committed {
@@ -40,7 +41,7 @@ impl Committed {
             complete: true,
             events: BTreeMap::new(),
             ended: Vec::new(),
-            effects: Effects::default(),
+            latest: Vec::new(),
         }
     }
 
@@ -55,7 +56,7 @@ impl Committed {
         }
         self.applied = entry.index;
         match &entry.body {
-            Body::Marker { members } => self.state.apply_marker(members, &mut self.effects),
+            Body::Marker { members } => self.state.apply_marker(members),
             Body::Voters(_) => {}
             Body::Batch { origin, salt, number, commands: batch } => {
                 let last = self.batches.get(origin);
@@ -64,10 +65,8 @@ impl Committed {
                 }
                 self.batches.insert(*origin, (*salt, *number));
                 for command in commands(batch) {
-                    self.state.apply(&command, &mut self.effects);
-                    for completion in &self.effects.completions {
-                        self.attachments.on_command(&command, completion)?;
-                    }
+                    let completion = self.state.apply(&command, &mut self.latest);
+                    self.attachments.on_command(&command, &completion)?;
                     self.keep();
                 }
             }
@@ -81,15 +80,15 @@ impl Committed {
     }
 
     fn keep(&mut self) {
-        let Some(first) = self.effects.events.first() else { return };
-        let left = self.effects.events.iter().filter_map(|event| match event {
+        let Some(first) = self.latest.first() else { return };
+        let left = self.latest.iter().filter_map(|event| match event {
             Event::Member(MemberEvent { kind: MemberEventKind::Left, session, .. }) => {
                 Some(*session)
             }
             _ => None,
         });
         self.ended.extend(left);
-        self.events.insert(first.revision(), self.effects.events.as_slice().into());
+        self.events.insert(first.revision(), self.latest.as_slice().into());
     }
 
     /// True while every event is known.

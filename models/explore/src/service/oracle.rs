@@ -12,7 +12,7 @@ use accord_core::fingerprint;
 use accord_core::ids::{Index, NodeId, RequestId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::replica::io::{Body, Entry, commands};
-use accord_core::state::{Command, Effects, Event, ReadQuery, ReadResult, State};
+use accord_core::state::{Command, Event, ReadQuery, ReadResult, State};
 use accord_core::wire::Decode;
 use bytes::Bytes;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
@@ -162,14 +162,14 @@ impl Oracle {
     }
 
     fn apply(&mut self, entry: &Entry) {
-        let mut effects = Effects::default();
+        let mut events = Vec::new();
         match &entry.body {
-            Body::Marker { members } => self.state.apply_marker(members, &mut effects),
+            Body::Marker { members } => self.state.apply_marker(members),
             Body::Voters(_) => {}
             Body::Batch { commands: batch, .. } => {
                 for command in commands(batch) {
-                    self.state.apply(&command, &mut effects);
-                    self.changes.extend(effects.events.iter().filter_map(change));
+                    self.state.apply(&command, &mut events);
+                    self.changes.extend(events.iter().filter_map(change));
                     self.tell_anew(&command);
                 }
             }
