@@ -90,6 +90,9 @@ impl Execution<'_> {
 
     /// Carries out a transaction of one step without a guard. Such a step changes nothing if it
     /// fails, so there is nothing to take back.
+    // Inlined with what it calls for a write: to hand a step and its result on through memory costs
+    // more than to compare the key.
+    #[inline(always)]
     pub(super) fn run_step(&mut self, step: Step) -> TxnOutcome {
         let (branch, unchanged) = (Branch::Then, self.revision);
         let revision = unchanged.next();
@@ -155,6 +158,7 @@ struct Change {
 }
 
 impl Run<'_, '_> {
+    #[inline(always)]
     fn step(&mut self, step: Step) -> Result<StepResult, StepError> {
         match step {
             Step::Read { key, offset, length_max } => self.read(&key, offset, length_max),
@@ -190,6 +194,7 @@ impl Run<'_, '_> {
         Ok(StepResult::Read { value: record.value.part(from, length), stat })
     }
 
+    #[inline(always)]
     fn write(
         &mut self,
         key: Bytes,

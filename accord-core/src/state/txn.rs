@@ -49,6 +49,7 @@ impl Txn {
     /// Reads the transaction that is all the input has left into the memory of this one, which is
     /// empty; but one of a single step without a guard, as most are, is not moved through memory
     /// and returned instead.
+    #[inline]
     pub(super) fn decode_rest(&mut self, input: &mut Reader) -> Result<Option<Step>, WireError> {
         if !input.skip_if(&[0, 1]) {
             self.decode_into(input)?;
@@ -326,6 +327,7 @@ impl Encode for Step {
 }
 
 impl Decode for Step {
+    #[inline(always)]
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         match input.u8()? {
             tag::READ => Ok(Self::Read {

@@ -114,6 +114,8 @@ impl Tree {
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            // Built once for each bug: what is saved in the run is lost many times in linking.
+            .env("CARGO_PROFILE_RELEASE_LTO", "false")
             .env("CARGO_INCREMENTAL", "1")
             .env_remove("RUSTFLAGS")
             .stdin(Stdio::null());
