@@ -355,17 +355,14 @@ impl Replica {
         }
     }
 
-    /// Forgets applied entries that no one is likely to ask for, and that are not needed on disk.
+    /// Forgets applied entries that no one is likely to ask for. What the disk still needs of them,
+    /// it was given when they were appended; nothing is read back from here for it.
     fn trim(&mut self) {
         let retained = self.config.limits.log_bytes_retained;
         if self.log.bytes() <= retained.saturating_add(retained / 4) {
             return;
         }
-        let mut up_to = self.applied;
-        if self.is_persistent() {
-            up_to = up_to.min(self.disk.checkpointed());
-        }
-        up_to = up_to.min(self.serving.needed_from(self.log.bytes(), retained));
+        let up_to = self.applied.min(self.serving.needed_from(self.log.bytes(), retained));
         let point = self.log.trim_point(up_to, retained);
         self.log.trim(point);
     }

@@ -427,7 +427,8 @@ section! {
         transfer_bytes_per_second_max: u64,
         /// The largest snapshot accepted from another server, in bytes.
         snapshot_bytes_max: u64,
-        /// Bytes of applied entries kept for servers that were away for a short time.
+        /// Bytes of applied entries kept in memory for servers that were away for a short time;
+        /// who was away for longer gets an image of the state.
         log_bytes_retained: usize,
         /// Bytes of committed entries applied in one go, before others have their turn.
         apply_bytes_max: usize,
