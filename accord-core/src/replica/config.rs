@@ -50,8 +50,8 @@ pub struct ReplicaLimits {
     pub transfer_bytes_per_second_max: u64,
     /// The largest snapshot accepted from another server, in bytes.
     pub snapshot_bytes_max: u64,
-    /// Bytes of applied entries kept in memory for servers that were away for a short time; who was
-    /// away for longer gets an image of the state.
+    /// Bytes of applied entries kept in memory for servers that were away for a short time; with a
+    /// large state, a quarter of its bytes. Who was away for longer gets an image of the state.
     pub log_bytes_retained: usize,
     /// Bytes of committed entries handed out to be applied in one go; at least one entry is. With
     /// more of them, as after a restart, other events have their turn in between.

@@ -143,7 +143,6 @@ impl Replica {
             Effect::Checkpoint(index) => {
                 self.disk.checkpointed = index;
                 self.disk.checkpoint_under_way = false;
-                self.trim();
             }
             Effect::None => {}
         }

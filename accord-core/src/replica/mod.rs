@@ -22,7 +22,7 @@
 //! - applied <= commit <= last; nothing committed is ever truncated.
 //!
 //! `docs/replication.md` has the safety argument in full. Reading order: [`io`], [`message`],
-//! [`opening`], [`epoch`], [`proposals`], [`applying`], [`transfer`], [`durable`].
+//! [`opening`], [`epoch`], [`proposals`], [`applying`], [`transfer`], [`retention`], [`durable`].
 
 mod applying;
 pub mod config;
@@ -37,6 +37,7 @@ mod pace;
 mod proposals;
 mod readmission;
 mod reads;
+mod retention;
 mod transfer;
 pub mod voters;
 
@@ -86,6 +87,8 @@ pub struct Replica {
     disk: Disk,
     serving: Serving,
     receiving: Receiving,
+    /// As [`Replica::note_state_bytes`] said.
+    state_bytes: u64,
     actions: VecDeque<Action>,
     messages_ignored: u64,
     halted: bool,
@@ -129,6 +132,7 @@ impl Replica {
             disk: Disk::new(recovered.log.last().index, applied, state_bytes),
             serving: Serving::default(),
             receiving: Receiving::default(),
+            state_bytes: 0,
             actions: VecDeque::new(),
             messages_ignored: 0,
             halted: false,
@@ -263,12 +267,14 @@ impl Replica {
             disk,
             serving,
             receiving,
+            state_bytes,
             actions,
             halted,
         } = self;
         crate::fingerprint::of(&(
             (store, salt, bootstrap, promised, log, applied, commit, rest, origins),
             (view, phase, proposals, barriers, disk, serving, receiving, actions, halted),
+            state_bytes,
         ))
     }
 
@@ -353,18 +359,6 @@ impl Replica {
             self.halted = true;
             self.actions.push_back(Action::Halt(reason));
         }
-    }
-
-    /// Forgets applied entries that no one is likely to ask for. What the disk still needs of them,
-    /// it was given when they were appended; nothing is read back from here for it.
-    fn trim(&mut self) {
-        let retained = self.config.limits.log_bytes_retained;
-        if self.log.bytes() <= retained.saturating_add(retained / 4) {
-            return;
-        }
-        let up_to = self.applied.min(self.serving.needed_from(self.log.bytes(), retained));
-        let point = self.log.trim_point(up_to, retained);
-        self.log.trim(point);
     }
 
     fn position_applied(&self) -> LogPosition {

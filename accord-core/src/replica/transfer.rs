@@ -20,7 +20,7 @@ use bytes::Bytes;
 /// An image that nobody asked for during this many timeouts is dropped.
 const IMAGE_IDLE_TIMEOUTS: u64 = 16;
 /// To keep a byte of a snapshot costs so much less than to append and apply one of entries.
-const SNAPSHOT_LIGHTER: u64 = 4;
+pub(super) const SNAPSHOT_LIGHTER: u64 = 4;
 /// An image is given up if keeping the log after it takes this many times the usual memory.
 const IMAGE_LOG_FACTOR: usize = 4;
 

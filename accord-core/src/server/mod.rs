@@ -314,6 +314,7 @@ impl Server {
         if self.replica.wants_digest(entry.index) {
             self.replica.note_digest(entry.index, self.state.digest());
         }
+        self.replica.note_state_bytes(self.state.store_bytes());
         self.answer_ready_reads();
     }
 

@@ -480,6 +480,21 @@ fn overtaken(cluster: &mut Cluster, watching: bool) -> ConnId {
 }
 
 #[test]
+fn with_a_large_state_more_of_the_log_is_kept() {
+    let kept = |value_bytes: usize| {
+        let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
+        let (conn, _) = cluster.open(1, 5000);
+        cluster.tell(conn, request(1, &put("large", &"x".repeat(value_bytes))));
+        (2..=100).for_each(|number| cluster.tell(conn, request(number, &put("k", "v"))));
+        let status = cluster.servers[&NodeId(2)].status();
+        status.applied.0 + 1 - status.replica.log_start.0
+    };
+    let (usual, large) = (kept(1), kept(4000));
+    assert!(usual <= 3, "{usual} entries");
+    assert!((8..=25).contains(&large), "a thousand bytes of entries, not {large}");
+}
+
+#[test]
 fn a_request_contained_in_an_installed_state_is_answered_from_its_record() {
     let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
     let conn = overtaken(&mut cluster, false);

@@ -428,7 +428,7 @@ section! {
         /// The largest snapshot accepted from another server, in bytes.
         snapshot_bytes_max: u64,
         /// Bytes of applied entries kept in memory for servers that were away for a short time;
-        /// who was away for longer gets an image of the state.
+        /// with a large state, a quarter of its bytes. Who was away for longer gets an image.
         log_bytes_retained: usize,
         /// Bytes of committed entries applied in one go, before others have their turn.
         apply_bytes_max: usize,
