@@ -7,8 +7,7 @@ use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter, encode_client, encode_server,
 };
 use accord_core::state::{
-    Command, Compare, Flags, ListQuery, Range, ReadQuery, Relation, State, Step, Txn,
-    Width,
+    Command, Compare, Flags, ListQuery, Range, ReadQuery, Relation, State, Step, Txn, Width,
 };
 use accord_core::wire::Encode;
 use accord_fuzz::push_operation;
