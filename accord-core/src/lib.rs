@@ -109,6 +109,7 @@ pub mod fingerprint;
 pub mod group;
 pub mod ids;
 pub mod limits;
+pub mod pieces;
 pub mod protocol;
 pub mod replica;
 pub mod rng;

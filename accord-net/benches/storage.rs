@@ -181,7 +181,8 @@ fn cost_of_a_checkpoint() {
             voters: BTreeMap::from([(NODE, STORE)]),
             ..VoterSet::default()
         };
-        let snapshot = Snapshot { last, voters, origins: BTreeMap::new(), state: state.clone() };
+        let state = state.clone().into();
+        let snapshot = Snapshot { last, voters, origins: BTreeMap::new(), state };
         store.commit(&[Record::Checkpoint(snapshot)]).expect("a healthy disk");
         let done = AtomicBool::new(false);
         let begin = Instant::now();

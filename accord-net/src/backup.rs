@@ -194,7 +194,9 @@ impl ImageHead {
     /// What is said of a state that a server hands out.
     pub(crate) fn new(options: &ServerOptions, image: &Image) -> Self {
         // The end of a snapshot is the digest of its contents.
-        let content = image.state.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let end = image.state.len();
+        let content = image.state.slice(end.saturating_sub(8)..end);
+        let content = content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         Self {
             cluster: options.cluster.clone(),
             cluster_id: format!("{:016x}", image.voters.cluster.0),
@@ -422,7 +424,8 @@ pub fn restore(backup: Backup, options: &RestoreOptions) -> Result<Restored, Bac
         returning: joining.iter().copied().map(NodeId).collect(),
     };
     let last = LogPosition { epoch: Epoch(head.epoch.max(1)), index: Index(head.index.max(1)) };
-    let snapshot = Snapshot { last, voters, origins: BTreeMap::new(), state: state.snapshot() };
+    let snapshot =
+        Snapshot { last, voters, origins: BTreeMap::new(), state: state.freeze().image() };
     let records =
         [Record::Identity { node, store, bootstrap: false }, Record::Install(snapshot.clone())];
     let there = dir.is_dir();

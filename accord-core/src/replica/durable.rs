@@ -4,11 +4,11 @@
 //! record is durable at once, and nothing is written.
 
 use super::applying::Rest;
-use super::io::{Action, Entry, Record, SNAPSHOT_CHECKSUM_BYTES, Snapshot, Ticket};
+use super::io::{Action, Entry, Record, Snapshot, Ticket};
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
+use crate::pieces::Pieces;
 use alloc::collections::{BTreeMap, VecDeque};
-use bytes::Bytes;
 
 /// What becomes true when a record is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +85,12 @@ impl SnapshotFrame {
         self.last
     }
 
-    /// The snapshot with this state, and as it is sent to others. Moves the state: costs nothing to
-    /// the server if it is done on another thread.
-    pub fn image(self, state: Bytes) -> Image {
+    /// The snapshot with this state, and as it is sent to others. Reads the whole state for a
+    /// checksum: costs nothing to the server if it is done on another thread.
+    pub fn image(self, state: impl Into<Pieces>) -> Image {
         let Self { last, voters, origins } = self;
-        let state_bytes = state.len();
-        let mut snapshot = Snapshot { last, voters, origins, state: Bytes::new() };
-        let encoded = snapshot.encoded_with(state);
-        let end = encoded.len() - SNAPSHOT_CHECKSUM_BYTES;
-        snapshot.state = encoded.slice(end - state_bytes..end);
-        Image { snapshot, encoded }
+        let snapshot = Snapshot { last, voters, origins, state: state.into() };
+        Image { encoded: snapshot.encoded(), snapshot }
     }
 }
 
@@ -102,7 +98,7 @@ impl SnapshotFrame {
 #[derive(Clone, Debug)]
 pub struct Image {
     pub(super) snapshot: Snapshot,
-    pub(super) encoded: Bytes,
+    pub(super) encoded: Pieces,
 }
 
 impl Replica {
@@ -175,7 +171,7 @@ impl Replica {
         self.disk.appended_bytes = 0;
         self.disk.checkpointed = snapshot.last.index;
         self.disk.state_bytes = snapshot.state.len();
-        let state = snapshot.state.clone();
+        let state = snapshot.state.whole();
         self.actions.push_back(Action::Install { index: self.applied, state });
         self.persist(Record::Install(snapshot));
         self.settle_installed_batches();
@@ -224,7 +220,7 @@ impl Replica {
     ///
     /// # Panics
     /// If it was not asked for.
-    pub fn provide_snapshot(&mut self, now: crate::time::Instant, state: Bytes) {
+    pub fn provide_snapshot(&mut self, now: crate::time::Instant, state: impl Into<Pieces>) {
         let image = self.wanted_frame().image(state);
         self.provide_image(now, image);
     }

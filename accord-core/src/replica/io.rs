@@ -6,11 +6,12 @@
 use super::voters::{ChangeError, VoterSet};
 use crate::group::MEMBERS_MAX;
 use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::pieces::Pieces;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use core::fmt;
+use core::{fmt, iter};
 
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -151,12 +152,10 @@ pub struct Snapshot {
     /// The last applied batch of each server.
     pub origins: BTreeMap<NodeId, Origin>,
     /// The replicated state, opaque to the replica.
-    pub state: Bytes,
+    pub state: Pieces,
 }
 
 const SNAPSHOT_VERSION: u8 = 1;
-/// A snapshot ends with its state and so many bytes of a checksum.
-pub(super) const SNAPSHOT_CHECKSUM_BYTES: usize = 4;
 const ORIGINS_MAX: usize = 1 << 20;
 
 impl Snapshot {
@@ -173,30 +172,23 @@ impl Snapshot {
         }
     }
 
-    /// The encoding with `state` in the place of the own one. Where nobody else has that state, its
-    /// memory becomes the encoding's: a second copy of all data would be no small thing.
-    pub(super) fn encoded_with(&self, state: Bytes) -> Bytes {
+    /// The encoding, which shares the state: a second copy of all data would be no small thing.
+    pub(super) fn encoded(&self) -> Pieces {
         let mut head = Writer::new();
         self.encode_head(&mut head);
-        head.varint(state.len() as u64);
-        let (head, state_bytes) = (head.as_slice(), state.len());
-        let mut bytes = Vec::from(state);
-        bytes.reserve_exact(head.len() + SNAPSHOT_CHECKSUM_BYTES);
-        bytes.resize(head.len() + state_bytes, 0);
-        bytes.copy_within(..state_bytes, head.len());
-        bytes[..head.len()].copy_from_slice(head);
-        let checksum = crc32fast::hash(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        Bytes::from(bytes)
+        head.varint(self.state.len() as u64);
+        let head = head.finish();
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&head);
+        self.state.iter().for_each(|piece| checksum.update(piece));
+        let checksum = Bytes::copy_from_slice(&checksum.finalize().to_le_bytes());
+        iter::once(head).chain(self.state.iter().cloned()).chain([checksum]).collect()
     }
 }
 
 impl Encode for Snapshot {
     fn encode(&self, out: &mut Writer) {
-        let start = out.len();
-        self.encode_head(out);
-        out.bytes(&self.state);
-        out.u32(crc32fast::hash(&out.as_slice()[start..]));
+        self.encoded().iter().for_each(|piece| out.raw(piece));
     }
 }
 
@@ -214,7 +206,7 @@ impl Decode for Snapshot {
             let origin = Origin { salt: input.u64()?, number: input.varint()? };
             origins.insert(node, origin);
         }
-        let state = input.bytes("state", usize::MAX)?;
+        let state = input.bytes("state", usize::MAX)?.into();
         let body = input.position() - start;
         if input.u32()? != crc32fast::hash(&whole[..body]) {
             return Err(WireError::Invalid { what: "snapshot checksum" });
@@ -504,34 +496,21 @@ impl fmt::Display for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
-    /// As an image is made, where the state is nobody else's and where it is, and has room or not.
     #[test]
-    fn a_snapshot_is_encoded_around_its_state_as_with_it() {
+    fn a_snapshot_is_encoded_the_same_whatever_the_pieces_of_its_state() {
         let voters = VoterSet::from_bytes(&VoterSet::default().to_bytes()).unwrap();
         for bytes in [0, 1, 127, 128, 70_000] {
-            let state: Vec<u8> = (0..bytes).map(|byte| byte as u8).collect();
+            let state: Bytes = (0..bytes).map(|byte| byte as u8).collect();
             let origins = BTreeMap::from([(NodeId(1), Origin { salt: 7, number: 300 })]);
             let last = LogPosition { epoch: Epoch(2), index: Index(9) };
-            let whole = Snapshot {
-                last,
-                voters: voters.clone(),
-                origins: origins.clone(),
-                state: state.clone().into(),
-            };
-            let head = Snapshot { state: Bytes::new(), ..whole.clone() };
-            let mut roomy = Vec::with_capacity(2 * state.len() + 300);
-            roomy.extend_from_slice(&state);
-            let memory = roomy.as_ptr();
-            let roomy = head.encoded_with(Bytes::from(roomy));
-            assert_eq!(roomy.as_ptr(), memory, "not copied elsewhere");
-            let shared = whole.state.clone();
-            let sliced = Bytes::from([vec![1; 3], state].concat()).slice(3..);
-            for encoded in [roomy, head.encoded_with(shared), head.encoded_with(sliced)] {
-                assert_eq!(encoded, whole.to_bytes());
-            }
-            assert_eq!(Snapshot::from_bytes(&whole.to_bytes()), Ok(whole));
+            let voters = voters.clone();
+            let whole = Snapshot { last, voters, origins, state: state.clone().into() };
+            let halves = [state.slice(..bytes / 2), state.slice(bytes / 2..)];
+            let halves = Snapshot { state: halves.into_iter().collect(), ..whole.clone() };
+            assert_eq!(halves.to_bytes(), whole.to_bytes());
+            assert_eq!(halves.encoded().whole(), whole.to_bytes());
+            assert_eq!(Snapshot::from_bytes(&halves.to_bytes()), Ok(whole));
         }
     }
 }

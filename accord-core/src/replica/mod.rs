@@ -145,7 +145,8 @@ impl Replica {
             replica.persist(Record::Identity { node, store, bootstrap });
         }
         if let Some(snapshot) = snapshot {
-            let install = Action::Install { index: snapshot.last.index, state: snapshot.state };
+            let (index, state) = (snapshot.last.index, snapshot.state.whole());
+            let install = Action::Install { index, state };
             replica.actions.push_back(install);
         }
         replica.check();

@@ -12,6 +12,7 @@ use super::message::{PeerMessage, SEGMENTS_MAX};
 use super::pace::Pace;
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
+use crate::pieces::Pieces;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -103,7 +104,7 @@ pub(super) struct Serving {
 #[derive(Clone, Debug)]
 struct Image {
     last: LogPosition,
-    bytes: Bytes,
+    bytes: Pieces,
     expires: Instant,
 }
 
@@ -360,7 +361,7 @@ impl Replica {
     }
 
     /// The state arrived: serves those who wait for it.
-    pub(super) fn serve_image(&mut self, now: Instant, last: LogPosition, bytes: Bytes) {
+    pub(super) fn serve_image(&mut self, now: Instant, last: LogPosition, bytes: Pieces) {
         if self.serving.waiting.is_empty() {
             return;
         }

@@ -2,9 +2,9 @@
 
 use super::Server;
 use super::io::{AdminId, AdminReply, AdminRequest, Image, Output, ServerStatus};
+use crate::pieces::Pieces;
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
-use bytes::Bytes;
 
 impl Server {
     pub(super) fn on_admin(&mut self, admin: AdminId, request: AdminRequest) {
@@ -57,7 +57,7 @@ impl Server {
             voters: log.voters_at(self.applied).clone(),
             revision: self.state.revision(),
             digest: self.state.digest(),
-            state: Bytes::new(),
+            state: Pieces::default(),
         }
     }
 

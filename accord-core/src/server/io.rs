@@ -7,6 +7,7 @@ use super::work::{Done, Job};
 use crate::group::GroupEvent;
 use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision};
 use crate::limits::Limits;
+use crate::pieces::Pieces;
 use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::replica::config::ReplicaConfig;
 use crate::replica::io::{HaltReason, Record, ReplicaStatus, Ticket};
@@ -179,7 +180,7 @@ pub struct Image {
     /// The state's digest.
     pub digest: u64,
     /// The state, as a snapshot.
-    pub state: Bytes,
+    pub state: Pieces,
 }
 
 /// What an operator is answered.

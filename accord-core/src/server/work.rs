@@ -60,10 +60,10 @@ impl Job {
         Box::new(Done(match self.0 {
             Work::Image(work) => {
                 let (frame, frozen) = *work;
-                Worked::Image(frame.image(frozen.snapshot()))
+                Worked::Image(frame.image(frozen.image()))
             }
             Work::Backup { admin, mut image, frozen } => {
-                image.state = frozen.snapshot();
+                image.state = frozen.image();
                 Worked::Backup { admin, image }
             }
             Work::Restore { number, bytes, limits } => restore(number, &bytes, limits),
@@ -87,7 +87,7 @@ impl Job {
 
 fn restore(number: u64, bytes: &Bytes, limits: Limits) -> Worked {
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else { return Worked::Damaged { number } };
-    match State::restore(&snapshot.state, limits) {
+    match State::restore(&snapshot.state.whole(), limits) {
         Ok(state) => Worked::Restored { number, snapshot, state: Box::new(state) },
         Err(_) => Worked::Unusable,
     }

@@ -25,6 +25,7 @@ use super::txn::{decode_option, encode_option};
 use super::{State, Txn};
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::limits::Limits;
+use crate::pieces::{Part, Pieces, PiecesWriter};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -176,13 +177,25 @@ impl Frozen {
 
     /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
     pub fn snapshot(&self) -> Bytes {
-        let estimate = self.bytes as usize + self.records.len() * 16 + CHUNK_BYTES;
-        let mut all = Vec::with_capacity(estimate);
-        let digest = self.write_chunks(|bytes| all.extend_from_slice(bytes));
+        self.image().whole()
+    }
+
+    /// As [`Self::snapshot`], but large values are not copied: they are held in memory as long as
+    /// the image is, whatever becomes of them in the state.
+    pub fn image(&self) -> Pieces {
+        let mut all = PiecesWriter::with_capacity(self.copied_bytes());
+        let digest = self.write_chunks(|part| all.part(part));
         let mut trailer = Chunk::new(kind::TRAILER);
-        trailer.payload.u64(digest);
-        trailer.emit(&mut |bytes| all.extend_from_slice(bytes));
-        Bytes::from(all)
+        trailer.payload.copied.u64(digest);
+        trailer.emit(&mut |part| all.part(part));
+        all.finish()
+    }
+
+    /// About how much of an image is not shared.
+    fn copied_bytes(&self) -> usize {
+        let copied = |value: &Value| if value.is_shared() { 0 } else { value.len() };
+        let records = self.records.iter().map(|(key, record)| key.len() + copied(&record.value));
+        records.sum::<usize>() + self.records.len() * 16 + CHUNK_BYTES
     }
 
     /// As [`State::digest_full`].
@@ -191,21 +204,22 @@ impl Frozen {
     }
 
     /// Hands all bytes before the trailer to `sink`, and returns their hash.
-    fn write_chunks(&self, mut sink: impl FnMut(&[u8])) -> u64 {
+    fn write_chunks(&self, mut sink: impl FnMut(Part<'_>)) -> u64 {
         let mut hash = Xxh3::new();
-        let mut sink = |bytes: &[u8]| {
-            hash.update(bytes);
-            sink(bytes);
+        let mut sink = |part: Part<'_>| {
+            hash.update(part.bytes());
+            sink(part);
         };
-        sink(&MAGIC);
-        sink(&[SNAPSHOT_VERSION]);
+        sink(Part::Copied(&MAGIC));
+        sink(Part::Copied(&[SNAPSHOT_VERSION]));
         let mut chunk = Chunk::new(kind::HEAD);
-        chunk.payload.u64(self.fingerprint);
-        self.revision.encode(&mut chunk.payload);
-        chunk.payload.varint(self.sequence);
-        chunk.payload.u64(self.digest);
-        chunk.payload.varint(self.records.len() as u64);
-        chunk.payload.varint(self.sessions.len() as u64);
+        let head = &mut chunk.payload.copied;
+        head.u64(self.fingerprint);
+        self.revision.encode(head);
+        head.varint(self.sequence);
+        head.u64(self.digest);
+        head.varint(self.records.len() as u64);
+        head.varint(self.sessions.len() as u64);
         chunk.emit(&mut sink);
         chunk.kind = kind::RECORDS;
         for (key, record) in self.records.iter() {
@@ -215,7 +229,7 @@ impl Frozen {
         chunk.emit(&mut sink);
         chunk.kind = kind::SESSIONS;
         for (id, session) in &self.sessions {
-            encode_session(*id, session, &mut chunk.payload);
+            encode_session(*id, session, &mut chunk.payload.copied);
             chunk.emit_if_full(&mut sink);
         }
         chunk.emit(&mut sink);
@@ -226,39 +240,40 @@ impl Frozen {
 /// A chunk being filled.
 struct Chunk {
     kind: u8,
-    payload: Writer,
+    payload: PiecesWriter,
 }
 
 impl Chunk {
     fn new(kind: u8) -> Self {
-        Self { kind, payload: Writer::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8) }
+        Self { kind, payload: PiecesWriter::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8) }
     }
 
-    fn emit_if_full(&mut self, sink: &mut impl FnMut(&[u8])) {
+    fn emit_if_full(&mut self, sink: &mut impl FnMut(Part<'_>)) {
         if self.payload.len() >= CHUNK_BYTES {
             self.emit(sink);
         }
     }
 
     /// Hands over the chunk, unless it is empty, and begins the next.
-    fn emit(&mut self, sink: &mut impl FnMut(&[u8])) {
-        if self.payload.is_empty() {
+    fn emit(&mut self, sink: &mut impl FnMut(Part<'_>)) {
+        if self.payload.len() == 0 {
             return;
         }
-        let payload = self.payload.as_slice();
-        let length = u32::try_from(payload.len()).expect("an item is bounded far below 4 GiB");
-        sink(&[self.kind]);
-        sink(&length.to_le_bytes());
-        sink(&checksum(self.kind, payload).to_le_bytes());
-        sink(payload);
+        let length = u32::try_from(self.payload.len()).expect("an item is far below 4 GiB");
+        let parts = self.payload.parts();
+        let checksum = checksum(self.kind, parts.map(Part::bytes));
+        sink(Part::Copied(&[self.kind]));
+        sink(Part::Copied(&length.to_le_bytes()));
+        sink(Part::Copied(&checksum.to_le_bytes()));
+        self.payload.parts().for_each(sink);
         self.payload.clear();
     }
 }
 
-fn checksum(kind: u8, payload: &[u8]) -> u32 {
+fn checksum<'a>(kind: u8, payload: impl Iterator<Item = &'a [u8]>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[kind]);
-    hasher.update(payload);
+    payload.for_each(|bytes| hasher.update(bytes));
     hasher.finalize()
 }
 
@@ -303,7 +318,7 @@ impl<'a> Chunks<'a> {
         let expected = self.wire(expected)?;
         let payload = self.input.raw(length);
         let payload = self.wire(payload)?;
-        if checksum(found, &payload) != expected {
+        if checksum(found, core::iter::once(&payload[..])) != expected {
             return Err(SnapshotError::Checksum { chunk: self.count });
         }
         if found != kind {
@@ -385,11 +400,17 @@ fn counter(input: &mut Reader, what: &'static str) -> Result<u64, WireError> {
     Ok(found)
 }
 
-fn encode_record(key: &Key, record: &Record, out: &mut Writer) {
+fn encode_record(key: &Key, record: &Record, all: &mut PiecesWriter) {
     let ephemeral = record.owner.0 != 0;
+    let out = &mut all.copied;
     out.u8(if ephemeral { FLAG_EPHEMERAL } else { 0 });
     out.bytes(key);
-    out.bytes(&record.value);
+    out.varint(record.value.len() as u64);
+    match record.value.shared() {
+        Some(value) => all.share(value),
+        None => out.raw(&record.value),
+    }
+    let out = &mut all.copied;
     out.varint(record.version);
     record.created.encode(out);
     record.modified.encode(out);

@@ -5,6 +5,7 @@
 
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
 use accord_core::ids::{Index, NodeId, StoreId};
+use accord_core::pieces::Pieces;
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::io::{
     Action, BarrierId, Body, Entry, HaltReason, Record, Snapshot, Ticket, commands,
@@ -277,7 +278,11 @@ impl World {
         }
         let at = self.rng.below(server.jobs.len() as u64) as usize;
         match server.jobs.swap_remove(at) {
-            Job::Image(frame, state) => server.replica.provide_image(self.now, frame.image(state)),
+            Job::Image(frame, state) => {
+                let (half, rest) = (state.slice(..state.len() / 2), state.slice(state.len() / 2..));
+                let state: Pieces = [half, rest].into_iter().collect();
+                server.replica.provide_image(self.now, frame.image(state));
+            }
             Job::Received(number, bytes) => {
                 let snapshot = Snapshot::from_bytes(&bytes).ok();
                 server.replica.handle_received(self.now, number, snapshot);

@@ -13,6 +13,7 @@ use crate::backup::ImageHead;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
 use accord_core::ids::{NodeId, StoreId};
+use accord_core::pieces::Pieces;
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::{AdminReply, AdminRequest};
 use bytes::Bytes;
@@ -114,7 +115,7 @@ pub enum Answer {
 
 /// A state that is held for an operator. One at a time: it may be large.
 struct Held {
-    state: Bytes,
+    state: Pieces,
     taken: Rc<Cell<bool>>,
 }
 
@@ -237,7 +238,7 @@ async fn image<E: Env>(hub: &Rc<Hub<E>>, held: &mut Option<Held>) -> Answered {
     if hub.has_image.replace(true) {
         return refused("another backup is being taken from this server; try again later");
     }
-    let mut image = Held { state: Bytes::new(), taken: hub.has_image.clone() };
+    let mut image = Held { state: Pieces::default(), taken: hub.has_image.clone() };
     let Some(AdminReply::Image(taken)) = hub.ask(AdminRequest::Image).await else {
         return refused(STOPPED);
     };

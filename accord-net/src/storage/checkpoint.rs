@@ -15,10 +15,12 @@ use super::overlay::{Overlay, Through};
 use super::scan::Position;
 use super::segment::{Owner, UNFINISHED};
 use accord_core::ids::{Epoch, NodeId};
+use accord_core::pieces::Pieces;
 use accord_core::replica::io::Snapshot;
 use accord_core::wire::{Decode, Encode, Reader, WireError, Writer};
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The file's name.
@@ -72,7 +74,7 @@ pub(super) struct Stored {
 impl Stored {
     /// What is stored of `snapshot` beside its state in chunks of `chunk_bytes`.
     pub(super) fn of(snapshot: &Snapshot, chunk_bytes: usize) -> Self {
-        let head = Snapshot { state: Bytes::new(), ..snapshot.clone() }.to_bytes();
+        let head = Snapshot { state: Pieces::default(), ..snapshot.clone() }.to_bytes();
         let chunks = snapshot.state.len().div_ceil(chunk_bytes);
         let chunks = u32::try_from(chunks).expect("a state is far below 4 G chunks");
         Self { head, chunks, bytes: snapshot.state.len() as u64 }
@@ -171,20 +173,27 @@ impl CheckpointFile {
         self.transact(|transaction| Ok(transaction.delete_table(spare).map(|_| ())?))
     }
 
-    /// Writes chunks of a state to the table that is not in use, from chunk number `first` on.
-    pub(super) fn stage<'a>(
+    /// Writes chunks of a state, by their numbers, to the table that is not in use.
+    pub(super) fn stage(
         &self,
-        first: u32,
-        chunks: impl Iterator<Item = &'a [u8]>,
+        state: &Pieces,
+        chunk_bytes: usize,
+        numbers: Range<u32>,
     ) -> Result<(), StorageError> {
         let generation = self.base.generation + 1;
         self.transact(|transaction| {
             let mut table = transaction.open_table(STATES[spare(self.base.generation)])?;
-            for (number, chunk) in (first..).zip(chunks) {
-                let mut value = table.insert_reserve(number, chunk.len() + CRC_BYTES)?;
-                let value = value.as_mut();
-                value[..CRC_BYTES].copy_from_slice(&chunk_crc(generation, number, chunk));
-                value[CRC_BYTES..].copy_from_slice(chunk);
+            for number in numbers {
+                let from = number as usize * chunk_bytes;
+                let to = state.len().min(from + chunk_bytes);
+                let mut value = table.insert_reserve(number, to - from + CRC_BYTES)?;
+                let (crc, chunk) = value.as_mut().split_at_mut(CRC_BYTES);
+                let mut at = 0;
+                for part in state.parts(from..to) {
+                    chunk[at..at + part.len()].copy_from_slice(part);
+                    at += part.len();
+                }
+                crc.copy_from_slice(&chunk_crc(generation, number, chunk));
             }
             Ok(())
         })
@@ -286,7 +295,7 @@ fn read_snapshot(
         state.extend_from_slice(bytes);
     }
     match state.len() as u64 == stored.bytes {
-        true => Ok(Snapshot { state: Bytes::from(state), ..head }),
+        true => Ok(Snapshot { state: Bytes::from(state).into(), ..head }),
         false => Err(lost("it is not as long as it was")),
     }
 }

@@ -250,10 +250,11 @@ impl Staging {
         let stored = Stored::of(&self.pending.snapshot, chunk_bytes);
         // The table is made even for a state without a byte.
         if self.next_chunk < stored.chunks || self.next_chunk == 0 {
-            let state = self.pending.snapshot.state.chunks(chunk_bytes);
-            let chunks = state.skip(self.next_chunk as usize).take(options.step_chunks);
-            file.stage(self.next_chunk, chunks)?;
-            self.next_chunk += u32::try_from(options.step_chunks).unwrap_or(u32::MAX);
+            let step = u32::try_from(options.step_chunks).unwrap_or(u32::MAX);
+            let end = stored.chunks.min(self.next_chunk.saturating_add(step));
+            let numbers = self.next_chunk..end;
+            file.stage(&self.pending.snapshot.state, chunk_bytes, numbers)?;
+            self.next_chunk = end.max(1);
             return Ok(false);
         }
         let Pending { from, at, promised, .. } = self.pending;

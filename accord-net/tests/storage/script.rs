@@ -95,7 +95,10 @@ impl Author {
     pub fn snapshot(&mut self, epoch: u64, index: u64) -> Snapshot {
         let last = LogPosition { epoch: Epoch(epoch), index: Index(index) };
         let bytes = [0, 1, 100, 2048, 7000, 13_000][self.rng.below(6) as usize];
-        let state = Bytes::from(vec![self.rng.next_u64() as u8; bytes]);
+        let first = self.rng.next_u64() as u8;
+        let state: Vec<u8> = (0..bytes).map(|at| first.wrapping_add((at % 251) as u8)).collect();
+        // Where pieces end is not where chunks do.
+        let state = state.chunks(bytes / 3 + 1).map(Bytes::copy_from_slice).collect();
         let voters = VoterSet {
             cluster: ClusterId(3),
             voters: BTreeMap::from([(NODE, STORE)]),

@@ -1,0 +1,250 @@
+//! Bytes in pieces, read as if they were one string.
+//!
+//! An image of the state is as large as the state. In one piece it would be a second copy, made
+//! whenever a checkpoint is due or somebody fetches the state, and new memory is dear. In pieces,
+//! an image shares the large values with the state that it was taken of; only what lies between
+//! them is copied. Who reads a part gets it without knowing where pieces end.
+
+use crate::wire::Writer;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::ops::Range;
+
+/// A string of bytes in any number of pieces. Equal to another with the same bytes, whatever the
+/// pieces of both. A clone shares everything.
+#[derive(Clone, Default)]
+pub struct Pieces(Arc<[Piece]>);
+
+struct Piece {
+    /// Where the next piece begins. Invariant: no piece is empty.
+    end: usize,
+    bytes: Bytes,
+}
+
+impl Pieces {
+    /// How many bytes all have together.
+    pub fn len(&self) -> usize {
+        self.0.last().map_or(0, |piece| piece.end)
+    }
+
+    /// True if there is not one byte.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The pieces.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().map(|piece| &piece.bytes)
+    }
+
+    /// The parts of which `range` consists.
+    ///
+    /// # Panics
+    /// If it does not lie within, or ends before it begins.
+    pub fn parts(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        assert!(range.start <= range.end && range.end <= self.len(), "a part lies within");
+        let first = self.0.partition_point(|piece| piece.end <= range.start);
+        let within = self.0[first..].iter().map(move |piece| {
+            let begin = piece.end - piece.bytes.len();
+            let (from, to) = (range.start.max(begin), range.end.min(piece.end));
+            if from < to { &piece.bytes[from - begin..to - begin] } else { &[][..] }
+        });
+        within.take_while(|part| !part.is_empty())
+    }
+
+    /// The bytes of `range` in one piece: copied, unless they are in one already.
+    ///
+    /// # Panics
+    /// As [`Self::parts`].
+    pub fn slice(&self, range: Range<usize>) -> Bytes {
+        let bytes = range.len();
+        let first = self.0.partition_point(|piece| piece.end <= range.start);
+        match self.0.get(first) {
+            Some(piece) if range.start <= range.end && range.end <= piece.end => {
+                let begin = piece.end - piece.bytes.len();
+                piece.bytes.slice(range.start - begin..range.end - begin)
+            }
+            _ => {
+                let mut whole = Vec::with_capacity(bytes);
+                self.parts(range).for_each(|part| whole.extend_from_slice(part));
+                Bytes::from(whole)
+            }
+        }
+    }
+
+    /// All in one piece: copied, unless it is one already.
+    pub fn whole(&self) -> Bytes {
+        self.slice(0..self.len())
+    }
+}
+
+impl FromIterator<Bytes> for Pieces {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        let pieces = pieces.into_iter().filter(|bytes| !bytes.is_empty());
+        let ends = pieces.scan(0, |end, bytes| {
+            *end += bytes.len();
+            Some(Piece { end: *end, bytes })
+        });
+        Self(ends.collect())
+    }
+}
+impl From<Bytes> for Pieces {
+    fn from(bytes: Bytes) -> Self {
+        core::iter::once(bytes).collect()
+    }
+}
+impl PartialEq for Pieces {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.whole() == other.whole()
+    }
+}
+impl Eq for Pieces {}
+impl Hash for Pieces {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.whole().hash(hasher);
+    }
+}
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {} pieces", self.len(), self.0.len())
+    }
+}
+
+/// Pieces being put together.
+#[derive(Debug, Default)]
+pub(crate) struct PiecesWriter {
+    /// What is not shared, one after the other.
+    pub(crate) copied: Writer,
+    /// What is, each with how much of `copied` stands before it.
+    shared: Vec<(usize, Bytes)>,
+    shared_bytes: usize,
+}
+
+/// A part of what was put together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    Copied(&'a [u8]),
+    Shared(&'a Bytes),
+}
+
+impl<'a> Part<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PiecesWriter {
+    /// With room for so many bytes that are copied.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { copied: Writer::with_capacity(bytes), ..Self::default() }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.copied.len() + self.shared_bytes
+    }
+
+    /// Appends what need not be copied.
+    pub(crate) fn share(&mut self, bytes: Bytes) {
+        self.shared_bytes += bytes.len();
+        self.shared.push((self.copied.len(), bytes));
+    }
+
+    /// Appends a part of something else, shared if it was.
+    pub(crate) fn part(&mut self, part: Part<'_>) {
+        match part {
+            Part::Copied(bytes) => self.copied.raw(bytes),
+            Part::Shared(bytes) => self.share(bytes.clone()),
+        }
+    }
+
+    /// What was appended, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let copied = self.copied.as_slice();
+        let begins = core::iter::once(0).chain(self.shared.iter().map(|(at, _)| *at));
+        let before = self.shared.iter().zip(begins).flat_map(|((at, bytes), begin)| {
+            [Part::Copied(&copied[begin..*at]), Part::Shared(bytes)]
+        });
+        let last = self.shared.last().map_or(0, |(at, _)| *at);
+        before.chain(core::iter::once(Part::Copied(&copied[last..])))
+    }
+
+    /// Empties it and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.copied.clear();
+        self.shared.clear();
+        self.shared_bytes = 0;
+    }
+
+    pub(crate) fn finish(self) -> Pieces {
+        let copied = self.copied.finish();
+        let mut from = 0;
+        let mut pieces = Vec::with_capacity(2 * self.shared.len() + 1);
+        for (at, bytes) in self.shared {
+            pieces.extend([copied.slice(from..at), bytes]);
+            from = at;
+        }
+        pieces.push(copied.slice(from..));
+        pieces.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pieces_read_as_one_string(
+            pieces in vec(vec(any::<u8>(), 0..9), 0..9),
+            a in 0usize..80,
+            b in 0usize..80,
+        ) {
+            let naive = pieces.concat();
+            let made: Pieces = pieces.into_iter().map(Bytes::from).collect();
+            let (a, b) = (a.min(naive.len()), b.min(naive.len()));
+            let range = a.min(b)..a.max(b);
+            prop_assert_eq!(made.len(), naive.len());
+            prop_assert_eq!(made.is_empty(), naive.is_empty());
+            prop_assert_eq!(&made.whole()[..], &naive[..]);
+            prop_assert_eq!(&made.slice(range.clone())[..], &naive[range.clone()]);
+            prop_assert_eq!(made.parts(range.clone()).collect::<Vec<_>>().concat(), &naive[range]);
+            prop_assert_eq!(&made, &Pieces::from(Bytes::from(naive)));
+        }
+
+        #[test]
+        fn what_is_put_together_stands_in_order(
+            parts in vec((any::<bool>(), vec(any::<u8>(), 0..9)), 0..9),
+        ) {
+            let mut writer = PiecesWriter::default();
+            for (shared, bytes) in &parts {
+                match shared {
+                    true => writer.share(Bytes::copy_from_slice(bytes)),
+                    false => writer.copied.raw(bytes),
+                }
+            }
+            let naive: Vec<u8> = parts.into_iter().flat_map(|(_, bytes)| bytes).collect();
+            prop_assert_eq!(writer.len(), naive.len());
+            let mut again = PiecesWriter::default();
+            writer.parts().for_each(|part| again.part(part));
+            prop_assert_eq!(writer.finish(), Pieces::from(Bytes::from(naive)));
+            let (bytes, pieces) = (again.len(), again.finish());
+            prop_assert_eq!(bytes, pieces.len());
+        }
+    }
+
+    #[test]
+    fn what_is_in_one_piece_is_not_copied() {
+        let bytes = Bytes::from(Vec::from([7; 100]));
+        let pieces: Pieces = [Bytes::from_static(b"head"), bytes.clone()].into_iter().collect();
+        assert_eq!(pieces.slice(14..24).as_ptr(), bytes[10..].as_ptr());
+        assert_eq!(Pieces::from(bytes.clone()).whole().as_ptr(), bytes.as_ptr());
+    }
+}
