@@ -75,6 +75,19 @@ pub enum OpenError {
         /// The newest format that this version reads.
         known: u32,
     },
+    /// An earlier version wrote it.
+    #[error(
+        "{path} has format {found}, this version reads {known}: take a backup with the version that \
+         wrote it, and restore that"
+    )]
+    OlderFormat {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// The oldest format that this version reads.
+        known: u32,
+    },
     /// What was synced is not there any more, or not as it was.
     #[error(
         "{damage}: the disk did not keep what it had promised to; keep this directory for \

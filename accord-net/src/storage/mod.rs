@@ -2,7 +2,7 @@
 //! written, or the damage is named.
 //!
 //! A directory holds a log of our own in segment files ([`sector`], [`segment`], [`scan`]) and a
-//! checkpoint in a redb database ([`checkpoint`]). [`Store`] takes the records of the core, many at
+//! checkpoint in redb databases ([`checkpoint`], [`state_file`]). [`Store`] takes the records of the core, many at
 //! once, and makes them durable with one sync; [`Worker`] writes checkpoints and readies segments
 //! behind it. Both are blocking and own no thread: the driver gives each of them one.
 //!
@@ -27,6 +27,7 @@
 //! the feature `testing`).
 
 mod checkpoint;
+mod database;
 mod disk;
 mod error;
 mod index;
@@ -38,6 +39,7 @@ mod sector;
 mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod simdisk;
+mod state_file;
 mod store;
 mod worker;
 

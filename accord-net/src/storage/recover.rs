@@ -11,6 +11,7 @@ use super::error::{Damage, OpenError};
 use super::index::LogIndex;
 use super::scan::{Scanned, Scanner};
 use super::segment::{self, Owner, UNFINISHED};
+use super::state_file;
 use super::store::{CLUSTER_NAME_DEFAULT, Log, Opened, Options, Store};
 use super::worker::{Shared, Worker};
 use accord_core::ids::{Epoch, Index, NodeId, StoreId};
@@ -33,7 +34,7 @@ pub(super) fn open(
     let names = names(directory.as_ref())?;
     if !names.iter().any(|name| name == checkpoint::NAME) {
         refuse_orphans(directory.as_ref(), &names)?;
-        clean_up(directory.as_ref(), &names, u64::MAX)?;
+        clean_up(directory.as_ref(), &names, u64::MAX, None)?;
         let shared = Shared::new(directory, guard, options);
         let store = Store::new(node, shared.clone(), None);
         return Ok(Opened { store, worker: Worker::new(shared), recovered: None });
@@ -41,10 +42,11 @@ pub(super) fn open(
     let whose = Some((node, &options));
     let Found { contents, scanned, recovered } =
         find(directory.as_ref(), &names, whose, options.cache_bytes)?;
-    mend(directory.as_ref(), &names, &scanned)?;
     let base = contents.base.clone();
+    let state = base.snapshot.as_ref().map(|_| base.generation);
+    mend(directory.as_ref(), &names, state, &scanned)?;
     let file = CheckpointFile::open(directory.as_ref(), base, options.cache_bytes)?;
-    clean_up(directory.as_ref(), &names, contents.base.at.segment)?;
+    clean_up(directory.as_ref(), &names, contents.base.at.segment, state)?;
     let shared = Shared::new(directory, guard, options);
     let log = continue_log(&shared, &contents, &scanned)?;
     shared.set_file(file, contents.base.at.segment);
@@ -84,6 +86,14 @@ pub(super) fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError>
 /// Without a checkpoint file there is no store. Segments may be there if its creation was cut off,
 /// but then they are unused: one with records in it says that the file was lost.
 pub(super) fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), OpenError> {
+    let orphaned = |what: &str| {
+        let path = directory.describe(checkpoint::NAME);
+        let why = format!("the file is missing, but there are {what}");
+        Damage { path, offset: None, after: None, why }
+    };
+    if names.iter().any(|name| state_file::generation_of(name).is_some()) {
+        return Err(orphaned("states").into());
+    }
     for name in names.iter().filter(|name| segment::id_of(name).is_some()) {
         let failed = |error| OpenError::io("read", directory.describe(name), error);
         let file = directory.open(name, Access::Read).map_err(failed)?;
@@ -94,9 +104,7 @@ pub(super) fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Res
             let piece = &mut piece[..(bytes - at).min(PIECE_BYTES as u64) as usize];
             file.read_at(at, piece).map_err(failed)?;
             if piece.iter().any(|byte| *byte != 0) {
-                let path = directory.describe(checkpoint::NAME);
-                let why = "the file is missing, but there are segments of a log".to_owned();
-                return Err(Damage { path, offset: None, after: None, why }.into());
+                return Err(orphaned("segments of a log").into());
             }
             at += piece.len() as u64;
         }
@@ -198,9 +206,19 @@ pub(super) fn suspect(directory: &dyn Directory) {
 }
 
 /// Makes durable what was found, and sets back to zero what is left of an unfinished frame.
-fn mend(directory: &dyn Directory, names: &[String], scanned: &Scanned) -> Result<(), OpenError> {
+fn mend(
+    directory: &dyn Directory,
+    names: &[String],
+    state: Option<u64>,
+    scanned: &Scanned,
+) -> Result<(), OpenError> {
     let suspected = names.iter().any(|name| name == SUSPECT_NAME);
-    let mended = mend_checkpoint(directory, suspected)
+    let state = state.map_or(Ok(()), |generation| {
+        mend_database(directory, &state_file::name(generation), suspected)
+    });
+    let mended = state
+        .and_then(|()| mend_database(directory, checkpoint::NAME, suspected))
+        .and_then(|()| directory.sync())
         .and_then(|()| mend_log(directory, suspected, scanned))
         .and_then(|()| if suspected { directory.remove(SUSPECT_NAME) } else { Ok(()) });
     mended.map_err(|error| {
@@ -211,19 +229,18 @@ fn mend(directory: &dyn Directory, names: &[String], scanned: &Scanned) -> Resul
 
 /// What a killed process wrote is in the system's memory, but maybe not on the disk: the base must
 /// be there before what it replaces is removed.
-fn mend_checkpoint(directory: &dyn Directory, suspected: bool) -> io::Result<()> {
-    let file = directory.open(checkpoint::NAME, Access::Write)?;
+fn mend_database(directory: &dyn Directory, name: &str, suspected: bool) -> io::Result<()> {
+    let file = directory.open(name, Access::Write)?;
     if suspected {
         // Of two commits in the file at most the later is not on the disk, and no page of the
         // earlier is written by it but the first, which says which of them counts.
         rewrite(file.as_ref(), HEAD_BYTES, file.len_bytes()?)?;
         rewrite(file.as_ref(), 0, HEAD_BYTES)?;
     }
-    file.sync()?;
-    directory.sync()
+    file.sync()
 }
 
-/// The first page of a checkpoint file.
+/// The first page of a redb file.
 const HEAD_BYTES: u64 = 4096;
 
 /// Writes the last frame once more and syncs it. All frames before it were durable before it was
@@ -263,10 +280,17 @@ fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     file.sync()
 }
 
-/// Removes what is not needed: segments before `first`, and what was never finished.
-fn clean_up(directory: &dyn Directory, names: &[String], first: u64) -> Result<(), OpenError> {
+/// Removes what is not needed: segments before `first`, all states but that of generation `state`,
+/// and what was never finished.
+fn clean_up(
+    directory: &dyn Directory,
+    names: &[String],
+    first: u64,
+    state: Option<u64>,
+) -> Result<(), OpenError> {
     for name in names {
-        let old = segment::id_of(name).is_some_and(|id| id < first);
+        let old = segment::id_of(name).is_some_and(|id| id < first)
+            || state_file::generation_of(name).is_some_and(|found| Some(found) != state);
         let unfinished = name
             .strip_suffix(UNFINISHED)
             .is_some_and(|name| name == checkpoint::NAME || segment::id_of(name).is_some());

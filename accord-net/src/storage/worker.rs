@@ -14,6 +14,7 @@ use super::error::StorageError;
 use super::recover;
 use super::scan::Position;
 use super::segment::{self, Maker, Owner, Segment};
+use super::state_file;
 use super::store::Options;
 use accord_core::ids::Epoch;
 use accord_core::replica::io::Snapshot;
@@ -218,7 +219,7 @@ impl Shared {
         let mut todo = locked(&self.todo);
         (todo.checkpoint, todo.flipped, todo.work) = (None, None, true);
         drop(todo);
-        let mut staging = Staging::begin(file, pending.clone())?;
+        let mut staging = Staging::begin(file, self, pending.clone())?;
         while !staging.step(file, &self.options)? {}
         Ok(file.base.generation)
     }
@@ -239,8 +240,12 @@ struct Staging {
 }
 
 impl Staging {
-    fn begin(file: &CheckpointFile, pending: Pending) -> Result<Self, StorageError> {
-        file.clear_spare()?;
+    fn begin(
+        file: &mut CheckpointFile,
+        shared: &Shared,
+        pending: Pending,
+    ) -> Result<Self, StorageError> {
+        file.begin_state(shared.directory.as_ref(), shared.options.cache_bytes)?;
         Ok(Self { pending, next_chunk: 0, installs: file.installs })
     }
 
@@ -248,13 +253,12 @@ impl Staging {
     fn step(&mut self, file: &mut CheckpointFile, options: &Options) -> Result<bool, StorageError> {
         let chunk_bytes = options.chunk_bytes;
         let stored = Stored::of(&self.pending.snapshot, chunk_bytes);
-        // The table is made even for a state without a byte.
-        if self.next_chunk < stored.chunks || self.next_chunk == 0 {
+        if self.next_chunk < stored.chunks {
             let step = u32::try_from(options.step_chunks).unwrap_or(u32::MAX);
             let end = stored.chunks.min(self.next_chunk.saturating_add(step));
             let numbers = self.next_chunk..end;
             file.stage(&self.pending.snapshot.state, chunk_bytes, numbers)?;
-            self.next_chunk = end.max(1);
+            self.next_chunk = end;
             return Ok(false);
         }
         let Pending { from, at, promised, .. } = self.pending;
@@ -269,13 +273,11 @@ impl Staging {
 pub struct Worker {
     shared: Arc<Shared>,
     staging: Option<Staging>,
-    /// The spare table holds a state that is not needed any more.
-    spare_full: bool,
 }
 
 impl Worker {
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, staging: None, spare_full: false }
+        Self { shared, staging: None }
     }
 
     /// Does everything that there is to do.
@@ -299,7 +301,7 @@ impl Worker {
             if shared.make(&mut locked(&shared.making), 0)? {
                 return Ok(true);
             }
-            Ok(self.checkpoint()? || self.remove_segment()?)
+            Ok(self.checkpoint()? || self.remove_state()? || self.remove_segment()?)
         })
     }
 
@@ -320,20 +322,24 @@ impl Worker {
                 let (from, at) = (staging.pending.from, staging.pending.at);
                 let generation = file.base.generation;
                 locked(&self.shared.todo).flipped = Some(Flipped { generation, from, at });
-                (self.staging, self.spare_full) = (None, true);
+                self.staging = None;
             }
             return Ok(true);
         }
         let pending = locked(&self.shared.todo).checkpoint.take();
         if let Some(pending) = pending {
-            self.staging = Some(Staging::begin(file, pending)?);
+            self.staging = Some(Staging::begin(file, &self.shared, pending)?);
             return Ok(true);
         }
-        let full = std::mem::take(&mut self.spare_full);
-        if full {
-            file.clear_spare()?;
-        }
-        Ok(full)
+        Ok(false)
+    }
+
+    /// Removes a state that is not needed any more. If that is lost, the next start does it again.
+    fn remove_state(&mut self) -> Result<bool, StorageError> {
+        let old = locked(&self.shared.file).as_mut().and_then(CheckpointFile::take_old_state);
+        let Some(generation) = old else { return Ok(false) };
+        self.remove(&state_file::name(generation))?;
+        Ok(true)
     }
 
     /// Removes a segment before the base, of those that are not kept to become others. If that is
@@ -344,16 +350,18 @@ impl Worker {
         if id + OLD_SEGMENTS_MAX >= base {
             return Ok(false);
         }
+        self.remove(&segment::name(id))?;
+        locked(&self.shared.todo).oldest_segment = id + 1;
+        Ok(true)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StorageError> {
         let directory = &self.shared.directory;
-        match directory.remove(&segment::name(id)) {
+        match directory.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = directory.describe(&segment::name(id));
-                Err(StorageError::io("remove", path, &error))
+                Err(StorageError::io("remove", directory.describe(name), &error))
             }
-            _ => {
-                locked(&self.shared.todo).oldest_segment = id + 1;
-                Ok(true)
-            }
+            _ => Ok(()),
         }
     }
 }

@@ -87,14 +87,14 @@ fn a_newer_format_is_named() {
     let (_parent, dir) = lived();
     let database = redb::Database::open(dir.join("checkpoint.redb")).expect("it is intact");
     let transaction = database.begin_write().expect("it can be written");
-    let mut value = 2u32.to_le_bytes().to_vec();
+    let mut value = 3u32.to_le_bytes().to_vec();
     value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
     let mut table = transaction.open_table(META).expect("it is there");
     table.insert("format", value.as_slice()).expect("it is taken");
     drop(table);
     transaction.commit().expect("it is written");
     drop(database);
-    refused(&dir, &[], &["checkpoint.redb has format 2", "start the version that wrote it"]);
+    refused(&dir, &[], &["checkpoint.redb has format 3", "start the version that wrote it"]);
     assert_eq!(inspect(&dir).code, Some(1));
 }
 

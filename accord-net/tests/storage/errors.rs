@@ -53,6 +53,17 @@ fn damage(disk: &SimDisk) -> Damage {
     }
 }
 
+/// The file with the state that counts: a start leaves no other.
+fn state(disk: &SimDisk) -> String {
+    let image = disk.fork(0);
+    image.crash();
+    open(&image, NODE, tiny()).expect("an intact disk");
+    let names = image.list().expect("it has power").into_iter();
+    let states: Vec<String> = names.filter(|name| name.starts_with("state-")).collect();
+    assert_eq!(states.len(), 1, "{states:?}");
+    states[0].clone()
+}
+
 /// Segments that the log on the disk reaches into, without the empty one.
 fn segments(disk: &SimDisk) -> Vec<String> {
     let used = |name: &String| disk.contents(name)[512..].iter().any(|byte| *byte != 0);
@@ -176,30 +187,32 @@ fn a_turned_bit_anywhere_in_the_checkpoint_is_named_and_never_applied() {
     let whole = opened.recovered.clone().expect("it was written");
     drop(opened);
     disk.crash();
-    let bytes = disk.contents(CHECKPOINT).len() as u64;
-    let (mut named, mut harmless) = (0, 0);
     let mut rng = Rng::new(6);
-    for piece in 0..bytes / 32 {
-        let image = disk.fork(0);
-        image.crash();
-        let offset = piece * 32 + rng.below(32);
-        image.flip(CHECKPOINT, offset, 1 << rng.below(8));
-        let before = image.all_contents();
-        match Store::open(image.clone(), NODE, tiny()) {
-            Ok(opened) => {
-                assert_eq!(opened.recovered.as_ref(), Some(&whole), "byte {offset}");
-                harmless += 1;
+    for name in [CHECKPOINT, &state(&disk)] {
+        let bytes = disk.contents(name).len() as u64;
+        let (mut named, mut harmless) = (0, 0);
+        for piece in 0..bytes / 32 {
+            let image = disk.fork(0);
+            image.crash();
+            let offset = piece * 32 + rng.below(32);
+            image.flip(name, offset, 1 << rng.below(8));
+            let before = image.all_contents();
+            match Store::open(image.clone(), NODE, tiny()) {
+                Ok(opened) => {
+                    assert_eq!(opened.recovered.as_ref(), Some(&whole), "byte {offset}");
+                    harmless += 1;
+                }
+                Err(OpenError::Damaged { damage }) => {
+                    assert!(damage.path.ends_with(name), "{damage}");
+                    assert_eq!(image.all_contents(), before, "{damage}");
+                    named += 1;
+                }
+                Err(other) => panic!("byte {offset} of {name}: {other}"),
             }
-            Err(OpenError::Damaged { damage }) => {
-                assert!(damage.path.ends_with(CHECKPOINT), "{damage}");
-                assert_eq!(image.all_contents(), before, "{damage}");
-                named += 1;
-            }
-            Err(other) => panic!("byte {offset}: {other}"),
         }
+        println!("{name}: {named} named, {harmless} in parts that hold nothing");
+        assert!(named > 20, "{name}: {named} of {harmless}");
     }
-    println!("{named} named, {harmless} in parts that hold nothing");
-    assert!(named > 20, "{named} of {harmless}");
 }
 
 /// redb goes back to the commit before if the last one seems to have been cut off. What that
@@ -217,17 +230,18 @@ fn an_installed_state_is_not_lost_to_a_turned_bit_in_the_header_of_the_checkpoin
     image.crash();
     let whole = Store::open(image, NODE, tiny()).expect("an intact disk").recovered;
     let (mut named, mut harmless) = (0, 0);
-    for bit in 0..512 * 8 {
+    let files = [CHECKPOINT.to_owned(), state(&disk)];
+    for (name, bit) in files.iter().flat_map(|name| (0..512 * 8).map(move |bit| (name, bit))) {
         let image = disk.fork(0);
         image.crash();
-        image.flip(CHECKPOINT, bit / 8, 1 << (bit % 8));
+        image.flip(name, bit / 8, 1 << (bit % 8));
         match Store::open(image, NODE, tiny()) {
             Ok(opened) => {
-                assert!(opened.recovered == whole, "bit {bit}");
+                assert!(opened.recovered == whole, "bit {bit} of {name}");
                 harmless += 1;
             }
             Err(OpenError::Damaged { .. }) => named += 1,
-            Err(other) => panic!("bit {bit}: {other}"),
+            Err(other) => panic!("bit {bit} of {name}: {other}"),
         }
     }
     assert!(named > 100, "{named} of {harmless}");
@@ -236,15 +250,15 @@ fn an_installed_state_is_not_lost_to_a_turned_bit_in_the_header_of_the_checkpoin
 #[test]
 fn a_truncated_or_missing_file_is_named() {
     let disk = written(7);
-    let names: Vec<String> = segments(&disk).into_iter().chain([CHECKPOINT.to_owned()]).collect();
     let last = segments(&disk).pop().expect("there is a log");
-    for name in names.iter().rev() {
+    let needed = [CHECKPOINT.to_owned(), state(&disk), last];
+    for name in segments(&disk).iter().chain(&needed).rev() {
         let bytes = disk.contents(name).len() as u64;
         for len in [0, 1, 511, 512, bytes / 2, bytes - 512, bytes - 1] {
             let image = disk.fork(0);
             image.crash();
             image.truncate(name, len);
-            if *name == last || name == CHECKPOINT {
+            if needed.contains(name) {
                 let damage = damage(&image);
                 assert!(damage.path.ends_with(name.as_str()), "{name} at {len}: {damage}");
             } else if let Err(error) = open(&image, NODE, tiny()) {
@@ -254,12 +268,24 @@ fn a_truncated_or_missing_file_is_named() {
         let image = disk.fork(0);
         image.crash();
         image.remove(name).expect("it is there");
-        if *name == last || name == CHECKPOINT {
+        if needed.contains(name) {
             let damage = damage(&image);
             assert!(damage.path.ends_with(name.as_str()), "{damage}");
             assert!(damage.why.contains("missing"), "{damage}");
         }
     }
+}
+
+/// States without the file that says which of them counts are no store, even if the log is gone
+/// as well.
+#[test]
+fn states_alone_are_not_taken_for_nothing() {
+    let disk = written(13);
+    for name in segments(&disk).iter().map(String::as_str).chain([CHECKPOINT]) {
+        disk.remove(name).expect("it is there");
+    }
+    let damage = damage(&disk);
+    assert!(damage.path.ends_with(CHECKPOINT) && damage.why.contains("states"), "{damage}");
 }
 
 #[test]

@@ -46,6 +46,12 @@ impl Scratch {
         logs.rfind(used).expect("there is a log").0.clone()
     }
 
+    fn state(&self) -> PathBuf {
+        let mut files = self.contents().into_keys();
+        let is_state = |path: &PathBuf| path.display().to_string().contains("state-");
+        files.find(is_state).expect("there is a checkpoint")
+    }
+
     /// The error of a start, which must have changed nothing.
     fn refusal(&self, node: NodeId, options: Options) -> OpenError {
         let before = self.contents();
@@ -127,6 +133,40 @@ fn segments_that_are_not_needed_become_new_ones() {
 }
 
 #[test]
+fn there_is_one_state_but_while_the_next_is_written() {
+    let scratch = Scratch::new("states");
+    let mut author = Author::new(14);
+    let mut states = BTreeSet::new();
+    for life in 0..4 {
+        let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+        let (mut store, mut worker) = (opened.store, opened.worker);
+        for batch in 0..60 {
+            let mut records: Vec<Record> = (0..5).map(|_| author.next()).collect();
+            if (life, batch) == (0, 0) {
+                records.insert(0, identity());
+            }
+            store.commit(&records).expect("a healthy disk");
+            let entries = fs::read_dir(&scratch.0).expect("it is there");
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let found: Vec<String> = names.filter(|name| name.starts_with("state-")).collect();
+            // The one, the next, and one that an installed state has made needless.
+            assert!(found.len() <= 3, "{found:?}");
+            states.extend(found);
+            // The last life ends in the middle of whatever it is at.
+            let busy = if batch < 50 { worker.run().map(|()| false) } else { worker.step() };
+            busy.expect("a healthy disk");
+        }
+    }
+    assert!(states.len() > 10, "{states:?}");
+    let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
+    let left = scratch.contents().into_keys().filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("state-"))
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [scratch.state()]);
+    drop(opened);
+}
+
+#[test]
 fn a_directory_can_be_inspected_and_is_left_as_it_is() {
     let (scratch, _) = written("inspected");
     let before = scratch.contents();
@@ -163,9 +203,19 @@ fn a_directory_in_use_is_refused() {
 }
 
 #[test]
-fn a_newer_checkpoint_file_is_refused() {
-    let (scratch, _) = written("newer-checkpoint");
-    let mut value = 2u32.to_le_bytes().to_vec();
+fn checkpoint_files_of_other_formats_are_refused() {
+    let (scratch, _) = written("other-formats");
+    set_format(&scratch, 3);
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error}");
+    set_format(&scratch, 1);
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::OlderFormat { found: 1, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("take a backup"), "{error}");
+}
+
+fn set_format(scratch: &Scratch, format: u32) {
+    let mut value = format.to_le_bytes().to_vec();
     value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
     let database = Database::open(scratch.0.join(CHECKPOINT)).expect("it is a redb file");
     let transaction = database.begin_write().expect("a healthy disk");
@@ -174,9 +224,6 @@ fn a_newer_checkpoint_file_is_refused() {
     table.insert("format", &value[..]).expect("a healthy disk");
     drop(table);
     transaction.commit().expect("a healthy disk");
-    drop(database);
-    let error = scratch.refusal(NODE, tiny());
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
 }
 
 #[test]
@@ -197,7 +244,7 @@ fn a_newer_segment_is_refused() {
 #[test]
 fn a_truncated_or_turned_file_is_named() {
     let (scratch, _) = written("damaged");
-    for path in [scratch.segment(), scratch.0.join(CHECKPOINT)] {
+    for path in [scratch.segment(), scratch.0.join(CHECKPOINT), scratch.state()] {
         let whole = fs::read(&path).expect("it is readable");
         fs::write(&path, &whole[..whole.len() / 2]).expect("a healthy disk");
         let error = scratch.refusal(NODE, tiny());
