@@ -5,7 +5,8 @@
 //! hands back outputs; a driver (tokio, a simulator, a model checker) moves the bytes. Read the
 //! modules in this order:
 //!
-//! 1. [`time`], [`ids`], [`limits`], [`wire`]: the vocabulary: instants, ids, bounds, bytes.
+//! 1. [`time`], [`ids`], [`limits`], [`wire`], [`pieces`]: the vocabulary: instants, ids, bounds,
+//!    bytes.
 //! 2. [`group`]: the ordering contract and its implementations.
 //! 3. [`replica`]: from agreed order to durable, linearizable commits.
 //! 4. [`state`]: what is replicated: store, transactions, sessions, events.

@@ -3,6 +3,7 @@
 use crate::support::*;
 use accord_core::ids::RequestId;
 use accord_core::limits::Limits;
+use accord_core::pieces::Pieces;
 use accord_core::state::{Command, Completion, Flags, Range, SnapshotError, State, Step, Txn};
 use accord_core::wire::{Encode, WireError};
 use bytes::Bytes;
@@ -59,6 +60,11 @@ fn a_restored_state_is_the_same_and_goes_on_the_same() {
 fn a_frozen_state_stays_as_it_was_whatever_is_applied_later() {
     let mut world = full();
     let (frozen, bytes) = (world.state.freeze(), world.state.snapshot());
+    let (image, other) = (frozen.image(), frozen.image());
+    let large = |image: &Pieces| {
+        image.iter().find(|piece| piece.len() == 100_000).expect("it is a piece").as_ptr()
+    };
+    assert_eq!(large(&image), large(&other), "the large value is not copied");
     let long = "long".repeat(20);
     world.commit(vec![write(&long, "y", 7, Flags::NONE), delete("key/00700")]);
     world.commit(vec![write(&long, "y", 0, Flags::APPEND), put("key/00701", "changed")]);
@@ -67,6 +73,7 @@ fn a_frozen_state_stays_as_it_was_whatever_is_applied_later() {
     }
     world.apply(&Command::Close { session: world.session });
     assert_eq!(frozen.snapshot(), bytes);
+    assert_eq!(image.whole(), bytes);
     assert_eq!(frozen.digest_full(), restore(&bytes).expect("it is a snapshot").digest_full());
     assert_ne!(world.state.snapshot(), bytes);
     world.state.check();

@@ -1,5 +1,5 @@
-//! What the redb files have in common: how they are created, written and read, and how what is wrong
-//! with them is told.
+//! What the redb files have in common: how they are created, written and read, and how errors of
+//! redb and damage are told.
 
 use super::disk::{Access, Directory};
 use super::error::{Damage, OpenError, StorageError};
