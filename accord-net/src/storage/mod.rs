@@ -4,7 +4,8 @@
 //! A directory holds a log of our own in segment files ([`sector`], [`segment`], [`scan`]) and a
 //! checkpoint in two redb databases ([`checkpoint`], [`state_file`]). [`Store`] takes the records
 //! of the core, many at once, and makes them durable with one sync; [`Worker`] writes checkpoints
-//! and readies segments behind it. Both are blocking and own no thread: the driver gives each of them one.
+//! and readies segments behind it. Both are blocking and own no thread: the driver gives each of
+//! them one.
 //!
 //! ```no_run
 //! use accord_core::ids::NodeId;
