@@ -14,9 +14,14 @@ use core::hash::{Hash, Hasher};
 use core::ops::Range;
 
 /// A string of bytes in any number of pieces. Equal to another with the same bytes, whatever the
-/// pieces of both. A clone shares everything.
+/// pieces of both. A clone and a part of it share everything, and so cost nothing to drop while
+/// something of it is left.
 #[derive(Clone, Default)]
-pub struct Pieces(Arc<[Piece]>);
+pub struct Pieces {
+    pieces: Arc<[Piece]>,
+    /// What of them it is. Invariant: it lies within them.
+    range: Range<usize>,
+}
 
 struct Piece {
     /// Where the next piece begins. Invariant: no piece is empty.
@@ -27,17 +32,17 @@ struct Piece {
 impl Pieces {
     /// How many bytes all have together.
     pub fn len(&self) -> usize {
-        self.0.last().map_or(0, |piece| piece.end)
+        self.range.len()
     }
 
     /// True if there is not one byte.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.range.is_empty()
     }
 
     /// The pieces.
-    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.0.iter().map(|piece| &piece.bytes)
+    pub fn iter(&self) -> impl Iterator<Item = Bytes> {
+        self.within(0..self.len()).map(|(piece, range)| piece.slice(range))
     }
 
     /// The parts of which `range` consists.
@@ -45,14 +50,15 @@ impl Pieces {
     /// # Panics
     /// If it does not lie within, or ends before it begins.
     pub fn parts(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
-        assert!(range.start <= range.end && range.end <= self.len(), "a part lies within");
-        let first = self.0.partition_point(|piece| piece.end <= range.start);
-        let within = self.0[first..].iter().map(move |piece| {
-            let begin = piece.end - piece.bytes.len();
-            let (from, to) = (range.start.max(begin), range.end.min(piece.end));
-            if from < to { &piece.bytes[from - begin..to - begin] } else { &[][..] }
-        });
-        within.take_while(|part| !part.is_empty())
+        self.within(range).map(|(piece, range)| &piece[range])
+    }
+
+    /// A part, which shares its bytes.
+    ///
+    /// # Panics
+    /// As [`Self::parts`].
+    pub fn part(&self, range: Range<usize>) -> Self {
+        Self { pieces: self.pieces.clone(), range: self.absolute(range) }
     }
 
     /// The bytes of `range` in one piece: copied, unless they are in one already.
@@ -60,15 +66,12 @@ impl Pieces {
     /// # Panics
     /// As [`Self::parts`].
     pub fn slice(&self, range: Range<usize>) -> Bytes {
-        let bytes = range.len();
-        let first = self.0.partition_point(|piece| piece.end <= range.start);
-        match self.0.get(first) {
-            Some(piece) if range.start <= range.end && range.end <= piece.end => {
-                let begin = piece.end - piece.bytes.len();
-                piece.bytes.slice(range.start - begin..range.end - begin)
-            }
+        let mut within = self.within(range.clone());
+        match (within.next(), within.next()) {
+            (None, _) => Bytes::new(),
+            (Some((piece, range)), None) => piece.slice(range),
             _ => {
-                let mut whole = Vec::with_capacity(bytes);
+                let mut whole = Vec::with_capacity(range.len());
                 self.parts(range).for_each(|part| whole.extend_from_slice(part));
                 Bytes::from(whole)
             }
@@ -79,6 +82,24 @@ impl Pieces {
     pub fn whole(&self) -> Bytes {
         self.slice(0..self.len())
     }
+
+    /// `range` as one of the pieces.
+    fn absolute(&self, range: Range<usize>) -> Range<usize> {
+        assert!(range.start <= range.end && range.end <= self.len(), "a part lies within");
+        self.range.start + range.start..self.range.start + range.end
+    }
+
+    /// The pieces that have something of `range`, each with what of it that is.
+    fn within(&self, range: Range<usize>) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
+        let Range { start, end } = self.absolute(range);
+        let first = self.pieces.partition_point(|piece| piece.end <= start);
+        let within = self.pieces[first..].iter().map(move |piece| {
+            let begin = piece.end - piece.bytes.len();
+            let (from, to) = (start.max(begin), end.min(piece.end));
+            (&piece.bytes, from.saturating_sub(begin)..to.saturating_sub(begin))
+        });
+        within.take_while(|(_, range)| !range.is_empty())
+    }
 }
 
 impl FromIterator<Bytes> for Pieces {
@@ -88,7 +109,9 @@ impl FromIterator<Bytes> for Pieces {
             *end += bytes.len();
             Some(Piece { end: *end, bytes })
         });
-        Self(ends.collect())
+        let pieces: Arc<[Piece]> = ends.collect();
+        let range = 0..pieces.last().map_or(0, |piece| piece.end);
+        Self { pieces, range }
     }
 }
 impl From<Bytes> for Pieces {
@@ -98,7 +121,13 @@ impl From<Bytes> for Pieces {
 }
 impl PartialEq for Pieces {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.whole() == other.whole()
+        let mut at = 0;
+        let mut same = |mut part: &[u8]| {
+            let range = at..at + part.len();
+            at = range.end;
+            other.parts(range).all(|other| part.split_off(..other.len()) == Some(other))
+        };
+        self.len() == other.len() && self.parts(0..self.len()).all(&mut same)
     }
 }
 impl Eq for Pieces {}
@@ -109,7 +138,7 @@ impl Hash for Pieces {
 }
 impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes in {} pieces", self.len(), self.0.len())
+        write!(f, "{} bytes in {} pieces", self.len(), self.iter().count())
     }
 }
 
@@ -207,16 +236,34 @@ mod tests {
             a in 0usize..80,
             b in 0usize..80,
         ) {
-            let naive = pieces.concat();
+            let mut naive = pieces.concat();
             let made: Pieces = pieces.into_iter().map(Bytes::from).collect();
             let (a, b) = (a.min(naive.len()), b.min(naive.len()));
             let range = a.min(b)..a.max(b);
             prop_assert_eq!(made.len(), naive.len());
+            prop_assert_eq!(made.iter().collect::<Vec<_>>().concat(), &naive[..]);
             prop_assert_eq!(made.is_empty(), naive.is_empty());
             prop_assert_eq!(&made.whole()[..], &naive[..]);
             prop_assert_eq!(&made.slice(range.clone())[..], &naive[range.clone()]);
-            prop_assert_eq!(made.parts(range.clone()).collect::<Vec<_>>().concat(), &naive[range]);
-            prop_assert_eq!(&made, &Pieces::from(Bytes::from(naive)));
+            let parts: Vec<_> = made.parts(range.clone()).collect();
+            prop_assert!(parts.iter().all(|part| !part.is_empty()));
+            prop_assert_eq!(parts.concat(), &naive[range.clone()]);
+            let part = made.part(range.clone());
+            let middle = part.len() / 3..part.len() / 2;
+            prop_assert_eq!(&part.slice(middle.clone())[..], &naive[range.clone()][middle]);
+            prop_assert_eq!(part.iter().collect::<Vec<_>>().concat(), &naive[range.clone()]);
+            prop_assert_eq!(part.is_empty(), range.is_empty());
+            prop_assert_eq!(part, Pieces::from(Bytes::copy_from_slice(&naive[range])));
+            let same = Pieces::from(Bytes::copy_from_slice(&naive));
+            prop_assert_eq!(&made, &same);
+            prop_assert_eq!(&same, &made);
+            for at in 0..naive.len() {
+                naive[at] ^= 1;
+                let other = Pieces::from(Bytes::copy_from_slice(&naive));
+                prop_assert_ne!(&made, &other);
+                prop_assert_ne!(&other, &made);
+                naive[at] ^= 1;
+            }
         }
 
         #[test]

@@ -89,8 +89,12 @@ impl SnapshotFrame {
     /// checksum: costs nothing to the server if it is done on another thread.
     pub fn image(self, state: impl Into<Pieces>) -> Image {
         let Self { last, voters, origins } = self;
-        let snapshot = Snapshot { last, voters, origins, state: state.into() };
-        Image { encoded: snapshot.encoded(), snapshot }
+        let mut snapshot = Snapshot { last, voters, origins, state: state.into() };
+        let (encoded, state) = snapshot.encoded();
+        // As a part of it: of a million pieces one list is enough, and whoever drops one of the two
+        // does not drop them all.
+        snapshot.state = state;
+        Image { encoded, snapshot }
     }
 }
 

@@ -172,23 +172,27 @@ impl Snapshot {
         }
     }
 
-    /// The encoding, which shares the state: a second copy of all data would be no small thing.
-    pub(super) fn encoded(&self) -> Pieces {
+    /// The encoding, and the part of it that is the state. It shares the state: a second copy of
+    /// all data would be no small thing.
+    pub(super) fn encoded(&self) -> (Pieces, Pieces) {
         let mut head = Writer::new();
         self.encode_head(&mut head);
         head.varint(self.state.len() as u64);
         let head = head.finish();
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&head);
-        self.state.iter().for_each(|piece| checksum.update(piece));
+        self.state.iter().for_each(|piece| checksum.update(&piece));
         let checksum = Bytes::copy_from_slice(&checksum.finalize().to_le_bytes());
-        iter::once(head).chain(self.state.iter().cloned()).chain([checksum]).collect()
+        let state = head.len()..head.len() + self.state.len();
+        let all: Pieces = iter::once(head).chain(self.state.iter()).chain([checksum]).collect();
+        let state = all.part(state);
+        (all, state)
     }
 }
 
 impl Encode for Snapshot {
     fn encode(&self, out: &mut Writer) {
-        self.encoded().iter().for_each(|piece| out.raw(piece));
+        self.encoded().0.iter().for_each(|piece| out.raw(&piece));
     }
 }
 
@@ -509,7 +513,8 @@ mod tests {
             let halves = [state.slice(..bytes / 2), state.slice(bytes / 2..)];
             let halves = Snapshot { state: halves.into_iter().collect(), ..whole.clone() };
             assert_eq!(halves.to_bytes(), whole.to_bytes());
-            assert_eq!(halves.encoded().whole(), whole.to_bytes());
+            assert_eq!(halves.encoded().0.whole(), whole.to_bytes());
+            assert_eq!(halves.encoded().1, whole.state);
             assert_eq!(Snapshot::from_bytes(&halves.to_bytes()), Ok(whole));
         }
     }
