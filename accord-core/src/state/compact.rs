@@ -17,8 +17,8 @@ use core::ops::Deref;
 const KEY_INLINE_MAX: usize = 22;
 /// The largest value that is held inline, in bytes.
 const VALUE_INLINE_MAX: usize = 15;
-/// The smallest value that an image shares instead of copying it, in bytes. To share one costs some
-/// hundred nanoseconds and bytes; to copy one, as many bytes of new memory as it has.
+/// The smallest value that an image shares instead of copying it, in bytes. To share one costs a
+/// small allocation; to copy one, as much new memory as it has bytes.
 const VALUE_SHARED_MIN: usize = 1 << 10;
 
 /// A key. Orders as its bytes do.
