@@ -3,7 +3,7 @@
 //! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): one
 //! word of state, full period, the same stream on every machine and in every version of this crate.
 
-use crate::time::Duration;
+use crate::time::{Duration, DurationExt};
 
 /// A deterministic generator of pseudo-random numbers. Not for secrets.
 #[derive(Clone, Debug)]
@@ -37,6 +37,6 @@ impl Rng {
 
     /// A span in `base .. base * 3/2`, so that timers of different servers drift apart.
     pub fn jittered(&mut self, base: Duration) -> Duration {
-        base + Duration::from_nanos(self.below(base.as_nanos() / 2 + 1))
+        base + Duration::from_nanos(self.below(base.to_nanos() / 2 + 1))
     }
 }

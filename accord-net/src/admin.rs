@@ -12,7 +12,6 @@ use crate::operator_client::{OperatorClient, OperatorError};
 use crate::server::StatusReport;
 use crate::server::operator::{Answer, Asked};
 use crate::server::roster::Roster;
-use accord_core::time::Duration as CoreDuration;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,9 +23,9 @@ use tokio::task::JoinSet;
 /// How often we look whether something has come about.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a change of voters may take to be answered.
-const CHANGE_PATIENCE: CoreDuration = CoreDuration::from_secs(10);
+const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to write its state into memory.
-const IMAGE_PATIENCE: CoreDuration = CoreDuration::from_secs(120);
+const IMAGE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why something was not done.
 #[derive(Debug, Error)]

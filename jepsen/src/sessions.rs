@@ -5,7 +5,6 @@
 //! of those who left are gone, and the others' are there.
 
 use crate::cluster::Cluster;
-use accord_core::time::Duration as CoreDuration;
 use accord_net::client::{
     Client, ConnectError, Error, Event, MemberEventKind, SessionId, Watch, WatchEnd,
 };
@@ -103,9 +102,9 @@ async fn open_all(
             sessions.extend(opening.join_next().await.map(joined).transpose()?);
         }
         let mut client = cluster.client_options(at);
-        client.session_timeout = CoreDuration::from_secs(60);
-        client.request_timeout = CoreDuration::from_secs(120);
-        client.connect_timeout = CoreDuration::from_secs(120);
+        client.session_timeout = Duration::from_secs(60);
+        client.request_timeout = Duration::from_secs(120);
+        client.connect_timeout = Duration::from_secs(120);
         opening.spawn(async move {
             let client = Client::connect(client).await?;
             let key = ephemeral(client.session());

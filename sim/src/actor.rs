@@ -17,7 +17,7 @@ use crate::workload::{Hands, Wish, Workload};
 use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
 use accord_core::ids::{ConnId, NodeId};
 use accord_core::protocol::{self, ClientMessage, ServerMessage};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// The most operations that all clients together have outstanding, unless there are more clients.
 pub(crate) const CONCURRENT_MAX: u32 = 12;

@@ -4,7 +4,7 @@
 //! (a suspended machine, a stolen processor). Rates are ratios of integers, so no rounding depends
 //! on the build. Invariant: a clock never runs backwards over any change of its rate.
 
-use accord_core::time::{Duration, Instant};
+use accord_core::time::{Duration, DurationExt, Instant};
 use std::fmt;
 
 /// A point in the world's own time, in nanoseconds since the world began.
@@ -26,13 +26,13 @@ impl WorldTime {
         self.0
     }
     /// Time since the start.
-    pub const fn since_start(self) -> Duration {
+    pub fn since_start(self) -> Duration {
         Duration::from_nanos(self.0)
     }
     /// The point `span` later, saturating.
     #[must_use]
-    pub const fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span.as_nanos()))
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span.to_nanos()))
     }
 }
 
@@ -58,8 +58,8 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that shows `offset` when the world begins, and is true to the world's pace.
-    pub const fn new(offset: Duration) -> Self {
-        Self { world_base: 0, local_base: offset.as_nanos(), percent: 100 }
+    pub fn new(offset: Duration) -> Self {
+        Self { world_base: 0, local_base: offset.to_nanos(), percent: 100 }
     }
 
     /// What the clock shows at `world`.
@@ -93,7 +93,7 @@ impl Clock {
 
     /// At `now`, the clock leaps ahead.
     pub fn leap(&mut self, now: WorldTime, by: Duration) {
-        self.local_base = self.local(now).as_nanos().saturating_add(by.as_nanos());
+        self.local_base = self.local(now).as_nanos().saturating_add(by.to_nanos());
         self.world_base = now.0;
     }
 }

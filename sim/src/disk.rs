@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
 use accord_core::replica::log::{Recovered, RecoveryError};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 use accord_core::wire::{Decode, Encode, Reader, Writer};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -256,7 +256,7 @@ impl Disk {
 
     /// From now on, each sync takes so much longer, until the same is taken back.
     pub fn begin_slowness(&mut self, by: Duration) {
-        self.slowness = self.slowness + by;
+        self.slowness += by;
     }
 
     /// Takes back a slowness.
@@ -264,7 +264,7 @@ impl Disk {
     /// # Panics
     /// If it was never begun.
     pub fn end_slowness(&mut self, by: Duration) {
-        let left = self.slowness.as_nanos().checked_sub(by.as_nanos());
+        let left = self.slowness.to_nanos().checked_sub(by.to_nanos());
         self.slowness = Duration::from_nanos(left.expect("a fault ends once, after it began"));
     }
 

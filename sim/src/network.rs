@@ -11,7 +11,7 @@ use crate::clock::WorldTime;
 use crate::options::Options;
 use crate::plan::{FaultKind, Nodes};
 use crate::rng::{Concern, Rng};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// How much later a packet comes that is overtaken, at most, in multiples of the slowest delay.
 const OVERTAKEN_FACTOR: u64 = 8;
@@ -98,7 +98,7 @@ impl Network {
         }
         let mut delay = self.rng.duration(self.delay_min, self.delay_max);
         if self.extra_delay > Duration::ZERO {
-            delay = delay + self.rng.duration(Duration::ZERO, self.extra_delay);
+            delay += self.rng.duration(Duration::ZERO, self.extra_delay);
         }
         let mut second = None;
         if self.rng.per_mille(self.duplicate_per_mille) {
@@ -151,8 +151,8 @@ impl Network {
             FaultKind::Duplicate(percent) => add(&mut self.duplicate_per_mille, *percent, begin),
             FaultKind::Reorder(percent) => add(&mut self.reorder_per_mille, *percent, begin),
             FaultKind::Delay(by) => {
-                let by = by.as_nanos();
-                let now = self.extra_delay.as_nanos();
+                let by = by.to_nanos();
+                let now = self.extra_delay.to_nanos();
                 let changed = if begin { now.checked_add(by) } else { now.checked_sub(by) };
                 self.extra_delay =
                     Duration::from_nanos(changed.expect("a fault ends once, after it began"));

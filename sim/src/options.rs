@@ -6,7 +6,7 @@
 use crate::properties::Property;
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, Span};
 use std::fmt;
 
 /// What stands below the replica.
@@ -245,16 +245,16 @@ impl Options {
                 self.workloads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",")
             }
             "operations" => self.operations.to_string(),
-            "think" => self.think.to_string(),
-            "safety" => self.safety.to_string(),
-            "converge" => self.converge.to_string(),
-            "delay-min" => self.delay_min.to_string(),
-            "delay-max" => self.delay_max.to_string(),
+            "think" => Span(self.think).to_string(),
+            "safety" => Span(self.safety).to_string(),
+            "converge" => Span(self.converge).to_string(),
+            "delay-min" => Span(self.delay_min).to_string(),
+            "delay-max" => Span(self.delay_max).to_string(),
             "loss-per-mille" => self.loss_per_mille.to_string(),
             "duplicate-per-mille" => self.duplicate_per_mille.to_string(),
             "reorder-per-mille" => self.reorder_per_mille.to_string(),
-            "sync-min" => self.sync_min.to_string(),
-            "sync-max" => self.sync_max.to_string(),
+            "sync-min" => Span(self.sync_min).to_string(),
+            "sync-max" => Span(self.sync_max).to_string(),
             "check-every" => self.check_every.to_string(),
             "canary" => self.canary.map_or("none", Property::name).to_owned(),
             _ => panic!("no option is called {name}"),

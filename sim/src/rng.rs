@@ -5,7 +5,7 @@
 //! delays and the same clients' wishes as far as possible. Nothing else in this crate draws
 //! randomness.
 
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 use rand::{Rng as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use xxhash_rust::xxh3::xxh3_64;
@@ -88,7 +88,7 @@ impl Rng {
 
     /// A span in `low..=high`.
     pub fn duration(&mut self, low: Duration, high: Duration) -> Duration {
-        Duration::from_nanos(self.within(low.as_nanos(), high.as_nanos()))
+        Duration::from_nanos(self.within(low.to_nanos(), high.to_nanos()))
     }
 
     /// One of `items`.

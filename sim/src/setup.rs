@@ -12,7 +12,7 @@ use accord_core::ids::NodeId;
 use accord_core::limits::Limits;
 use accord_core::replica::config::{ReplicaConfig, ReplicaLimits};
 use accord_core::server::{ServerConfig, ServerLimits};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// Numbers the draws that decide bounds, apart from those that decide shapes.
 const LIMITS_STREAM: u64 = 1;

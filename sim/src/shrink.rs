@@ -15,7 +15,7 @@
 use crate::options::{Scale, Storage};
 use crate::plan::{Fault, FaultKind, Nodes, Plan};
 use crate::properties::{Property, Violation};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// The most worlds that are run to shrink one plan.
 pub const RUNS_MAX: u32 = 2_000;
@@ -135,7 +135,7 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
 
     /// Ends the storm when the violation was seen, if it was seen in it.
     fn end_early(&mut self) {
-        let seen = Duration::from_millis(self.violation.at.since_start().as_millis() + 1);
+        let seen = Duration::from_millis(self.violation.at.since_start().to_millis() + 1);
         if seen < self.best.options.safety {
             self.try_change(|plan| end_storm_at(plan, seen));
         }
@@ -249,7 +249,7 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
     fn less_time(&mut self) {
         for at in 0..self.best.faults.len() {
             let begin = if at == 0 { QUIET } else { self.best.faults[at - 1].at };
-            let gap = self.best.faults[at].at.as_nanos().saturating_sub(begin.as_nanos());
+            let gap = self.best.faults[at].at.to_nanos().saturating_sub(begin.to_nanos());
             for gap in [gap, gap / 2, gap / 4] {
                 let by = Duration::from_millis(gap / 1_000_000);
                 if by > Duration::ZERO && self.try_change(|plan| move_up(plan, at, by)) {
@@ -258,7 +258,7 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
             }
         }
         while self.best.options.safety > QUIET {
-            let sooner = Duration::from_millis(self.best.options.safety.as_millis() * 2 / 3);
+            let sooner = Duration::from_millis(self.best.options.safety.to_millis() * 2 / 3);
             if !self.try_change(|plan| end_storm_at(plan, sooner)) {
                 break;
             }
@@ -269,7 +269,7 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
         for at in 0..self.best.faults.len() {
             while self.best.faults[at].lasts > Duration::from_millis(1) {
                 let halved = self.try_change(|plan| {
-                    let lasts = plan.faults[at].lasts.as_millis() / 2;
+                    let lasts = plan.faults[at].lasts.to_millis() / 2;
                     plan.faults[at].lasts = Duration::from_millis(lasts);
                 });
                 if !halved {
@@ -291,7 +291,7 @@ fn end_storm_at(plan: &mut Plan, end: Duration) {
 
 /// Moves the fault number `from` and all after it towards the beginning, and the storm's end too.
 fn move_up(plan: &mut Plan, from: usize, by: Duration) {
-    let earlier = |at: Duration| Duration::from_nanos(at.as_nanos().saturating_sub(by.as_nanos()));
+    let earlier = |at: Duration| Duration::from_nanos(at.to_nanos().saturating_sub(by.to_nanos()));
     for fault in &mut plan.faults[from..] {
         fault.at = earlier(fault.at);
     }

@@ -25,7 +25,7 @@ use accord_core::ids::{ConnId, NodeId};
 use accord_core::replica::io::ClosedReason;
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::Input;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt, Span};
 use accord_models::{History, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -331,17 +331,20 @@ impl World {
     /// Ends the storm, or sees whether the healed world has come to rest.
     fn look(&mut self) {
         let Some(healed_at) = self.healed_at else { return self.heal() };
-        let waited = self.env.now.since_start().as_nanos() - healed_at.as_nanos();
+        let waited = self.env.now.as_nanos() - healed_at.as_nanos();
         if self.amnesia.is_some() {
-            self.ended = waited > AMNESIA_NOTICED.as_nanos();
+            self.ended = waited > AMNESIA_NOTICED.to_nanos();
         } else {
             let unrest = self.unrest();
             self.ended = unrest.is_none();
             if let Some(unrest) = unrest
-                && waited > self.options().converge.as_nanos()
+                && waited > self.options().converge.to_nanos()
             {
                 let bound = self.options().converge;
-                self.env.fail(Property::Convergence, format!("{bound} after the heal, {unrest}"));
+                self.env.fail(
+                    Property::Convergence,
+                    format!("{} after the heal, {unrest}", Span(bound)),
+                );
             }
         }
         self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Look);

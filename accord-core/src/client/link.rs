@@ -8,7 +8,7 @@ use super::io::{ClientEvent, ClientOutput};
 use super::{Client, Life};
 use crate::ids::{Revision, SessionId};
 use crate::protocol::{ClientMessage, SessionEnd, SessionRefusal};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, DurationExt, Instant};
 
 /// The wait before an attempt stops doubling after so many.
 const DOUBLINGS_MAX: u32 = 16;
@@ -198,7 +198,7 @@ impl Client {
         self.advance_watches(nonce, revision);
     }
 
-    const fn ping_interval(&self) -> Duration {
+    fn ping_interval(&self) -> Duration {
         self.timeout.scaled(1, 3)
     }
 

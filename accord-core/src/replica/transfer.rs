@@ -13,7 +13,7 @@ use super::pace::Pace;
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
 use crate::pieces::Pieces;
-use crate::time::Instant;
+use crate::time::{DurationExt, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;

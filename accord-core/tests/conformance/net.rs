@@ -8,7 +8,7 @@ use accord_core::group::contract::{ContractChecker, Run, Violation};
 use accord_core::group::ring::{Ring, RingConfig, RingLimits, RingStatus, RingTimeouts, To};
 use accord_core::ids::NodeId;
 use accord_core::rng::Rng;
-use accord_core::time::{Duration, Instant};
+use accord_core::time::{Duration, DurationExt, Instant};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -310,11 +310,11 @@ impl Net {
         }
         let copies = 1 + u64::from(self.rng.chance(weather.duplicate_percent, 100));
         for _ in 0..copies {
-            let spread = weather.delay_max.as_nanos() - weather.delay_min.as_nanos();
+            let spread = weather.delay_max.to_nanos() - weather.delay_min.to_nanos();
             let delay = Duration::from_nanos(self.rng.below(spread + 1));
             let mut at = self.now + weather.delay_min + delay;
             if self.rng.chance(weather.straggle_permille, 1000) {
-                at = at + Duration::from_nanos(self.rng.below(STRAGGLE_MAX.as_nanos()));
+                at = at + Duration::from_nanos(self.rng.below(STRAGGLE_MAX.to_nanos()));
             }
             let mut bytes = bytes.clone();
             if self.rng.chance(weather.damage_percent, 100) {

@@ -127,7 +127,7 @@ fn the_contract_holds_under_every_fault_and_the_ring_converges_after_the_heal() 
         campaign(seed, &mut tally);
     }
     let Tally { deliveries, views, recovered, slowest } = tally;
-    println!("{deliveries} deliveries, {views} views, {recovered} recovered, slowest {slowest}");
+    println!("{deliveries} deliveries, {views} views, {recovered} recovered, slowest {slowest:?}");
     // The campaign must have met what it is for.
     if seeds >= 100 {
         assert!(deliveries > 10_000 && views > 1000 && recovered > 100);

@@ -47,7 +47,7 @@ fn a_group_forms_soon_after_its_start() {
     for count in [2, 3, 5, 9] {
         let mut net = net(count as u64, count);
         let took = net.converge(Duration::from_secs(2)).unwrap();
-        assert!(took < Duration::from_millis(500), "{count} members took {took}");
+        assert!(took < Duration::from_millis(500), "{count} members took {took:?}");
     }
 }
 
@@ -56,7 +56,7 @@ fn a_crash_is_noticed_after_token_loss_and_gather() {
     let mut net = settled(1, 3);
     net.crash(1);
     let took = net.converge(Duration::from_secs(2)).unwrap();
-    assert!(took > Duration::from_millis(300) && took < Duration::from_millis(800), "{took}");
+    assert!(took > Duration::from_millis(300) && took < Duration::from_millis(800), "{took:?}");
     let before = net.status(0).counters.gathers;
     run_busy(&mut net, Duration::from_secs(3));
     assert_eq!(net.status(0).counters.gathers, before, "what the dead said is not heeded");
@@ -67,7 +67,7 @@ fn a_farewell_needs_no_time_out() {
     let mut net = settled(1, 3);
     net.leave(2);
     let took = net.converge(Duration::from_secs(2)).unwrap();
-    assert!(took < Duration::from_millis(30), "{took}");
+    assert!(took < Duration::from_millis(30), "{took:?}");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_quick_restart_is_another_processor() {
         net.start(2);
         run_busy(&mut net, Duration::from_millis(30));
         let took = net.converge(Duration::from_secs(3)).unwrap();
-        assert!(took < Duration::from_millis(1500), "{took}");
+        assert!(took < Duration::from_millis(1500), "{took:?}");
         assert!(net.status(0).view.id.seq > before.seq, "the old run's view ended");
     }
 }
@@ -93,7 +93,7 @@ fn two_halves_merge_after_the_heal() {
     assert_eq!((net.view(0), net.view(4)), (vec![1, 2], vec![3, 4, 5]));
     net.heal();
     let took = net.converge(Duration::from_secs(3)).unwrap();
-    assert!(took < Duration::from_secs(1), "{took}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -337,5 +337,5 @@ fn members_that_start_one_after_the_other_form_a_group_soon() {
         let took = net.converge(Duration::from_secs(5)).unwrap();
         worst = worst.max(took);
     }
-    assert!(worst < Duration::from_millis(800), "{worst}");
+    assert!(worst < Duration::from_millis(800), "{worst:?}");
 }

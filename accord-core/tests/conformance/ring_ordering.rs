@@ -105,7 +105,7 @@ fn an_idle_ring_is_cheap_and_wakes_at_once() {
             net.run_for(Duration::from_micros(10));
         }
         let took = net.now - start;
-        assert!(took < Duration::from_micros(500), "member {node} took {took}");
+        assert!(took < Duration::from_micros(500), "member {node} took {took:?}");
     }
 }
 

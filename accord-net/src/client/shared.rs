@@ -15,7 +15,7 @@ use accord_core::client::{Cause, Client as Core, ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 use accord_core::state::{Outcome, ReadQuery, ReadResult, TxnOutcome};
-use accord_core::time::{Duration, Instant};
+use accord_core::time::{Duration, DurationExt, Instant};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -296,7 +296,7 @@ impl Shared {
             state.troubles.get(&place).map(|trouble| format!("{address}: {trouble}"))
         });
         ConnectError::Timeout {
-            timeout_ms: self.options.connect_timeout.as_millis(),
+            timeout_ms: self.options.connect_timeout.to_millis(),
             reasons: reasons.collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! How a member of a process group is set up: bounds and tempo.
 
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 use std::fmt;
 
 /// A member of a process group, as it is told at its start.

@@ -10,7 +10,6 @@ use super::link::{CorosyncError, GroupConfig, GroupStatus, LinkStatus};
 use super::machine::Machine;
 use super::message::Address;
 use crate::env::Clock;
-use crate::env::real::to_std;
 use accord_core::group::{GroupEvent, SubmitError};
 use bytes::Bytes;
 use rust_corosync::cpg::{self, Guarantee, Model1Data, Model1Flags, ModelData};
@@ -459,7 +458,7 @@ impl Worker {
     fn until(&self, refused: bool) -> Option<Duration> {
         let now = (self.clock)();
         let deadline = lock(&self.shared.machine).next_deadline();
-        let deadline = deadline.map(|at| to_std(at.since(now)));
+        let deadline = deadline.map(|at| at.since(now));
         match refused {
             true => Some(TRY_AGAIN),
             false => deadline,

@@ -26,7 +26,7 @@ use super::round::Round;
 use accord_core::group::{GroupEvent, SubmitError, View, ViewId};
 use accord_core::ids::NodeId;
 use accord_core::rng::Rng;
-use accord_core::time::Instant;
+use accord_core::time::{DurationExt, Instant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -400,7 +400,7 @@ impl Machine {
             return;
         }
         self.beat.counted_at = now;
-        let beats_max = limits.silence.as_nanos().div_ceil(limits.alive.as_nanos()) + 1;
+        let beats_max = limits.silence.to_nanos().div_ceil(limits.alive.to_nanos()) + 1;
         if self.round.is_over() && !self.order.is_closed() {
             let silent = self.order.on_own_beat(me, beats_max);
             for address in silent.iter().filter(|address| **address != me) {

@@ -8,7 +8,7 @@
 
 use super::machine::{Machine, Refusal};
 use super::message::{Address, Sync};
-use accord_core::time::{Duration, Instant};
+use accord_core::time::{Duration, DurationExt, Instant};
 use std::collections::BTreeSet;
 
 /// Newcomers that never said a word are waited for a fifth of the time.

@@ -4,7 +4,7 @@
 //! servers in one process do not share one.
 
 use super::{Clock, Datagram, Env, Udp};
-use accord_core::time::{Duration, Instant};
+use accord_core::time::Instant;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -41,7 +41,7 @@ impl Env for Real {
 
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + 'static {
         let wait = at.since(self.now());
-        tokio::time::sleep(to_std(wait))
+        tokio::time::sleep(wait)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -100,11 +100,6 @@ fn now() -> Instant {
 /// If the system has none, without which no server may start.
 pub fn draw() -> u64 {
     getrandom::u64().expect("the system gives random numbers")
-}
-
-/// A span of the core's time as the standard library has it.
-pub const fn to_std(span: Duration) -> std::time::Duration {
-    std::time::Duration::from_nanos(span.as_nanos())
 }
 
 /// A socket for datagrams; on Linux, one system call moves many of them.

@@ -10,7 +10,7 @@ use accord_core::group::ring::{RingLimits, RingTimeouts};
 use accord_core::limits::Limits;
 use accord_core::replica::config::ReplicaLimits;
 use accord_core::server::ServerLimits;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 use serde::{Deserialize, Serialize};
 
 /// A setting's name and what it is for.
@@ -72,7 +72,7 @@ macro_rules! section {
                 let core = $core::default();
                 Self {
                     $( $field: core.$field, )*
-                    $( $span_ms: core.$span.as_millis(), )*
+                    $( $span_ms: core.$span.to_millis(), )*
                     $( $inner: <$inner_type>::default(), )*
                 }
             }

@@ -3,7 +3,6 @@
 
 use accord_core::group::contract::{ContractChecker, Run};
 use accord_core::ids::NodeId;
-use accord_core::time::Duration as CoreDuration;
 use accord_jepsen::corosync::DaemonOptions;
 use accord_jepsen::world::{GroupChoice, World, WorldOptions};
 use accord_net::corosync::{CorosyncError, CorosyncGroup, GroupConfig, GroupStatus};
@@ -52,7 +51,7 @@ pub fn start_member(
         let started = scope.spawn(|| {
             world.net().enter_node(node).expect("the node is there");
             let mut config = GroupConfig::new(GROUP, NodeId(node), key);
-            config.machine.limits.silence = CoreDuration::from_millis(2000);
+            config.machine.limits.silence = Duration::from_millis(2000);
             CorosyncGroup::start(config, draw(), Real.clock())
         });
         started.join().expect("it does not panic")

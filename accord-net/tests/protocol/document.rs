@@ -12,6 +12,7 @@ use accord_core::state::{
     Compare, KeyEventKind, ListQuery, Page, Range, ReadQuery, ReadResult, Relation, RequestError,
     SessionInfo, Stat, StepError, Txn,
 };
+use accord_core::time::DurationExt;
 use accord_core::wire::{Decode, Encode};
 use accord_net::frame::{FRAME_BYTES_MAX, FrameReader, Kind, PREFACE_BYTES, Preface};
 use accord_net::server::NetLimits;
@@ -334,11 +335,11 @@ fn defaults() -> Vec<(&'static str, u64)> {
     let server = ServerLimits::default();
     let state = Limits::default();
     vec![
-        ("preface_timeout", preface_timeout.as_millis()),
-        ("sessionless_timeout", sessionless_timeout.as_millis()),
-        ("linger_timeout", linger_timeout.as_millis()),
-        ("operator_timeout", operator_timeout.as_millis()),
-        ("stall_timeout", stall_timeout.as_millis()),
+        ("preface_timeout", preface_timeout.to_millis()),
+        ("sessionless_timeout", sessionless_timeout.to_millis()),
+        ("linger_timeout", linger_timeout.to_millis()),
+        ("operator_timeout", operator_timeout.to_millis()),
+        ("stall_timeout", stall_timeout.to_millis()),
         ("operators_max", operators_max as u64),
         ("strangers_max", strangers_max as u64),
         ("fragment_bytes_max", net.fragment_bytes_max as u64),
@@ -348,7 +349,7 @@ fn defaults() -> Vec<(&'static str, u64)> {
         ("reads_per_conn_max", server.reads_per_conn_max as u64),
         ("watches_per_conn_max", server.watches_per_conn_max as u64),
         ("unsent_bytes_max", server.unsent_bytes_max as u64),
-        ("read_wait_max", server.read_wait_max.as_millis()),
+        ("read_wait_max", server.read_wait_max.to_millis()),
         ("timeout_ms_min", u64::from(state.timeout_ms_min)),
         ("timeout_ms_max", u64::from(state.timeout_ms_max)),
         ("sessions_max", u64::from(state.sessions_max)),

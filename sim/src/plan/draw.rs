@@ -10,7 +10,7 @@ use crate::options::{Group, Options, Scale, Storage};
 use crate::rng::{Concern, Rng};
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// Which kinds of fault a plan may draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +220,7 @@ fn draw_tempo(options: &mut Options, rng: &mut Rng) {
 pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     let rng = &mut Rng::of(options.seed, Concern::Plan, 0);
     let weights = mix.weights(options, rng);
-    let safety_ms = options.safety.as_millis().max(1);
+    let safety_ms = options.safety.to_millis().max(1);
     let something = weights.iter().any(|weight| *weight > 0);
     let count = if something { rng.log_uniform(1, 32) } else { 0 };
     let amnesia = draw_amnesia(options, mix, rng);
@@ -228,7 +228,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
         .map(|number| {
             let rng = &mut Rng::of(options.seed, Concern::Plan, 1 + number);
             let at = Duration::from_millis(rng.below(safety_ms));
-            let left_ms = safety_ms - at.as_millis();
+            let left_ms = safety_ms - at.to_millis();
             let lasts = Duration::from_millis(rng.log_uniform(1, left_ms.clamp(1, 8_000)));
             let kind = draw_kind(Kind::ALL[rng.weighted(&weights)], options, rng);
             let lasts = if kind.kind().lasts() { lasts } else { Duration::ZERO };
@@ -243,7 +243,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
 
 /// In one world in sixteen of those that could, a majority loses its memory, or everybody.
 fn draw_amnesia(options: &Options, mix: &FaultMix, rng: &mut Rng) -> Option<Fault> {
-    let at_ms = rng.within(options.safety.as_millis() / 2, options.safety.as_millis());
+    let at_ms = rng.within(options.safety.to_millis() / 2, options.safety.to_millis());
     let drawn = rng.below(16) == 0 || !mix.swarm;
     let possible = options.mode == Durability::Memory && options.servers >= 3;
     let fault = Fault {

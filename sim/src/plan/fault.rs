@@ -3,7 +3,7 @@
 //! A fault has a beginning and, if it lasts, an end of its own, so a shrinker can drop any one
 //! without leaving another half undone. Faults overlap freely; the world counts them.
 
-use accord_core::time::Duration;
+use accord_core::time::{Duration, Span};
 use std::fmt;
 
 /// A set of servers, by number (1 to 63).
@@ -320,9 +320,11 @@ impl fmt::Display for FaultKind {
             Self::Loss(percent) | Self::Duplicate(percent) | Self::Reorder(percent) => {
                 write!(f, " {percent}%")
             }
-            Self::Delay(by) => write!(f, " {by}"),
+            Self::Delay(by) => write!(f, " {}", Span(*by)),
             Self::ClockRate(node, percent) => write!(f, " {node} {percent}%"),
-            Self::ClockLeap(node, by) | Self::SlowDisk(node, by) => write!(f, " {node} {by}"),
+            Self::ClockLeap(node, by) | Self::SlowDisk(node, by) => {
+                write!(f, " {node} {}", Span(*by))
+            }
             Self::Crash(number)
             | Self::PowerLoss(number)
             | Self::Wipe(number)
@@ -343,9 +345,9 @@ impl fmt::Display for FaultKind {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {}", self.at)?;
+        write!(f, "at {}", Span(self.at))?;
         if self.kind.kind().lasts() {
-            write!(f, " for {}", self.lasts)?;
+            write!(f, " for {}", Span(self.lasts))?;
         }
         write!(f, " {}", self.kind)
     }

@@ -9,7 +9,7 @@ use super::fault::{Fault, FaultKind, Kind, Nodes};
 use crate::options::Options;
 use crate::rng::{Concern, Rng};
 use accord_core::replica::config::Durability;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// Numbers the draws of scenarios, apart from those of single faults.
 const STREAM: u64 = 1 << 32;
@@ -43,7 +43,7 @@ fn old_disk_returns(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let laggards = &servers[1..=servers.len() / 2];
     let others: Nodes = servers[1 + laggards.len()..].iter().copied().collect();
     let slow_ms = rng.log_uniform(20, 400);
-    let begin = rng.within(100, (options.safety.as_millis() / 3).max(100));
+    let begin = rng.within(100, (options.safety.to_millis() / 3).max(100));
     let cut = begin + rng.within(1, 6 * slow_ms + 600);
     let back = cut + rng.within(200, 3_000);
     let end = back + rng.within(500, 5_000);
@@ -67,7 +67,7 @@ fn old_copies_return(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let servers = shuffled(options.servers, rng);
     let (first, keeper) = (servers[0], servers[1]);
     let (bridge, idle) = servers[2..].split_at(servers.len() / 2);
-    let safety_ms = options.safety.as_millis();
+    let safety_ms = options.safety.to_millis();
     let slow_ms = rng.within(50, 1_200).min(safety_ms / 14);
     // In tenths of a sync: a promise is one, and so is each part of the log.
     let tenths = |rng: &mut Rng, low, high| slow_ms * rng.within(low, high) / 10;
@@ -103,7 +103,7 @@ const OUTAGE_MS: u64 = 50;
 /// One server after the other nods off for a moment and wakes to a world that has gone on.
 fn drowsiness(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let (mut faults, mut at) = (Vec::new(), rng.within(100, 1_000));
-    while at < options.safety.as_millis() && faults.len() < NAPS_MAX {
+    while at < options.safety.to_millis() && faults.len() < NAPS_MAX {
         let node = rng.within(1, u64::from(options.servers)) as u32;
         let wakes = at + rng.within(10, 400);
         if rng.percent(20) {
@@ -123,7 +123,7 @@ const NAPS_MAX: usize = 48;
 /// follow each other so fast that their beginnings are on few disks (Ongaro 2014, figure 3.7).
 fn carousel(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     let slow_ms = rng.log_uniform(20, 400);
-    let begin = rng.within(100, (options.safety.as_millis() / 3).max(100));
+    let begin = rng.within(100, (options.safety.to_millis() / 3).max(100));
     let mut faults = Vec::new();
     let mut at = begin;
     for _ in 0..rng.within(4, 16) {

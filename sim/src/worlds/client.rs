@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::rng::{Concern, Rng};
 use crate::workload::{Hands, Wish, Workload};
 use accord_core::client::ClientEvent;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 use accord_net::client::ClientOptions;
 use accord_net::client::raw::RawClient;
 use std::collections::VecDeque;
@@ -213,10 +213,9 @@ impl Actor {
         self.concluded = concluded;
     }
 
-    fn pause(&mut self, stormy: bool) -> std::time::Duration {
+    fn pause(&mut self, stormy: bool) -> Duration {
         let think = if stormy { self.think } else { self.think.scaled(1, 4) };
-        let pause = self.rng.duration(Duration::ZERO, think.times(2));
-        std::time::Duration::from_nanos(pause.as_nanos())
+        self.rng.duration(Duration::ZERO, think.times(2))
     }
 
     /// What keeps the client from rest, if anything does.

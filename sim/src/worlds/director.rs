@@ -11,7 +11,7 @@ use crate::env::Event;
 use crate::properties::Property;
 use crate::trace::Actor;
 use accord_core::server::Server;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -142,16 +142,16 @@ impl Director {
 
     fn see_whether_at_rest(&mut self, waited_ns: u64) {
         if self.stage.amnesia.get().is_some() {
-            self.ended = waited_ns > AMNESIA_NOTICED.as_nanos();
+            self.ended = waited_ns > AMNESIA_NOTICED.to_nanos();
             return;
         }
         let unrest = self.unrest();
         self.ended = unrest.is_none();
         let bound = self.stage.options().converge;
         if let Some(unrest) = unrest
-            && waited_ns > bound.as_nanos()
+            && waited_ns > bound.to_nanos()
         {
-            let words = format!("{bound} after the heal, {unrest}");
+            let words = format!("{} after the heal, {unrest}", Span(bound));
             self.stage.fail(Property::Convergence, words);
         }
     }

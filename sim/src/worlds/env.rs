@@ -10,7 +10,7 @@ use super::simulator::Simulator;
 use super::stage::{Stage, StreamEnd};
 use crate::clock::{Clock as Skewed, WorldTime};
 use crate::rng::Rng;
-use accord_core::time::{Duration, Instant};
+use accord_core::time::{Duration, DurationExt, Instant};
 use accord_net::env::{Clock, Datagram, Env, Udp};
 use std::cell::RefCell;
 use std::io;
@@ -149,7 +149,7 @@ impl<S: Simulator> Env for StageEnv<S> {
                 tokio::select! {
                     biased;
                     () = changed => {}
-                    () = S::sleep(std::time::Duration::from_nanos(wait)) => {}
+                    () = S::sleep(Duration::from_nanos(wait)) => {}
                 }
             }
         }
@@ -162,7 +162,7 @@ impl<S: Simulator> Env for StageEnv<S> {
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let micros = self.rng.borrow_mut().log_uniform(1, WORK_MICROS_MAX);
         let done = job();
-        S::sleep(std::time::Duration::from_micros(micros)).await;
+        S::sleep(Duration::from_micros(micros)).await;
         self.event(kind::WORK, &[]);
         done
     }
@@ -224,7 +224,7 @@ impl<S: Simulator> Udp for StageUdp<S> {
                 }
                 let (socket, bytes) = (self.socket.clone(), bytes.clone());
                 S::spawn(async move {
-                    S::sleep(std::time::Duration::from_millis(later.as_millis())).await;
+                    S::sleep(Duration::from_millis(later.to_millis())).await;
                     S::send(&socket, to, bytes);
                 });
             }

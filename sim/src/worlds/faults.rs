@@ -13,7 +13,7 @@ use accord_core::ids::{NodeId, StoreId};
 use accord_core::replica::config::Durability;
 use accord_core::replica::voters::{VoterChange, VoterSet};
 use accord_core::server::{AdminId, AdminRequest, Input};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// Administration of the world's own, which no operator's number can be.
 const ADMIN: AdminId = AdminId(u64::MAX);
@@ -78,7 +78,7 @@ impl Director {
             }
             FaultKind::SlowDisk(node, by) => {
                 let machine = &mut *stage.machine(*node).borrow_mut();
-                machine.slowness = machine.slowness + *by;
+                machine.slowness += *by;
             }
             FaultKind::FailDisk(node) => stage.machine(*node).borrow_mut().failing = true,
             FaultKind::AddVoter(node) => return self.add_voter(*node),
@@ -125,7 +125,7 @@ impl Director {
             FaultKind::ClockRate(node, _) => self.set_rate(*node, 100),
             FaultKind::SlowDisk(node, by) => {
                 let machine = &mut *stage.machine(*node).borrow_mut();
-                let left = machine.slowness.as_nanos().checked_sub(by.as_nanos());
+                let left = machine.slowness.to_nanos().checked_sub(by.to_nanos());
                 machine.slowness = Duration::from_nanos(left.expect("a fault ends once"));
             }
             FaultKind::FailDisk(node) => stage.machine(*node).borrow_mut().failing = false,

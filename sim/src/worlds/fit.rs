@@ -9,7 +9,7 @@ use super::WorldKind;
 use crate::options::{Group, Options, Storage};
 use crate::plan::{Kind, Plan};
 use accord_core::replica::config::Durability;
-use accord_core::time::Duration;
+use accord_core::time::{Duration, DurationExt};
 
 /// The longest storm.
 const SAFETY_MAX: Duration = Duration::from_secs(5);
@@ -96,8 +96,8 @@ pub fn fit(world: WorldKind, plan: &Plan) -> (Plan, u64) {
     plan.faults.retain(|fault| !matches!(expressed(world, fault.kind.kind()), Expressed::Not(_)));
     if after < before {
         for fault in &mut plan.faults {
-            fault.at = fault.at.scaled(after.as_millis(), before.as_millis());
-            fault.lasts = fault.lasts.scaled(after.as_millis(), before.as_millis());
+            fault.at = fault.at.scaled(after.to_millis(), before.to_millis());
+            fault.lasts = fault.lasts.scaled(after.to_millis(), before.to_millis());
         }
     }
     let left_out = faults - plan.faults.len();
@@ -111,7 +111,7 @@ fn fit_options(options: &mut Options) {
         Durability::Persistent => Storage::Real,
     };
     if options.safety > SAFETY_MAX {
-        let think = options.think.scaled(SAFETY_MAX.as_millis(), options.safety.as_millis());
+        let think = options.think.scaled(SAFETY_MAX.to_millis(), options.safety.to_millis());
         (options.safety, options.think) = (SAFETY_MAX, think);
     }
     options.think = options.think.max(THINK_MIN);
@@ -122,12 +122,11 @@ fn fit_options(options: &mut Options) {
 }
 
 /// The simulator's own delays, whose end is not reached.
-pub(super) fn latencies(options: &Options) -> (std::time::Duration, std::time::Duration) {
+pub(super) fn latencies(options: &Options) -> (Duration, Duration) {
     let min = options.delay_min;
-    let max = options.delay_max.as_nanos().saturating_sub(STEPS.as_nanos());
+    let max = options.delay_max.to_nanos().saturating_sub(STEPS.to_nanos());
     let max = Duration::from_nanos(max).max(min + Duration::from_millis(1));
-    let std = |span: Duration| std::time::Duration::from_nanos(span.as_nanos());
-    (std(min), std(max))
+    (min, max)
 }
 
 #[cfg(test)]

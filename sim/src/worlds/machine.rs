@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// How often an observer looks whether there is a cluster to join.
-const OBSERVER_LOOKS: std::time::Duration = std::time::Duration::from_millis(20);
+const OBSERVER_LOOKS: Duration = Duration::from_millis(20);
 
 /// A running server, whatever world it runs in.
 pub(super) trait Served {

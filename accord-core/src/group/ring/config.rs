@@ -3,7 +3,7 @@
 use crate::group::MEMBERS_MAX;
 use crate::group::ring::packet::{DATA_OVERHEAD_BYTES, FRAGMENT_HEADER_BYTES};
 use crate::ids::NodeId;
-use crate::time::Duration;
+use crate::time::{Duration, DurationExt};
 use alloc::vec::Vec;
 use core::fmt;
 use thiserror::Error;

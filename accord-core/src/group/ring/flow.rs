@@ -85,7 +85,7 @@ mod tests {
     use crate::group::GroupEvent;
     use crate::group::ring::{Ring, RingConfig, RingStage, To};
     use crate::ids::NodeId;
-    use crate::time::{Duration, Instant};
+    use crate::time::{Duration, DurationExt, Instant};
     use alloc::collections::VecDeque;
     use alloc::vec::Vec;
     use bytes::Bytes;

@@ -9,7 +9,7 @@
 use crate::group::ring::clique;
 use crate::group::ring::packet::{Body, Proc, Row};
 use crate::group::ring::{Refusal, Ring, Stage, Timer, To};
-use crate::time::Instant;
+use crate::time::{DurationExt, Instant};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -105,7 +105,7 @@ impl Ring {
     /// What was said before this does not count any more.
     fn fresh_since(&self, now: Instant) -> Instant {
         let ago = |span: crate::time::Duration| {
-            Instant::from_nanos(now.as_nanos().saturating_sub(span.as_nanos()))
+            Instant::from_nanos(now.as_nanos().saturating_sub(span.to_nanos()))
         };
         match &self.stage {
             Stage::Gather(gathering) => {

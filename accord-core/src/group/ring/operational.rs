@@ -155,7 +155,7 @@ impl Ring {
             _ => &mut self.ring,
         };
         if token.idle >= circuit.size() {
-            patience = patience + timeouts.idle_hold;
+            patience += timeouts.idle_hold;
         }
         circuit.idle_seen = token.idle;
         let next = circuit.next_after(me);

@@ -8,7 +8,7 @@ use crate::group::ring::clique::Vertex;
 use crate::group::ring::config::RingConfig;
 use crate::group::ring::packet::{Proc, Row};
 use crate::ids::NodeId;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, DurationExt, Instant};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 

@@ -2,13 +2,11 @@
 
 use super::{Context, Failure, files, resolve};
 use crate::out;
-use accord_core::time::Duration;
 use accord_net::admin::{Admin, AdminError, Changed, Digests, Member};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration as StdDuration;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -222,11 +220,7 @@ fn admin(context: &Context) -> Result<Admin, Failure> {
         let found = found.first().copied();
         servers.push(found.ok_or_else(|| Failure::misused(format!("{server}: no address")))?);
     }
-    Ok(Admin::new(servers, to_std(context.timeout)))
-}
-
-const fn to_std(span: Duration) -> StdDuration {
-    StdDuration::from_nanos(span.as_nanos())
+    Ok(Admin::new(servers, context.timeout))
 }
 
 fn one_address(text: &str) -> Result<SocketAddr, Failure> {

@@ -12,11 +12,9 @@ use crate::signals::{Kind, Signals};
 use accord_core::time::Duration;
 use accord_net::client::recipes::{Election, Leadership, Lock, LockGuard};
 use accord_net::client::{Client, Error, SessionState};
-use accord_net::env::real::to_std;
 use clap::Args;
 use std::ffi::OsString;
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration as StdDuration;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
@@ -52,9 +50,9 @@ leadership may be lost, as with `accord lock`.
 Exit code: that of the command; 1, not elected; 3, the leadership was lost while the command ran.";
 
 /// How often a command is looked at.
-const LOOK: StdDuration = StdDuration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(10);
 /// How long a command may take to end when it is asked to.
-const GRACE: StdDuration = StdDuration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Holds a lock.
 #[derive(Clone, Debug, Args)]
@@ -132,7 +130,7 @@ pub async fn lock(args: &LockArgs, context: &mut Context) -> Result<u8, Failure>
         match (args.at_once, args.wait_ms) {
             (true, _) => lock.try_acquire().await?.ok_or_else(taken),
             (_, Some(ms)) => {
-                let waited = tokio::time::timeout(StdDuration::from_millis(ms), lock.acquire());
+                let waited = tokio::time::timeout(Duration::from_millis(ms), lock.acquire());
                 waited.await.map_err(|_| taken())?.map_err(Failure::from)
             }
             _ => lock.acquire().await.map_err(Failure::from),
@@ -248,7 +246,7 @@ async fn lost(mut states: Receiver<SessionState>, session_timeout: Duration) -> 
             continue;
         }
         complain("the connection is lost; looking for another server");
-        let again = tokio::time::timeout(to_std(session_timeout), states.changed());
+        let again = tokio::time::timeout(session_timeout, states.changed());
         if again.await.is_err() {
             return "no server was reached for as long as the session may be silent: somebody else \
                     may hold it now";

@@ -25,15 +25,14 @@ use accord_net::client::{Client, ClientOptions};
 use clap::{Args, Subcommand};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration as StdDuration;
 
 /// Where clients look for servers, unless told otherwise.
 const SERVERS_DEFAULT: &str = "127.0.0.1:9090,127.0.0.1:9091,127.0.0.1:9092";
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// How soon a client that does not get on looks whether there is anybody at all.
-const DOUBT: StdDuration = StdDuration::from_millis(400);
+const DOUBT: Duration = Duration::from_millis(400);
 /// How long the end of a session may take.
-const FAREWELL: StdDuration = StdDuration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Which cluster, and how to print.
 #[derive(Clone, Debug, Default, Args)]
