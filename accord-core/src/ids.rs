@@ -36,10 +36,6 @@ id! {
     ClusterId(u64), "cluster:"
 }
 id! {
-    /// A reign of one primary component. Opened by a majority of promises, never twice.
-    Epoch(u64), "e"
-}
-id! {
     /// A position in the replicated log, from 1. Zero: before the first entry.
     Index(u64), "i"
 }
@@ -66,6 +62,67 @@ id! {
     WatchId(u64), "w"
 }
 
+id! {
+    /// A part of a cluster's history that an operator's recovery began; zero since it was formed.
+    Era(u16), "era "
+}
+
+/// A reign of one primary component. Opened by a majority of promises, never twice.
+///
+/// The upper 16 bits are the [`Era`], the others count its epochs from 1: an epoch that a recovery
+/// opens is above every epoch that the lost servers may have opened without it. With the count zero
+/// it is no epoch that could be opened, but a promise to serve none of an earlier era any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    const COUNT_BITS: u32 = 48;
+
+    /// Above every epoch of earlier eras, below every one of this.
+    pub const fn before_first(era: Era) -> Self {
+        Self((era.0 as u64) << Self::COUNT_BITS)
+    }
+
+    /// The era to which it belongs.
+    pub const fn era(self) -> Era {
+        Era((self.0 >> Self::COUNT_BITS) as u16)
+    }
+
+    /// Its number within the era.
+    const fn count(self) -> u64 {
+        self.0 & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    /// True if no other epoch of the era can follow: no cluster comes near it, so that whoever
+    /// names it is broken.
+    pub const fn is_last_of_era(self) -> bool {
+        self.count() == (1 << Self::COUNT_BITS) - 1
+    }
+
+    /// The epoch that follows this one in its era.
+    ///
+    /// # Panics
+    /// At the end of 48 bits, which no run reaches.
+    pub const fn next(self) -> Self {
+        assert!(!self.is_last_of_era(), "a 48-bit counter never ends");
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.era() {
+            Era(0) => write!(f, "e{}", self.0),
+            Era(era) => write!(f, "e{era}.{}", self.count()),
+        }
+    }
+}
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 macro_rules! successor {
     ($($name:ident),*) => {$(
         impl $name {
@@ -79,7 +136,7 @@ macro_rules! successor {
         }
     )*};
 }
-successor!(Epoch, Index, Revision, RequestId);
+successor!(Index, Revision, RequestId);
 
 impl Index {
     /// The index before this one; zero stays zero.

@@ -63,9 +63,11 @@ impl fmt::Display for Instant {
     }
 }
 
-/// Integer arithmetic on spans of time, saturating at `u64::MAX` nanoseconds (584 years), as instants do.
+/// Integer arithmetic on spans of time, saturating at `u64::MAX` nanoseconds (584 years), as that
+/// on instants does.
 ///
-/// The standard library's own conversions are 128 bits wide, and its products panic when they overflow.
+/// The standard library's own conversions are 128 bits wide, and its products panic when they
+/// overflow.
 pub trait DurationExt {
     /// The span in nanoseconds.
     fn to_nanos(self) -> u64;

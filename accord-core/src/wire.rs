@@ -428,7 +428,30 @@ macro_rules! varint_newtype {
         }
     )*};
 }
-varint_newtype!(NodeId, Epoch, Index, Revision, SessionId, RequestId, WatchId, ConnId);
+varint_newtype!(NodeId, Revision, SessionId, RequestId, WatchId, ConnId);
+
+/// Where the last number that counts is refused, so that a server which is sent it never has to
+/// count on from it.
+macro_rules! counter_newtype {
+    ($($name:ident($is_last:expr)),*) => {$(
+        impl Encode for crate::ids::$name {
+            fn encode(&self, out: &mut Writer) {
+                out.varint(self.0);
+            }
+        }
+        impl Decode for crate::ids::$name {
+            fn decode(input: &mut Reader) -> Result<Self, WireError> {
+                let found = Self(input.varint()?);
+                let is_last: fn(&Self) -> bool = $is_last;
+                if is_last(&found) {
+                    return Err(WireError::Invalid { what: stringify!($name) });
+                }
+                Ok(found)
+            }
+        }
+    )*};
+}
+counter_newtype!(Epoch(|epoch| epoch.is_last_of_era()), Index(|index| index.0 == u64::MAX));
 
 macro_rules! fixed_newtype {
     ($($name:ident),*) => {$(

@@ -5,6 +5,7 @@
 //! longest stalls side by side, which is why this is not written with criterion.
 
 use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
 use accord_core::wire::Encode;
@@ -182,7 +183,8 @@ fn cost_of_a_checkpoint() {
             ..VoterSet::default()
         };
         let state = state.clone().into();
-        let snapshot = Snapshot { last, voters, origins: BTreeMap::new(), state };
+        let ends = EpochEnds::only(last);
+        let snapshot = Snapshot { last, ends, voters, origins: BTreeMap::new(), state };
         store.commit(&[Record::Checkpoint(snapshot)]).expect("a healthy disk");
         let done = AtomicBool::new(false);
         let begin = Instant::now();

@@ -14,6 +14,8 @@ use crate::server::ServerOptions;
 use crate::storage::{OpenError, Options, RealDirectory, StorageError, Store};
 use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
 use accord_core::limits::{Limits, STEPS_MAX};
+use accord_core::replica::ends::EpochEnds;
+use accord_core::replica::history::History;
 use accord_core::replica::io::{Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
 use accord_core::server::Image;
@@ -420,12 +422,19 @@ pub fn restore(backup: Backup, options: &RestoreOptions) -> Result<Restored, Bac
     joining.remove(&options.node);
     let voters = VoterSet {
         cluster,
+        history: History::default(),
         voters: BTreeMap::from([(node, store)]),
         returning: joining.iter().copied().map(NodeId).collect(),
     };
-    let last = LogPosition { epoch: Epoch(head.epoch.max(1)), index: Index(head.index.max(1)) };
-    let snapshot =
-        Snapshot { last, voters, origins: BTreeMap::new(), state: state.freeze().image() };
+    // Nobody of the old cluster takes part, so its recoveries and its epochs are of no concern.
+    let last = LogPosition { epoch: Epoch(1), index: Index(head.index.max(1)) };
+    let snapshot = Snapshot {
+        last,
+        ends: EpochEnds::only(last),
+        voters,
+        origins: BTreeMap::new(),
+        state: state.freeze().image(),
+    };
     let records =
         [Record::Identity { node, store, bootstrap: false }, Record::Install(snapshot.clone())];
     let there = dir.is_dir();

@@ -2,7 +2,8 @@
 //!
 //! A digest differs only if a server is broken: a bug, a memory error, a different version. Serving
 //! on would spread the damage. With no majority for any value nobody can tell who is right, and all
-//! stop.
+//! stop. Votes and majority are those of one voter set, the one in force now: a server readmitted
+//! within the epoch votes with the others.
 
 use super::epoch::OpenEpoch;
 use super::io::HaltReason;
@@ -26,7 +27,7 @@ impl Replica {
         let me = self.config.node;
         if let Phase::Open(epoch) = &mut self.phase
             && epoch.is_synced()
-            && index >= epoch.marker
+            && index >= epoch.begin
         {
             epoch.digest_due = Some((index, digest));
             remember(&mut epoch.digests, me, index, digest);
@@ -48,7 +49,7 @@ impl Replica {
         let Some(theirs) = digests.values().copied().find(|digest| *digest != mine) else { return };
         let votes = |value: u64| {
             let with_value = digests.iter().filter(|(_, digest)| **digest == value);
-            with_value.filter(|(node, _)| epoch.plan.is_intact(**node)).count()
+            with_value.filter(|(node, _)| epoch.votes(**node)).count()
         };
         let quorum = epoch.voters.quorum();
         let outvoted = digests.values().any(|digest| *digest != mine && votes(*digest) >= quorum);

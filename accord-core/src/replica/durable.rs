@@ -75,6 +75,7 @@ impl Disk {
 #[derive(Clone, Debug)]
 pub struct SnapshotFrame {
     pub(super) last: LogPosition,
+    ends: super::ends::EpochEnds,
     voters: super::voters::VoterSet,
     origins: BTreeMap<NodeId, super::io::Origin>,
 }
@@ -88,8 +89,8 @@ impl SnapshotFrame {
     /// The snapshot with this state, and as it is sent to others. Reads the whole state for a
     /// checksum: costs nothing to the server if it is done on another thread.
     pub fn image(self, state: impl Into<Pieces>) -> Image {
-        let Self { last, voters, origins } = self;
-        let mut snapshot = Snapshot { last, voters, origins, state: state.into() };
+        let Self { last, ends, voters, origins } = self;
+        let mut snapshot = Snapshot { last, ends, voters, origins, state: state.into() };
         let (encoded, state) = snapshot.encoded();
         // As a part of it: of a million pieces one list is enough, and whoever drops one of the two
         // does not drop them all.
@@ -184,7 +185,7 @@ impl Replica {
     /// What this server can vouch for in the open epoch; zero for nothing.
     pub(super) fn acknowledgeable(&self) -> Index {
         match &self.phase {
-            Phase::Open(epoch) if epoch.is_synced() && self.disk.durable >= epoch.marker => {
+            Phase::Open(epoch) if epoch.is_synced() && self.disk.durable >= epoch.begin => {
                 self.disk.durable
             }
             _ => Index(0),
@@ -205,8 +206,10 @@ impl Replica {
     }
 
     pub(super) fn snapshot_frame(&self) -> SnapshotFrame {
+        let last = self.position_applied();
         SnapshotFrame {
-            last: self.position_applied(),
+            last,
+            ends: self.log.ends().up_to(last),
             voters: self.log.voters_at(self.applied).clone(),
             origins: self.origins.clone(),
         }

@@ -11,7 +11,7 @@
 use super::io::{Action, Body, Entry};
 use super::log::Log;
 use super::message::Frame;
-use super::opening::Plan;
+use super::plan::Plan;
 use super::transfer::Fetching;
 use super::voters::{ChangeError, VoterChange, VoterSet};
 use super::{Phase, Replica};
@@ -23,16 +23,17 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug)]
 pub(super) struct OpenEpoch {
     pub(super) plan: Plan,
+    /// Those of the view who take part, sorted.
     pub(super) members: Vec<NodeId>,
     /// Where the epoch's first entry stands.
-    pub(super) marker: Index,
+    pub(super) begin: Index,
     /// Where the next entry will stand.
     pub(super) next: Index,
     /// How many frames of the epoch were delivered.
     pub(super) position: u64,
     /// The voter set as of the latest entry.
     pub(super) voters: VoterSet,
-    /// Where it was set; the marker, if before the epoch.
+    /// Where it was set; the epoch's first entry, if before.
     pub(super) voters_index: Index,
     /// What each member has acknowledged in this epoch.
     pub(super) acked: BTreeMap<NodeId, Index>,
@@ -63,14 +64,14 @@ pub(super) struct OpenEpoch {
 }
 
 impl OpenEpoch {
-    pub(super) fn new(plan: Plan, members: Vec<NodeId>, commit_here: Index) -> Self {
-        let marker = plan.source_last.index.next();
+    pub(super) fn new(plan: Plan, commit_here: Index) -> Self {
+        let begin = plan.source_last.index.next();
         Self {
-            marker,
-            next: marker,
+            begin,
+            next: begin,
             position: 0,
             voters: plan.voters.clone(),
-            voters_index: if plan.genesis { marker.next() } else { marker },
+            voters_index: begin,
             acked: BTreeMap::new(),
             seen: BTreeMap::new(),
             commit: plan.commit,
@@ -84,7 +85,7 @@ impl OpenEpoch {
             change_due: None,
             change_sent: None,
             changes_appended: VecDeque::new(),
-            members,
+            members: plan.members(),
             plan,
         }
     }
@@ -93,16 +94,17 @@ impl OpenEpoch {
         self.fetching.is_none()
     }
 
-    /// The entries that open the epoch.
+    /// The entries that open the epoch: its marker, after the voters if it forms the cluster, so
+    /// that no log ever holds an entry of an era without the recovery that began it.
     pub(super) fn first_entries(&self) -> Vec<Entry> {
-        let epoch = self.plan.epoch;
-        let marker = Body::Marker { members: self.members.clone() };
-        let mut entries = alloc::vec![Entry { epoch, index: self.marker, body: marker }];
-        if self.plan.genesis {
-            let body = Body::Voters(self.plan.voters.clone());
-            entries.push(Entry { epoch, index: self.marker.next(), body });
-        }
-        entries
+        let genesis = self.plan.genesis.then(|| Body::Voters(self.plan.voters.clone()));
+        let bodies = genesis.into_iter().chain([Body::Marker { members: self.members.clone() }]);
+        let mut index = self.begin.prev();
+        let entries = bodies.map(|body| {
+            index = index.next();
+            Entry { epoch: self.plan.epoch, index, body }
+        });
+        entries.collect()
     }
 
     /// Own changes of voters whose outcome is open.
@@ -141,14 +143,19 @@ impl OpenEpoch {
         })
     }
 
+    /// True if the member's present incarnation is one of the voters in force now.
+    pub(super) fn votes(&self, node: NodeId) -> bool {
+        self.plan.stores.get(&node).is_some_and(|store| self.voters.is_intact(node, *store))
+    }
+
     /// True if a member has the log of this epoch.
     pub(super) fn has_caught_up(&self, node: NodeId) -> bool {
-        self.acked.get(&node).is_some_and(|acked| *acked >= self.marker)
+        self.acked.get(&node).is_some_and(|acked| *acked >= self.begin)
     }
 
     /// Whether a change of voters may be appended now; the set it leads to.
     pub(super) fn changed_voters(&self, change: VoterChange) -> Result<VoterSet, ChangeError> {
-        if self.commit < self.marker || self.commit < self.voters_index {
+        if self.commit < self.begin || self.commit < self.voters_index {
             return Err(ChangeError::InProgress);
         }
         if let VoterChange::Add { node, store } = change {
@@ -167,7 +174,7 @@ impl OpenEpoch {
     }
 
     pub(super) fn check(&self, log: &Log) {
-        assert!(self.marker < self.next, "an open epoch has its marker");
+        assert!(self.begin < self.next, "an open epoch has its marker");
         assert!(self.commit < self.next, "what is committed was appended");
         assert!(self.voters_index < self.next, "the voter set was appended");
         self.voters.check();
@@ -270,7 +277,7 @@ impl Replica {
         let me = self.config.node;
         let Phase::Open(epoch) = &mut self.phase else { return };
         let acked = epoch.quorum_acked();
-        if acked >= epoch.marker {
+        if acked >= epoch.begin {
             epoch.commit = epoch.commit.max(acked);
         }
         while let Some((request, index)) = epoch.changes_appended.front().copied() {

@@ -3,9 +3,10 @@
 //! The driver's duties are written on each [`Action`]. Read [`super::message`] next for what
 //! replicas say to each other.
 
+use super::ends::EpochEnds;
 use super::voters::{ChangeError, VoterSet};
 use crate::group::MEMBERS_MAX;
-use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::ids::{Epoch, Era, Index, LogPosition, NodeId, StoreId};
 use crate::pieces::Pieces;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::collections::BTreeMap;
@@ -44,7 +45,8 @@ impl Entry {
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// The epoch begins, with these members of the view. Always the epoch's first entry.
+    /// The epoch begins, with these members. The epoch's first entry, unless it forms the cluster:
+    /// then the voters come first.
     Marker {
         /// Sorted.
         members: Vec<NodeId>,
@@ -147,6 +149,8 @@ pub struct Origin {
 pub struct Snapshot {
     /// The last entry that it contains.
     pub last: LogPosition,
+    /// Where the epochs of the log up to there end.
+    pub ends: EpochEnds,
     /// The voter set at that point.
     pub voters: VoterSet,
     /// The last applied batch of each server.
@@ -155,7 +159,7 @@ pub struct Snapshot {
     pub state: Pieces,
 }
 
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 const ORIGINS_MAX: usize = 1 << 20;
 
 impl Snapshot {
@@ -163,6 +167,7 @@ impl Snapshot {
     fn encode_head(&self, out: &mut Writer) {
         out.u8(SNAPSHOT_VERSION);
         self.last.encode(out);
+        self.ends.encode(out);
         self.voters.encode(out);
         out.varint(self.origins.len() as u64);
         for (node, origin) in &self.origins {
@@ -203,7 +208,14 @@ impl Decode for Snapshot {
         let start = input.position();
         input.version(SNAPSHOT_VERSION)?;
         let last = LogPosition::decode(input)?;
+        let ends = EpochEnds::decode(input)?;
+        if ends.last() != last {
+            return Err(WireError::Invalid { what: "ends of epochs of a snapshot" });
+        }
         let voters = VoterSet::decode(input)?;
+        if !voters.history.contains(last.epoch) {
+            return Err(WireError::Invalid { what: "history of a snapshot" });
+        }
         let mut origins = BTreeMap::new();
         for _ in 0..input.count("origins", ORIGINS_MAX, 10)? {
             let node = NodeId::decode(input)?;
@@ -215,7 +227,7 @@ impl Decode for Snapshot {
         if input.u32()? != crc32fast::hash(&whole[..body]) {
             return Err(WireError::Invalid { what: "snapshot checksum" });
         }
-        Ok(Self { last, voters, origins, state })
+        Ok(Self { last, ends, voters, origins, state })
     }
 }
 
@@ -247,7 +259,7 @@ pub enum Record {
     Install(Snapshot),
 }
 
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 
 impl Encode for Record {
     fn encode(&self, out: &mut Writer) {
@@ -405,6 +417,35 @@ pub enum ClosedReason {
         /// How many initial servers are missing, or were not started with permission to bootstrap.
         waiting: usize,
     },
+    /// The cluster was recovered without this server, which holds entries that it has not.
+    #[error(
+        "the cluster was recovered without this server ({era}, going on from {fork}), which holds \
+         entries up to {last} that the cluster has not: keep this data for inspection, and start \
+         with an empty directory to join it"
+    )]
+    LeftBehind {
+        /// What the recovery began.
+        era: Era,
+        /// Where the recovered log forked from this server's.
+        fork: LogPosition,
+        /// Where this server's log ends.
+        last: LogPosition,
+    },
+    /// This server has met a recovered cluster, and nobody of that is here.
+    #[error(
+        "this server has met the cluster as it was recovered ({era}) and serves nothing older: \
+         connect it to that cluster, or recover from here if that is lost for good"
+    )]
+    PromisedLater {
+        /// What that recovery began.
+        era: Era,
+    },
+    /// Servers hear each other that were recovered apart from each other.
+    #[error(
+        "servers of two histories hear each other: the cluster was recovered more than once, apart; \
+         stop the servers of one history, keep their data, and start them with empty directories"
+    )]
+    MixedHistories,
     /// Servers of different clusters hear each other.
     #[error("servers of different clusters hear each other; give each cluster its own key")]
     MixedClusters,
@@ -413,7 +454,7 @@ pub enum ClosedReason {
 impl ClosedReason {
     /// True if an operator's recovery can end this: it lacks voters, and nothing else is wrong.
     pub const fn is_recoverable(&self) -> bool {
-        matches!(self, Self::NoQuorum { .. } | Self::NotFormed { .. })
+        matches!(self, Self::NoQuorum { .. } | Self::NotFormed { .. } | Self::PromisedLater { .. })
     }
 }
 
@@ -509,7 +550,8 @@ mod tests {
             let origins = BTreeMap::from([(NodeId(1), Origin { salt: 7, number: 300 })]);
             let last = LogPosition { epoch: Epoch(2), index: Index(9) };
             let voters = voters.clone();
-            let whole = Snapshot { last, voters, origins, state: state.clone().into() };
+            let ends = EpochEnds::only(last);
+            let whole = Snapshot { last, ends, voters, origins, state: state.clone().into() };
             let halves = [state.slice(..bytes / 2), state.slice(bytes / 2..)];
             let halves = Snapshot { state: halves.into_iter().collect(), ..whole.clone() };
             assert_eq!(halves.to_bytes(), whole.to_bytes());

@@ -1,11 +1,10 @@
 //! The replicated log in memory: the entries after a base, and what is derived from them.
 //!
-//! Two logs that hold an entry of the same epoch and index agree up to there (log matching, Ongaro
-//! 2014 section 3.5): an epoch has one order, and it follows one source's log. So logs are compared
-//! by the last index of each epoch alone; see [`Log::common`].
+//! Two logs are compared by where their epochs end: see [`super::ends`].
 
+use super::ends::EpochEnds;
+use super::history::{History, Standing};
 use super::io::{Body, Entry, Record, Snapshot};
-use super::message::SEGMENTS_MAX;
 use super::voters::VoterSet;
 use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
 use alloc::collections::VecDeque;
@@ -22,8 +21,8 @@ pub struct Log {
     entries: VecDeque<Entry>,
     /// Sum of the entries' costs.
     bytes: usize,
-    /// The last entry of each epoch, the base's first. Invariant: epochs rise.
-    segments: VecDeque<LogPosition>,
+    /// Also of epochs before the base.
+    ends: EpochEnds,
     /// Voter sets in the held entries, oldest first.
     voters: VecDeque<(Index, VoterSet)>,
 }
@@ -31,14 +30,10 @@ pub struct Log {
 impl Log {
     /// An empty log that follows a snapshot.
     pub fn after(snapshot: &Snapshot) -> Self {
-        let segments = match snapshot.last.index.0 {
-            0 => VecDeque::new(),
-            _ => VecDeque::from([snapshot.last]),
-        };
         Self {
             base: snapshot.last,
             base_voters: snapshot.voters.clone(),
-            segments,
+            ends: snapshot.ends.clone(),
             ..Self::default()
         }
     }
@@ -89,19 +84,31 @@ impl Log {
         }
     }
 
+    /// Why these entries cannot follow the one at `common`, if they cannot.
+    pub fn unfit(&self, common: Index, entries: &[Entry]) -> Option<&'static str> {
+        let Some(mut last) = self.position_at(common) else { return Some("they leave a gap") };
+        let mut history = &self.voters_at(common).history;
+        for entry in entries {
+            if let Some(why) = unfit(last, history, entry) {
+                return Some(why);
+            }
+            last = entry.position();
+            if let Body::Voters(set) = &entry.body {
+                history = &set.history;
+            }
+        }
+        None
+    }
+
     /// Appends the entry that follows.
     ///
     /// # Panics
     /// If it does not follow.
     pub fn append(&mut self, entry: Entry) {
-        let last = self.last();
-        assert_eq!(entry.index, last.index.next(), "entries follow without gaps");
-        assert!(entry.epoch >= last.epoch, "epochs never fall");
+        let why = unfit(self.last(), &self.voters().history, &entry);
+        assert_eq!(why, None, "{} follows {}", entry.position(), self.last());
         self.bytes += entry.cost_bytes();
-        match self.segments.back_mut() {
-            Some(segment) if segment.epoch == entry.epoch => segment.index = entry.index,
-            _ => self.segments.push_back(entry.position()),
-        }
+        self.ends.push(entry.position());
         if let Body::Voters(set) = &entry.body {
             self.voters.push_back((entry.index, set.clone()));
         }
@@ -118,14 +125,7 @@ impl Log {
             let entry = self.entries.pop_back().expect("an entry after the base is held");
             self.bytes -= entry.cost_bytes();
         }
-        while self.segments.back().is_some_and(|segment| segment.index >= from) {
-            let dropped = self.segments.pop_back().expect("just seen");
-            let last = self.last();
-            if last.epoch == dropped.epoch && last.index.0 > 0 {
-                self.segments.push_back(last);
-                break;
-            }
-        }
+        self.ends.truncate(self.last());
         while self.voters.back().is_some_and(|(index, _)| *index >= from) {
             self.voters.pop_back();
         }
@@ -140,9 +140,6 @@ impl Log {
             if self.voters.front().is_some_and(|(at, _)| *at <= entry.index) {
                 self.base_voters = self.voters.pop_front().expect("just seen").1;
             }
-        }
-        while self.segments.front().is_some_and(|segment| segment.index < self.base.index) {
-            self.segments.pop_front();
         }
     }
 
@@ -161,22 +158,9 @@ impl Log {
         point
     }
 
-    /// The last entry of each epoch, oldest first, at most [`SEGMENTS_MAX`] of the newest.
-    pub fn segments(&self) -> Vec<LogPosition> {
-        let skip = self.segments.len().saturating_sub(SEGMENTS_MAX);
-        self.segments.iter().skip(skip).copied().collect()
-    }
-
-    /// The largest index up to which this log agrees with one that ends its epochs as given, but at
-    /// least `agreed`.
-    pub fn common(&self, theirs: &[LogPosition], agreed: Index) -> Index {
-        for segment in theirs.iter().rev() {
-            let mine = self.segments.iter().rev().find(|mine| mine.epoch == segment.epoch);
-            if let Some(mine) = mine {
-                return mine.index.min(segment.index).max(agreed);
-            }
-        }
-        agreed
+    /// Where its epochs end.
+    pub const fn ends(&self) -> &EpochEnds {
+        &self.ends
     }
 
     /// Entries after `after`, up to `until` and about `bytes_max` bytes, but at least one.
@@ -199,9 +183,30 @@ impl Log {
     pub fn check(&self) {
         let last = self.last();
         assert_eq!(last.index.0, self.base.index.0 + self.entries.len() as u64);
-        assert_eq!(self.segments.back().copied().unwrap_or_default(), last, "segments end the log");
+        self.ends.check(last);
         assert!(self.voters.back().is_none_or(|(index, _)| *index <= last.index));
+        let history = &self.voters().history;
+        assert!(history.contains(last.epoch), "a log has the recovery that began its last era");
     }
+}
+
+/// Why the entry cannot follow `last`, where `history` is in force, if it cannot.
+fn unfit(last: LogPosition, history: &History, entry: &Entry) -> Option<&'static str> {
+    if entry.index != last.index.next() {
+        return Some("an entry does not follow the last one");
+    }
+    if entry.epoch < last.epoch {
+        return Some("the epoch of an entry is below the last one");
+    }
+    let history = match &entry.body {
+        Body::Voters(set) => match history.standing(&set.history) {
+            Standing::Same => history,
+            Standing::ContinuedBy(next) if next.fork == last => &set.history,
+            _ => return Some("an entry changes the history without a recovery"),
+        },
+        _ => history,
+    };
+    (!history.contains(entry.epoch)).then_some("an entry is of another era than its log")
 }
 
 /// What a server found when it started: an empty store, or what its disk had.
@@ -292,9 +297,8 @@ impl Recovered {
             Record::Promise(epoch) if epoch <= self.promised => return Err("a promise falls"),
             Record::Promise(epoch) => self.promised = epoch,
             Record::Append(entry) => {
-                let last = self.log.last();
-                if entry.index != last.index.next() || entry.epoch < last.epoch {
-                    return Err("an entry does not follow the last one");
+                if let Some(why) = unfit(self.log.last(), &self.log.voters().history, &entry) {
+                    return Err(why);
                 }
                 self.log.append(entry);
             }
@@ -308,7 +312,13 @@ impl Recovered {
                 if self.log.position_at(snapshot.last.index) != Some(snapshot.last) {
                     return Err("a checkpoint outside the log");
                 }
-                self.log.trim(snapshot.last.index);
+                // As a store does that keeps nothing of what the snapshot stands for.
+                let rest = self.log.slice(snapshot.last.index, Index(u64::MAX), usize::MAX);
+                self.log = Log::after(&snapshot);
+                if let Some(why) = self.log.unfit(snapshot.last.index, &rest) {
+                    return Err(why);
+                }
+                rest.into_iter().for_each(|entry| self.log.append(entry));
                 self.snapshot = Some(snapshot);
             }
             Record::Install(snapshot) => {
@@ -335,26 +345,16 @@ mod tests {
     }
 
     #[test]
-    fn logs_agree_up_to_the_shorter_end_of_their_newest_common_epoch() {
-        let mine = log(&[1, 1, 2, 2, 4]);
-        for (theirs, expected) in [
-            (&[1, 1, 2, 2, 4][..], 5),
-            (&[1, 1, 2], 3),
-            (&[1, 1, 2, 2, 2, 2], 4),
-            (&[1, 1, 1, 3, 3], 2),
-            (&[3, 3], 0),
-            (&[], 0),
-        ] {
-            assert_eq!(
-                mine.common(&log(theirs).segments(), Index(0)),
-                Index(expected),
-                "{theirs:?}"
-            );
-        }
+    fn logs_are_compared_also_before_what_they_still_hold() {
+        let mut mine = log(&[1, 1, 2, 2, 4]);
+        mine.trim(Index(4));
+        let common = |theirs: &[u64]| mine.ends().common(log(theirs).ends());
+        assert_eq!(common(&[1, 1, 1, 3]), Some(Index(2)), "they parted");
+        assert_eq!(common(&[1, 1, 2]), Some(Index(3)), "it is behind");
     }
 
     #[test]
-    fn truncating_and_trimming_keep_segments_and_voters_true() {
+    fn truncating_and_trimming_keep_ends_and_voters_true() {
         for cut in 1..=6 {
             let mut truncated = log(&[1, 1, 2, 2, 4]);
             truncated.truncate(Index(cut));
@@ -367,9 +367,7 @@ mod tests {
             trimmed.check();
             assert_eq!(trimmed.last().index, Index(5));
             assert_eq!(trimmed.get(Index(trim)), None);
-            let segments = trimmed.segments();
-            assert_eq!(segments.last().unwrap().index, Index(5));
-            assert!(trim == 0 || segments[0].epoch <= trimmed.base().epoch, "{segments:?}");
+            assert_eq!(trimmed.ends(), log(&[1, 1, 2, 2, 4]).ends());
         }
     }
 

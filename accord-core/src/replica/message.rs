@@ -7,6 +7,7 @@
 //! of its own while there is work. Its commands come first, so that they are packed in place,
 //! without a copy.
 
+use super::ends::EpochEnds;
 use super::io::{Entry, Ticket};
 use super::voters::{VoterChange, VoterSet};
 use crate::group::ViewId;
@@ -15,9 +16,7 @@ use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-const VERSION: u8 = 1;
-/// The most epochs listed when logs are compared.
-pub const SEGMENTS_MAX: usize = 512;
+const VERSION: u8 = 2;
 const ENTRIES_MAX: usize = 1 << 20;
 
 /// What a member of a new view has.
@@ -243,8 +242,8 @@ pub enum PeerMessage {
         epoch: Epoch,
         /// Number of the request, echoed in the answer.
         request: Ticket,
-        /// The last entry of each epoch in the requester's log, oldest first.
-        segments: Vec<LogPosition>,
+        /// Where the epochs of the requester's log end.
+        ends: EpochEnds,
         /// What the requester knows to be committed, and so agreed.
         commit: Index,
         /// The last entry wanted.
@@ -267,6 +266,8 @@ pub enum PeerMessage {
         epoch: Epoch,
         /// As asked.
         request: Ticket,
+        /// Where the logs agree, if that can still be told.
+        common: Option<Index>,
     },
     /// "Send me a piece of a snapshot."
     FetchSnapshot {
@@ -309,7 +310,7 @@ impl PeerMessage {
         match *self {
             Self::FetchLog { epoch, request, .. }
             | Self::LogChunk { epoch, request, .. }
-            | Self::UseSnapshot { epoch, request }
+            | Self::UseSnapshot { epoch, request, .. }
             | Self::FetchSnapshot { epoch, request, .. }
             | Self::SnapshotChunk { epoch, request, .. }
             | Self::NotReady { epoch, request } => (epoch, request),
@@ -332,9 +333,8 @@ impl Encode for PeerMessage {
         epoch.encode(out);
         out.varint(request.0);
         match self {
-            Self::FetchLog { segments, commit, until, .. } => {
-                out.varint(segments.len() as u64);
-                segments.iter().for_each(|segment| segment.encode(out));
+            Self::FetchLog { ends, commit, until, .. } => {
+                ends.encode(out);
                 commit.encode(out);
                 until.encode(out);
             }
@@ -353,7 +353,11 @@ impl Encode for PeerMessage {
                 out.varint(*offset);
                 out.bytes(data);
             }
-            Self::UseSnapshot { .. } | Self::NotReady { .. } => {}
+            Self::UseSnapshot { common, .. } => {
+                out.bool(common.is_some());
+                common.iter().for_each(|index| index.encode(out));
+            }
+            Self::NotReady { .. } => {}
         }
     }
 }
@@ -365,17 +369,13 @@ impl Decode for PeerMessage {
         let epoch = Epoch::decode(input)?;
         let request = Ticket(input.varint()?);
         Ok(match kind {
-            0 => {
-                let count = input.count("segments", SEGMENTS_MAX, 2)?;
-                let segments = (0..count).map(|_| LogPosition::decode(input));
-                Self::FetchLog {
-                    epoch,
-                    request,
-                    segments: segments.collect::<Result<_, _>>()?,
-                    commit: Index::decode(input)?,
-                    until: Index::decode(input)?,
-                }
-            }
+            0 => Self::FetchLog {
+                epoch,
+                request,
+                ends: EpochEnds::decode(input)?,
+                commit: Index::decode(input)?,
+                until: Index::decode(input)?,
+            },
             1 => {
                 let common = Index::decode(input)?;
                 let count = input.count("entries", ENTRIES_MAX, 4)?;
@@ -387,7 +387,11 @@ impl Decode for PeerMessage {
                     entries: entries.collect::<Result<_, _>>()?,
                 }
             }
-            2 => Self::UseSnapshot { epoch, request },
+            2 => {
+                let told = input.bool()?;
+                let common = told.then(|| Index::decode(input)).transpose()?;
+                Self::UseSnapshot { epoch, request, common }
+            }
             3 => Self::FetchSnapshot {
                 epoch,
                 request,

@@ -22,18 +22,22 @@
 //! - applied <= commit <= last; nothing committed is ever truncated.
 //!
 //! `docs/replication.md` has the safety argument in full. Reading order: [`io`], [`message`],
-//! [`opening`], [`epoch`], [`proposals`], [`applying`], [`transfer`], [`retention`], [`durable`].
+//! [`opening`], [`plan`], [`history`], [`epoch`], [`proposals`], [`applying`], [`transfer`],
+//! [`ends`], [`retention`], [`durable`].
 
 mod applying;
 pub mod config;
 mod divergence;
 mod durable;
+pub mod ends;
 mod epoch;
+pub mod history;
 pub mod io;
 pub mod log;
 pub mod message;
 mod opening;
 mod pace;
+mod plan;
 mod proposals;
 mod readmission;
 mod reads;
@@ -55,8 +59,8 @@ pub use durable::{Image, SnapshotFrame};
 use epoch::OpenEpoch;
 use io::{Action, ClosedReason, HaltReason, Origin, Record, ReplicaStatus, Ticket};
 use log::{Log, Recovered};
-use message::{GroupMessage, PeerMessage, Report};
-use opening::Plan;
+use message::{GroupMessage, PeerMessage};
+use plan::{Plan, Reports};
 use proposals::Proposals;
 use reads::Barriers;
 use transfer::{Receiving, Serving};
@@ -100,9 +104,9 @@ enum Phase {
     /// There was no view yet.
     Idle,
     /// Reports are awaited.
-    Gathering { reports: BTreeMap<NodeId, Report> },
+    Gathering { reports: Reports },
     /// All have reported, and there is no primary component.
-    Closed { reports: BTreeMap<NodeId, Report>, reason: ClosedReason },
+    Closed { reports: Reports, reason: ClosedReason },
     /// Promises are awaited.
     Promising { plan: Plan, promises: alloc::collections::BTreeSet<NodeId> },
     /// The epoch is open.

@@ -8,39 +8,13 @@
 use super::epoch::OpenEpoch;
 use super::io::{Action, ClosedReason, Record};
 use super::message::{GroupMessage, Report};
-use super::voters::VoterSet;
+use super::plan::{self, Plan, Reports};
 use super::{Phase, Replica};
 use crate::group::{View, ViewId};
-use crate::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::ids::{Epoch, Era, NodeId};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
-
-/// What all members of a view decided from their reports.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Plan {
-    /// The epoch to open.
-    pub(super) epoch: Epoch,
-    /// Whose log it continues.
-    pub(super) source: NodeId,
-    /// Where that log ends.
-    pub(super) source_last: LogPosition,
-    /// The voter set at that point.
-    pub(super) voters: VoterSet,
-    /// The highest commit index that any member knew.
-    pub(super) commit: Index,
-    /// The incarnation of every member.
-    pub(super) stores: BTreeMap<NodeId, StoreId>,
-    /// True if this epoch forms the cluster, or forms it anew: it begins with its voters.
-    pub(super) genesis: bool,
-}
-
-impl Plan {
-    pub(super) fn is_intact(&self, node: NodeId) -> bool {
-        self.stores.get(&node).is_some_and(|store| self.voters.is_intact(node, *store))
-    }
-}
 
 impl Replica {
     pub(super) fn on_view(&mut self, view: View) {
@@ -89,7 +63,11 @@ impl Replica {
         let reports = match &mut self.phase {
             Phase::Gathering { reports } if recover.is_none() => reports,
             // The first operator's recovery counts; it finds no other one closed.
-            Phase::Closed { reports, reason } if recover.is_some() && reason.is_recoverable() => {
+            Phase::Closed { reports, reason }
+                if recover.is_some()
+                    && reason.is_recoverable()
+                    && plan::recovery_refused(reports, from).is_none() =>
+            {
                 reports
             }
             _ => {
@@ -104,25 +82,47 @@ impl Replica {
         }
     }
 
-    fn decide(&mut self, reports: BTreeMap<NodeId, Report>, recover: Option<NodeId>) {
+    fn decide(&mut self, reports: Reports, recover: Option<NodeId>) {
         let decided = match recover {
-            None => plan(&reports),
-            Some(node) => Ok(recovery_plan(&reports, node)),
+            None => plan::plan(&reports),
+            Some(node) => Ok(plan::recovery_plan(&reports, node)),
         };
+        let history = decided.as_ref().ok().map(|plan| &plan.voters.history);
+        if let Some((era, reason)) = plan::left_out(&reports, history, self.config.node) {
+            self.close(reports, reason);
+            return self.give_up_before(era);
+        }
         match decided {
-            Err(reason) => {
-                self.actions.push_back(Action::Closed(reason.clone()));
-                self.phase = Phase::Closed { reports, reason };
-            }
-            Ok(plan) => {
-                let promise = plan.is_intact(self.config.node).then_some(plan.epoch);
-                self.phase = Phase::Promising { plan, promises: BTreeSet::new() };
-                if let Some(epoch) = promise {
-                    assert!(epoch > self.promised, "an epoch is above all promises");
-                    self.promised = epoch;
-                    self.persist(Record::Promise(epoch));
-                }
-            }
+            Err(reason) => self.close(reports, reason),
+            Ok(plan) => self.promise(plan),
+        }
+    }
+
+    fn close(&mut self, reports: Reports, reason: ClosedReason) {
+        self.actions.push_back(Action::Closed(reason.clone()));
+        self.phase = Phase::Closed { reports, reason };
+    }
+
+    /// Promises the plan's epoch if this server votes.
+    fn promise(&mut self, plan: Plan) {
+        let (epoch, intact) = (plan.epoch, plan.is_intact(self.config.node));
+        self.phase = Phase::Promising { plan, promises: BTreeSet::new() };
+        if intact {
+            assert!(epoch > self.promised, "an epoch is above all promises");
+            self.promised = epoch;
+            self.persist(Record::Promise(epoch));
+        } else {
+            self.give_up_before(epoch.era());
+        }
+    }
+
+    /// Promises never to take part in an epoch before `era` again: who knows that the cluster was
+    /// recovered does not bring back what was given up.
+    fn give_up_before(&mut self, era: Era) {
+        let promise = Epoch::before_first(era);
+        if promise > self.promised {
+            self.promised = promise;
+            self.persist(Record::Promise(promise));
         }
     }
 
@@ -152,10 +152,9 @@ impl Replica {
     }
 
     fn open(&mut self, now: Instant, plan: Plan) {
-        let members = self.view.as_ref().expect("an epoch opens in a view").members.clone();
         let source = plan.source;
         let in_sync = self.log.last() == plan.source_last;
-        let epoch = OpenEpoch::new(plan, members, self.commit);
+        let epoch = OpenEpoch::new(plan, self.commit);
         self.phase = Phase::Open(Box::new(epoch));
         if in_sync {
             self.finish_sync();
@@ -172,6 +171,8 @@ impl Replica {
     /// two servers are asked, the order decides. Nothing can decide between two sides of a
     /// partition: there, recover only one.
     ///
+    /// What was given up for lost and comes back takes no part: see [`super::history`].
+    ///
     /// # Errors
     /// Why the cluster does not need recovery, or not from this server.
     pub fn force_recovery(&mut self) -> Result<(), &'static str> {
@@ -179,118 +180,11 @@ impl Replica {
             Phase::Closed { reports, reason } if reason.is_recoverable() => reports,
             _ => return Err("the cluster is not stopped for lack of a majority"),
         };
-        let best = reports.values().map(|report| report.last).max().unwrap_or_default();
-        if best > self.log.last() {
-            return Err("another connected server has a longer log; recover from that one");
+        if let Some(why) = plan::recovery_refused(reports, self.config.node) {
+            return Err(why);
         }
         self.multicast_report(true);
         self.check();
         Ok(())
     }
-}
-
-/// The plan that makes `node` the only voter, and has the others return. A function of the reports.
-fn recovery_plan(reports: &BTreeMap<NodeId, Report>, node: NodeId) -> Plan {
-    let own = &reports[&node];
-    let mut returning: BTreeSet<NodeId> = own.voters.voters.keys().copied().collect();
-    returning.extend(&own.voters.returning);
-    if own.voters.is_empty() {
-        returning.extend(&own.initial);
-    }
-    returning.remove(&node);
-    let voters = BTreeMap::from([(node, own.store)]);
-    let cluster = match own.voters.cluster.0 {
-        0 => genesis_cluster(&voters),
-        _ => own.voters.cluster,
-    };
-    Plan {
-        epoch: next_epoch(reports),
-        source: node,
-        source_last: own.last,
-        voters: VoterSet { cluster, voters, returning },
-        commit: own.commit,
-        stores: stores(reports),
-        genesis: true,
-    }
-}
-
-/// An epoch above all that the members have promised or seen.
-fn next_epoch(reports: &BTreeMap<NodeId, Report>) -> Epoch {
-    let seen = reports.values().map(|report| report.promised.max(report.last.epoch));
-    seen.max().unwrap_or_default().next()
-}
-
-/// The incarnation of every member.
-fn stores(reports: &BTreeMap<NodeId, Report>) -> BTreeMap<NodeId, StoreId> {
-    reports.iter().map(|(node, report)| (*node, report.store)).collect()
-}
-
-/// What the reports of all members of a view amount to. A function of the reports alone.
-fn plan(reports: &BTreeMap<NodeId, Report>) -> Result<Plan, ClosedReason> {
-    let clusters: BTreeSet<ClusterId> =
-        reports.values().map(|r| r.voters.cluster).filter(|cluster| cluster.0 != 0).collect();
-    if clusters.len() > 1 {
-        return Err(ClosedReason::MixedClusters);
-    }
-    let stores = stores(reports);
-    // Ties go to the smallest id, so the last maximum must be the smallest node.
-    let (source, best) = reports
-        .iter()
-        .rev()
-        .max_by_key(|(_, report)| report.last)
-        .expect("a view contains at least oneself");
-    let (voters, genesis) = match best.voters.is_empty() {
-        false => (best.voters.clone(), false),
-        true => (genesis_voters(reports)?, true),
-    };
-    let intact = voters.count_intact(&stores);
-    if intact < voters.quorum() {
-        let forgotten = |(node, store): (&NodeId, &StoreId)| {
-            let listed = voters.voters.get(node)?;
-            (listed != store).then_some(*node)
-        };
-        return Err(ClosedReason::NoQuorum {
-            intact,
-            voters: voters.voters.len(),
-            quorum: voters.quorum(),
-            forgotten: stores.iter().filter_map(forgotten).collect(),
-        });
-    }
-    let promised = reports.values().map(|report| report.promised).max().unwrap_or_default();
-    let commit = reports.values().map(|report| report.commit).max().unwrap_or_default();
-    Ok(Plan {
-        epoch: promised.max(best.last.epoch).next(),
-        source: *source,
-        source_last: best.last,
-        voters,
-        commit: commit.min(best.last.index),
-        stores,
-        genesis,
-    })
-}
-
-/// The first voter set, if all who are to form it are here, may, and have nothing yet.
-fn genesis_voters(reports: &BTreeMap<NodeId, Report>) -> Result<VoterSet, ClosedReason> {
-    let initial: BTreeSet<NodeId> =
-        reports.values().flat_map(|report| report.initial.iter().copied()).collect();
-    let ready = |node: &NodeId| {
-        let report = reports.get(node)?;
-        // A log without voters holds markers only: forming the cluster was cut short.
-        (report.bootstrap && report.voters.is_empty()).then_some((*node, report.store))
-    };
-    let voters: BTreeMap<NodeId, StoreId> = initial.iter().filter_map(ready).collect();
-    if voters.len() < initial.len() || voters.is_empty() {
-        return Err(ClosedReason::NotFormed { waiting: initial.len() - voters.len() });
-    }
-    Ok(VoterSet { cluster: genesis_cluster(&voters), voters, returning: BTreeSet::new() })
-}
-
-/// The cluster's id follows from those who formed it, so that all of them name it alike.
-fn genesis_cluster(voters: &BTreeMap<NodeId, StoreId>) -> ClusterId {
-    let mut bytes = Vec::new();
-    for (node, store) in voters {
-        bytes.extend_from_slice(&node.0.to_le_bytes());
-        bytes.extend_from_slice(&store.0.to_le_bytes());
-    }
-    ClusterId(xxhash_rust::xxh3::xxh3_64(&bytes).max(1))
 }

@@ -15,7 +15,7 @@ impl Replica {
         let me = self.config.node;
         let Phase::Open(epoch) = &mut self.phase else { return };
         let idle = epoch.change_due.is_none() && epoch.change_sent.is_none();
-        let settled = epoch.commit >= epoch.marker && epoch.commit >= epoch.voters_index;
+        let settled = epoch.commit >= epoch.begin && epoch.commit >= epoch.voters_index;
         if !epoch.is_synced() || !idle || !settled {
             return;
         }

@@ -8,7 +8,7 @@
 
 use super::durable::SnapshotFrame;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
-use super::message::{PeerMessage, SEGMENTS_MAX};
+use super::message::PeerMessage;
 use super::pace::Pace;
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
@@ -150,7 +150,7 @@ impl Replica {
         epoch.fetching = Some(Fetching {
             live: VecDeque::new(),
             live_bytes: 0,
-            live_first: epoch.marker,
+            live_first: epoch.begin,
             peer: source,
             request: Ticket(0),
             deadline: Some(now),
@@ -214,7 +214,7 @@ impl Replica {
 
     /// Sends the next request to the present peer, or looks at what has arrived whole.
     fn fetch(&mut self, now: Instant) {
-        let segments = self.log.segments();
+        let ends = self.log.ends().clone();
         let commit = self.commit;
         let timeout = self.config.limits.transfer_timeout;
         let Phase::Open(open) = &mut self.phase else { return };
@@ -237,7 +237,7 @@ impl Replica {
             }
         } else {
             let until = fetching.live_first.prev();
-            PeerMessage::FetchLog { epoch, request, segments, commit, until }
+            PeerMessage::FetchLog { epoch, request, ends, commit, until }
         };
         self.send(peer, &message);
     }
@@ -306,13 +306,14 @@ impl Replica {
 
     fn serve(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
         match message {
-            PeerMessage::FetchLog { epoch, request, segments, commit, until } => {
-                // A list that was cut short still agrees up to what the requester has committed.
-                let floor = if segments.len() < SEGMENTS_MAX { Index(0) } else { commit };
-                let common = self.log.common(&segments, floor);
-                let answer = if common < self.log.base().index {
-                    PeerMessage::UseSnapshot { epoch, request }
+            PeerMessage::FetchLog { epoch, request, ends, commit, until } => {
+                let common = self.log.ends().common(&ends);
+                // What nobody can tell any more is taken to agree as far as it is committed.
+                let agreed = common.unwrap_or(commit);
+                let answer = if agreed < self.log.base().index {
+                    PeerMessage::UseSnapshot { epoch, request, common }
                 } else {
+                    let common = agreed;
                     let bytes_max = self.config.limits.chunk_bytes_max;
                     let entries = self.log.slice(common, until, bytes_max);
                     PeerMessage::LogChunk { epoch, request, common, entries }
@@ -382,7 +383,11 @@ impl Replica {
             PeerMessage::LogChunk { common, entries, .. } => {
                 self.on_log_chunk(now, common, entries)
             }
-            PeerMessage::UseSnapshot { .. } => {
+            PeerMessage::UseSnapshot { common, .. } => {
+                let (common, committed) = (common.unwrap_or(self.commit), self.commit);
+                if common < committed {
+                    return self.halt(HaltReason::Diverged { committed, common });
+                }
                 fetching.needs_snapshot = true;
                 self.fetch(now);
             }
@@ -403,7 +408,8 @@ impl Replica {
             return self.halt(HaltReason::Diverged { committed, common });
         }
         let (number, until) = (epoch.plan.epoch, fetching.live_first.prev());
-        if common > self.log.last().index || !follows(&self.log, common, &entries, number) {
+        let ahead = entries.iter().any(|entry| entry.epoch > number);
+        if ahead || self.log.unfit(common, &entries).is_some() {
             self.messages_ignored += 1;
             return;
         }
@@ -530,15 +536,4 @@ impl Replica {
             self.finish_sync();
         }
     }
-}
-
-/// True if the entries can stand after `common` in an epoch's log.
-fn follows(log: &super::log::Log, common: Index, entries: &[Entry], epoch: Epoch) -> bool {
-    let Some(mut last) = log.position_at(common) else { return false };
-    entries.iter().all(|entry| {
-        let next = entry.index == last.index.next();
-        let ordered = entry.epoch >= last.epoch && entry.epoch <= epoch;
-        last = entry.position();
-        next && ordered
-    })
 }

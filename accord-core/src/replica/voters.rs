@@ -6,8 +6,9 @@
 //! disk of A that returns would make `{A, B}` and `{A', C}` both majorities. Read [`super::epoch`]
 //! next for when a change may be appended.
 
+use super::history::{History, Recovery};
 use crate::group::MEMBERS_MAX;
-use crate::ids::{ClusterId, NodeId, StoreId};
+use crate::ids::{ClusterId, Index, NodeId, StoreId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 pub struct VoterSet {
     /// The cluster they belong to. Zero exactly if the set is empty: no cluster is formed.
     pub cluster: ClusterId,
+    /// The recoveries on the way here.
+    pub history: History,
     /// Each voter and the incarnation that votes. At most [`MEMBERS_MAX`].
     pub voters: BTreeMap<NodeId, StoreId>,
     /// Nodes removed because they lost their memory, to be added again once they have caught up.
@@ -96,6 +99,12 @@ impl VoterSet {
         Ok(next)
     }
 
+    /// The recovery that this set, standing at `index`, began: the first entry after the fork.
+    pub fn recovery_at(&self, index: Index) -> Option<&Recovery> {
+        let last = self.history.recoveries().last();
+        last.filter(|recovery| recovery.fork.index.next() == index)
+    }
+
     /// Asserts the invariants.
     pub fn check(&self) {
         assert_eq!(self.is_empty(), self.cluster.0 == 0, "a formed cluster has an id");
@@ -110,6 +119,7 @@ impl VoterSet {
 impl Encode for VoterSet {
     fn encode(&self, out: &mut Writer) {
         self.cluster.encode(out);
+        self.history.encode(out);
         out.varint(self.voters.len() as u64);
         for (node, store) in &self.voters {
             node.encode(out);
@@ -125,6 +135,7 @@ impl Encode for VoterSet {
 impl Decode for VoterSet {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         let cluster = ClusterId::decode(input)?;
+        let history = History::decode(input)?;
         let mut voters = BTreeMap::new();
         for _ in 0..input.count("voters", MEMBERS_MAX, 9)? {
             let node = NodeId::decode(input)?;
@@ -142,10 +153,11 @@ impl Decode for VoterSet {
             }
             returning.insert(node);
         }
-        if voters.is_empty() != (cluster.0 == 0) {
+        let formed = !voters.is_empty();
+        if formed != (cluster.0 != 0) || !(formed || history.recoveries().is_empty()) {
             return Err(WireError::Invalid { what: "cluster id" });
         }
-        Ok(Self { cluster, voters, returning })
+        Ok(Self { cluster, history, voters, returning })
     }
 }
 
@@ -253,6 +265,7 @@ mod tests {
     fn set(nodes: &[u32]) -> VoterSet {
         VoterSet {
             cluster: ClusterId(1),
+            history: History::default(),
             voters: nodes.iter().map(|n| (NodeId(*n), StoreId(u64::from(*n)))).collect(),
             returning: BTreeSet::new(),
         }
@@ -264,8 +277,8 @@ mod tests {
         returning.returning.extend([NodeId(3), NodeId(4)]);
         let good = returning.to_bytes();
         assert_eq!(VoterSet::from_bytes(&good), Ok(returning));
-        // Eight bytes of cluster, a count; each voter is a byte and eight; a count, a byte each.
-        for (at, value) in [(9, 2), (9, 3), (18, 1), (28, 4), (29, 3), (28, 1)] {
+        // Eight bytes of cluster, two counts; each voter is a byte and eight; a count, a byte each.
+        for (at, value) in [(8, 1), (10, 2), (10, 3), (19, 1), (29, 4), (30, 3), (29, 1)] {
             let mut bad = good.to_vec();
             bad[at] = value;
             assert!(VoterSet::from_bytes(&bad.into()).is_err(), "{value} at {at}");

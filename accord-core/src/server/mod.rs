@@ -309,7 +309,11 @@ impl Server {
                 while next_command(&mut input, |command| self.apply(command)).is_some() {}
             }
             Body::Marker { members } => self.apply_marker(members),
-            Body::Voters(_) => {}
+            Body::Voters(set) => {
+                if let Some(recovery) = set.recovery_at(entry.index) {
+                    self.begin_era(recovery.revisions_skipped());
+                }
+            }
         }
         if self.replica.wants_digest(entry.index) {
             self.replica.note_digest(entry.index, self.state.digest());
@@ -331,6 +335,14 @@ impl Server {
         self.state.apply_marker(members);
         self.release_sessions();
         self.restart_timers();
+    }
+
+    /// The operator gave up what other servers had: no session and no number of theirs goes on.
+    fn begin_era(&mut self, revisions_skipped: u64) {
+        self.state.apply_recovery(revisions_skipped);
+        self.release_sessions();
+        self.restart_timers();
+        self.on_events_skipped();
     }
 
     fn on_completion(&mut self, completion: Completion) {
@@ -366,7 +378,7 @@ impl Server {
         let old = core::mem::replace(&mut self.state, state);
         self.discard(old);
         self.applied = index;
-        self.timers = Timers::default();
+        // Of a session whose end is proposed that remains so: no pong follows it.
         self.restart_timers();
         self.release_sessions();
         if self.state.revision() != before {

@@ -1,21 +1,43 @@
-//! The state of one cluster as the beginning of another: what a restored backup begins with.
+//! An old state as the beginning of something new: of the cluster that a backup is restored to, and
+//! of the history that a recovery begins.
 //!
-//! Clients of the old cluster may have seen more of it than the backup has. So that nothing they
-//! hold is ever taken for something of the new cluster, its numbers go on far above any that the
-//! old one can have given: revisions, which are also the ids of sessions and the fencing tokens of
-//! locks, and the numbers of sequence keys. The old sessions end, and their ephemeral records with
-//! them: nobody would be told of a later end.
+//! Clients may have seen more than this state has: what came after the backup, or what only the
+//! lost servers had. So that nothing they hold is ever taken for something new, the numbers go on
+//! far above any that can have been given: revisions, which are also the ids of sessions and the
+//! fencing tokens of locks, and the numbers of sequence keys. The old sessions end, and their
+//! ephemeral records with them: a session may have gone on elsewhere, and what it was answered
+//! there is not here.
 
 use super::State;
 use super::snapshot::COUNTER_MAX;
 use crate::ids::Revision;
+
+/// The largest number that a restored state begins with: recoveries need room above it.
+const RESTORED_MAX: u64 = COUNTER_MAX / 2;
+/// What [`ERA_MAX`](crate::replica::history::ERA_MAX) recoveries skip, each less than 3 << 47.
+const _: () = assert!((3u64 << 47) * 4096 < COUNTER_MAX / 2);
 
 impl State {
     /// Makes this state the beginning of another cluster: ends all sessions, and lets revisions and
     /// sequence numbers go on `skipped` higher. `None`: the counters would be too large; nothing is
     /// changed then.
     pub fn renew(&mut self, skipped: u64) -> Option<()> {
-        let within = |number: u64| number.checked_add(skipped).filter(|sum| *sum <= COUNTER_MAX);
+        self.skip(skipped, RESTORED_MAX)
+    }
+
+    /// Carries out the beginning of the history after a recovery: the same, as a part of the order.
+    ///
+    /// # Panics
+    /// If the counters would be too large, which [`ERA_MAX`] and the bound of [`Self::renew`]
+    /// exclude.
+    ///
+    /// [`ERA_MAX`]: crate::replica::history::ERA_MAX
+    pub fn apply_recovery(&mut self, skipped: u64) {
+        self.skip(skipped, COUNTER_MAX).expect("there is room for every era");
+    }
+
+    fn skip(&mut self, skipped: u64, counter_max: u64) -> Option<()> {
+        let within = |number: u64| number.checked_add(skipped).filter(|sum| *sum <= counter_max);
         let revision = within(self.revision.0)?;
         let sequence = within(self.sequence)?;
         while let Some((session, _)) = self.sessions.pop_first() {

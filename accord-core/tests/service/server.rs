@@ -614,3 +614,66 @@ fn a_small_request_does_not_overtake_a_large_one_for_which_there_is_no_room() {
     let revisions: Vec<u64> = replies.iter().map(|reply| committed(reply).0).collect();
     assert_eq!(revisions, (2..=21).collect::<Vec<u64>>());
 }
+
+#[test]
+fn no_pong_follows_a_proposed_expiry_not_even_over_an_installed_state() {
+    let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
+    let (conn, _) = cluster.open(3, 1000);
+    let (other, _) = cluster.open(1, 60_000);
+    cluster.frozen.insert(NodeId(3));
+    for number in 1..=20 {
+        cluster.tell(other, request(number, &put("k", "theirs")));
+    }
+    // Its client was silent for its whole timeout: server 3 proposes the end, unheard.
+    cluster.now = cluster.now + Duration::from_millis(1000);
+    cluster.input(NodeId(3), Input::Timer);
+    cluster.frozen.clear();
+    cluster.say(conn, ClientMessage::Ping { nonce: 1 });
+    assert_eq!(cluster.take(conn), [], "an expiry is proposed: no pong");
+    cluster.partition_quietly(&[&[1, 2], &[3]]);
+    cluster.partition_quietly(&[&[1, 2, 3]]);
+    let mut nonce = 1;
+    while cluster.deliver_one() {
+        nonce += 1;
+        cluster.say(conn, ClientMessage::Ping { nonce });
+    }
+    let status = |primary| ServerMessage::Status { primary };
+    let expired = ServerMessage::SessionClosed { reason: SessionEnd::Expired };
+    assert_eq!(cluster.take(conn), [status(false), status(true), expired], "and no pong");
+}
+
+#[test]
+fn what_the_lost_majority_gave_is_never_given_again_after_a_recovery() {
+    let mut cluster = Cluster::new(3);
+    let (before, session_before) = cluster.open(1, 60_000);
+    cluster.tell(before, request(1, &put("k", "before")));
+    committed(&cluster.take(before)[0]);
+    cluster.partition(&[&[1], &[2, 3]]);
+    let (a, session_a) = cluster.open(2, 60_000);
+    cluster.tell(a, request(1, &put("k", "a")));
+    let lost = committed(&cluster.take(a)[0]).0;
+    cluster.take(before);
+    // Servers 2 and 3 are gone for good, with all their memory. The operator recovers.
+    cluster.partition(&[&[1]]);
+    cluster.hang_up(a);
+    let reply = cluster.ask(1, AdminRequest::ForceRecovery);
+    assert!(matches!(reply, AdminReply::Recovering(Ok(()))), "{reply:?}");
+    // Sessions from before learn that history was cut: their clients may have gone on elsewhere.
+    let gone = ServerMessage::SessionClosed { reason: SessionEnd::Gone };
+    assert!(cluster.take(before).contains(&gone), "the session of {session_before} has ended");
+    let (c, session_c) = cluster.open(1, 60_000);
+    assert!(session_c.0 > lost && session_c != session_a, "{session_c} is new");
+    cluster.tell(c, request(1, &put("k", "c")));
+    assert!(committed(&cluster.take(c)[0]).0 > lost, "revisions rise over all that was given");
+    // The client of the lost servers comes back: it has no session, and is told so.
+    let again = cluster.connect(1);
+    cluster.tell(again, ClientMessage::Attach { session: session_a, seen: Revision(lost) });
+    let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
+    assert_eq!(cluster.take(again), [refused]);
+    // A watch that resumes from what it saw there does not miss in silence what it saw.
+    let (d, _) = cluster.open(1, 60_000);
+    let ClientMessage::Watch { watch, filter, mask, once, .. } = watch(1, "k") else { panic!() };
+    cluster.tell(d, ClientMessage::Watch { watch, filter, mask, once, from: Some(Revision(lost)) });
+    let told = cluster.take(d);
+    assert!(told.iter().any(|m| matches!(m, ServerMessage::WatchLost { .. })), "{told:?}");
+}

@@ -33,6 +33,7 @@ fn dispatch(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
             world.wipe(node);
             Ok(())
         }),
+        "lose" => lose(world, arguments),
         "swap" => arguments.node(world).map(|node| world.swap(node)),
         "form" => form(world, arguments),
         "view" => view(world, arguments),
@@ -293,6 +294,13 @@ fn voters(world: &mut World, arguments: &mut Arguments) -> Said {
     if let Err(error) = asked {
         world.say(&format!("{node}: refused: {error}"));
     }
+    Ok(())
+}
+
+fn lose(world: &mut World, arguments: &mut Arguments) -> Said {
+    let node = arguments.node(world)?;
+    let count = arguments.number("count", 1)?;
+    world.lose(node, count as usize);
     Ok(())
 }
 

@@ -12,6 +12,8 @@
 //!   cluster.
 //! - `crash NODE... [keeping=COUNT]`: writes under way are lost but the first COUNT.
 //! - `wipe NODE...`: empties the disk of a server that is down.
+//! - `lose NODE count=COUNT`: the disk of a server that is down lied: its last records, which it
+//!   had said were durable, are gone.
 //! - `swap NODE`: exchanges its disk for the one on the shelf, which is blank at first.
 //! - `form NODE...`: starts them with `bootstrap`, forms a view of them, and lets them run: the
 //!   usual beginning, of which only the end is shown.

@@ -45,7 +45,10 @@ pub fn entry(entry: &Entry) -> String {
         Body::Batch { origin, number, commands, .. } => {
             format!("{origin}#{number} {}", words(commands))
         }
-        Body::Voters(set) => format!("voters {}", voters(set)),
+        Body::Voters(set) => match set.recovery_at(entry.index) {
+            Some(it) => format!("RECOVERY {} from {} voters {}", it.era, it.fork, voters(set)),
+            None => format!("voters {}", voters(set)),
+        },
     };
     format!("{} {body}", entry.position())
 }
@@ -119,15 +122,18 @@ fn frame(it: &Frame) -> String {
 
 pub fn peer(bytes: &Bytes) -> String {
     match PeerMessage::from_bytes(bytes).expect("servers speak one language") {
-        PeerMessage::FetchLog { epoch, request, segments, commit, until } => format!(
+        PeerMessage::FetchLog { epoch, request, ends, commit, until } => format!(
             "fetch-log {epoch} {request} have={} commit={commit} until={until}",
-            list(segments)
+            list(ends.listed())
         ),
         PeerMessage::LogChunk { epoch, request, common, entries } => {
             let entries = list(entries.iter().map(Entry::position));
             format!("log {epoch} {request} common={common} entries={entries}")
         }
-        PeerMessage::UseSnapshot { epoch, request } => format!("use-snapshot {epoch} {request}"),
+        PeerMessage::UseSnapshot { epoch, request, common } => {
+            let common = common.map_or_else(|| "?".to_owned(), |index| index.to_string());
+            format!("use-snapshot {epoch} {request} common={common}")
+        }
         PeerMessage::FetchSnapshot { epoch, request, image, offset } => {
             format!("fetch-snapshot {epoch} {request} image={image} offset={offset}")
         }

@@ -137,6 +137,11 @@ impl World {
         server.wipes += 1;
     }
 
+    pub fn lose(&mut self, node: NodeId, count: usize) {
+        let disk = &mut self.server(node).disk;
+        disk.truncate(disk.len().saturating_sub(count));
+    }
+
     pub fn swap(&mut self, node: NodeId) {
         let server = self.server(node);
         std::mem::swap(&mut server.disk, &mut server.shelf);

@@ -26,7 +26,7 @@ use std::ops::Range;
 /// The file's name.
 pub(super) const NAME: &str = "checkpoint.redb";
 /// The format of the file, and the newest that this version reads.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// The longest name of a cluster.
 pub(super) const CLUSTER_NAME_BYTES_MAX: usize = 255;
@@ -230,7 +230,7 @@ fn read_meta(file: &Reading) -> Result<Contents, OpenError> {
     let path = || file.path.clone();
     match found {
         FORMAT => {}
-        1 => return Err(OpenError::OlderFormat { path: path(), found, known: FORMAT }),
+        1..FORMAT => return Err(OpenError::OlderFormat { path: path(), found, known: FORMAT }),
         _ => return Err(OpenError::NewerFormat { path: path(), found, known: FORMAT }),
     }
     let identity = Identity::decode(&mut get("identity")?).map_err(bad)?;

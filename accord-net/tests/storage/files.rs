@@ -205,13 +205,15 @@ fn a_directory_in_use_is_refused() {
 #[test]
 fn checkpoint_files_of_other_formats_are_refused() {
     let (scratch, _) = written("other-formats");
-    set_format(&scratch, 3);
+    set_format(&scratch, 4);
     let error = scratch.refusal(NODE, tiny());
-    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error}");
-    set_format(&scratch, 1);
-    let error = scratch.refusal(NODE, tiny());
-    assert!(matches!(error, OpenError::OlderFormat { found: 1, known: 2, .. }), "{error}");
-    assert!(error.to_string().contains("take a backup"), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error}");
+    for older in [1, 2] {
+        set_format(&scratch, older);
+        let error = scratch.refusal(NODE, tiny());
+        assert!(matches!(error, OpenError::OlderFormat { known: 3, .. }), "{error}");
+        assert!(error.to_string().contains("take a backup"), "{error}");
+    }
 }
 
 fn set_format(scratch: &Scratch, format: u32) {

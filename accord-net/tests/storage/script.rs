@@ -1,6 +1,7 @@
 //! What a server might write: random but lawful records, and what they must amount to.
 
 use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterSet;
@@ -104,7 +105,8 @@ impl Author {
             voters: BTreeMap::from([(NODE, STORE)]),
             ..VoterSet::default()
         };
-        Snapshot { last, voters, origins: BTreeMap::new(), state }
+        let ends = EpochEnds::only(last);
+        Snapshot { last, ends, voters, origins: BTreeMap::new(), state }
     }
 
     /// The next record.

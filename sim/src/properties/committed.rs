@@ -57,7 +57,11 @@ impl Committed {
         self.applied = entry.index;
         match &entry.body {
             Body::Marker { members } => self.state.apply_marker(members),
-            Body::Voters(_) => {}
+            Body::Voters(set) => {
+                if let Some(recovery) = set.recovery_at(entry.index) {
+                    self.state.apply_recovery(recovery.revisions_skipped());
+                }
+            }
             Body::Batch { origin, salt, number, commands: batch } => {
                 let last = self.batches.get(origin);
                 if last.is_some_and(|(last, most)| last == salt && most >= number) {

@@ -165,7 +165,11 @@ impl Oracle {
         let mut events = Vec::new();
         match &entry.body {
             Body::Marker { members } => self.state.apply_marker(members),
-            Body::Voters(_) => {}
+            Body::Voters(set) => {
+                if let Some(recovery) = set.recovery_at(entry.index) {
+                    self.state.apply_recovery(recovery.revisions_skipped());
+                }
+            }
             Body::Batch { commands: batch, .. } => {
                 for command in commands(batch) {
                     self.state.apply(&command, &mut events);
