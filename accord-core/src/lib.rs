@@ -89,6 +89,7 @@
 //!             Output::Persist { .. } => unreachable!("memory mode writes nothing"),
 //!             Output::Peer { .. } => unreachable!("there is no other server"),
 //!             Output::Admin { .. } => unreachable!("no operator asked anything"),
+//!             Output::Standing(_) => {} // One server alone has nothing to choose.
 //!             Output::Work(job) => server.handle(now, Input::Worked(job.run())),
 //!             Output::Halt(reason) => panic!("{reason}"),
 //!         }

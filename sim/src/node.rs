@@ -502,6 +502,11 @@ impl Node {
                 close_down(env, conn);
             }
             Output::Peer { to, message } => env.send_peer(self.id, to.0, &message),
+            Output::Standing(standing) => {
+                if let Some(ring) = &mut process.ring {
+                    ring.set_standing(self.clock.local(env.now), standing);
+                }
+            }
             Output::Work(job) => {
                 let after = Duration::from_micros(self.rng.log_uniform(1, WORK_MICROS_MAX));
                 let (node, incarnation, done) = (self.id, self.incarnation, job.run());

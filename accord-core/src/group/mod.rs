@@ -37,7 +37,7 @@ pub mod contract;
 pub mod ring;
 pub mod solo;
 
-use crate::ids::NodeId;
+use crate::ids::{LogPosition, NodeId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -98,6 +98,18 @@ impl View {
     pub fn contains(&self, node: NodeId) -> bool {
         self.members.binary_search(&node).is_ok()
     }
+}
+
+/// What the group layer may know of a member's vote, so that where not all can be together it keeps
+/// a majority of the voters together rather than the most members. A wish: nothing relies on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Standing {
+    /// Where in the log the voters are these: of two that differ the later counts.
+    pub known_at: LogPosition,
+    /// Who votes, as this member knows. Sorted, at most [`MEMBERS_MAX`].
+    pub voters: Vec<NodeId>,
+    /// True if this member's present incarnation votes.
+    pub votes: bool,
 }
 
 /// What a group layer tells its member, in order.

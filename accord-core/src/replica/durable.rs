@@ -4,8 +4,9 @@
 //! record is durable at once, and nothing is written.
 
 use super::applying::Rest;
-use super::io::{Action, Entry, Record, Snapshot, Ticket};
+use super::io::{Action, Body, Entry, Record, Snapshot, Ticket};
 use super::{Phase, Replica};
+use crate::group::Standing;
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
 use crate::pieces::Pieces;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -152,16 +153,24 @@ impl Replica {
     /// Appends an entry to the log and writes it.
     pub(super) fn append(&mut self, entry: Entry) {
         self.disk.appended_bytes += entry.cost_bytes();
+        let votes = matches!(entry.body, Body::Voters(_));
         self.log.append(entry.clone());
         self.persist(Record::Append(entry));
+        if votes {
+            self.tell_standing();
+        }
     }
 
     /// Drops a suffix that was never committed.
     pub(super) fn truncate(&mut self, from: Index) {
         assert!(from > self.commit, "nothing committed is ever truncated");
+        let votes = self.log.voters_index() >= from;
         self.log.truncate(from);
         self.disk.cut(from.prev());
         self.persist(Record::Truncate(from));
+        if votes {
+            self.tell_standing();
+        }
     }
 
     /// Replaces log and state by a snapshot from another server.
@@ -180,6 +189,18 @@ impl Replica {
         self.actions.push_back(Action::Install { index: self.applied, state });
         self.persist(Record::Install(snapshot));
         self.settle_installed_batches();
+        self.tell_standing();
+    }
+
+    /// Tells the group layer who votes, as the log now says.
+    pub(super) fn tell_standing(&mut self) {
+        let voters = self.log.voters();
+        let standing = Standing {
+            known_at: self.log.last(),
+            voters: voters.voters.keys().copied().collect(),
+            votes: voters.is_intact(self.config.node, self.store),
+        };
+        self.actions.push_back(Action::Standing(standing));
     }
 
     /// What this server can vouch for in the open epoch; zero for nothing.

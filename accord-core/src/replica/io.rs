@@ -5,7 +5,7 @@
 
 use super::ends::EpochEnds;
 use super::voters::{ChangeError, VoterSet};
-use crate::group::MEMBERS_MAX;
+use crate::group::{MEMBERS_MAX, Standing};
 use crate::ids::{Epoch, Era, Index, LogPosition, NodeId, StoreId};
 use crate::pieces::Pieces;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -358,6 +358,8 @@ pub enum Action {
         /// What must be applied first.
         index: Index,
     },
+    /// Tell the group layer, if it asks for such: this is what the end of the log says of the vote.
+    Standing(Standing),
     /// Call [`super::Replica::provide_snapshot`] with the state as of the last committed entry that
     /// was handed out, now or later.
     SnapshotWanted,

@@ -153,6 +153,7 @@ impl Replica {
             let install = Action::Install { index, state };
             replica.actions.push_back(install);
         }
+        replica.tell_standing();
         replica.check();
         replica
     }

@@ -4,7 +4,7 @@
 //! [`Output`] and carry them out in order. Time never goes back.
 
 use super::work::{Done, Job};
-use crate::group::GroupEvent;
+use crate::group::{GroupEvent, Standing};
 use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision};
 use crate::limits::Limits;
 use crate::pieces::Pieces;
@@ -108,6 +108,9 @@ pub enum Output {
         /// What.
         message: Bytes,
     },
+    /// Tell the group layer which members to keep together, if it can be told. A wish: what comes
+    /// later replaces it, and nothing relies on it.
+    Standing(Standing),
     /// Answer an operator.
     Admin {
         /// The driver's number for the question.

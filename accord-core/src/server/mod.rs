@@ -267,6 +267,7 @@ impl Server {
             Action::Opened { epoch: _, members } => self.on_primary(members),
             Action::Closed(_) => self.on_primary_lost(),
             Action::BarrierDone { up_to, index } => self.on_barrier_done(up_to, index),
+            Action::Standing(standing) => self.outputs.push_back(Output::Standing(standing)),
             Action::SnapshotWanted => self.make_image(),
             Action::SnapshotReceived { number, bytes } => self.look_at(number, bytes),
             Action::Install { index, state } => self.on_install(index, &state),

@@ -364,7 +364,7 @@ impl World {
                         });
                     }
                     Action::Halt(reason) => server.halted = Some(reason),
-                    Action::Closed(_) | Action::VotersChanged { .. } => {}
+                    Action::Closed(_) | Action::VotersChanged { .. } | Action::Standing(_) => {}
                 }
             }
             serve_reads(server, &mut self.counters);

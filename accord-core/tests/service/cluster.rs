@@ -140,6 +140,7 @@ impl Cluster {
             Output::Peer { to, message } => self.input(to, Input::Peer { from: node, message }),
             Output::Work(job) => self.input(node, Input::Worked(job.run())),
             Output::Admin { admin, reply } => self.replies.push((admin, reply)),
+            Output::Standing(_) => {}
             Output::Halt(reason) => self.halts.push((node, reason)),
         }
     }

@@ -184,6 +184,10 @@ pub fn action(action: &Action) -> (bool, String) {
         Action::VotersChanged { request, result: Err(error) } => {
             (true, format!("change {request} refused: {error}"))
         }
+        Action::Standing(it) => {
+            let vote = if it.votes { "votes" } else { "does not vote" };
+            (false, format!("{vote} with {} as of {}", list(&it.voters), it.known_at))
+        }
         Action::Halt(reason) => (true, format!("HALT: {reason}")),
     }
 }

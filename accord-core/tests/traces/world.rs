@@ -206,6 +206,7 @@ impl World {
             Action::Opened { .. }
             | Action::Closed(_)
             | Action::BarrierDone { .. }
+            | Action::Standing(_)
             | Action::VotersChanged { .. }
             | Action::Halt(_) => {}
         }

@@ -5,7 +5,7 @@ use crate::corosync::{CorosyncError, CorosyncGroup, GroupStatus};
 use crate::env::{Clock, Datagram};
 use accord_core::group::ring::{ConfigError, Ring, RingStatus, To, Transmit};
 use accord_core::group::solo::{Solo, SoloLimits};
-use accord_core::group::{GroupEvent, SubmitError};
+use accord_core::group::{GroupEvent, Standing, SubmitError};
 use accord_core::ids::NodeId;
 use accord_core::time::Instant;
 use bytes::Bytes;
@@ -117,6 +117,13 @@ impl Group {
                 }
                 To::Broadcast => out.extend(group.to.values().map(|to| (*to, bytes.clone()))),
             }
+        }
+    }
+
+    /// Tells of this server's vote. Corosync does not ask.
+    pub(super) fn set_standing(&mut self, now: Instant, standing: Standing) {
+        if let Self::Ring(group) = self {
+            group.ring.set_standing(now, standing);
         }
     }
 

@@ -398,6 +398,7 @@ impl<E: Env> Hub<E> {
                     let _ = asked.send(reply);
                 }
             }
+            Output::Standing(standing) => inner.group.set_standing(self.env.now(), standing),
             Output::Work(job) => {
                 inner.jobs.push(job);
                 self.work.notify_one();

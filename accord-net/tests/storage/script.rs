@@ -140,7 +140,7 @@ impl Author {
             _ => {
                 // Entries of older epochs may still come from the source's log.
                 let promised = if self.rng.chance(1, 3) { self.promised } else { 1 };
-                let epoch = self.epoch_at(last).max(promised);
+                let epoch = self.epoch_at(last).max(promised).max(1);
                 let sizes = [0, 8, 8, 40, 300, 470, 1100, 5000];
                 // Now and then one that no segment has room for.
                 let large = self.rng.chance(1, 30);

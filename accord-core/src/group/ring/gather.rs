@@ -6,8 +6,9 @@
 //! heard but does not come to agree is left out for a while, longer each time, so that no one can
 //! keep the others gathering for ever.
 
-use crate::group::ring::clique;
-use crate::group::ring::packet::{Body, Proc, Row};
+use crate::group::ring::clique::Graph;
+use crate::group::ring::packet::{Body, Proc};
+use crate::group::ring::rows::Row;
 use crate::group::ring::{Refusal, Ring, Stage, Timer, To};
 use crate::time::{DurationExt, Instant};
 use alloc::collections::BTreeSet;
@@ -128,6 +129,7 @@ impl Ring {
             seq_max: self.seq_max,
             ring: self.ring.id,
             gathering,
+            standing: self.standing.clone(),
             hears: self.hears(now),
             proposal,
         }
@@ -182,7 +184,7 @@ impl Ring {
     }
 
     /// Looks at what is known now, and acts on it.
-    fn review(&mut self, now: Instant) {
+    pub(super) fn review(&mut self, now: Instant) {
         match self.stage {
             Stage::Operational => self.review_operational(now),
             Stage::Gather(_) => self.review_gathering(now),
@@ -194,22 +196,25 @@ impl Ring {
         }
     }
 
-    /// Gathers if that would make a larger ring.
+    /// Gathers if that would make a better ring: with more voters, or as many and more members.
     fn review_operational(&mut self, now: Instant) {
         let outside = self.hears(now).iter().any(|proc| !self.ring.contains(*proc));
-        if outside && self.chosen(now).len() > self.ring.members.len() {
+        if !outside {
+            return;
+        }
+        let members = &self.ring.members;
+        let vertices = self.table.vertices(&self.own_row(now), self.fresh_since(now), members);
+        let graph = Graph::new(&vertices);
+        if graph.rank(&graph.choose(self.me)) > graph.rank(members) {
             self.counters.merges += 1;
             self.enter_gather(now);
         }
     }
 
+    /// Whom to form a ring with, of those who gather.
     fn chosen(&self, now: Instant) -> Vec<Proc> {
-        let ring: &[Proc] = match self.stage {
-            Stage::Gather(_) => &[],
-            _ => &self.ring.members,
-        };
-        let own = self.own_row(now);
-        clique::choose(&self.table.vertices(&own, self.fresh_since(now), ring), self.me)
+        let vertices = self.table.vertices(&self.own_row(now), self.fresh_since(now), &[]);
+        Graph::new(&vertices).choose(self.me)
     }
 
     fn review_gathering(&mut self, now: Instant) {

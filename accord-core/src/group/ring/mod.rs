@@ -27,6 +27,7 @@ mod operational;
 mod packet;
 mod presence;
 mod recovery;
+mod rows;
 mod status;
 mod store;
 mod timers;
@@ -35,7 +36,7 @@ pub use config::{ConfigError, DATAGRAM_BYTES_LIMIT, RingConfig, RingLimits, Ring
 pub use packet::{Proc, datagram_kind};
 pub use status::{Counters, Refusal, RingStage, RingStatus};
 
-use crate::group::{GroupEvent, SubmitError, View, ViewId};
+use crate::group::{GroupEvent, Standing, SubmitError, View, ViewId};
 use crate::ids::NodeId;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -96,6 +97,8 @@ pub struct Ring {
     seq_max: u64,
     /// When we began to gather last.
     gathered_at: Instant,
+    /// As [`Self::set_standing`] said.
+    standing: Standing,
     table: Table,
     outbox: Outbox,
     reassembly: Reassembly,
@@ -128,6 +131,7 @@ impl Ring {
             stage: Stage::Operational,
             ring: Circuit::new(id, vec![me], &config.limits, now),
             seq_max: id.seq,
+            standing: Standing::default(),
             gathered_at: now,
             table: Table::new(&config),
             outbox: Outbox::new(config.limits),
@@ -264,6 +268,15 @@ impl Ring {
         Ok(())
     }
 
+    /// Tells of this member's vote, as a new state of the log makes it known. Where members cannot
+    /// all be in one ring, it decides with what the others tell who is.
+    pub fn set_standing(&mut self, now: Instant, standing: Standing) {
+        if standing != self.standing && !matches!(self.stage, Stage::Left) {
+            self.standing = standing;
+            self.review(now);
+        }
+    }
+
     /// Tells the others that this run ends, so that they need not find out. What was not delivered
     /// by then may never be.
     pub fn leave(&mut self, _now: Instant) {
@@ -288,6 +301,7 @@ impl Ring {
             ring,
             seq_max,
             gathered_at,
+            standing,
             table,
             outbox,
             reassembly,
@@ -295,7 +309,7 @@ impl Ring {
             transmits,
         } = self;
         crate::fingerprint::of(&(
-            (me, rng, timers, stage, ring, seq_max, gathered_at, table),
+            (me, rng, timers, stage, ring, seq_max, gathered_at, standing, table),
             (outbox, reassembly, events, transmits),
         ))
     }

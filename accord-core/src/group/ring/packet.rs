@@ -6,16 +6,16 @@
 //! kept as it came and sent again as it is, whoever asks, so its sender is always the member that
 //! made it.
 
+use super::rows::{Row, decode_rows, encode_rows};
 use crate::group::{MEMBERS_MAX, ViewId};
 use crate::ids::NodeId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
 /// The version of the layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// How much of the BLAKE3 output authenticates a datagram.
 const CODE_BYTES: usize = 16;
 const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
@@ -129,23 +129,6 @@ pub(super) struct Origin {
     pub(super) ring: ViewId,
     /// It has all of that ring's datagrams up to here.
     pub(super) aru: u64,
-}
-
-/// What is known of one processor: its own words, perhaps passed on by others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) proc: Proc,
-    /// Counts the processor's announcements: the highest is the newest.
-    pub(super) version: u64,
-    /// The highest ring sequence that the processor knows of.
-    pub(super) seq_max: u64,
-    /// The ring that the processor is or was last in.
-    pub(super) ring: ViewId,
-    pub(super) gathering: bool,
-    /// Whom it hears. Sorted.
-    pub(super) hears: Vec<Proc>,
-    /// Whom it wants to form a ring with; empty while undecided. Sorted.
-    pub(super) proposal: Vec<Proc>,
 }
 
 /// Why bytes are not a datagram of the group.
@@ -351,7 +334,7 @@ fn decode_token(input: &mut Reader) -> Result<Token, WireError> {
     Ok(Token { ring, hop, seq, aru, aru_setter, sent, idle, ready, requests })
 }
 
-const fn invalid(what: &'static str) -> WireError {
+pub(super) const fn invalid(what: &'static str) -> WireError {
     WireError::Invalid { what }
 }
 
@@ -360,7 +343,7 @@ fn encode_proc(proc: Proc, out: &mut Writer) {
     out.u64(proc.salt);
 }
 
-fn encode_procs(procs: &[Proc], out: &mut Writer) {
+pub(super) fn encode_procs(procs: &[Proc], out: &mut Writer) {
     out.varint(procs.len() as u64);
     for proc in procs {
         encode_proc(*proc, out);
@@ -368,7 +351,7 @@ fn encode_procs(procs: &[Proc], out: &mut Writer) {
 }
 
 /// Decodes processors, sorted and without duplicates.
-fn decode_procs(input: &mut Reader) -> Result<Vec<Proc>, WireError> {
+pub(super) fn decode_procs(input: &mut Reader) -> Result<Vec<Proc>, WireError> {
     let count = input.count("processors", MEMBERS_MAX, 9)?;
     let mut procs = Vec::with_capacity(count);
     for _ in 0..count {
@@ -409,70 +392,11 @@ fn decode_commit(input: &mut Reader) -> Result<Commit, WireError> {
     Ok(Commit { ring, hop, members, entries })
 }
 
-/// Rows share one table of processors and refer to it by bit masks.
-fn encode_rows(rows: &[Row], out: &mut Writer) {
-    // More than fit are left out, the sender's own coming first: only a group that is restarting
-    // over and over has so many.
-    let mentioned = rows
-        .iter()
-        .flat_map(|row| core::iter::once(&row.proc).chain(&row.proposal).chain(&row.hears));
-    let mut procs = BTreeSet::new();
-    for proc in mentioned {
-        if procs.len() < MEMBERS_MAX {
-            procs.insert(*proc);
-        }
-    }
-    let procs: Vec<Proc> = procs.into_iter().collect();
-    let mask = |list: &[Proc]| {
-        let bits = list.iter().filter_map(|proc| procs.binary_search(proc).ok());
-        bits.fold(0u128, |mask, at| mask | 1 << at)
-    };
-    let known: Vec<(usize, &Row)> =
-        rows.iter().filter_map(|row| Some((procs.binary_search(&row.proc).ok()?, row))).collect();
-    encode_procs(&procs, out);
-    out.varint(known.len() as u64);
-    for (at, row) in known {
-        out.varint(at as u64);
-        out.varint(row.version);
-        out.varint(row.seq_max);
-        row.ring.encode(out);
-        out.bool(row.gathering);
-        for mask in [mask(&row.hears), mask(&row.proposal)] {
-            out.u64(mask as u64);
-            out.u64((mask >> 64) as u64);
-        }
-    }
-}
-
-fn decode_rows(input: &mut Reader) -> Result<Vec<Row>, WireError> {
-    let procs = decode_procs(input)?;
-    let count = input.count("rows", procs.len(), 1 + 1 + 1 + 10 + 1 + 32)?;
-    let mut rows = Vec::with_capacity(count);
-    for _ in 0..count {
-        let at = input.varint()?;
-        let proc = usize::try_from(at).ok().and_then(|at| procs.get(at));
-        let proc = *proc.ok_or(invalid("row processor"))?;
-        let (version, seq_max) = (input.varint()?, input.varint()?);
-        let ring = ViewId::decode(input)?;
-        let gathering = input.bool()?;
-        let hears = decode_mask(&procs, input)?;
-        let proposal = decode_mask(&procs, input)?;
-        rows.push(Row { proc, version, seq_max, ring, gathering, hears, proposal });
-    }
-    Ok(rows)
-}
-
-fn decode_mask(procs: &[Proc], input: &mut Reader) -> Result<Vec<Proc>, WireError> {
-    let mask = u128::from(input.u64()?) | u128::from(input.u64()?) << 64;
-    if procs.len() < 128 && mask >> procs.len() != 0 {
-        return Err(invalid("row mask"));
-    }
-    Ok(procs.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, p)| *p).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::Standing;
+    use crate::ids::{Epoch, Index, LogPosition};
     use alloc::vec;
     use proptest::prelude::*;
 
@@ -505,6 +429,11 @@ mod tests {
             seq_max: 300,
             ring: RING,
             gathering: true,
+            standing: Standing {
+                known_at: LogPosition { epoch: Epoch(2), index: Index(9) },
+                voters: vec![NodeId(1), NodeId(2)],
+                votes: true,
+            },
             hears: vec![ME],
             proposal: vec![ME, YOU],
         };

@@ -4,9 +4,11 @@
 //! each other learn of each other, and all come to compute with the same graph. A row counts its
 //! processor's announcements: an old one, late or replayed, changes nothing.
 
+use crate::group::Standing;
 use crate::group::ring::clique::Vertex;
 use crate::group::ring::config::RingConfig;
-use crate::group::ring::packet::{Proc, Row};
+use crate::group::ring::packet::Proc;
+use crate::group::ring::rows::Row;
 use crate::ids::NodeId;
 use crate::time::{Duration, DurationExt, Instant};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -179,15 +181,24 @@ impl Table {
     pub(super) fn vertices(&self, own: &Row, since: Instant, ring: &[Proc]) -> Vec<Vertex> {
         let mut vertices: BTreeMap<Proc, Vertex> = BTreeMap::new();
         let mut add = |row: &Row| {
-            let hears = row.hears.clone();
-            vertices.insert(row.proc, Vertex { proc: row.proc, ring: row.ring, hears });
+            let (hears, standing) = (row.hears.clone(), row.standing.clone());
+            vertices.insert(row.proc, Vertex { proc: row.proc, ring: row.ring, standing, hears });
         };
         self.rows_since(since).for_each(&mut add);
         add(own);
         // Members of a ring that works hear each other, whatever they said before.
         for member in ring {
-            let fresh = Vertex { proc: *member, ring: own.ring, hears: Vec::new() };
-            let vertex = vertices.entry(*member).or_insert(fresh);
+            let known = || {
+                // Who never announced itself here is taken to vote if it is a voter's node.
+                let unknown = || Standing { votes: true, ..Standing::default() };
+                self.row(*member).map_or_else(unknown, |row| row.standing.clone())
+            };
+            let vertex = vertices.entry(*member).or_insert_with(|| Vertex {
+                proc: *member,
+                ring: own.ring,
+                standing: known(),
+                hears: Vec::new(),
+            });
             vertex.ring = own.ring;
             vertex.hears.extend(ring.iter().filter(|other| *other != member));
             vertex.hears.sort_unstable();

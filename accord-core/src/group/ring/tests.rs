@@ -1,6 +1,7 @@
 //! A member that holds the key and has gone mad, against one that has not.
 
-use super::packet::{Commit, Data, Origin, Row, Token};
+use super::packet::{Commit, Data, Origin, Token};
+use super::rows::Row;
 use super::*;
 use crate::time::Duration;
 
@@ -113,6 +114,7 @@ impl Pair {
                     seq_max: 0,
                     ring,
                     gathering: false,
+                    standing: Standing::default(),
                     hears: Vec::new(),
                     proposal: Vec::new(),
                 });

@@ -158,7 +158,7 @@ impl Server {
                     read.index.get_or_insert(index);
                 }
             }
-            Action::Closed(_) | Action::VotersChanged { .. } => {}
+            Action::Closed(_) | Action::VotersChanged { .. } | Action::Standing(_) => {}
             Action::Halt(reason) => self.halted = Some(reason),
         }
     }

@@ -407,6 +407,8 @@ impl State {
                 }),
                 Output::Persist { .. } => unreachable!("memory mode writes nothing"),
                 Output::Peer { .. } => unreachable!("no server is left behind here"),
+                // The adversary chooses views as it likes.
+                Output::Standing(_) => {}
                 Output::Work(job) => host.server.handle(host.clock, Input::Worked(job.run())),
                 Output::Admin { .. } => unreachable!("no operator asked anything"),
                 Output::Halt(reason) => panic!("{reason}"),
