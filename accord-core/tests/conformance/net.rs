@@ -3,10 +3,10 @@
 //! Time is virtual, all randomness comes from one seed, and every member's invariants are checked
 //! after every input.
 
-use accord_core::group::GroupEvent;
 use accord_core::group::contract::{ContractChecker, Run, Violation};
 use accord_core::group::ring::{Ring, RingConfig, RingLimits, RingStatus, RingTimeouts, To};
-use accord_core::ids::NodeId;
+use accord_core::group::{GroupEvent, Standing};
+use accord_core::ids::{Epoch, Index, LogPosition, NodeId};
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, DurationExt, Instant};
 use bytes::Bytes;
@@ -140,6 +140,20 @@ impl Net {
         member.paused_until = Instant::ZERO;
         member.ring = Some(Ring::new(config, seed, self.now));
         self.settle(node);
+    }
+
+    /// Tells all that the first members vote, and no one else does.
+    pub fn elect(&mut self, voters: usize) {
+        let known_at = LogPosition { epoch: Epoch(1), index: Index(1) };
+        for node in 0..self.len() {
+            let all = (0..voters).map(node_id).collect();
+            let standing = Standing { known_at, voters: all, votes: node < voters };
+            let now = self.now;
+            if let Some(ring) = &mut self.members[node].ring {
+                ring.set_standing(now, standing);
+                self.settle(node);
+            }
+        }
     }
 
     /// Stops a member without a word.

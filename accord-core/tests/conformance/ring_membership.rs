@@ -30,7 +30,7 @@ fn run_busy(net: &mut Net, span: Duration) {
 }
 
 fn views(net: &Net) -> u64 {
-    (0..net.len()).map(|node| net.status(node).counters.views).sum()
+    (0..net.len()).filter(|node| net.is_up(*node)).map(|node| net.status(node).counters.views).sum()
 }
 
 #[test]
@@ -154,6 +154,69 @@ fn any_cut_ends_in_a_largest_clique_and_stays_there() {
         assert_eq!(views(&net), before, "seed {seed}, cuts {cuts:?}: they gather again");
         net.heal();
         net.converge(Duration::from_secs(6)).unwrap();
+    }
+}
+
+#[test]
+fn observers_do_not_pull_a_voter_away_from_the_only_majority() {
+    for seed in 0..6 {
+        let mut net = settled(seed, 5);
+        net.elect(3);
+        net.crash(2);
+        net.cut_pair(0, 3);
+        net.cut_pair(0, 4);
+        run_busy(&mut net, Duration::from_secs(2));
+        assert_eq!(net.view(0), [1, 2], "seed {seed}: the voters that are left");
+        assert_eq!(net.view(1), [1, 2], "seed {seed}: the voters that are left");
+        assert_eq!(net.view(4), [4, 5], "seed {seed}: the observers");
+        let before = views(&net);
+        run_busy(&mut net, Duration::from_secs(20));
+        assert_eq!(views(&net), before, "seed {seed}: nobody gathers again and again");
+        net.heal();
+        net.converge(Duration::from_secs(3)).unwrap();
+    }
+}
+
+#[test]
+fn a_ring_that_works_is_left_for_one_with_more_voters() {
+    let mut net = settled(1, 5);
+    net.elect(3);
+    net.crash(2);
+    net.partition(|node| node == 0);
+    run_busy(&mut net, Duration::from_secs(2));
+    assert_eq!((net.view(0), net.view(1)), (vec![1], vec![2, 4, 5]));
+    // Now voter 1 reaches voter 2, and no one else.
+    net.heal();
+    net.cut_pair(0, 3);
+    net.cut_pair(0, 4);
+    run_busy(&mut net, Duration::from_secs(2));
+    assert_eq!((net.view(0), net.view(4)), (vec![1, 2], vec![4, 5]));
+}
+
+#[test]
+fn any_cut_ends_in_a_clique_with_the_most_voters_and_stays_there() {
+    for seed in 0..20 {
+        let mut net = settled(seed, 6);
+        net.elect(3);
+        let mut cuts = Vec::new();
+        for a in 0..6 {
+            for b in 0..a {
+                if net.rng.chance(1, 3) {
+                    net.cut_pair(a, b);
+                    cuts.push((a, b));
+                }
+            }
+        }
+        let cliques =
+            (0u32..64).filter(|set| cuts.iter().all(|(a, b)| set >> a & set >> b & 1 == 0));
+        let most = cliques.map(|set| (set & 0b111).count_ones()).max();
+        run_busy(&mut net, Duration::from_secs(4));
+        let voters = |node| net.view(node).iter().filter(|node| **node <= 3).count() as u32;
+        let found = (0..6).map(voters).max();
+        assert!(found >= most, "seed {seed}, cuts {cuts:?}: {found:?} of {most:?}");
+        let before = views(&net);
+        run_busy(&mut net, Duration::from_secs(3));
+        assert_eq!(views(&net), before, "seed {seed}, cuts {cuts:?}: they gather again");
     }
 }
 
