@@ -170,6 +170,11 @@ impl OpenEpoch {
         if set.count_intact(&self.plan.stores) < set.quorum() {
             return Err(ChangeError::WouldLoseQuorum);
         }
+        // Nothing would be committed until enough of them have fetched what they lack.
+        let intact = self.plan.stores.iter().filter(|(node, store)| set.is_intact(**node, **store));
+        if intact.filter(|(node, _)| self.has_caught_up(**node)).count() < set.quorum() {
+            return Err(ChangeError::QuorumBehind);
+        }
         Ok(set)
     }
 

@@ -253,6 +253,9 @@ pub enum ChangeError {
     /// The voters that are connected would not be a majority of the new set.
     #[error("the connected voters would be no majority of the new set; the cluster would stop")]
     WouldLoseQuorum,
+    /// Too few voters of the new set have caught up with the log.
+    #[error("too few voters of the new set have caught up; the cluster would wait for them")]
+    QuorumBehind,
     /// The primary component was lost meanwhile: the change may or may not take effect.
     #[error("the primary component was lost while the change was under way; look at the voters")]
     Unknown,

@@ -1,7 +1,7 @@
 //! Sessions as this server sees to them: opening, attaching, fencing, and expiry by its own clock.
 //!
-//! A server times the sessions it owns, and of the orphaned ones those that it adopts: the members
-//! of the epoch share them out by number, all alike. It proposes an expiry only in the primary
+//! A server times the sessions it owns, and the orphaned ones in its turn: the members of the epoch
+//! share out by number who judges them first, all alike. It proposes an expiry only in the primary
 //! component, and names the attachment that it found silent, so that a client that attached
 //! elsewhere meanwhile is safe. Whenever ownership, the epoch or the server's own alertness
 //! changed, a session gets its time anew: late expiry is a delay, early expiry is a broken promise.
@@ -13,7 +13,7 @@ use super::requests::Held;
 use crate::ids::{ConnId, NodeId, SessionId};
 use crate::protocol::{ServerMessage, SessionEnd, SessionRefusal};
 use crate::state::{Command, EndCause};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, DurationExt, Instant};
 use crate::wire::Encode;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -283,15 +283,20 @@ impl Server {
     /// Starts judging the sessions that are this server's now, each from the present on.
     pub(super) fn restart_timers(&mut self) {
         let me = self.replica.node();
-        let members = &self.members;
-        let adopter = |session: SessionId| {
-            let share = session.0.checked_rem(members.len() as u64)?;
-            members.get(share as usize).copied()
+        let (count, place) = (self.members.len() as u64, self.members.binary_search(&me));
+        // The members take turns: the session's adopter judges first, and each of the others a
+        // timeout later than the one before it. So a member that lags keeps no dead session alive.
+        let turn = |session: SessionId| {
+            let place = *place.as_ref().ok()? as u64;
+            Some((place + count - session.0 % count) % count)
         };
         let mine = self.state.sessions().filter_map(|(id, session)| {
-            let owner = session.owner().or_else(|| adopter(id))?;
+            let turn = match session.owner() {
+                Some(owner) => (owner == me).then_some(0)?,
+                None => turn(id)?,
+            };
             let timeout = Duration::from_millis(u64::from(session.timeout_ms()));
-            (owner == me).then_some((id, session.generation(), timeout))
+            Some((id, session.generation(), timeout.times(turn + 1)))
         });
         self.timers.restart(mine, self.now);
     }

@@ -286,6 +286,21 @@ fn the_sessions_of_a_lost_server_are_adopted_with_their_time_anew() {
 }
 
 #[test]
+fn an_adopter_that_lags_keeps_no_dead_session_alive() {
+    let mut cluster = Cluster::new(5);
+    let sessions = 4;
+    (0..sessions).for_each(|_| drop(cluster.open(5, 1000)));
+    cluster.partition(&[&[1, 2, 3, 4], &[5]]);
+    // One of the four is the first to judge each session; server 4 is too slow to do anything.
+    cluster.frozen.insert(NodeId(4));
+    let count = |cluster: &Cluster| cluster.servers.values().next().unwrap().status().sessions;
+    cluster.pass(Duration::from_millis(1100));
+    assert_eq!(count(&cluster), 1, "the others have judged theirs");
+    cluster.pass(Duration::from_millis(1000));
+    assert_eq!(count(&cluster), 0, "the next one judges in place of the one that lags");
+}
+
+#[test]
 fn a_server_without_a_primary_expires_nobody_and_reads_nothing_stale() {
     let mut cluster = Cluster::new(3);
     let (conn, session) = cluster.open(3, 1000);
