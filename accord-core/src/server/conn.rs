@@ -188,8 +188,13 @@ impl Server {
     }
 
     pub(super) fn on_written(&mut self, id: ConnId, messages: usize) {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.on_written(messages);
+        let unread = self.is_full(id);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.on_written(messages);
+        // Nothing that the client says is read until it has taken more. That it takes something is
+        // its sign of life meanwhile; from one that is gone, nothing more is taken before long.
+        if let Some(session) = conn.session().filter(|_| unread) {
+            self.timers.hear(session, self.now);
         }
     }
 
@@ -268,9 +273,13 @@ impl Server {
     /// True if the driver should go on reading from this connection: back-pressure. Ask again after
     /// any input.
     pub fn accepts(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn) && !self.is_full(conn) && !self.is_held_up(conn)
+    }
+
+    /// True if a client has to take what was sent to it before more of it is read.
+    fn is_full(&self, conn: ConnId) -> bool {
         let unsent_bytes_max = self.config.limits.unsent_bytes_max / 2;
-        let takes = |conn: &Conn| conn.unsent_bytes <= unsent_bytes_max;
-        self.conns.get(&conn).is_some_and(takes) && !self.is_held_up(conn)
+        self.conns.get(&conn).is_some_and(|conn| conn.unsent_bytes > unsent_bytes_max)
     }
 
     /// True if a client has to wait because of what the server has still to do, for it or others.

@@ -394,6 +394,37 @@ fn what_exceeds_a_bound_is_refused_by_name() {
 }
 
 #[test]
+fn a_client_that_is_not_read_is_alive_while_it_takes_what_is_sent() {
+    for takes in [true, false] {
+        let mut cluster = Cluster::with(1, |config| config.limits.unsent_bytes_max = 2000);
+        let (slow, _) = cluster.open(1, 1000);
+        let (writer, _) = cluster.open(1, 60_000);
+        cluster.tell(slow, watch(1, "k"));
+        cluster.take(slow);
+        cluster.writes_at_once = false;
+        let mut number = 0;
+        while cluster.servers[&NodeId(1)].accepts(slow) {
+            number += 1;
+            cluster.tell(writer, request(number, &put("k", "0123456789")));
+            cluster.input(NodeId(1), Input::Written { conn: writer, messages: 1 });
+        }
+        for _ in 0..4 {
+            cluster.pass(Duration::from_millis(500));
+            if takes {
+                // It takes an event, and another one is there: the server still does not read it.
+                cluster.input(NodeId(1), Input::Written { conn: slow, messages: 1 });
+                number += 1;
+                cluster.tell(writer, request(number, &put("k", "0123456789")));
+                cluster.input(NodeId(1), Input::Written { conn: writer, messages: 1 });
+                assert!(!cluster.servers[&NodeId(1)].accepts(slow));
+            }
+        }
+        let expired = ServerMessage::SessionClosed { reason: SessionEnd::Expired };
+        assert_eq!(cluster.take(slow).contains(&expired), !takes);
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_disconnected_and_not_gapped() {
     let mut cluster = Cluster::with(1, |config| config.limits.unsent_bytes_max = 1000);
     let (slow, session) = cluster.open(1, 60_000);
