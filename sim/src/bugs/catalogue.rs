@@ -1,8 +1,8 @@
 //! The catalogue: what bugs there are, and the sources with one of them in.
 //!
-//! A patch is a unified diff that begins with its story, in lines that begin with `# `. It applies
-//! to the sources as they are, with every line of context as it says; only line numbers may have
-//! moved.
+//! A patch is a unified diff that begins with its story, in lines that begin with `# `: a sentence,
+//! and after it whatever else a reader should know. It applies to the sources as they are, with
+//! every line of context as it says; only line numbers may have moved.
 
 use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
 use std::collections::BTreeMap;
@@ -125,6 +125,10 @@ impl Bug {
     pub fn parse(name: String, diff: String) -> Result<Self, CatalogueError> {
         let story = diff.lines().map_while(|line| line.strip_prefix("# "));
         let story = story.map(str::trim).collect::<Vec<_>>().join(" ");
+        let story = match story.split_once(". ") {
+            Some((first, _)) => format!("{first}."),
+            None => story,
+        };
         if story.is_empty() {
             Err(CatalogueError::NoStory { name })
         } else {
