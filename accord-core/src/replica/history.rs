@@ -102,6 +102,16 @@ impl History {
         }
     }
 
+    /// True if a log of the `other` history that is committed up to `last` is a part of the logs of
+    /// this one: if it ends where the recoveries that it lacks went by.
+    pub(super) fn includes(&self, other: &Self, last: LogPosition) -> bool {
+        match other.standing(self) {
+            Standing::Same => true,
+            Standing::ContinuedBy(next) => last <= next.fork,
+            Standing::Continues | Standing::Apart => false,
+        }
+    }
+
     /// The history that `recovery` continues this one to.
     pub(super) fn continued(&self, recovery: Recovery) -> Self {
         let mut recoveries = self.recoveries.clone();
@@ -182,6 +192,11 @@ mod tests {
         assert_eq!(past.standing(&one), Standing::ContinuedBy(one.recoveries()[1]));
         assert_eq!(one.standing(&past), Standing::Continues);
         assert_eq!(one.standing(&other), Standing::Apart);
+        let fork = one.recoveries()[1].fork;
+        let beyond = LogPosition { index: fork.index.next(), ..fork };
+        assert!(one.includes(&past, fork) && one.includes(&one, beyond));
+        assert!(!one.includes(&past, beyond) && !past.includes(&one, fork));
+        assert!(!one.includes(&other, fork), "of another recovery");
         let skipped = [&one, &other].map(|history| history.recoveries()[1].revisions_skipped());
         assert_ne!(skipped[0], skipped[1], "and their revisions are apart");
         assert!(skipped.iter().all(|skipped| (1 << 48..3 << 47).contains(skipped)));

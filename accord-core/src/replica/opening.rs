@@ -93,7 +93,13 @@ impl Replica {
             return self.give_up_before(era);
         }
         match decided {
-            Err(reason) => self.close(reports, reason),
+            Err(reason) => {
+                // Also where no epoch opens: with others who have not met the later era there might
+                // be a majority of the older one.
+                let era = plan::era_met(&reports, self.config.node);
+                self.close(reports, reason);
+                self.give_up_before(era);
+            }
             Ok(plan) => self.promise(plan),
         }
     }

@@ -119,6 +119,19 @@ pub(super) fn left_out(
     Some((history.era(), reason))
 }
 
+/// The era before which `node` serves nothing any more, having met these servers: that of the
+/// newest history. Where several were recovered apart, the first era after its own: whichever of
+/// them is right, its own is over.
+pub(super) fn era_met(reports: &Reports, node: NodeId) -> Era {
+    if let Ok(newest) = newest_history(reports) {
+        return newest.era();
+    }
+    let own = &reports[&node];
+    let ours = reports.values().filter(|report| report.voters.cluster == own.voters.cluster);
+    let continues = |history: &&History| history.standing(own.history()) == Standing::Continues;
+    ours.map(Report::history).filter(continues).map(History::era).min().unwrap_or_default()
+}
+
 /// The plan for a new view, or why there is no primary component.
 pub(super) fn plan(reports: &Reports) -> Result<Plan, ClosedReason> {
     let history = newest_history(reports)?;

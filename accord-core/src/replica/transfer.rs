@@ -494,15 +494,18 @@ impl Replica {
         fetching.checked = None;
         fetching.needs_snapshot = false;
         let (image, _) = self.receiving.whole.take().expect("it is being looked at");
-        match snapshot {
-            Some(snapshot) if snapshot.last == image => {
+        // It may have arrived in an epoch whose commitments a recovery has given up since.
+        let history = &epoch.plan.voters.history;
+        let taken = |it: &Snapshot| it.last == image && history.includes(&it.voters.history, image);
+        match snapshot.filter(taken) {
+            Some(snapshot) => {
                 if snapshot.last.index > self.applied.max(self.commit) {
                     self.install(snapshot);
                 }
                 self.after_fetched(now, 0);
             }
             // Fetched again, from the next peer.
-            _ => {
+            None => {
                 fetching.deadline = Some(now + timeout);
                 self.messages_ignored += 1;
             }

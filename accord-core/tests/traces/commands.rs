@@ -41,6 +41,7 @@ fn dispatch(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
         "deliver" => repeat(world, arguments, World::deliver),
         "stored" => repeat(world, arguments, World::stored),
         "snapshot" => repeat(world, arguments, World::snapshot),
+        "look" => repeat(world, arguments, World::look),
         "abandon" => repeat(world, arguments, |world, node| Ok(world.group().abandon(node))),
         "pause" => arguments.nodes(world).map(|nodes| world.group().pause(nodes[0])),
         "resume" => arguments.nodes(world).map(|nodes| world.group().resume(nodes[0])),
@@ -123,6 +124,7 @@ impl Arguments {
 
 fn cluster(world: &mut World, arguments: &mut Arguments) -> Said {
     world.separate = arguments.flag("separate");
+    world.looks_later = arguments.flag("looks_later");
     let count: u32 = arguments.word()?.parse().map_err(|_| "the count is not a number")?;
     let initial = arguments.number("initial", u64::from(count))? as u32;
     let durability = match arguments.option("mode").as_deref() {

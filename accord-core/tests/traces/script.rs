@@ -7,7 +7,7 @@
 //! - `cluster COUNT [mode=memory] [LIMIT=NUMBER ...]`: that many servers, none started. Limits are
 //!   named as in `ReplicaLimits`, without `_max` (`batch_bytes=1`); `initial=COUNT` lets only the
 //!   first ones form the cluster; `separate` says that they are of several clusters, whose logs
-//!   differ.
+//!   differ; `looks_later` that an image which has arrived is looked at when `look` says so.
 //! - `start NODE... [bootstrap]`: with what is on its disk; `bootstrap` allows it to form a
 //!   cluster.
 //! - `crash NODE... [keeping=COUNT]`: writes under way are lost but the first COUNT.
@@ -32,6 +32,7 @@
 //! - `stored NODE [count=COUNT|all]`: the oldest write (or more) is durable.
 //! - `fail NODE`: the oldest write fails.
 //! - `snapshot NODE`: the state that the replica asked for is handed over.
+//! - `look NODE`: the last image that arrived whole is read and handed over.
 //! - `peer FROM TO [count=COUNT]`, `drop FROM TO`: the messages between two servers beside the
 //!   group arrive; are lost.
 //! - `advance DURATION`: time passes (`600ms`) and timers fire.

@@ -25,6 +25,8 @@ pub struct Server {
     pub wants_state: bool,
     /// The state at the time when it was asked for.
     state_wanted: String,
+    /// An image that has arrived whole, and its number.
+    received: Option<(u64, Bytes)>,
     starts: u64,
     wipes: u64,
 }
@@ -40,6 +42,7 @@ impl Server {
             applied: Vec::new(),
             wants_state: false,
             state_wanted: String::new(),
+            received: None,
             starts: 0,
             wipes: 0,
         }
@@ -68,6 +71,8 @@ pub struct World {
     pub now: Instant,
     /// True if the servers are of several clusters, so that their logs may differ.
     pub separate: bool,
+    /// True if images that arrive are looked at by a command of the trace.
+    pub looks_later: bool,
     /// What any server committed, to be the same for all.
     committed: BTreeMap<Index, Entry>,
     /// True while only what clients notice is shown.
@@ -126,7 +131,7 @@ impl World {
         server.disk.extend(kept);
         server.writing.clear();
         server.replica = None;
-        server.wants_state = false;
+        (server.wants_state, server.received) = (false, None);
         self.group().crash(node);
         self.peers.retain(|(_, to), _| *to != node);
     }
@@ -195,10 +200,10 @@ impl World {
                 server.state_wanted = server.applied.join("\n");
             }
             Action::SnapshotReceived { number, bytes } => {
-                let snapshot = Snapshot::from_bytes(&bytes).ok();
-                let now = self.now;
-                let replica = self.server(node).replica.as_mut().expect("it just acted");
-                replica.handle_received(now, number, snapshot);
+                self.server(node).received = Some((number, bytes));
+                if !self.looks_later {
+                    self.hand_received(node);
+                }
             }
             Action::Install { state, .. } => {
                 self.server(node).applied = show::text(&state).lines().map(String::from).collect();
@@ -267,6 +272,23 @@ impl World {
         let state = Bytes::from(std::mem::take(&mut server.state_wanted));
         self.with(node, |replica, now| replica.provide_snapshot(now, state))?;
         Ok(true)
+    }
+
+    fn hand_received(&mut self, node: NodeId) -> bool {
+        let now = self.now;
+        let server = self.server(node);
+        let Some((number, bytes)) = server.received.take() else { return false };
+        let snapshot = Snapshot::from_bytes(&bytes).ok();
+        let Some(replica) = &mut server.replica else { return false };
+        replica.handle_received(now, number, snapshot);
+        true
+    }
+
+    /// Reads the image that has arrived whole and hands it over, if there is one.
+    pub fn look(&mut self, node: NodeId) -> Result<bool, String> {
+        let looked = self.hand_received(node);
+        self.drain(node)?;
+        Ok(looked)
     }
 
     /// Delivers the oldest message between two servers, if there is one.
