@@ -18,7 +18,7 @@ pub mod model;
 pub mod spec;
 pub mod verdict;
 
-pub use check::{Budget, Options, check};
+pub use check::{Budget, Options, check, check_known};
 pub use history::{History, OpId, Outcome, Recorder};
 pub use model::Model;
 pub use verdict::{Explanation, Link, Verdict};

@@ -1,17 +1,17 @@
 //! `accord-models`: judges histories from the command line.
 //!
-//! Exit codes: 0 the history is valid, 1 it is invalid, 2 undecided or bad input.
+//! Exit codes: 0 the history is valid, 1 it is invalid, 2 undecided, nothing known, or bad input.
 //!
 //! `explore` and `verify` are handed to `accord-explore`, a program of its own: it is built from
 //! the core, of which nothing here may know.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
 use accord_models::history::{self, History};
-use accord_models::{Budget, Model, Options, Outcome, Verdict, check};
+use accord_models::{Budget, Model, Options, Outcome, Verdict, check_known};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -38,9 +38,11 @@ operations of each model.
 Examples:
   accord-models check history.edn --model cas-register
   accord-models check history.edn --model list-append --json | jq .anomaly
+  lein run test | accord-models check - --model register
 
 Exit codes: 0 valid, 1 invalid (with the smallest set of operations that contradict each other), \
-2 undecided (the budget ended) or bad input (with line and column).";
+2 undecided (the budget ended, or no operation is known to have taken effect) or bad input (with \
+line and column).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -68,7 +70,7 @@ const EXPLORER: &str = "accord-explore";
 
 #[derive(clap::Args)]
 struct CheckArguments {
-    /// The history: an EDN file
+    /// The history: an EDN file; - for the standard input
     history: PathBuf,
     /// What to judge it by
     #[arg(long, value_parser = PossibleValuesParser::new(Model::ALL.map(Model::name)))]
@@ -117,14 +119,28 @@ fn forward(command: &str, arguments: &[OsString]) -> ExitCode {
             cargo
         }
     };
-    let code = |status: process::ExitStatus| status.code().and_then(|code| u8::try_from(code).ok());
-    match explorer.arg(command).args(arguments).status() {
-        Ok(status) => ExitCode::from(code(status).unwrap_or(EXIT_UNDECIDED)),
+    match become_program(explorer.arg(command).args(arguments)) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{EXPLORER} is neither beside this program nor to be built here: {error}");
             ExitCode::from(EXIT_UNDECIDED)
         }
     }
+}
+
+/// Becomes the other program: it takes this process over, so that whatever ends this one, a signal
+/// that cannot be caught among it, ends that one.
+#[cfg(unix)]
+fn become_program(program: &mut process::Command) -> std::io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(program.exec())
+}
+
+/// Runs the other program to its end: a process cannot become another here.
+#[cfg(not(unix))]
+fn become_program(program: &mut process::Command) -> std::io::Result<ExitCode> {
+    let code = program.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(EXIT_UNDECIDED)))
 }
 
 fn run_check(arguments: &CheckArguments) -> ExitCode {
@@ -154,8 +170,16 @@ fn run_check(arguments: &CheckArguments) -> ExitCode {
 /// Reads and judges; the error says where the input is bad.
 fn judge(arguments: &CheckArguments) -> Result<(History, Verdict), String> {
     let path: &Path = &arguments.history;
-    let at = |error: &dyn std::fmt::Display| format!("{}:{error}", path.display());
-    let bytes = std::fs::read(path).map_err(|error| at(&format_args!(" {error}")))?;
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { Path::new("standard input") } else { path };
+    let at = |error: &dyn std::fmt::Display| format!("{}:{error}", name.display());
+    let mut bytes = Vec::new();
+    let read = if is_stdin {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|error| at(&format_args!(" {error}")))?;
     let history = history::read(&bytes).map_err(|error| at(&error))?;
     let model = Model::named(&arguments.model).expect("clap allows no other");
     let options = Options {
@@ -166,7 +190,7 @@ fn judge(arguments: &CheckArguments) -> Result<(History, Verdict), String> {
         },
         realtime: !arguments.no_realtime,
     };
-    let verdict = check(&history, model, &options).map_err(|error| at(&error))?;
+    let verdict = check_known(&history, model, &options).map_err(|error| at(&error))?;
     Ok((history, verdict))
 }
 

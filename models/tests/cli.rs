@@ -1,7 +1,8 @@
 //! The command line: what it prints and how it exits.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_accord-models")).args(arguments).output().unwrap()
@@ -123,6 +124,104 @@ fn bad_input_exits_with_2_and_names_the_place() {
     let unknown = run(&["check", "x.edn", "--model", "unicorn"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("possible values: register"));
+}
+
+#[test]
+fn the_standard_input_is_judged_too() {
+    let judge = |text: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_accord-models"))
+            .args(["check", "-", "--model", "register"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The input ends when it is dropped.
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let write = "{:type :invoke, :f :write, :value 1, :process 0}\n";
+    let known = format!("{write}{{:type :ok, :f :write, :value 1, :process 0}}");
+    let output = judge(&known);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "1 operations: 1 ok, 0 failed, 0 unknown\nvalid\n");
+    let output = judge("{:type}");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("standard input:1:7: expected"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_says_nothing_is_not_called_valid() {
+    let nothing = [
+        ("", "undecided: the history has no operations: there is nothing to judge"),
+        ("[]", "undecided: the history has no operations"),
+        ("{:type :info :f :cut :process :nemesis}", "undecided: the history has no operations"),
+        (
+            "{:type :invoke, :f :acquire, :value {:lock 1 :session 1}, :process 0}",
+            "undecided: none of the 1 operations is known to have taken effect",
+        ),
+    ];
+    for (text, said) in nothing {
+        let scratch = Scratch::new("nothing", text.as_bytes());
+        let output = run(&["check", scratch.path(), "--model", "lock"]);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(stdout(&output).contains(said), "{}", stdout(&output));
+        let json = run(&["check", scratch.path(), "--model", "lock", "--json"]);
+        assert!(stdout(&json).contains("\"verdict\": \"undecided\""), "{}", stdout(&json));
+    }
+}
+
+#[test]
+fn a_lonely_wrong_read_is_explained_by_what_was() {
+    let explained = |text: &str| {
+        let scratch = Scratch::new("lonely", text.as_bytes());
+        let output = run(&["check", scratch.path(), "--model", "register"]);
+        assert_eq!(output.status.code(), Some(1));
+        stdout(&output)
+    };
+    let write = "{:type :invoke, :f :write, :value 1, :process 0}\n\
+                 {:type :ok, :f :write, :value 1, :process 0}\n";
+    let read = |value: &str| {
+        format!(
+            "{{:type :invoke, :f :read, :value nil, :process 1}}\n\
+             {{:type :ok, :f :read, :value {value}, :process 1}}\n"
+        )
+    };
+    let text = explained(&format!("{write}{}", read("3")));
+    assert!(
+        text.contains("#1 cannot have its result: no operation leaves 3 in the register"),
+        "{text}"
+    );
+    let text = explained(&format!("{write}{}", read("nil")));
+    assert!(
+        text.contains("the longest order that fits is #0: then the register holds 1, and #1 :read"),
+        "{text}"
+    );
+}
+
+/// Whatever ends `accord-models explore` ends the explorer: they are one process.
+#[cfg(unix)]
+#[test]
+fn the_explorer_takes_the_process_over() {
+    // Nothing that is run here is written here: a program under a writer's hand cannot be run.
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    std::fs::create_dir(&dir).unwrap();
+    let program = dir.join("accord-models");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_accord-models"), &program).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", dir.join("accord-explore")).unwrap();
+    std::fs::write(dir.join("explore"), "echo \"$$ $*\"; exit 7").unwrap();
+    let child = Command::new(&program)
+        .args(["explore", "sessions", "--port", "1"])
+        .current_dir(&dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let started = child.id();
+    let output = child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(stdout(&output), format!("{started} sessions --port 1\n"));
+    assert_eq!(output.status.code(), Some(7));
 }
 
 #[test]

@@ -22,15 +22,17 @@ fn value() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::Text),
         name().prop_map(Value::Keyword),
         symbol.prop_map(Value::Symbol),
-        "[!-~]".prop_map(Value::Char),
+        any::<char>().prop_map(Value::Char),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {
         let items = || proptest::collection::vec(inner.clone(), 0..5);
         prop_oneof![
             items().prop_map(Value::List),
             items().prop_map(Value::Vector),
-            items().prop_map(Value::Set),
-            proptest::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(Value::Map),
+            proptest::collection::btree_set(inner.clone(), 0..5)
+                .prop_map(|items| Value::Set(items.into_iter().collect())),
+            proptest::collection::btree_map(inner.clone(), inner.clone(), 0..4)
+                .prop_map(|entries| Value::Map(entries.into_iter().rev().collect())),
             (name(), inner.clone()).prop_map(|(tag, value)| Value::Tagged(tag, Box::new(value))),
         ]
     })

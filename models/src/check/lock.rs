@@ -73,6 +73,7 @@ fn read(history: &History) -> Result<BTreeMap<Value, Lock>, HistoryError> {
     let mut owners: Vec<(u64, Value, u64)> = Vec::new();
     for (index, op) in history.operations().iter().enumerate() {
         let input = |expected| Shape::input(op, expected);
+        Shape::agree(op, "what was invoked, with a :token if it acquires")?;
         match op.f.as_ref() {
             "expire" => {
                 let session = input(EXPIRE).count_at("session")?;

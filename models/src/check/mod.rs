@@ -21,7 +21,7 @@ mod watch;
 pub use budget::{Budget, Purse};
 pub use linear::Order;
 
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryError, Outcome};
 use crate::model::Model;
 use crate::verdict::Verdict;
 
@@ -72,6 +72,29 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
         Model::Txn => store::check(history, budget)?,
         Model::CasRegister => register::check(history, true, budget)?,
     })
+}
+
+/// As [`check`], but a history in which no operation is known to have taken effect is not valid: any
+/// model allows it, and who asks has nearly always recorded or named the wrong thing.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_known(
+    history: &History,
+    model: Model,
+    options: &Options,
+) -> Result<Verdict, HistoryError> {
+    let verdict = check(history, model, options)?;
+    if !verdict.is_valid() || history.count(Outcome::Ok) > 0 {
+        return Ok(verdict);
+    }
+    let why = match history.operations().len() {
+        0 => "the history has no operations: there is nothing to judge".to_owned(),
+        count => format!(
+            "none of the {count} operations is known to have taken effect: there is nothing to judge"
+        ),
+    };
+    Ok(Verdict::Undecided { why })
 }
 
 /// The orders that explain `history`, for the models that ask for one: registers, stores, queues.

@@ -14,6 +14,10 @@ use crate::history::{History, HistoryError, Operation, Outcome};
 use crate::spec::{Register, RegisterOp};
 use crate::verdict::Verdict;
 
+const READ: &str = "[key value], or a value; invoked with nil in its place";
+const WRITE: &str = "[key value], or a value";
+const CAS: &str = "[key [from to]], or [from to]";
+
 /// Judges `history` as registers; `:cas` is allowed if `has_cas`.
 pub(super) fn check(
     history: &History,
@@ -77,21 +81,19 @@ enum Parsed<'a> {
 fn parse(op: &Operation, has_cas: bool) -> Result<(Value, Parsed<'_>), HistoryError> {
     match op.f.as_ref() {
         "read" => {
-            let shape = Shape::best(op, "[key value], or a value");
-            // The invocation names the key, whatever the completion says.
             let (key, _) = Shape::input(op, "[key nil], or nil").keyed()?;
-            let (answered, value) = shape.keyed()?;
-            if op.outcome == Outcome::Ok && answered != key {
-                return Err(shape.error());
-            }
+            Shape::agree_keyed(op, READ)?;
+            let (_, value) = Shape::best(op, READ).keyed()?;
             Ok((key, Parsed::Read(value.value)))
         }
         "write" => {
-            let (key, value) = Shape::input(op, "[key value], or a value").keyed()?;
+            let (key, value) = Shape::input(op, WRITE).keyed()?;
+            Shape::agree(op, WRITE)?;
             Ok((key, Parsed::Write(value.value)))
         }
         "cas" if has_cas => {
-            let shape = Shape::input(op, "[key [from to]], or [from to]");
+            let shape = Shape::input(op, CAS);
+            Shape::agree(op, CAS)?;
             let [first, second] = shape.items()?;
             let (key, pair) = match second.value.items() {
                 Some(_) => (first.value.clone(), second),

@@ -54,6 +54,8 @@ struct Told<'a> {
     sequence: BTreeMap<u64, usize>,
     opened: BTreeMap<u64, usize>,
     closed: BTreeMap<u64, usize>,
+    /// A session that two opens were answered with.
+    reused: Option<(u64, [usize; 2])>,
 }
 
 impl<'a> Told<'a> {
@@ -65,18 +67,26 @@ impl<'a> Told<'a> {
             sequence: BTreeMap::new(),
             opened: BTreeMap::new(),
             closed: BTreeMap::new(),
+            reused: None,
         };
         for (index, op) in ops.iter().enumerate() {
+            Shape::agree(op, "the same at both of its events, but for what is answered")?;
             match op.f.as_ref() {
                 "open" if op.outcome == Outcome::Ok => {
                     let session = Shape::output(op, SESSION).count_at("session")?;
-                    told.opened.insert(session, index);
+                    if let Some(first) = told.opened.insert(session, index) {
+                        told.reused.get_or_insert((session, [first, index]));
+                    }
                 }
                 "open" => {}
                 "close" => {
                     let session = Shape::input(op, SESSION).count_at("session")?;
                     if op.outcome == Outcome::Ok {
-                        told.closed.insert(session, index);
+                        // It has left by the end of the one that was over first.
+                        let first = told.closed.entry(session).or_insert(index);
+                        if op.returned() < ops[*first].returned() {
+                            *first = index;
+                        }
                     }
                 }
                 "member" => {
@@ -91,11 +101,19 @@ impl<'a> Told<'a> {
     }
 
     fn refuse(&self) -> Option<Explanation> {
-        self.streams()
+        self.reused()
+            .or_else(|| self.streams())
             .or_else(|| self.diverging())
             .or_else(|| self.gaps())
             .or_else(|| self.sequence())
             .or_else(|| self.realtime())
+    }
+
+    /// A session is opened once.
+    fn reused(&self) -> Option<Explanation> {
+        let (session, pair) = self.reused?;
+        let summary = format!("session {session} was opened twice");
+        Some(Explanation::new("opened-twice", summary, pair))
     }
 
     /// Each observer hears its own joining first, and then what is later and later.

@@ -50,6 +50,41 @@ impl<'a> Shape<'a> {
         HistoryError::new(self.at, expected, self.value)
     }
 
+    /// That the completion of `op` does not contradict its invocation: either has no value, or they
+    /// are equal, or maps that are equal at every key that both have.
+    pub(super) fn agree(op: &'a Operation, expected: &'static str) -> Result<(), HistoryError> {
+        let agree = match (&op.input, &op.output) {
+            (Value::Nil, _) | (_, Value::Nil) => true,
+            (Value::Map(asked), Value::Map(answered)) => {
+                let answer = |key| answered.iter().find(|(its, _)| its == key).map(|(_, v)| v);
+                asked.iter().all(|(key, value)| answer(key).is_none_or(|its| its == value))
+            }
+            (asked, answered) => asked == answered,
+        };
+        let contradicts = || {
+            let error = Self::output(op, expected).error();
+            let expected = format!("{}, as it was invoked: {}", error.expected, op.input);
+            HistoryError::new(error.at, expected, &op.output)
+        };
+        if agree { Ok(()) } else { Err(contradicts()) }
+    }
+
+    /// That the completion of `op`, which asks for the value at a key, speaks of the same key, and
+    /// that a value that stands in the invocation already is the one that was answered.
+    pub(super) fn agree_keyed(
+        op: &'a Operation,
+        expected: &'static str,
+    ) -> Result<(), HistoryError> {
+        if op.completed.is_none() || (op.outcome != Outcome::Ok && op.output.is_nil()) {
+            return Ok(());
+        }
+        let output = Self::output(op, expected);
+        let (key, asked) = Self::input(op, expected).keyed()?;
+        let (answered, value) = output.keyed()?;
+        let is_known = asked.value.is_nil() || op.outcome != Outcome::Ok;
+        output.need((answered == key && (is_known || asked.value == value.value)).then_some(()))
+    }
+
     /// `option`, or the error.
     pub(super) fn need<T>(self, option: Option<T>) -> Result<T, HistoryError> {
         option.ok_or_else(|| self.error())

@@ -103,11 +103,12 @@ fn parse(
         return Err(unknown_f(op, ":txn"));
     }
     let asked = steps(Shape::input(op, INPUT), keys, values, false)?;
-    if op.outcome != Outcome::Ok {
+    let output = Shape::output(op, OUTPUT);
+    let is_ok = op.outcome == Outcome::Ok;
+    if !is_ok && op.output.is_nil() {
         return Ok(StoreOp { steps: asked, result: StoreResult::Committed });
     }
-    let output = Shape::output(op, OUTPUT);
-    if let Some(aborted) = output.key_if_any("aborted") {
+    if let Some(aborted) = output.key_if_any("aborted").filter(|_| is_ok) {
         let at = aborted.count()? as usize;
         output.need(matches!(asked.get(at), Some(StoreStep::Compare(..))).then_some(()))?;
         return Ok(StoreOp { steps: asked, result: StoreResult::Aborted(at) });
@@ -119,7 +120,8 @@ fn parse(
             (asked, answered) => asked == answered,
         });
     output.need(same.then_some(()))?;
-    Ok(StoreOp { steps: answered, result: StoreResult::Committed })
+    let steps = if is_ok { answered } else { asked };
+    Ok(StoreOp { steps, result: StoreResult::Committed })
 }
 
 fn steps(

@@ -2,13 +2,22 @@
 //!
 //! Histories come from files, so reading is total: any bytes give a [`Value`] or a [`ReadError`]
 //! that names the line, the column and what was expected. Nesting is bounded by [`DEPTH_MAX`] and
-//! memory by a constant multiple of the input. Continue in [`read`] for the grammar, or in
+//! memory by a constant multiple of the input. What Clojure prints is read, `#object[...]`, `##NaN`
+//! and `#:namespace{...}` among it. Refused are: a key or element twice in a map or set, half a
+//! surrogate pair, numbers that Clojure refuses (`08`), ratios past 128 bits, numbers of more than
+//! 1,024 characters, and what only Clojure's reader for programs takes: `'x`, `@x`, `^{..} x`,
+//! `#(..)`, `#'x`, `#"regex"`, `::k`.
+//!
+//! Values are equal by what they are, not by how they are written ([`Value`]). Continue in [`read`] for the grammar, or in
 //! [`crate::history`] for what is made of the values.
 //!
 //! Invariant: [`read::read_value`] of a printed value gives the same value.
 
+mod equal;
+mod number;
 mod print;
 pub mod read;
+mod text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,9 +32,12 @@ pub type Name = Cow<'static, str>;
 
 /// An EDN value.
 ///
-/// The order of values is total and stable, so that they can be keys of ordered maps. Maps and sets
-/// keep the order in which they were written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Equality is EDN's: maps and sets whatever the order of their entries, lists and vectors with
+/// equal items, one number in several spellings (`1` and `1N`, `1.50` and `1.5`), nested values and
+/// keys too. As with Clojure's `=`, a whole number, a float (`1.0`) and a decimal (`1M`) are never
+/// equal. The order is total, stable and agrees with equality, so that values can be keys of
+/// ordered maps. Maps and sets keep the order in which they were written.
+#[derive(Clone, Debug, Default)]
 pub enum Value {
     /// `nil`: nothing, absent, not known.
     #[default]
@@ -34,10 +46,11 @@ pub enum Value {
     Bool(bool),
     /// A whole number of 64 bits.
     Int(i64),
-    /// Any other number, as it was written: decimals, ratios, numbers past 64 bits.
+    /// Any other number, in the one spelling that all its equals have: floats, decimals, ratios,
+    /// numbers past 64 bits, `##NaN`, `##Inf` and `##-Inf`.
     Number(String),
-    /// A character, without its backslash.
-    Char(String),
+    /// A character.
+    Char(char),
     /// A string.
     Text(String),
     /// `:keyword`.
@@ -131,7 +144,7 @@ impl From<i64> for Value {
 }
 
 impl From<u64> for Value {
-    /// Numbers past `i64::MAX` keep their digits as a [`Value::Number`].
+    /// Numbers past `i64::MAX` become a [`Value::Number`].
     fn from(n: u64) -> Self {
         i64::try_from(n).map_or_else(|_| Self::Number(format!("{n}N")), Self::Int)
     }

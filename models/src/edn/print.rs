@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::Value;
+use super::text::NAMED;
 
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -11,7 +12,7 @@ impl Display for Value {
             Self::Bool(b) => write!(f, "{b}"),
             Self::Int(n) => write!(f, "{n}"),
             Self::Number(digits) => f.write_str(digits),
-            Self::Char(name) => write!(f, "\\{name}"),
+            Self::Char(c) => write_char(f, *c),
             Self::Text(text) => write_text(f, text),
             Self::Keyword(name) => write!(f, ":{name}"),
             Self::Symbol(name) => f.write_str(name),
@@ -21,6 +22,16 @@ impl Display for Value {
             Self::Map(entries) => write_entries(f, entries),
             Self::Tagged(tag, inner) => write!(f, "#{tag} {inner}"),
         }
+    }
+}
+
+fn write_char(f: &mut Formatter<'_>, c: char) -> fmt::Result {
+    match NAMED.iter().find(|(_, named)| *named == c) {
+        Some((name, _)) => write!(f, "\\{name}"),
+        None if (c.is_control() || c.is_whitespace()) && (c as u32) < 0x10000 => {
+            write!(f, "\\u{:04x}", c as u32)
+        }
+        None => write!(f, "\\{c}"),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{DEPTH_MAX, Name, Position, Value};
+use super::equal::repeated;
+use super::{DEPTH_MAX, Name, Position, Value, number};
 
 /// Why a text could not be read, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,15 +134,16 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some('[') => Ok(Value::Vector(self.items(']')?)),
             Some('(') => Ok(Value::List(self.items(')')?)),
-            Some('{') => self.entries(),
+            Some('{') => Ok(Value::Map(self.entries()?)),
             Some('"') => self.text(),
             Some('\\') => self.character(),
             Some(':') => {
                 self.bump();
-                Ok(Value::Keyword(self.name("a keyword's name")?))
+                let is_inside = self.peek() == Some('#');
+                Ok(Value::Keyword(self.name("a keyword's name", is_inside)?))
             }
             Some('#') => self.dispatch(),
-            Some(c) if is_name_char(c) => self.token(at),
+            Some(c) if is_name_start(c) => self.token(at),
             found => Err(ReadError::new(at, expected, Found(found))),
         }
     }
@@ -159,41 +161,89 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn entries(&mut self) -> Result<Value, ReadError> {
+    fn entries(&mut self) -> Result<Vec<(Value, Value)>, ReadError> {
         self.bump();
-        let mut entries = Vec::new();
+        let (mut entries, mut places) = (Vec::new(), Vec::new());
         loop {
             self.skip_blank()?;
             if self.peek() == Some('}') {
                 self.bump();
-                return Ok(Value::Map(entries));
+                break;
             }
+            places.push(self.at);
             let key = self.value("a key or '}'")?;
             let value = self.value("the key's value")?;
             entries.push((key, value));
         }
+        let keys: Vec<&Value> = entries.iter().map(|(key, _)| key).collect();
+        match repeated(&keys) {
+            Some(at) => Err(ReadError::new(places[at], "a key once in a map", keys[at])),
+            None => Ok(entries),
+        }
     }
 
-    fn dispatch(&mut self) -> Result<Value, ReadError> {
-        self.bump();
-        if self.peek() == Some('{') {
-            return Ok(Value::Set(self.items('}')?));
+    fn set(&mut self) -> Result<Value, ReadError> {
+        let at = self.at;
+        let items = self.items('}')?;
+        match repeated(&items) {
+            Some(twice) => {
+                let found = format!("{} twice", items[twice]);
+                Err(ReadError::new(at, "a value once in a set", found))
+            }
+            None => Ok(Value::Set(items)),
         }
-        let tag = self.name("a tag's name or '{'")?;
+    }
+
+    /// What begins with `#`: a set, a number such as `##NaN`, a tagged value, a map with a namespace
+    /// for its keys.
+    fn dispatch(&mut self) -> Result<Value, ReadError> {
+        let at = self.at;
+        self.bump();
+        match self.peek() {
+            Some('{') => return self.set(),
+            Some('#') => {
+                self.bump();
+                let name = self.take_name();
+                return match name.as_str() {
+                    "NaN" | "Inf" | "-Inf" => Ok(Value::Number(format!("##{name}"))),
+                    _ => Err(ReadError::new(at, "##NaN, ##Inf or ##-Inf", format!("##{name}"))),
+                };
+            }
+            Some(':') => {
+                self.bump();
+                let namespace = self.name("a namespace", false)?;
+                self.skip_blank()?;
+                if self.peek() != Some('{') {
+                    return Err(ReadError::new(self.at, "a map", Found(self.peek())));
+                }
+                let entries = self.entries()?.into_iter();
+                let entries = entries.map(|(key, value)| (qualified(key, &namespace), value));
+                let entries: Vec<_> = entries.collect();
+                let keys: Vec<&Value> = entries.iter().map(|(key, _)| key).collect();
+                return match repeated(&keys) {
+                    Some(twice) => Err(ReadError::new(at, "a key once in a map", keys[twice])),
+                    None => Ok(Value::Map(entries)),
+                };
+            }
+            _ => {}
+        }
+        let tag = self.name("a tag's name or '{'", false)?;
         let value = self.value("the tagged value")?;
         Ok(Value::Tagged(tag, Box::new(value)))
     }
 
-    fn name(&mut self, expected: &str) -> Result<Name, ReadError> {
+    /// A name; `is_inside`: what cannot begin one may come first.
+    fn name(&mut self, expected: &str, is_inside: bool) -> Result<Name, ReadError> {
         let at = self.at;
-        let text = self.take_name();
+        let begins = self.peek().is_some_and(|c| is_inside || is_name_start(c));
+        let text = if begins { self.take_name() } else { String::new() };
         if text.is_empty() {
             return Err(ReadError::new(at, expected, Found(self.peek())));
         }
         Ok(Cow::Owned(text))
     }
 
-    fn take_name(&mut self) -> String {
+    pub(super) fn take_name(&mut self) -> String {
         let mut text = String::new();
         while let Some(c) = self.peek().filter(|c| is_name_char(*c)) {
             text.push(c);
@@ -214,77 +264,41 @@ impl<'a> Reader<'a> {
         if !digits.starts_with(|c: char| c.is_ascii_digit()) {
             return Ok(Value::Symbol(Cow::Owned(text)));
         }
-        if let Ok(n) = text.parse() {
-            return Ok(Value::Int(n));
-        }
-        let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '/' | 'e' | 'E' | '+' | '-');
-        if digits.trim_end_matches(['N', 'M']).chars().all(number) {
-            return Ok(Value::Number(text));
-        }
-        Err(ReadError::new(at, "a number", text))
-    }
-
-    fn character(&mut self) -> Result<Value, ReadError> {
-        self.bump();
-        let at = self.at;
-        let Some(first) = self.bump() else {
-            return Err(ReadError::new(at, "a character after '\\'", Found(None)));
-        };
-        if is_blank(first) && first != ',' {
-            return Err(ReadError::new(at, "a character after '\\'", Found(Some(first))));
-        }
-        let mut name = String::from(first);
-        name.push_str(&self.take_name());
-        Ok(Value::Char(name))
-    }
-
-    fn text(&mut self) -> Result<Value, ReadError> {
-        let start = self.at;
-        self.bump();
-        let mut text = String::new();
-        loop {
-            let at = self.at;
-            match self.bump() {
-                Some('"') => return Ok(Value::Text(text)),
-                Some('\\') => text.push(self.escape(at)?),
-                Some(c) => text.push(c),
-                None => return Err(ReadError::new(start, "a string that ends", "none that does")),
-            }
-        }
-    }
-
-    fn escape(&mut self, at: Position) -> Result<char, ReadError> {
-        match self.bump() {
-            Some('n') => Ok('\n'),
-            Some('t') => Ok('\t'),
-            Some('r') => Ok('\r'),
-            Some(c @ ('"' | '\\')) => Ok(c),
-            Some('u') => {
-                let mut code = 0;
-                for _ in 0..4 {
-                    let digit = self.bump();
-                    let value = digit.and_then(|c| c.to_digit(16));
-                    let wrong = || ReadError::new(at, "four hexadecimal digits", Found(digit));
-                    code = code * 16 + value.ok_or_else(wrong)?;
-                }
-                let wrong = || ReadError::new(at, "a character's code", format!("\\u{code:04x}"));
-                char::from_u32(code).ok_or_else(wrong)
-            }
-            found => Err(ReadError::new(at, r#"one of \n \t \r \" \\ \uXXXX"#, Found(found))),
-        }
+        number::read(&text).ok_or_else(|| ReadError::new(at, number::NUMBER, text))
     }
 }
 
-const fn is_blank(c: char) -> bool {
+/// The key of a map that is written with a namespace for all its keys: those that have one keep it,
+/// `_` stands for none.
+fn qualified(key: Value, namespace: &str) -> Value {
+    let qualify = |name: Name| match name.split_once('/') {
+        Some(("_", name)) => Cow::Owned(name.to_owned()),
+        Some(_) => name,
+        None => Cow::Owned(format!("{namespace}/{name}")),
+    };
+    match key {
+        Value::Keyword(name) => Value::Keyword(qualify(name)),
+        Value::Symbol(name) => Value::Symbol(qualify(name)),
+        other => other,
+    }
+}
+
+pub(super) const fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | ',' | '\x0c')
 }
 
+/// Whether a name may begin with it.
+fn is_name_start(c: char) -> bool {
+    is_name_char(c) && !matches!(c, ':' | '#' | '\'')
+}
+
+/// Whether it may stand in a name.
 fn is_name_char(c: char) -> bool {
-    !is_blank(c) && !c.is_control() && !"()[]{}\"\\;:#@^`~".contains(c)
+    !is_blank(c) && !c.is_control() && !"()[]{}\"\\;@^`~".contains(c)
 }
 
 /// A character, or the end, as an error names it.
-struct Found(Option<char>);
+pub(super) struct Found(pub(super) Option<char>);
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -313,7 +327,35 @@ mod tests {
         let text = r#"{:type :ok, :value [[:append "a\n" 1] nil true -5 2.5 #{1 :b} (x \c)]}"#;
         assert_eq!(read_value(text).unwrap().to_string(), text);
         let noisy = " ; story\n #_ {:left :out} #jepsen.history.Op{:time 9N}";
-        assert_eq!(read_value(noisy).unwrap().to_string(), "#jepsen.history.Op {:time 9N}");
+        assert_eq!(read_value(noisy).unwrap().to_string(), "#jepsen.history.Op {:time 9}");
+    }
+
+    #[test]
+    fn what_clojure_prints_is_read() {
+        let prints = [
+            (
+                r#"#object[java.lang.Object 0x7c2e1f1c "x"]"#,
+                r#"#object [java.lang.Object 2083397404 "x"]"#,
+            ),
+            (r##"{"n1" ##NaN, "n2" ##-Inf}"##, r##"{"n1" ##NaN, "n2" ##-Inf}"##),
+            ("[:a:b x# :x#y a:b :#k #:n{:a 1}]", "[:a:b x# :x#y a:b :#k {:n/a 1}]"),
+            ("#user.Op{:f :read}", "#user.Op {:f :read}"),
+            ("[0x10 017 36rZ 2/4 1.50M 1e400M 7N]", "[16 15 35 1/2 15e-1M 1e400M 7]"),
+        ];
+        for (text, printed) in prints {
+            let value = read_value(text).unwrap();
+            assert_eq!(value.to_string(), printed);
+            assert_eq!(read_value(printed).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn nothing_is_twice_in_a_map_or_a_set() {
+        let refused = |text: &str| read_value(text).unwrap_err().to_string();
+        assert_eq!(refused("{:a 1, :b 2, :a 3}"), "1:14: expected a key once in a map, found :a");
+        assert!(refused("[{[1] 1 (1N) 2}]").contains("a key once in a map, found (1)"));
+        assert!(refused("#{1 2 0x1}").contains("a value once in a set, found 1 twice"));
+        assert!(refused("#:n{:a 1 :n/a 2}").contains("a key once in a map, found :n/a"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! `:f`, `:process` and, if it has them, `:value`, `:time`, `:error`; other keys are overlooked,
 //! `:index` among them: the order of the text counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{History, Moment, Note, Operation, Outcome, Process};
 use crate::edn::read::{Reader, utf8};
@@ -103,17 +103,22 @@ fn read_event(reader: &mut Reader<'_>) -> Result<Event, HistoryError> {
     }
     reader.bump();
     let mut fields = Fields::default();
+    let mut keys = BTreeSet::new();
     loop {
         reader.skip_blank()?;
         if reader.peek() == Some('}') {
             reader.bump();
             return fields.finish(at);
         }
+        let key_at = reader.at();
         let key = reader.value("a key of the event, or '}'")?;
         reader.skip_blank()?;
         let value_at = reader.at();
         let value = reader.value("the key's value")?;
         fields.set(&key, value_at, value)?;
+        if let Some(key) = keys.replace(key) {
+            return Err(HistoryError::new(key_at, "a key once in an event", key));
+        }
     }
 }
 
@@ -274,5 +279,9 @@ mod tests {
         assert!(refused("{:f :read}").contains("an event with :type"));
         assert!(refused("[{:type :invoke :f :r :process 0}").contains("an event such as"));
         assert!(refused("[] 1").contains("nothing after"));
+        assert_eq!(
+            refused("{:type :invoke, :process 0, :f :read, :process 1}"),
+            "1:39: expected a key once in an event, found :process"
+        );
     }
 }

@@ -22,6 +22,10 @@ pub use register::{Register, RegisterOp};
 pub use store::{Store, StoreOp, StoreResult, StoreStep};
 pub use watch::{Change, ChangeKind, WatchFilter, WatchLog};
 
+/// A fact that results depend on: the numbers of a key and of its value. The value 0 is `nil`, and
+/// at first every key has it.
+pub type Fact = (u32, u32);
+
 /// A sequential object.
 pub trait Spec {
     /// An operation with the result that was observed, if it is known.
@@ -45,6 +49,29 @@ pub trait Spec {
 
     /// Whether `op` never changes any state. The search orders such an operation as soon as it can.
     fn is_pure(&self, op: &Self::Op) -> bool;
+
+    /// Facts without which `op` cannot have its result, whatever else holds: those that must hold
+    /// before it. Fewer if in doubt.
+    fn needs(&self, op: &Self::Op) -> Vec<Fact> {
+        let _ = op;
+        Vec::new()
+    }
+
+    /// The facts that hold after `op` and may not have held before. More if in doubt.
+    fn makes(&self, op: &Self::Op) -> Vec<Fact> {
+        let _ = op;
+        Vec::new()
+    }
+
+    /// Whether `fact` holds before the first operation.
+    fn holds_at_first(&self, fact: Fact) -> bool {
+        fact.1 == 0
+    }
+
+    /// `fact` in words, to follow "leaves".
+    fn name_fact(&self, fact: Fact) -> String {
+        format!("{fact:?}")
+    }
 
     /// For each of `others`, whether doing it at some moment can help an order of `strict` to
     /// exist. True if in doubt.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Spec;
+use super::{Fact, Spec};
 use crate::edn::Value;
 
 /// An operation on a register. Values are numbers given by the reader of the history; 0 is `nil`.
@@ -76,6 +76,21 @@ impl Spec for Register {
             }
         }
         helpful
+    }
+
+    fn needs(&self, op: &RegisterOp) -> Vec<Fact> {
+        RegisterOp::needs(*op).map(|value| (0, value)).into_iter().collect()
+    }
+
+    fn makes(&self, op: &RegisterOp) -> Vec<Fact> {
+        match *op {
+            RegisterOp::Write(value) | RegisterOp::Cas { to: value, .. } => vec![(0, value)],
+            RegisterOp::Read(_) => Vec::new(),
+        }
+    }
+
+    fn name_fact(&self, (_, value): Fact) -> String {
+        format!("{} in the register", self.values.get(value as usize).unwrap_or(&Value::Nil))
     }
 
     fn describe(&self, state: &u32) -> String {

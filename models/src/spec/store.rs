@@ -1,8 +1,8 @@
 //! A store of several keys with transactions of reads, writes and compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Spec;
+use super::{Fact, Spec};
 use crate::edn::Value;
 
 /// One step of a transaction. Keys and values are numbers given by the reader of the history; the
@@ -124,6 +124,43 @@ impl Spec for Store {
             }
         }
         helpful
+    }
+
+    /// What the transaction reads or compares before it writes the key itself.
+    fn needs(&self, op: &StoreOp) -> Vec<Fact> {
+        let mut written = BTreeSet::new();
+        let mut needs = BTreeSet::new();
+        for (number, step) in op.steps.iter().enumerate() {
+            match (*step, op.result) {
+                (StoreStep::Compare(..), StoreResult::Aborted(at)) if at == number => break,
+                (StoreStep::Write(key, _), _) => {
+                    written.insert(key);
+                }
+                (StoreStep::Compare(key, value), _)
+                | (StoreStep::Read(key, Some(value)), StoreResult::Committed)
+                    if !written.contains(&key) =>
+                {
+                    needs.insert((key, value));
+                }
+                _ => {}
+            }
+        }
+        needs.into_iter().collect()
+    }
+
+    /// What it writes last to each key.
+    fn makes(&self, op: &StoreOp) -> Vec<Fact> {
+        let mut written = BTreeMap::new();
+        for step in op.steps.iter().filter(|_| op.result == StoreResult::Committed) {
+            if let StoreStep::Write(key, value) = *step {
+                written.insert(key, value);
+            }
+        }
+        written.into_iter().collect()
+    }
+
+    fn name_fact(&self, (key, value): Fact) -> String {
+        format!("{} in {}", self.values[value as usize], self.keys[key as usize])
     }
 
     fn state_bytes(&self, state: &Box<[u32]>) -> usize {

@@ -122,6 +122,7 @@ impl Observed {
             .find_map(|(index, txn)| self.internal(index, txn))
             .or_else(|| reads.find_map(|(txn, key, list)| self.impossible(txn, key, list)))
             .or_else(|| self.reads().find_map(|(txn, key, list)| self.diverging(txn, key, list)))
+            .or_else(|| self.rearranged())
             .or_else(|| self.reads().find_map(|(txn, key, list)| self.intermediate(txn, key, list)))
             .or_else(|| self.lost_update())
     }
@@ -228,6 +229,45 @@ impl Observed {
         Some(Explanation::new("incompatible-order", summary, [txn, longest]))
     }
 
+    /// What a transaction appends to a key stands there in its order, from its first on. (That
+    /// nothing stands between, and that nothing is missing at the end, the graph and
+    /// [`Self::intermediate`] see to.)
+    fn rearranged(&self) -> Option<Explanation> {
+        for (number, key) in &self.keys {
+            let mut next: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+            for value in &key.versions {
+                let txn = key.writers.get(value)?.txn;
+                // The appends of the transaction that are still to come, the next one last.
+                let left = next.entry(txn).or_insert_with(|| {
+                    let mut appends = self.appends(txn, *number);
+                    appends.reverse();
+                    appends
+                });
+                if left.pop() != Some(*value) {
+                    let reader = key.longest_reader?;
+                    let summary = format!(
+                        "#{reader} reads {} as {}, but #{txn} appended {} to it: what a \
+                         transaction appends is there in its order, or not at all",
+                        self.name(*number),
+                        self.list(&key.versions),
+                        self.list(&self.appends(txn, *number)),
+                    );
+                    return Some(Explanation::new("rearranged", summary, [txn, reader]));
+                }
+            }
+        }
+        None
+    }
+
+    /// What a transaction appends to a key, in order.
+    fn appends(&self, txn: usize, number: u32) -> Vec<u32> {
+        let appended = self.txns[txn].steps.iter().filter_map(|step| match step {
+            Step::Append(key, value) if *key == number => Some(*value),
+            _ => None,
+        });
+        appended.collect()
+    }
+
     /// A read of others' appends ends with the last append of a transaction to the key.
     fn intermediate(&self, txn: usize, key: u32, list: &[u32]) -> Option<Explanation> {
         let last = *self.without_own(txn, key, list).last()?;
@@ -298,17 +338,18 @@ fn parse(op: &Operation, numbers: &mut Numbers) -> Result<Vec<Step>, HistoryErro
         return Err(unknown_f(op, ":txn"));
     }
     let asked = steps(Shape::input(op, INPUT), numbers, false)?;
-    if op.outcome != Outcome::Ok {
+    let output = Shape::output(op, OUTPUT);
+    if op.outcome != Outcome::Ok && op.output.is_nil() {
         return Ok(asked);
     }
-    let output = Shape::output(op, OUTPUT);
     let answered = steps(output, numbers, true)?;
     let same = asked.len() == answered.len()
         && asked.iter().zip(&answered).all(|pair| match pair {
             (Step::Read(asked, _), Step::Read(answered, _)) => asked == answered,
             (asked, answered) => asked == answered,
         });
-    output.need(same.then_some(answered))
+    let is_ok = op.outcome == Outcome::Ok;
+    output.need(same.then_some(if is_ok { answered } else { asked }))
 }
 
 fn steps(

@@ -34,10 +34,8 @@ pub(super) struct Minimal<'a, S: Spec> {
     spec: &'a S,
     /// The operations that contradict each other.
     strict: Vec<Call<S::Op>>,
-    /// Where an order of these gets stuck, if the budget sufficed to find out.
-    stuck: Option<Stuck<S::State>>,
-    /// The event at which the contradiction is complete.
-    event: u64,
+    /// The longest order of all operations, and the operation that has no place after it.
+    furthest: Furthest<S::State>,
     /// Operations that matter only by being over too early: their indices.
     past: Vec<usize>,
     /// How many other operations there are.
@@ -50,7 +48,7 @@ impl<'a, S: Spec> Minimal<'a, S> {
     pub(super) fn of(
         spec: &'a S,
         calls: &[Call<S::Op>],
-        stuck: &Stuck<S::State>,
+        stuck: Stuck<S::State>,
         budget: &Budget,
     ) -> Self {
         let event = stuck.event;
@@ -63,14 +61,17 @@ impl<'a, S: Spec> Minimal<'a, S> {
             prefix,
         };
         let is_minimal = shrinking.shrink();
-        let stuck = match shrinking.trial(&mut shrinking.trial_purse(u64::MAX)) {
-            Found::Stuck(stuck) => Some(stuck),
-            Found::Ordered(_) | Found::Exhausted => None,
+        let index = |number: &usize| calls[*number].index;
+        let furthest = Furthest {
+            order: stuck.order.iter().map(index).collect(),
+            state: stuck.state,
+            blocked: calls.iter().find(|call| call.returned == event).map(|call| call.index),
+            event,
         };
         let strict = shrinking.strict();
         let past = shrinking.past();
         let free_count = calls.len() - strict.len() - past.len();
-        Self { spec, strict, stuck, event, past, free_count, is_minimal }
+        Self { spec, strict, furthest, past, free_count, is_minimal }
     }
 
     /// The contradiction in words.
@@ -99,22 +100,27 @@ impl<'a, S: Spec> Minimal<'a, S> {
         explanation
     }
 
-    /// The order that gets furthest, and what it cannot explain.
+    /// The longest order that fits, and what has no place after it.
     fn furthest(&self, history: &History) -> Option<String> {
-        let stuck = self.stuck.as_ref()?;
-        let blocked = self.strict.iter().find(|call| call.returned == stuck.event)?;
-        // Behind the strict operations stand relaxed ones.
-        let order = stuck.order.iter().filter_map(|number| self.strict.get(*number));
-        let order: Vec<usize> = order.map(|call| call.index).collect();
-        let order =
-            if order.is_empty() { String::new() } else { format!("after {} ", names(&order)) };
-        let (index, f) = (blocked.index, &history.operations()[blocked.index].f);
-        let state = self.spec.describe(&stuck.state);
+        let Furthest { order, state, blocked, event } = &self.furthest;
+        let index = (*blocked)?;
+        let order = match order[..] {
+            [] => "nothing else can come before".to_owned(),
+            _ => format!("the longest order that fits is {}", names(order)),
+        };
+        let (f, state) = (&history.operations()[index].f, self.spec.describe(state));
         Some(format!(
-            "by event {}, {order}{state}, and #{index} :{f} cannot have its result",
-            self.event
+            "by event {event}, {order}: then {state}, and #{index} :{f} cannot have its result"
         ))
     }
+}
+
+/// Where the search got furthest, with operations by their indices.
+struct Furthest<State> {
+    order: Vec<usize>,
+    state: State,
+    blocked: Option<usize>,
+    event: u64,
 }
 
 /// Operations by index; of many, the last.

@@ -3,11 +3,13 @@
 //!
 //! A history is cut into partitions that do not touch each other (keys, or groups of keys that
 //! transactions join); it is linearizable if and only if each of them is (Herlihy & Wing 1990).
-//! Each is searched by [`search`]; a refused one is shrunk by [`explain`] to the operations that
+//! What no order can explain is refused at once by [`founded`]; each partition is then searched by
+//! [`search`]; a refused one is shrunk by [`explain`] to the operations that
 //! matter. What runs out of budget is undecided, and said so.
 
 mod bits;
 mod explain;
+mod founded;
 mod search;
 
 pub use search::{Call, Found, Stuck, search};
@@ -56,11 +58,16 @@ pub fn check_partitions<S: Spec>(
 ) -> Verdict {
     let mut purse = budget.purse();
     let mut undecided = None;
-    for Partition { name, spec, calls } in partitions {
+    let founded: Result<Vec<_>, _> = partitions.iter().map(founded::filter).collect();
+    let founded = match founded {
+        Ok(founded) => founded,
+        Err(explanation) => return Verdict::Invalid(explanation),
+    };
+    for (Partition { name, spec, .. }, calls) in partitions.iter().zip(&founded) {
         match search(spec, calls, &[], &mut purse) {
             Found::Ordered(_) => {}
             Found::Stuck(stuck) => {
-                let minimal = explain::Minimal::of(spec, calls, &stuck, budget);
+                let minimal = explain::Minimal::of(spec, calls, stuck, budget);
                 return Verdict::Invalid(minimal.explanation(name, history));
             }
             Found::Exhausted => {

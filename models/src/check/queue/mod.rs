@@ -31,7 +31,8 @@ const DEQUEUE: &str = "nil or [queue nil]; answered: the value, nil if empty, or
 /// Judges `history` as queues.
 pub(super) fn check(history: &History, budget: &Budget) -> Result<Verdict, HistoryError> {
     let mut hard = Vec::new();
-    for (name, reading) in read(history)? {
+    for (key, reading) in read(history)? {
+        let name = name(&key);
         match reading.judge(history, &name) {
             Judged::Valid => {}
             Judged::Invalid(explanation) => return Ok(Verdict::Invalid(explanation)),
@@ -44,7 +45,7 @@ pub(super) fn check(history: &History, budget: &Budget) -> Result<Verdict, Histo
 /// The orders that explain `history` as queues.
 pub(super) fn orders(history: &History, budget: &Budget) -> Result<Vec<Order>, HistoryError> {
     let readings = read(history)?;
-    let partition = |(name, reading): (String, Reading)| reading.partition(history, &name);
+    let partition = |(key, reading): (Value, Reading)| reading.partition(history, &name(&key));
     let partitions: Vec<_> = readings.into_iter().map(partition).collect();
     Ok(order_partitions(&partitions, budget))
 }
@@ -79,21 +80,24 @@ impl Default for Reading {
     }
 }
 
-fn read(history: &History) -> Result<BTreeMap<String, Reading>, HistoryError> {
-    let mut queues: BTreeMap<String, Reading> = BTreeMap::new();
-    let name = |key: &Value| {
-        if key.is_nil() { "the queue".to_owned() } else { format!("the queue {key}") }
-    };
+/// A queue's name in words.
+fn name(key: &Value) -> String {
+    if key.is_nil() { "the queue".to_owned() } else { format!("the queue {key}") }
+}
+
+fn read(history: &History) -> Result<BTreeMap<Value, Reading>, HistoryError> {
+    let mut queues: BTreeMap<Value, Reading> = BTreeMap::new();
     for (index, op) in history.operations().iter().enumerate() {
         match op.f.as_ref() {
             "enqueue" => {
                 let shape = Shape::input(op, ENQUEUE);
                 let (key, value) = shape.keyed()?;
                 value.need((!value.value.is_nil()).then_some(()))?;
+                Shape::agree(op, ENQUEUE)?;
                 if op.outcome == Outcome::Fail {
                     continue;
                 }
-                let queue = queues.entry(name(&key)).or_default();
+                let queue = queues.entry(key).or_default();
                 let number = queue.values.of(value.value);
                 if queue.enqueued.insert(number, index).is_some() {
                     let expected = "each value to be enqueued once in the history";
@@ -103,14 +107,13 @@ fn read(history: &History) -> Result<BTreeMap<String, Reading>, HistoryError> {
             }
             "dequeue" => {
                 let (key, _) = Shape::input(op, DEQUEUE).keyed()?;
-                let queue = queues.entry(name(&key)).or_default();
+                Shape::agree_keyed(op, DEQUEUE)?;
+                let queue = queues.entry(key).or_default();
                 match op.outcome {
                     Outcome::Fail => {}
                     Outcome::Info => queue.unknown.push(index),
                     Outcome::Ok => {
-                        let shape = Shape::output(op, DEQUEUE);
-                        let (answered, value) = shape.keyed()?;
-                        shape.need((answered == key).then_some(()))?;
+                        let (_, value) = Shape::output(op, DEQUEUE).keyed()?;
                         if value.value.is_nil() {
                             queue.empty.push(index);
                         } else {

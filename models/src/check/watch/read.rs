@@ -68,6 +68,7 @@ impl<'a> Reading<'a> {
             logs: Vec::new(),
         };
         for (index, op) in history.operations().iter().enumerate() {
+            Shape::agree(op, "the same at both of its events, but for what is answered")?;
             match op.f.as_ref() {
                 "watch" => reading.watch(index, op)?,
                 "unwatch" | "lost" => reading.end(index, op)?,
