@@ -91,3 +91,71 @@ fn thousands_of_list_transactions_are_judged() {
     let history = lists(3_000);
     assert_eq!(check(&history, Model::ListAppend, &Options::default()).unwrap(), Verdict::Valid);
 }
+
+/// A watch of each of many sessions over changes that are acknowledged, and results in between.
+fn watches(changes: u64, sessions: u64, prefixes: bool, gives_log: bool) -> History {
+    let mut recorder = Recorder::new(sessions + 1);
+    let of = |session: u64| [("session", Value::from(session)), ("watch", Value::Int(1))];
+    let key = |number: u64| Value::text(format!("k{number}/"));
+    let filter = if prefixes { "prefix" } else { "key" };
+    for session in 0..sessions {
+        let watch = of(session).into_iter().chain([(filter, key(session))]);
+        let id = recorder.invoke(session, 0, "watch", Value::map(watch.clone()));
+        recorder.ok(id, 0, Value::map(watch.chain([("from", Value::Int(0))])));
+    }
+    let change = |revision: u64| {
+        let kind = ("kind", Value::keyword("changed"));
+        [("revision", Value::from(revision)), ("key", key(revision % sessions)), kind]
+    };
+    for revision in 1..=changes {
+        let session = revision % sessions;
+        let writer = ("session", Value::from(sessions));
+        let asked = [writer.clone(), ("key", key(session))];
+        let id = recorder.invoke(sessions, 0, "write", Value::map(asked));
+        recorder.ok(id, 0, Value::map(change(revision).into_iter().chain([writer])));
+        let event = of(session).into_iter().chain(change(revision));
+        recorder.observe(session, 0, "event", Value::map(event));
+        let seen = [("session", Value::from(session)), ("revision", Value::from(revision))];
+        recorder.observe(session, 0, "read", Value::map(seen));
+    }
+    if gives_log {
+        let log = Value::vector((1..=changes).map(|revision| Value::map(change(revision))));
+        recorder.observe(sessions, 0, "log", log);
+    }
+    recorder.finish()
+}
+
+/// In time that grows with the square of its size, ten thousand watches take most of a minute.
+#[test]
+fn many_watches_of_many_changes_are_judged() {
+    for (sessions, prefixes, gives_log) in
+        [(1, false, false), (100, true, true), (2_000, true, false), (10_000, false, true)]
+    {
+        let history = watches(60_000, sessions, prefixes, gives_log);
+        let verdict = check(&history, Model::Watch, &Options::default()).unwrap();
+        assert_eq!(verdict, Verdict::Valid, "{sessions} sessions");
+    }
+}
+
+#[test]
+fn a_cycle_says_what_graver_kinds_the_budget_left_out() {
+    let text = include_str!("histories/append-read-skew.wrong.edn");
+    let history = accord_models::history::read(text.as_bytes()).unwrap();
+    let mut said = std::collections::BTreeSet::new();
+    for steps_max in 0..60 {
+        let budget = Budget { steps_max, ..Budget::default() };
+        let options = Options { budget, ..Options::default() };
+        match check(&history, Model::ListAppend, &options).unwrap() {
+            Verdict::Undecided { .. } => {}
+            Verdict::Invalid(why) => {
+                let notes = why.notes.join(" ");
+                let cut = notes.contains("graver kinds were searched for to the end");
+                assert_eq!(why.anomaly == "G2", cut && notes.contains("G-single"), "{notes}");
+                said.insert(why.anomaly);
+            }
+            Verdict::Valid => panic!("a budget of {steps_max} steps made it valid"),
+        }
+    }
+    let said: Vec<String> = said.into_iter().collect();
+    assert_eq!(said, ["G-single", "G2"]);
+}

@@ -64,14 +64,18 @@ pub struct WatchFilter {
 impl WatchFilter {
     /// Whether a watch with this filter reports `change`.
     pub fn matches(&self, change: &Change) -> bool {
-        let key = match (&change.key, &self.key) {
+        self.covers(&change.key) && self.kinds.contains(&change.kind)
+    }
+
+    /// Whether a watch with this filter is about `key`.
+    pub fn covers(&self, key: &Value) -> bool {
+        match (key, &self.key) {
             (Value::Text(key), Value::Text(prefix)) if self.is_prefix => key.starts_with(prefix),
             (Value::Keyword(key), Value::Keyword(prefix)) if self.is_prefix => {
                 key.starts_with(prefix.as_ref())
             }
             (key, watched) => key == watched,
-        };
-        key && self.kinds.contains(&change.kind)
+        }
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) struct Cycle {
     name: String,
     summary: &'static str,
     edges: Vec<(usize, Edge)>,
+    /// Graver kinds of cycles that were not searched for to the end.
+    cut: Vec<String>,
+    /// Whether a shorter one of the kind is excluded.
+    is_shortest: bool,
 }
 
 impl Cycle {
@@ -32,6 +36,15 @@ impl Cycle {
                 Link { from: *from, to: edge.to, kind, why }
             })
             .collect();
+        if !self.cut.is_empty() {
+            let cut = self.cut.join(", ");
+            explanation.notes.push(format!(
+                "the budget ended before graver kinds were searched for to the end: {cut}"
+            ));
+        }
+        if !self.is_shortest {
+            explanation.notes.push("the budget ended before the cycle was shortest".to_owned());
+        }
         explanation
     }
 }
@@ -73,6 +86,7 @@ const CLASSES: [Class; 4] = [
 
 /// The shortest cycle of the gravest kind there is.
 pub(super) fn find(graph: &Graph<'_>, purse: &mut Purse) -> Option<Cycle> {
+    let mut cut = Vec::new();
     for realtime in [false, true] {
         let all = |kind: Kind| realtime || kind != Kind::Realtime;
         let components = components(graph, &all);
@@ -82,9 +96,15 @@ pub(super) fn find(graph: &Graph<'_>, purse: &mut Purse) -> Option<Cycle> {
         let place = places(graph, &components);
         for class in &CLASSES {
             let search = Search { graph, place: &place, class, realtime };
-            if let Some(edges) = search.shortest(&components, purse) {
-                let name = format!("{}{}", class.name, if realtime { "-realtime" } else { "" });
-                return Some(Cycle { name, summary: class.summary, edges });
+            let (edges, is_shortest) = search.shortest(&components, purse);
+            let name = format!("{}{}", class.name, if realtime { "-realtime" } else { "" });
+            match edges {
+                Some(edges) => {
+                    let summary = class.summary;
+                    return Some(Cycle { name, summary, edges, cut, is_shortest });
+                }
+                None if !is_shortest => cut.push(name),
+                None => {}
             }
         }
     }
@@ -112,8 +132,13 @@ impl Search<'_> {
         kind <= self.class.kind_max || (self.realtime && kind == Kind::Realtime)
     }
 
-    /// The shortest cycle of the class. When the purse is empty, the first one found will do.
-    fn shortest(&self, components: &[Vec<usize>], purse: &mut Purse) -> Option<Vec<(usize, Edge)>> {
+    /// The shortest cycle of the class, and whether that is certain. When the purse is empty, the
+    /// first one found will do.
+    fn shortest(
+        &self,
+        components: &[Vec<usize>],
+        purse: &mut Purse,
+    ) -> (Option<Vec<(usize, Edge)>>, bool) {
         let mut best: Option<Vec<(usize, Edge)>> = None;
         for node in components.iter().flatten() {
             let starts = self.graph.edges[*node].iter().filter(|edge| {
@@ -129,7 +154,7 @@ impl Search<'_> {
                 // In the last class every edge is on some cycle: the first search ends the matter.
                 let is_over = purse.steps == 0 && (best.is_some() || self.class.name != "G2");
                 if bound == 2 || is_over {
-                    return best;
+                    return (best, bound == 2);
                 }
                 if let Some(rest) = self.path(start.to, *node, bound - 1, purse) {
                     let cycle: Vec<_> = [(*node, *start)].into_iter().chain(rest).collect();
@@ -139,7 +164,7 @@ impl Search<'_> {
                 }
             }
         }
-        best
+        (best, true)
     }
 
     /// The shortest path of fewer than `length_max` edges.

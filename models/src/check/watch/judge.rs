@@ -1,8 +1,10 @@
 //! The judgement: the log first, then what each watch reported, then when it did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::index::{ByKey, Results};
 use super::read::{Reading, Watch, WatchKey};
+use crate::edn::Value;
 use crate::spec::{Change, Spec, WatchLog};
 use crate::verdict::Explanation;
 
@@ -22,19 +24,47 @@ struct Judge<'a> {
     known: BTreeSet<Change>,
     /// Whether the log was given: then it is complete and its order is the order of changes.
     is_given: bool,
+    by_key: ByKey,
+    results: BTreeMap<u64, Results>,
+    /// The event from which on each acknowledged change may have happened.
+    acknowledged: BTreeMap<&'a Change, u64>,
+    /// The event from which on each key may have changed by a write that was not answered.
+    unknown: BTreeMap<&'a Value, u64>,
 }
 
 impl<'a> Judge<'a> {
     fn new(reading: &'a Reading<'a>) -> Self {
         let longest = reading.logs.iter().max_by_key(|(_, log)| log.len());
-        if let Some((_, log)) = longest {
-            let known = log.iter().cloned().collect();
-            return Self { reading, log: log.clone(), known, is_given: true };
+        let (log, known): (Vec<Change>, BTreeSet<Change>) = if let Some((_, log)) = longest {
+            (log.clone(), log.iter().cloned().collect())
+        } else {
+            let reported = reading.watches.values().flat_map(|watch| &watch.events);
+            let known = reading.acknowledged.iter().chain(reported).map(|(_, it)| it.clone());
+            let known: BTreeSet<Change> = known.collect();
+            (known.iter().cloned().collect(), known)
+        };
+        // Operations are in the order of their invocations: the first of a kind is the earliest.
+        let invoked = |op: usize| reading.ops[op].invoked.event;
+        let mut acknowledged = BTreeMap::new();
+        for (op, change) in &reading.acknowledged {
+            acknowledged.entry(change).or_insert(invoked(*op));
         }
-        let reported = reading.watches.values().flat_map(|watch| &watch.events);
-        let known = reading.acknowledged.iter().chain(reported).map(|(_, change)| change.clone());
-        let known: BTreeSet<Change> = known.collect();
-        Self { reading, log: known.iter().cloned().collect(), known, is_given: false }
+        let mut unknown = BTreeMap::new();
+        for op in &reading.unknown {
+            if let Some(key) = reading.ops[*op].input.get("key") {
+                unknown.entry(key).or_insert(invoked(*op));
+            }
+        }
+        Self {
+            reading,
+            by_key: ByKey::of(&log),
+            results: Results::by_session(reading),
+            acknowledged,
+            unknown,
+            log,
+            known,
+            is_given: longest.is_some(),
+        }
     }
 
     /// Events belong to watches that somebody asked for.
@@ -67,7 +97,8 @@ impl<'a> Judge<'a> {
     /// What a watch reported is what the log says it must, in order, up to some point.
     fn stream(&self, key: WatchKey, watch: &Watch) -> Option<Explanation> {
         self.unfounded(key, watch).or_else(|| {
-            let spec = self.spec(watch);
+            let last = watch.events.iter().map(|(_, change)| change.revision).max();
+            let spec = self.spec(watch, last.unwrap_or(0));
             let mut state = spec.initial();
             let mut reported: Vec<&(usize, Change)> = Vec::new();
             for event in self.in_log_order(watch) {
@@ -116,15 +147,9 @@ impl<'a> Judge<'a> {
         if self.is_given {
             return self.known.contains(change);
         }
-        let ops = self.reading.ops;
-        let is_before = |write: usize| ops[write].invoked.event < ops[event].returned();
-        let mut acknowledged = self.reading.acknowledged.iter();
-        acknowledged.any(|(write, made)| made == change && is_before(*write))
-            || self
-                .reading
-                .unknown
-                .iter()
-                .any(|write| ops[*write].input.get("key") == Some(&change.key) && is_before(*write))
+        let told = self.reading.ops[event].returned();
+        let is_before = |invoked: Option<&u64>| invoked.is_some_and(|invoked| *invoked < told);
+        is_before(self.acknowledged.get(change)) || is_before(self.unknown.get(&change.key))
     }
 
     /// The events in the order observed; within a revision, if the log was not given and so does
@@ -139,12 +164,13 @@ impl<'a> Judge<'a> {
         events
     }
 
-    fn spec(&self, watch: &Watch) -> WatchLog {
-        let matching = self.log.iter().filter(|change| watch.filter.matches(change));
+    /// What the watch has to report of the changes up to a revision.
+    fn spec(&self, watch: &Watch, until: u64) -> WatchLog {
         let events = watch.events.iter().map(|(_, change)| change.revision);
         // Without an answer to the watch it is not known since when it reports.
         let from = watch.from.unwrap_or_else(|| events.min().unwrap_or(1).saturating_sub(1));
-        WatchLog { log: matching.cloned().collect(), filter: watch.filter.clone(), from }
+        let log = self.by_key.matching(&self.log, &watch.filter, from, until);
+        WatchLog { log, filter: watch.filter.clone(), from }
     }
 
     fn misplaced(
@@ -180,31 +206,36 @@ impl<'a> Judge<'a> {
 
     /// Before a session sees a result, its watches have reported what the result reflects.
     fn results(&self) -> Option<Explanation> {
-        for (key, watch) in &self.reading.watches {
-            let spec = self.spec(watch);
-            let due_max = if watch.is_once { 1 } else { usize::MAX };
-            for seen in self.reading.results.iter().filter(|seen| seen.session == key.0) {
-                let at = self.reading.ops[seen.op].returned();
-                if watch.from.is_none() || !self.is_watching(watch, at) {
-                    continue;
-                }
-                let due_end = spec.log.partition_point(|change| change.revision <= seen.revision);
-                let due = due_end.saturating_sub(spec.initial()).min(due_max);
-                let reported = watch
-                    .events
-                    .partition_point(|(event, _)| self.reading.ops[*event].returned() < at);
-                if reported < due {
-                    let missed = &spec.log[spec.initial() + reported];
-                    return Some(self.too_late(*key, watch, seen.op, missed));
-                }
+        self.reading.watches.iter().find_map(|(key, watch)| {
+            let results = self.results.get(&key.0).filter(|_| watch.from.is_some())?;
+            self.reported_late(*key, watch, results)
+        })
+    }
+
+    fn reported_late(
+        &self,
+        key: WatchKey,
+        watch: &Watch,
+        results: &Results,
+    ) -> Option<Explanation> {
+        let ops = self.reading.ops;
+        let begun = ops[watch.op].returned();
+        let ended = watch.end.map_or(u64::MAX, |end| ops[end].invoked.event);
+        let mut told: Vec<u64> = watch.events.iter().map(|(op, _)| ops[*op].returned()).collect();
+        told.sort_unstable();
+        let due = self.spec(watch, results.greatest()).log;
+        // Of a one-shot watch, what the first revision did, and all of it.
+        let first = due.first().map(|change| change.revision);
+        let is_due = |change: &&Change| !watch.is_once || Some(change.revision) == first;
+        for (place, change) in due.iter().take_while(is_due).enumerate() {
+            // Changes ascend, and so do the first results that reflect them.
+            let (seen, at) =
+                results.first_reflecting(begun, change.revision).filter(|(_, at)| *at < ended)?;
+            if told.get(place).is_none_or(|told| *told > at) {
+                return Some(self.too_late(key, watch, seen.op, change));
             }
         }
         None
-    }
-
-    fn is_watching(&self, watch: &Watch, at: u64) -> bool {
-        let ops = self.reading.ops;
-        ops[watch.op].returned() < at && watch.end.is_none_or(|end| at < ops[end].invoked.event)
     }
 
     fn too_late(

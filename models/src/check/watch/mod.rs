@@ -12,8 +12,12 @@
 //! - `:log [{:revision r :key k :kind :changed} ...]`: all changes, in order, as the servers hold
 //!   them in the end. Without it, the log is what was acknowledged and what any watch reported.
 //!
+//! All changes of one revision are told together: once a result reflects a revision, a watch has
+//! reported all of them, a one-shot watch too.
+//!
 //! [`read`] gathers these; [`judge`] compares every watch with [`crate::spec::WatchLog`].
 
+mod index;
 mod judge;
 mod read;
 
