@@ -26,7 +26,7 @@ pub struct Campaign {
     pub world: WorldKind,
     /// The first seed.
     pub first: u64,
-    /// How many worlds.
+    /// How many worlds; fewer if there are not so many seeds from the first on.
     pub count: u64,
     /// What is the same in all of them.
     pub overrides: Overrides,
@@ -68,26 +68,22 @@ impl Campaign {
     /// each world, in the order of the seeds.
     pub fn run(&self, mut progress: impl FnMut(&Outcome)) -> Outcome {
         let begun = Instant::now();
-        let next = AtomicU64::new(self.first);
-        let end = self.first.saturating_add(self.count);
+        let count = self.count.min(seeds_from(self.first));
+        // Worlds are numbered from 0, since the number after the last seed may not be one.
+        let next = AtomicU64::new(0);
         let mut outcome = Outcome::default();
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             for _ in 0..self.threads.get() {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let over = self.budget.is_some_and(|most| begun.elapsed() >= most);
-                        if seed >= end || (over && seed > self.first) {
-                            break;
-                        }
-                        let plan = Plan::draw(seed, &self.overrides);
+                    while let Some(number) = self.take(next, count, begun) {
+                        let plan = Plan::draw(self.first + number, &self.overrides);
                         let run = worlds::run(self.world, &plan, None);
                         if run.violation.is_some() {
-                            next.fetch_max(end, Ordering::Relaxed);
+                            next.store(count, Ordering::Relaxed);
                         }
-                        if sender.send((seed, run)).is_err() {
+                        if sender.send((number, run)).is_err() {
                             break;
                         }
                     }
@@ -96,12 +92,12 @@ impl Campaign {
             drop(sender);
             // Results wait here until all before them are in.
             let mut waiting = BTreeMap::new();
-            let mut expected = self.first;
-            for (seed, run) in receiver {
-                waiting.insert(seed, run);
+            let mut expected = 0;
+            for (number, run) in receiver {
+                waiting.insert(number, run);
                 while let Some(run) = waiting.remove(&expected) {
                     if outcome.failure.is_none() {
-                        outcome.add(expected, run);
+                        outcome.add(self.first + expected, run);
                         progress(&outcome);
                     }
                     expected += 1;
@@ -110,12 +106,27 @@ impl Campaign {
         });
         outcome
     }
+
+    /// The number of the next world, unless all are begun or the time is over.
+    fn take(&self, next: &AtomicU64, count: u64, begun: Instant) -> Option<u64> {
+        let over = self.budget.is_some_and(|most| begun.elapsed() >= most);
+        let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
+            (number < count && (number == 0 || !over)).then_some(number + 1)
+        });
+        taken.ok()
+    }
+}
+
+/// How many seeds there are from `first` on, itself included. At most [`u64::MAX`].
+pub const fn seeds_from(first: u64) -> u64 {
+    (u64::MAX - first).saturating_add(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::options::Options;
+    use crate::plan::FaultMix;
 
     fn campaign(threads: usize) -> Outcome {
         let mut overrides = Overrides::default();
@@ -140,6 +151,24 @@ mod tests {
         let campaign = Campaign { world, first: 100, count, overrides, threads, budget };
         let outcome = campaign.run(|_| {});
         assert_eq!((outcome.worlds, outcome.failure), (1, None));
+    }
+
+    #[test]
+    fn the_last_seeds_are_run_and_none_comes_after_them() {
+        let overrides = Overrides {
+            options: vec![("safety", "1s".to_owned()), ("operations", "10".to_owned())],
+            faults: FaultMix::none(),
+        };
+        for threads in [1, 3] {
+            let threads = NonZero::new(threads).expect("not zero");
+            let overrides = overrides.clone();
+            let (world, first, count) = (WorldKind::Bare, u64::MAX - 1, 5);
+            let campaign = Campaign { world, first, count, overrides, threads, budget: None };
+            let mut seen = Vec::new();
+            let outcome = campaign.run(|outcome| seen.push(outcome.worlds));
+            assert_eq!((outcome.worlds, outcome.failure, seen), (2, None, vec![1, 2]));
+        }
+        assert_eq!([0, 1, u64::MAX].map(seeds_from), [u64::MAX, u64::MAX, 1]);
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl Env {
 
     /// Takes a property's judgement.
     pub fn judge(&mut self, property: Property, judgement: Judgement) {
+        self.counts.judged[property as usize] += 1;
         match judgement {
             Err(detail) => self.fail(property, detail),
             Ok(()) if self.canary == Some(property) => self.fail(property, "the canary sings"),

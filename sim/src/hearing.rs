@@ -95,7 +95,7 @@ impl Hearing {
                 outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
                 ..
             } => watches.on_result(life, *revision, committed),
-            _ => Ok(()),
+            _ => return,
         };
         env.judge(Property::WatchesTell, judgement);
     }

@@ -5,7 +5,7 @@
 //! what the readers in use agree on.
 
 use crate::properties::Property;
-use crate::report::Report;
+use crate::report::{NOT_JUDGED, Report};
 use quick_xml::Writer;
 use quick_xml::events::{BytesText, Event};
 use std::io;
@@ -73,6 +73,7 @@ fn cases(report: &Report<'_>, regressions: &[String]) -> Vec<Case> {
                 let (seed, why) = &report.outcome.undecided[0];
                 Verdict::Undecided(format!("seed {seed}: {why}"))
             }
+            (NOT_JUDGED, _) => Verdict::Undecided("no world came to judge it".to_owned()),
             _ => Verdict::Held,
         };
         let name = property.name().to_owned();

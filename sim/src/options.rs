@@ -3,6 +3,7 @@
 //! Options are drawn from a seed in [`crate::plan::draw`] (swarm testing: each world has its own
 //! mix) and stand at the head of every plan, one line each.
 
+use crate::plan::Nodes;
 use crate::properties::Property;
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
@@ -113,8 +114,8 @@ pub const NAMES: [&str; 22] = [
     "canary",
 ];
 
-/// The most servers in a world, observers included.
-pub const SERVERS_MAX: u32 = 15;
+/// The most servers in a world, observers included: a fault names a set of them in one word.
+pub const SERVERS_MAX: u32 = Nodes::NODE_MAX;
 /// The most clients in a world.
 pub const CLIENTS_MAX: u32 = 64;
 const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -165,8 +166,12 @@ impl Options {
     /// What is wrong with the options, if anything is: an option's name and what is expected of it.
     pub fn problem(&self) -> Option<(&'static str, &'static str)> {
         let rules = [
-            (self.servers >= 1, "servers", "at least 1 server"),
-            (self.nodes() <= SERVERS_MAX, "observers", "at most 15 servers and observers"),
+            ((1..=SERVERS_MAX).contains(&self.servers), "servers", "1 to 63 servers"),
+            (
+                self.observers <= SERVERS_MAX.saturating_sub(self.servers),
+                "observers",
+                "few enough that there are at most 63 servers, observers included",
+            ),
             ((1..=CLIENTS_MAX).contains(&self.clients), "clients", "1 to 64 clients"),
             (!self.workloads.is_empty(), "workloads", "at least one workload"),
             (self.delay_min <= self.delay_max, "delay-max", "no less than delay-min"),
@@ -406,6 +411,12 @@ mod tests {
         Options::default().check();
         let none = Options { servers: 0, ..Options::default() };
         assert_eq!(none.problem().map(|(name, _)| name), Some("servers"));
+        let many = Options { servers: u32::MAX, observers: u32::MAX, ..Options::default() };
+        assert_eq!(many.problem(), Some(("servers", "1 to 63 servers")));
+        let most = Options { servers: SERVERS_MAX, ..Options::default() };
+        assert_eq!(most.problem(), None);
+        let more = Options { observers: 1, ..most };
+        assert_eq!(more.problem().map(|(name, _)| name), Some("observers"));
         let slow = Options { sync_min: Duration::from_secs(1), ..Options::default() };
         assert_eq!(slow.problem().map(|(name, _)| name), Some("sync-max"));
     }

@@ -39,6 +39,8 @@ pub struct Counts {
     pub sessions: u64,
     /// Simulated time, in nanoseconds.
     pub simulated_ns: u64,
+    /// How often each property was judged, in the order of [`Property`]'s variants.
+    pub judged: [u64; Property::ALL.len()],
 }
 
 impl Counts {
@@ -58,11 +60,19 @@ impl Counts {
         self.entries += other.entries;
         self.sessions += other.sessions;
         self.simulated_ns += other.simulated_ns;
+        for (count, more) in self.judged.iter_mut().zip(other.judged) {
+            *count += more;
+        }
     }
 
     /// Operations of clients, whatever came of them.
     pub const fn operations(&self) -> u64 {
         self.operations_ok + self.operations_failed + self.operations_unknown
+    }
+
+    /// True if the property was judged at least once.
+    pub const fn is_judged(&self, property: Property) -> bool {
+        self.judged[property as usize] > 0
     }
 
     /// Faults that took place.
@@ -114,6 +124,9 @@ pub struct Report<'a> {
     /// True if the campaign ended because its time was over.
     pub time_is_over: bool,
 }
+
+/// The verdict over a property that no world came to judge.
+pub const NOT_JUDGED: &str = "not judged";
 
 /// One line while a campaign runs.
 pub fn progress_line(counts: &Counts) -> String {
@@ -221,19 +234,21 @@ impl Report<'_> {
         }
         match self.failure {
             Some(failure) => failure.tell(&mut text),
+            None if outcome.worlds == 0 => text.push_str("\n  no world ran: nothing was judged\n"),
             None => text.push_str("\n  no violation\n"),
         }
         text
     }
 
-    /// What came of a property, in a word.
+    /// What came of a property, in a word. It held only if it was judged.
     pub fn verdict(&self, property: Property) -> &'static str {
-        let violated = self.outcome.failure.as_ref().map(|(_, violation)| violation.property);
+        let Outcome { failure, undecided, counts, .. } = self.outcome;
+        let violated = failure.as_ref().map(|(_, violation)| violation.property);
         match (violated == Some(property), property) {
             (true, _) => "VIOLATED",
-            (false, Property::GroupContract) if self.world != WorldKind::Bare => "not judged",
-            (false, Property::Workload) if !self.outcome.undecided.is_empty() => "undecided",
-            (false, _) => "held",
+            (false, Property::Workload) if !undecided.is_empty() => "undecided",
+            (false, property) if counts.is_judged(property) => "held",
+            (false, _) => NOT_JUDGED,
         }
     }
 
@@ -348,6 +363,7 @@ mod tests {
     fn a_report_names_every_property_and_every_fault_that_took_place() {
         let mut outcome = Outcome { worlds: 3, ..Outcome::default() };
         outcome.counts.faults.insert(Kind::Rot, 7);
+        outcome.counts.judged[Property::ReadsFresh as usize] = 2;
         let (wall, threads) = (Duration::from_secs(1), NonZero::<usize>::MIN);
         let world = WorldKind::Bare;
         let report = Report {
@@ -360,13 +376,27 @@ mod tests {
             time_is_over: false,
         };
         let text = report.to_text();
-        assert!(!text.contains("not judged"), "{text}");
-        let world = WorldKind::Turmoil;
-        let report = Report { world, ..report };
-        let text = report.to_text();
         assert!(Property::ALL.iter().all(|property| text.contains(property.name())), "{text}");
         assert!(text.contains("rot 7") && text.contains("no violation"), "{text}");
-        assert!(text.contains("not judged"), "{text}");
+        assert_eq!(report.verdict(Property::ReadsFresh), "held");
+        assert_eq!(text.matches(NOT_JUDGED).count(), Property::ALL.len() - 1, "{text}");
         assert_eq!(report.to_json()["faults"], json!({"rot": 7}));
+    }
+
+    #[test]
+    fn a_campaign_of_no_worlds_says_of_nothing_that_it_held() {
+        let outcome = Outcome::default();
+        let report = Report {
+            world: WorldKind::Bare,
+            outcome: &outcome,
+            wall: Duration::ZERO,
+            threads: NonZero::<usize>::MIN,
+            failure: None,
+            regressions: 0,
+            time_is_over: false,
+        };
+        let text = report.to_text();
+        assert!(text.contains("no world ran: nothing was judged"), "{text}");
+        assert!(!text.contains(" held ") && !text.contains("no violation"), "{text}");
     }
 }

@@ -127,6 +127,9 @@ fn server_limits(options: &Options) -> ServerLimits {
         read_wait_max: Duration::from_millis(rng.log_uniform(200, 5000)),
         pause_max: Duration::from_millis(rng.log_uniform(100, 2000)),
     };
+    // Else no read is ever answered on a slow network, and the core is right to refuse it.
+    let patient = drawn.read_wait_max.max(answer_span(options));
+    let drawn = ServerLimits { read_wait_max: patient, ..drawn };
     match options.limits {
         Scale::Tiny => drawn,
         Scale::Small => ServerLimits {
@@ -137,8 +140,26 @@ fn server_limits(options: &Options) -> ServerLimits {
             unsent_bytes_max: 1 << 20,
             ..drawn
         },
-        Scale::Roomy => ServerLimits::default(),
+        Scale::Roomy => {
+            let roomy = ServerLimits::default();
+            ServerLimits { read_wait_max: roomy.read_wait_max.max(patient), ..roomy }
+        }
     }
+}
+
+/// Rotations of the token within which a calm world answers, tiny bounds or not: the frame that
+/// carries the barrier or the command waits behind one that travels in fragments, a few in each
+/// rotation.
+const ROUNDS_OF_AN_ANSWER: u64 = 24;
+
+/// Within this span a calm world answers a read or a request. Who gives up sooner never gets one.
+pub fn answer_span(options: &Options) -> Duration {
+    round(options).times(ROUNDS_OF_AN_ANSWER)
+}
+
+/// The longest rotation of the token around all servers while nothing goes wrong.
+fn round(options: &Options) -> Duration {
+    options.delay_max.times(u64::from(options.nodes()) + 1)
 }
 
 /// The configuration of the ring member on server `node`.
@@ -195,7 +216,7 @@ fn ring_limits(options: &Options) -> RingLimits {
 fn ring_timeouts(options: &Options) -> RingTimeouts {
     let rng = &mut rng(options, 4);
     let defaults = RingTimeouts::default();
-    let round = options.delay_max.times(u64::from(options.nodes()) + 1);
+    let round = round(options);
     let retransmit = defaults.token_retransmit.max(round.times(2));
     let idle_hold = Duration::from_millis(rng.within(2, 40));
     let beacon = Duration::from_millis(rng.within(50, 250));

@@ -27,7 +27,7 @@ fn plan(canary: Option<Property>) -> Plan {
     }
     let mut plan = Plan { options, faults: Vec::new() };
     if amnesia {
-        let text = format!("{plan}at 1500ms for 100ms amnesia\n");
+        let text = plan.to_string().replace("\nend\n", "\nat 1500ms for 100ms amnesia\nend\n");
         plan = accord_sim::plan::text::read(&text).expect("a plan");
     }
     plan
@@ -64,11 +64,15 @@ fn a_violation_ends_with_a_command_that_reproduces_it() {
 #[test]
 fn what_is_mistyped_is_named_and_ends_with_2() {
     for (args, named) in [
-        (&["run", "--servers", "0"][..], "at least 1 server"),
+        (&["run", "--servers", "0"][..], "1 to 63 servers"),
+        (&["run", "--servers", "99"], "servers 99 (seed 0): expected 1 to 63 servers"),
         (&["run", "--faults", "melt"], "--faults melt: expected swarm"),
         (&["run", "--mode", "paper"], "--mode paper: expected memory or persistent"),
         (&["run", "--set", "colour=red"], "expected an option: one of seed"),
         (&["run", "--set", "colour"], "expected OPTION=VALUE"),
+        (&["run", "--set", "seed=3"], "expected the seed as --seed S"),
+        (&["run", "--servers", "3", "--set", "servers=5"], "servers was fixed before"),
+        (&["run", "--seed", "18446744073709551615", "--seeds", "2"], "there are 1 seeds up to"),
         (&["run", "--workload", "idle"], "--workload idle: expected one or more of"),
         (&["replay"], "--seed"),
         (&["replay", "--plan", "no-such.plan"], "no-such.plan"),

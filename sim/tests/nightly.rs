@@ -82,7 +82,7 @@ fn a_violation_ends_with_1_and_its_line_makes_it_a_regression_that_runs_first() 
     assert!(line.starts_with("seed 7 ") && line.contains("--set canary=reads-fresh"), "{line}");
 
     // The line is appended as it was printed; a plan and words for people stand before it.
-    let plan = "accord-sim plan 1\nseed 1\noperations 5\nsafety 1s\n";
+    let plan = "accord-sim plan 1\nseed 1\noperations 5\nsafety 1s\nend\n";
     fs::write(place.join("good.plan"), plan).expect("a plan");
     let file = format!("# what failed once\nplan good.plan   # holds by now\n\n{line}\n");
     fs::write(&seeds, file).expect("a file of regressions");

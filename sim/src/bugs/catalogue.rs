@@ -55,6 +55,12 @@ pub enum CatalogueError {
         /// Which.
         name: String,
     },
+    /// There is no patch: a net that was tried with nothing has shown nothing.
+    #[error("{}: there is no patch in it, so nothing can be tried", path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// No bug has the name that was asked for.
     #[error("no bug is called {name}; expected one of {}", known.join(", "))]
     Unknown {
@@ -79,7 +85,7 @@ impl Catalogue {
     /// Reads the catalogue of the sources at `root`.
     ///
     /// # Errors
-    /// If a patch cannot be read or has no story.
+    /// If a patch cannot be read or has no story, or there is none.
     pub fn read(root: &Path) -> Result<Self, CatalogueError> {
         let directory = root.join(DIRECTORY);
         let unreadable = |error| CatalogueError::Unreadable { path: directory.clone(), error };
@@ -89,6 +95,9 @@ impl Catalogue {
             if path.extension().is_some_and(|ending| ending == "patch") {
                 bugs.push(Bug::read(&path)?);
             }
+        }
+        if bugs.is_empty() {
+            return Err(CatalogueError::Empty { path: directory });
         }
         bugs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self { bugs })
@@ -234,6 +243,15 @@ mod tests {
             let error = bug(&diff).apply(&root()).expect_err(expected).to_string();
             assert!(error.starts_with("wrong.patch") && error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn an_empty_catalogue_is_refused() {
+        let root = std::env::temp_dir().join(format!("no-bugs-{}", std::process::id()));
+        fs::create_dir_all(root.join(DIRECTORY)).expect("a directory");
+        let error = Catalogue::read(&root).expect_err("nothing to try").to_string();
+        fs::remove_dir_all(&root).expect("it was made");
+        assert!(error.contains("there is no patch in it"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! other. The lowest seed that fails is what counts, whatever the number of threads. Its plan is
 //! shrunk here too, if asked, since only here does it fail.
 
-use crate::campaign::Campaign;
+use crate::campaign::{Campaign, seeds_from};
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::shrink::{self, RUNS_MAX};
@@ -207,9 +207,11 @@ pub fn try_seed(world: WorldKind, seed: u64) -> Option<Catch> {
 pub fn hunt(asked: Hunt, progress: impl Fn(Report)) -> Report {
     let Hunt { world, from, budget, threads, shrink } = asked;
     let begun = Instant::now();
-    let (mut first, mut per_thread) = (from, WORLDS_FIRST);
-    while begun.elapsed() < budget {
-        let count = per_thread * threads.get() as u64;
+    let (mut done, mut per_thread) = (0, WORLDS_FIRST);
+    let seeds = seeds_from(from);
+    while begun.elapsed() < budget && done < seeds {
+        let first = from + done;
+        let count = (per_thread * threads.get() as u64).min(seeds - done);
         let overrides = Overrides::default();
         let campaign = Campaign { world, first, count, overrides, threads, budget: None };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
@@ -219,11 +221,11 @@ pub fn hunt(asked: Hunt, progress: impl Fn(Report)) -> Report {
             });
             return Report::Caught(Catch { shrunk, ..Catch::new(seed, &violation) });
         }
-        first += count;
+        done += count;
         per_thread = (per_thread + per_thread / 2).min(WORLDS_MAX);
-        progress(Report::Progress(first - from));
+        progress(Report::Progress(done));
     }
-    Report::Nothing(first - from)
+    Report::Nothing(done)
 }
 
 #[cfg(test)]
@@ -258,5 +260,17 @@ mod tests {
             shrink: false,
         };
         assert_eq!(hunt(asked, |_| {}), Report::Nothing(0));
+    }
+
+    #[test]
+    fn a_hunt_ends_with_the_last_seed() {
+        let asked = Hunt {
+            world: WorldKind::Bare,
+            from: u64::MAX,
+            budget: Duration::from_secs(3600),
+            threads: NonZero::<usize>::MIN,
+            shrink: false,
+        };
+        assert_eq!(hunt(asked, |_| {}), Report::Nothing(1));
     }
 }

@@ -67,7 +67,7 @@ pub enum Command {
 /// What fixes a part of every world; the seed decides the rest.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WorldArgs {
-    /// Servers that form the cluster (1 to 15). Drawn if not given: mostly 3 or 5.
+    /// Servers that form the cluster (1 to 63). Drawn if not given: mostly 3 or 5.
     #[arg(long, value_name = "N")]
     pub servers: Option<String>,
     /// Clients (1 to 64).
@@ -204,7 +204,8 @@ impl WorldArgs {
         }
         if let Some(minutes) = self.minutes {
             let text = format!("{}s", u64::from(minutes) * 60);
-            add(&mut overrides, "safety", &text)?;
+            add(&mut overrides, "safety", &text)
+                .map_err(|expected| format!("--minutes {minutes}: expected {expected}"))?;
         }
         for argument in &self.set {
             let (name, text) = argument
@@ -255,6 +256,12 @@ impl WorldArgs {
 fn add(overrides: &mut Overrides, name: &str, text: &str) -> Result<(), String> {
     let known = NAMES.into_iter().find(|known| *known == name);
     let known = known.ok_or_else(|| format!("an option: one of {}", NAMES.join(", ")))?;
+    if known == "seed" {
+        return Err("the seed as --seed S: a campaign gives each world its own".to_owned());
+    }
+    if overrides.options.iter().any(|(before, _)| *before == known) {
+        return Err(format!("each option once: {known} was fixed before"));
+    }
     Options::default().set(known, text)?;
     overrides.options.push((known, text.to_owned()));
     Ok(())

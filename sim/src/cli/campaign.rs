@@ -4,7 +4,7 @@ use super::args::{RunArgs, SEEDS_DEFAULT, read_plan};
 use super::nightly::Regression;
 use super::replay::{run_told, save_histories};
 use super::{HELD, VIOLATED};
-use crate::campaign::{Campaign, Outcome};
+use crate::campaign::{Campaign, Outcome, seeds_from};
 use crate::junit;
 use crate::plan::Plan;
 use crate::properties::Violation;
@@ -135,6 +135,14 @@ fn run_seeds(args: &RunArgs) -> Result<Done, String> {
     let threads =
         args.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
     let first = args.nightly.first_seed().unwrap_or(args.seed);
+    // Without a number of its own, a campaign takes what seeds there are.
+    let count = if args.seeds.is_none() { count.min(seeds_from(first)) } else { count };
+    if count > seeds_from(first) {
+        let (left, last) = (seeds_from(first), u64::MAX);
+        return Err(format!(
+            "--seeds {count}: from {first} on there are {left} seeds up to {last}"
+        ));
+    }
     let campaign = Campaign { world: args.kind, first, count, overrides, threads, budget };
     let bar = progress_bar(args);
     let outcome = campaign.run(|outcome| {

@@ -4,7 +4,8 @@ use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
 use crate::page;
 use crate::plan::{Kind, Plan};
-use crate::report;
+use crate::properties::Property;
+use crate::report::{self, Counts};
 use crate::trace::Story;
 use crate::world::{self, Run};
 use crate::worlds::fit::{self, Expressed};
@@ -60,7 +61,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
     }
     Ok(match &run.violation {
         None => {
-            println!("every property held");
+            println!("{}", held(&run.counts));
             HELD
         }
         Some(violation) => {
@@ -68,6 +69,16 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
             VIOLATED
         }
     })
+}
+
+/// Says which properties held: those that were judged.
+fn held(counts: &Counts) -> String {
+    let missing = Property::ALL.into_iter().filter(|property| !counts.is_judged(*property));
+    let missing: Vec<&str> = missing.map(Property::name).collect();
+    if missing.is_empty() {
+        return "every property held".to_owned();
+    }
+    format!("every property that was judged held; not judged: {}", missing.join(", "))
 }
 
 /// Runs the world of a plan by `run`, with its story in `trace` if that is given.

@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::{Group, Options, Scale, Storage};
+use crate::options::{Group, Options, SERVERS_MAX, Scale, Storage};
 use crate::rng::{Concern, Rng};
 use crate::workload::WorkloadKind;
 use accord_core::replica::config::Durability;
@@ -146,8 +146,11 @@ pub fn draw_options(seed: u64, overrides: &Overrides) -> Options {
     for (name, text) in &overrides.options {
         options.set(name, text).expect("overrides were accepted where they were read");
     }
-    let fixed = overrides.options.iter().any(|(name, _)| *name == "storage");
-    if real && !fixed && options.mode == Durability::Persistent {
+    let fixed = |option| overrides.options.iter().any(|(name, _)| *name == option);
+    if !fixed("observers") {
+        options.observers = options.observers.min(SERVERS_MAX.saturating_sub(options.servers));
+    }
+    if real && !fixed("storage") && options.mode == Durability::Persistent {
         options.storage = Storage::Real;
     }
     options

@@ -49,6 +49,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "accord-sim plan 1")?;
         write!(f, "{}", self.options)?;
-        self.faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))
+        self.faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
+        writeln!(f, "end")
     }
 }

@@ -7,7 +7,11 @@
 //! # an option that is not given has its default; '#' begins a comment
 //! at 1200ms for 800ms partition 1,3
 //! at 2s clockleap 2 4s
+//! end
 //! ```
+//!
+//! The last line says that it is the last: a file that was cut off would be another world. For the
+//! same reason, no option is given twice.
 //!
 //! Invariant: reading what [`Plan`]'s `Display` wrote gives an equal plan.
 
@@ -15,6 +19,7 @@ use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
 use crate::options::{Options, duration, number};
 use accord_core::time::Duration;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The most faults in a plan.
@@ -106,7 +111,8 @@ impl<'a> Words<'a> {
 pub fn read(text: &str) -> Result<Plan, PlanError> {
     let mut options = Options::default();
     let mut faults = Vec::new();
-    let mut headed = false;
+    let mut given = BTreeMap::new();
+    let (mut headed, mut ended) = (false, false);
     let mut last_line = 1;
     for (number, text) in text.lines().enumerate() {
         last_line = number + 1;
@@ -119,15 +125,25 @@ pub fn read(text: &str) -> Result<Plan, PlanError> {
                 words.word(expected)?;
             }
             headed = true;
+        } else if ended {
+            return Err(words.error("nothing after the line 'end'".to_owned(), words.rest));
+        } else if words.rest.split_whitespace().next() == Some("end") {
+            words.word("end")?;
+            ended = true;
         } else if words.rest.starts_with("at ") {
             faults.push((read_fault(&mut words)?, last_line));
         } else {
-            read_option(&mut words, &mut options)?;
+            read_option(&mut words, &mut options, &mut given)?;
         }
         words.end()?;
     }
     if !headed {
         return Err(Words::new(last_line, "").error("'accord-sim plan 1'".to_owned(), ""));
+    }
+    if !ended {
+        let expected = "the line 'end' after the last fault: the plan seems to be cut off";
+        let found = "the end of the text".to_owned();
+        return Err(PlanError { line: last_line, column: 1, expected: expected.to_owned(), found });
     }
     checked(options, faults, last_line)
 }
@@ -161,12 +177,22 @@ fn checked(
     Ok(plan)
 }
 
-fn read_option(words: &mut Words<'_>, options: &mut Options) -> Result<(), PlanError> {
+fn read_option(
+    words: &mut Words<'_>,
+    options: &mut Options,
+    given: &mut BTreeMap<&'static str, usize>,
+) -> Result<(), PlanError> {
+    let line = words.line;
     let name = words.next(|word| {
         let known = crate::options::NAMES.into_iter().find(|name| *name == word);
-        known.ok_or_else(|| {
-            format!("'at' and a fault, or an option: {}", crate::options::NAMES.join(", "))
-        })
+        let name = known.ok_or_else(|| {
+            let names = crate::options::NAMES.join(", ");
+            format!("'at' and a fault, 'end', or an option: {names}")
+        })?;
+        match given.insert(name, line) {
+            None => Ok(name),
+            Some(before) => Err(format!("each option once ({name} stands in line {before})")),
+        }
     })?;
     words.next(|word| options.set(name, word))
 }
@@ -288,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named_with_its_place() {
-        let with = |line: &str| error(&format!("accord-sim plan 1\nservers 3\n{line}\n"));
+        let with = |line: &str| error(&format!("accord-sim plan 1\nservers 3\n{line}\nend\n"));
         let cases = [
             ("at 1s for 2s crash 4", "line 3, column 1: expected servers from 1 to 3"),
             ("at 1s for 2s crash", "line 3, column 19: expected a server's number from 1 to 63"),
@@ -301,15 +327,30 @@ mod tests {
             ("at 1s for 2s oneway 1 2", "line 3, column 23: expected 'to'"),
             ("at 1s gone 4", "line 3, column 1: expected clients from 1 to 3"),
             ("at 1s for 1s partition 0,1", "line 3, column 24: expected servers' numbers"),
-            ("sevrers 3", "line 3, column 1: expected 'at' and a fault, or an option"),
+            ("sevrers 3", "line 3, column 1: expected 'at' and a fault, 'end', or an option"),
+            ("servers 5", "line 3, column 1: expected each option once (servers stands in line 2)"),
+            ("end\nclients 1", "line 4, column 1: expected nothing after the line 'end'"),
+            ("end of it", "line 3, column 5: expected the end of the line"),
+            ("at", "line 3, column 1: expected 'at' and a fault"),
             ("clients many", "line 3, column 9: expected a whole number within range"),
-            ("clients 0", "line 3, column 1: expected clients to be 1 to 64 clients"),
+            ("clients 0", "line 4, column 1: expected clients to be 1 to 64 clients"),
         ];
         for (line, expected) in cases {
             assert!(with(line).starts_with(expected), "{line}: {}", with(line));
         }
         assert!(error("").contains("'accord-sim plan 1'"));
         assert!(error("accord-sim plan 2").starts_with("line 1, column 17: expected '1'"));
+    }
+
+    #[test]
+    fn a_plan_that_is_cut_off_anywhere_is_refused() {
+        let whole = Plan::draw(1, &Overrides::default()).to_string();
+        assert!(read(whole.trim_end()).is_ok(), "the last line needs no end of its own");
+        for cut in 0..whole.len() - 1 {
+            assert!(read(&whole[..cut]).is_err(), "{}", &whole[..cut]);
+        }
+        let cut = error(&whole[..whole.len() - 4]);
+        assert!(cut.contains("expected the line 'end'") && cut.contains("cut off"), "{cut}");
     }
 
     #[test]

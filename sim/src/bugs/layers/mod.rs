@@ -37,7 +37,8 @@ pub struct Options {
         value_parser = Layer::parse)]
     pub layers: Vec<Layer>,
     /// Tries of each bug in a layer that draws seeds, each from another first seed.
-    #[arg(long, value_name = "N", requires = "all_layers", default_value_t = 3)]
+    #[arg(long, value_name = "N", requires = "all_layers", default_value_t = 3,
+        value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub tries: u64,
     /// The first seed of the first try.
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -90,6 +91,9 @@ fn fill(
     let mut state = State::read(&file)?;
     let layers =
         if options.layers.is_empty() { Layer::ALL.to_vec() } else { options.layers.clone() };
+    if options.from.checked_add(options.tries * SEEDS_APART).is_none() {
+        return Err(format!("--from {}: the last try would be past the last seed", options.from));
+    }
     let cells = cells(&bugs, &layers, options, budget);
     let mut runner = Runner::new(&root, threads);
     let well = fill_cells(&cells, &mut state, options.again, |bug, cell, tell| {
