@@ -446,3 +446,13 @@ async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
         (false, false) => ExitCode::from(1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

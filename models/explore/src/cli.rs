@@ -240,3 +240,13 @@ pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout();
     let _ = out.write_fmt(text).and_then(|()| out.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

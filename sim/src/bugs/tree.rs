@@ -16,6 +16,8 @@ const PACKAGES: [&str; 5] = ["accord-core", "accord-net", "jepsen", "models", "s
 const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// The simulator's name, which is that of its package.
 const PROGRAM: &str = "accord-sim";
+/// What the workspace's manifest says of packages that are optimized as a whole.
+const ONE_UNIT: &str = "codegen-units = 1\n";
 /// The lines of a failed build that are shown.
 const ERROR_LINES: usize = 12;
 
@@ -97,13 +99,15 @@ impl Tree {
         Ok(())
     }
 
-    /// The workspace's manifest with no member that is not copied.
+    /// The workspace's manifest with no member that is not copied, and with packages in as many
+    /// units of code as the compiler likes: from one bug to the next it builds few of them.
     fn manifest(&self) -> io::Result<String> {
         let text = fs::read_to_string(self.root.join("Cargo.toml"))?;
         let members = format!("members = {:?}", self.members);
         let from = text.find("members = [").ok_or_else(no_members)?;
         let to = text[from..].find(']').ok_or_else(no_members)? + from + 1;
-        Ok(format!("{}{members}{}", &text[..from], &text[to..]))
+        let text = format!("{}{members}{}", &text[..from], &text[to..]);
+        Ok(text.replace(ONE_UNIT, ""))
     }
 
     /// Cargo, about to be run in the copy.
@@ -115,7 +119,7 @@ impl Tree {
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
             // Built once for each bug: what is saved in the run is lost many times in linking.
-            .env("CARGO_PROFILE_RELEASE_LTO", "false")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_INCREMENTAL", "1")
             .env_remove("RUSTFLAGS")
             .stdin(Stdio::null());

@@ -314,6 +314,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_command_line_is_well_formed() {
+        <Line as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
     fn a_line_is_taken_apart_as_in_a_shell_and_a_transaction_is_left_whole() {
         for (line, expected) in [
             ("put a 'b c'", &["put", "a", "b c"][..]),

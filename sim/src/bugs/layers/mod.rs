@@ -28,6 +28,7 @@ const SEEDS_APART: u64 = 1_000_000;
 
 /// What `accord-sim bugs --all-layers` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "layers-options")]
 pub struct Options {
     /// Try each bug in every layer of the tests, and write the table of all.
     #[arg(long)]
