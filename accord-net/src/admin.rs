@@ -97,12 +97,19 @@ pub struct Digests {
     pub index: Option<u64>,
     /// The digests there.
     pub digests: BTreeMap<u32, String>,
-    /// Servers without a digest there.
+    /// Servers of the cluster without a digest there: those that do not answer, too.
     pub missing: BTreeSet<u32>,
     /// Servers that differ from the majority of these; all of them, if there is no majority.
     pub odd: BTreeSet<u32>,
     /// Where each server stands: applied index, revision, digest.
     pub servers: BTreeMap<u32, (u64, u64, String)>,
+}
+
+impl Digests {
+    /// True if all servers of the cluster are known to have the same state.
+    pub fn is_same(&self) -> bool {
+        self.index.is_some() && self.odd.is_empty() && self.missing.is_empty()
+    }
 }
 
 /// The servers of a cluster, to be asked by an operator.
@@ -133,6 +140,14 @@ impl Seen {
         let rank = |report: &StatusReport| (report.primary, report.synced, report.commit_index);
         let best = self.reports.values().max_by_key(|(_, report)| rank(report));
         best.expect("at least one server has answered")
+    }
+
+    /// All servers of the cluster that one knows of: those that answer, and those that are known to
+    /// who knows best.
+    fn nodes(&self) -> BTreeSet<u32> {
+        let (_, best) = self.best();
+        let known = best.servers.keys().chain(&best.voters).chain(&best.returning);
+        known.chain(&best.members).chain(self.reports.keys()).copied().collect()
     }
 
     fn not_serving(&self) -> AdminError {
@@ -201,8 +216,9 @@ impl Admin {
     pub async fn members(&self) -> Result<Vec<Member>, AdminError> {
         let seen = self.look().await?;
         let (_, best) = seen.best();
-        let mut nodes: BTreeSet<u32> = best.servers.keys().copied().collect();
-        nodes.extend(best.voters.iter().chain(&best.returning).chain(&best.members));
+        let mut nodes = seen.nodes();
+        // Servers that answer and were removed are none of the cluster's.
+        nodes.retain(|node| !seen.reports.get(node).is_some_and(|(_, report)| report.removed));
         let member = |node: u32| {
             let report = seen.reports.get(&node);
             Member {
@@ -505,7 +521,7 @@ fn compare(seen: &Seen, found: Option<(u64, BTreeMap<u32, String>)>) -> Digests 
     let usual = usual.map(|(digest, _)| (*digest).clone());
     let odd = digests.iter().filter(|(_, digest)| usual.as_ref() != Some(digest));
     let odd = odd.map(|(node, _)| *node).collect();
-    let missing = seen.reports.keys().filter(|node| !digests.contains_key(node));
-    let missing = missing.copied().collect();
+    let mut missing = seen.nodes();
+    missing.retain(|node| !digests.contains_key(node));
     Digests { index, digests, missing, odd, servers }
 }

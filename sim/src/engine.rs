@@ -42,6 +42,7 @@ fn options() -> Options {
     Options {
         cluster: 0x51b,
         cluster_name: String::new(),
+        bootstrap: false,
         segment_bytes: 16 << 10,
         frame_bytes_max: 4 << 10,
         chunk_bytes: 1 << 10,

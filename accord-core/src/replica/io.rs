@@ -4,6 +4,7 @@
 //! replicas say to each other.
 
 use super::ends::EpochEnds;
+use super::plan::Unformed;
 use super::voters::{ChangeError, VoterSet};
 use crate::group::{MEMBERS_MAX, Standing};
 use crate::ids::{Epoch, Era, Index, LogPosition, NodeId, StoreId};
@@ -412,12 +413,12 @@ pub enum ClosedReason {
         forgotten: Vec<NodeId>,
     },
     /// No cluster has been formed, and not all who are to form it are here and may do so.
-    #[error(
-        "no cluster is formed: {waiting} initial servers are missing or not allowed to form it"
-    )]
+    #[error("no cluster is formed: {}", Unformed(missing, forbidden))]
     NotFormed {
-        /// How many initial servers are missing, or were not started with permission to bootstrap.
-        waiting: usize,
+        /// Initial servers that are not connected.
+        missing: Vec<NodeId>,
+        /// Initial servers that are connected, and were not started with permission to bootstrap.
+        forbidden: Vec<NodeId>,
     },
     /// The cluster was recovered without this server, which holds entries that it has not.
     #[error(

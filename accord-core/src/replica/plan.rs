@@ -12,6 +12,7 @@ use super::voters::VoterSet;
 use crate::ids::{ClusterId, Epoch, Era, Index, LogPosition, NodeId, StoreId};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The reports of all members of a view.
 pub(super) type Reports = BTreeMap<NodeId, Report>;
@@ -254,10 +255,42 @@ fn genesis_voters(reports: &Reports) -> Result<VoterSet, ClosedReason> {
     };
     let voters: BTreeMap<NodeId, StoreId> = initial.iter().filter_map(ready).collect();
     if voters.len() < initial.len() || voters.is_empty() {
-        return Err(ClosedReason::NotFormed { waiting: initial.len() - voters.len() });
+        let waiting = initial.into_iter().filter(|node| !voters.contains_key(node));
+        let (forbidden, missing) = waiting.partition(|node| reports.contains_key(node));
+        return Err(ClosedReason::NotFormed { missing, forbidden });
     }
     let (cluster, history) = (genesis_cluster(&voters), History::default());
     Ok(VoterSet { cluster, history, voters, returning: BTreeSet::new() })
+}
+
+/// Which servers are missing, and which may not form a cluster, in words.
+pub(super) struct Unformed<'a>(pub(super) &'a [NodeId], pub(super) &'a [NodeId]);
+
+impl fmt::Display for Unformed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(missing, forbidden) = *self;
+        let list = |f: &mut fmt::Formatter<'_>, nodes: &[NodeId]| {
+            f.write_str(if nodes.len() == 1 { "server " } else { "servers " })?;
+            for (at, node) in nodes.iter().enumerate() {
+                write!(f, "{}{}", if at == 0 { "" } else { ", " }, node.0)?;
+            }
+            Ok(())
+        };
+        if !missing.is_empty() {
+            list(f, missing)?;
+            f.write_str(if missing.len() == 1 { " is missing" } else { " are missing" })?;
+        }
+        if !missing.is_empty() && !forbidden.is_empty() {
+            f.write_str("; ")?;
+        }
+        if !forbidden.is_empty() {
+            list(f, forbidden)?;
+            let one = forbidden.len() == 1;
+            f.write_str(if one { " is there, but was" } else { " are there, but were" })?;
+            f.write_str(" started without --bootstrap")?;
+        }
+        Ok(())
+    }
 }
 
 /// The cluster's id follows from those who formed it, so that all of them name it alike.

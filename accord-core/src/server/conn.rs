@@ -263,7 +263,13 @@ impl Server {
     /// Tells a client how its session ended, and hangs up.
     pub(super) fn end_session(&mut self, id: ConnId, reason: SessionEnd) {
         self.send(id, ServerMessage::SessionClosed { reason });
-        self.disconnect(id, DisconnectReason::SessionClosed);
+        let reason = match reason {
+            SessionEnd::Expired => DisconnectReason::SessionExpired,
+            SessionEnd::Closed | SessionEnd::Moved | SessionEnd::Gone => {
+                DisconnectReason::SessionClosed
+            }
+        };
+        self.disconnect(id, reason);
     }
 
     pub(super) fn count_refusal(&mut self, reason: Refusal) {

@@ -134,6 +134,9 @@ pub enum DisconnectReason {
     /// The session ended or moved, as the last message said.
     #[error("the session ended or moved")]
     SessionClosed,
+    /// The session expired, as the last message said.
+    #[error("the session expired")]
+    SessionExpired,
     /// The session goes on, but its client has to attach again: the cluster had given this server
     /// up.
     #[error("the cluster had given this server up; the session must be attached again")]

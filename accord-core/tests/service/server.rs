@@ -251,7 +251,7 @@ fn an_open_connection_alone_keeps_no_session_and_a_lost_one_ends_none() {
     cluster.pass(Duration::from_millis(900));
     assert_eq!(cluster.closed(again), None, "attaching gave it its time anew");
     cluster.pass(Duration::from_millis(200));
-    assert_eq!(cluster.closed(again), Some(DisconnectReason::SessionClosed));
+    assert_eq!(cluster.closed(again), Some(DisconnectReason::SessionExpired));
 }
 
 #[test]
@@ -574,7 +574,7 @@ fn a_server_that_slept_gives_every_session_its_time_anew() {
     cluster.run();
     assert_eq!(cluster.take(conn), [], "the client may have spoken all the while");
     cluster.pass(Duration::from_millis(1000));
-    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn a_client_that_the_server_does_not_read_is_not_called_silent() {
     cluster.run();
     assert_eq!(cluster.closed(conn), None);
     cluster.pass(Duration::from_millis(1100));
-    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
 #[test]
@@ -629,7 +629,7 @@ fn time_without_a_primary_counts_against_nobody() {
     cluster.pass(Duration::from_millis(9_900));
     assert!(cluster.servers[&NodeId(2)].state().session(session).is_some());
     cluster.pass(Duration::from_millis(200));
-    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionClosed));
+    assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
 #[test]

@@ -8,8 +8,11 @@
 //! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
 //! simulated world brings its own.
 
-use super::roster::RosterFile;
-use crate::storage::{OpenError, Options, RealDirectory, StorageError, Store, Worker};
+use super::roster::{self, Roster, RosterFile};
+use crate::storage::{
+    self, Directory, Inspection, OpenError, Opened, Options, RealDirectory, StorageError, Store,
+    Worker,
+};
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
 use accord_core::replica::log::Recovered;
@@ -97,18 +100,76 @@ impl Disk {
     /// # Errors
     /// [`DiskError`]: nothing was changed.
     pub fn open(path: &Path, node: NodeId, options: Options) -> Result<Self, DiskError> {
-        let directory = RealDirectory::new(path).map_err(|error| {
-            let path = path.display().to_string();
-            DiskError::Directory { path, error }
-        })?;
-        let roster = RosterFile::open(path).map_err(|error| {
-            let path = path.join("servers.json").display().to_string();
-            DiskError::Roster { path, error }
-        })?;
-        let opened = Store::open(directory, node, options)?;
+        let directory = enter(path)?;
+        storage::refuse_foreign(&directory)?;
+        let roster = read_roster(path)?;
+        let bootstrap = options.bootstrap;
+        let opened = Store::open(directory.clone(), node, options)?;
+        tighten(&directory);
+        tell_permission(bootstrap, &opened);
         let threads = Threads::start(opened.store, opened.worker).map_err(DiskError::Thread)?;
         Ok(Self { journal: Box::new(threads), recovered: opened.recovered, roster: Some(roster) })
     }
+
+    /// What is in the directory of a server that does not run, judged as [`Self::open`] does and in
+    /// the same order, and left as it is. `None`: no server has been there.
+    ///
+    /// # Errors
+    /// [`DiskError`], as a start.
+    pub fn inspect(path: &Path) -> Result<Option<(Inspection, Option<Roster>)>, DiskError> {
+        let directory = enter(path)?;
+        storage::refuse_foreign(&directory)?;
+        let roster = read_roster(path)?;
+        let found = storage::inspect(&directory)?;
+        Ok(found.map(|found| (found, roster.found().cloned())))
+    }
+}
+
+/// Closes what an earlier release, or a hand, left open to other users.
+fn tighten(directory: &RealDirectory) {
+    let tightened = directory.list().and_then(|names| {
+        directory.tighten(names.iter().map(String::as_str).filter(|name| storage::is_own(name)))
+    });
+    let path = directory.describe(".");
+    match tightened {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(%path, "was open to other users: now this user's alone"),
+        Err(error) => tracing::warn!(%path, %error, "is open to other users, and stays so"),
+    }
+}
+
+/// Says what the permission to form a cluster comes to, where that may surprise.
+fn tell_permission(bootstrap: bool, opened: &Opened) {
+    let Some(recovered) = &opened.recovered else { return };
+    if opened.allowed {
+        tracing::info!(
+            "this directory was made without --bootstrap and holds nothing: from now on it may \
+             form a new cluster"
+        );
+    } else if recovered.bootstrap {
+        // As at the first start.
+    } else if bootstrap {
+        tracing::warn!(
+            "--bootstrap has no effect: this directory has been in a cluster, or is to join one"
+        );
+    } else if storage::holds_nothing(recovered) {
+        tracing::info!(
+            "this directory was made without --bootstrap and holds nothing yet: it waits for a \
+             cluster to join; to form a new one, start it with --bootstrap, once"
+        );
+    }
+}
+
+fn enter(path: &Path) -> Result<RealDirectory, DiskError> {
+    let path_shown = || path.display().to_string();
+    RealDirectory::new(path).map_err(|error| DiskError::Directory { path: path_shown(), error })
+}
+
+fn read_roster(path: &Path) -> Result<RosterFile, DiskError> {
+    RosterFile::open(path).map_err(|error| {
+        let path = path.join(roster::FILE).display().to_string();
+        DiskError::Roster { path, error }
+    })
 }
 
 /// A thread that writes the log, and one that works behind it. Dropping it lets them finish what

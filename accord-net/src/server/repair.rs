@@ -35,6 +35,10 @@ pub fn open(
     node: NodeId,
     options: &Options,
 ) -> Result<(Disk, Option<SetAside>), DiskError> {
+    // What was set aside had been in a cluster, whatever the settings say.
+    let was_set_aside = named_aside(path, 1).is_some_and(|earlier| earlier.exists());
+    let mut options = options.clone();
+    options.bootstrap &= !was_set_aside;
     let error = match Disk::open(path, node, options.clone()) {
         Ok(disk) => return Ok((disk, None)),
         Err(error) => error,
@@ -50,18 +54,21 @@ pub fn open(
         tracing::error!(error = %failed, to = %target.display(), "it could not be set aside");
         return Err(error);
     }
-    let disk = Disk::open(path, node, options.clone())?;
+    options.bootstrap = false;
+    let disk = Disk::open(path, node, options)?;
     Ok((disk, Some(SetAside { path: target, why })))
 }
 
 /// The first name of a directory that was never set aside, if there are not too many already.
 fn name_aside(path: &Path) -> Option<PathBuf> {
-    let named = |number: u32| {
-        let mut name = path.file_name()?.to_owned();
-        name.push(format!(".damaged-{number}"));
-        Some(path.with_file_name(name))
-    };
+    let named = |number| named_aside(path, number);
     (1..=SET_ASIDE_MAX).filter_map(named).find(|target| !target.exists())
+}
+
+fn named_aside(path: &Path, number: u32) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(format!(".damaged-{number}"));
+    Some(path.with_file_name(name))
 }
 
 fn set_aside(path: &Path, target: &Path) -> io::Result<()> {

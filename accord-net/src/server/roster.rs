@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::options::{GroupOptions, ServerOptions};
 use super::peers::{self, PeerOutbox};
 use crate::env::Env;
+use crate::storage::FILE_MODE;
 use accord_core::group::MEMBERS_MAX;
 use accord_core::ids::NodeId;
 use bytes::Bytes;
@@ -17,13 +18,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// The file in a server's data directory.
-const FILE: &str = "servers.json";
+pub(super) const FILE: &str = "servers.json";
 /// Far more than any roster has.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -188,7 +190,9 @@ fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
 /// Writes the file whole or not at all.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("json.new");
-    let mut file = std::fs::File::create(&unfinished)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(FILE_MODE);
+    let mut file = options.open(&unfinished)?;
     file.write_all(&sealed(text))?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;

@@ -8,7 +8,7 @@ use crate::corosync::GroupStatus;
 use crate::env::Env;
 use accord_core::group::ring::{Refusal as RingRefusal, RingStage, RingStatus};
 use accord_core::replica::config::Durability;
-use accord_core::server::ServerStatus;
+use accord_core::server::{DisconnectReason, ServerStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +118,8 @@ pub struct StatusReport {
     pub proposals_bytes: usize,
     /// Turned away since the start, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Connections that it hung up on since the start, by reason.
+    /// Connections that it hung up on since the start, by reason; not those whose session was
+    /// closed.
     pub hung_up: BTreeMap<String, u64>,
     /// The ring, if that is its group layer.
     pub ring: Option<RingReport>,
@@ -291,7 +292,7 @@ impl StatusReport {
             reads_waiting: server.reads,
             proposals_bytes: replica.proposals_bytes,
             refused: by_name(server.refusals.iter()),
-            hung_up: by_name(server.disconnects.iter()),
+            hung_up: by_name(server.disconnects.iter().filter(|(reason, _)| is_fault(**reason))),
             ring: match group {
                 GroupReport::Ring(status, strangers) => Some(RingReport::new(status, *strangers)),
                 _ => None,
@@ -317,6 +318,20 @@ impl StatusReport {
                        bring it back";
             self.reason = Some(why.to_owned());
         }
+    }
+}
+
+/// False of the ends that every client's connection comes to in order.
+const fn is_fault(reason: DisconnectReason) -> bool {
+    match reason {
+        DisconnectReason::SessionClosed => false,
+        DisconnectReason::SessionExpired
+        | DisconnectReason::SessionRefused
+        | DisconnectReason::Orphaned
+        | DisconnectReason::Replaced
+        | DisconnectReason::TooSlow
+        | DisconnectReason::Protocol(_)
+        | DisconnectReason::TooManyConnections => true,
     }
 }
 

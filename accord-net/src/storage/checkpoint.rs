@@ -144,6 +144,12 @@ impl CheckpointFile {
         Ok(Self::new(DatabaseFile::open(directory, NAME, cache_bytes)?, base))
     }
 
+    /// From now on a new cluster may be formed with this store.
+    pub(super) fn allow_bootstrap(&self, identity: Identity) -> Result<(), StorageError> {
+        let identity = Identity { bootstrap: true, ..identity };
+        self.write(|meta| meta("identity", &sealed(|out| identity.encode(out))))
+    }
+
     fn write(
         &self,
         fill: impl FnOnce(&mut dyn FnMut(&str, &[u8]) -> redb::Result) -> redb::Result,

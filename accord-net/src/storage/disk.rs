@@ -8,13 +8,16 @@
 //! - an entry of a directory (created, renamed, removed) is on the medium when a sync of the
 //!   directory has returned; until then any such change may be there or not, but whole.
 //!
+//! What is in a server's directory is for its user alone: directories are made with mode 0700 and
+//! files with 0600, and what is open to others is closed to them ([`RealDirectory::tighten`]).
+//!
 //! Read `segment.rs` and `checkpoint.rs` next for what is written through it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a disk writes as a whole: after a loss of power a sector has its old or its new contents.
@@ -119,7 +122,10 @@ impl RealDirectory {
     pub fn new(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         if !path.is_dir() {
-            fs::create_dir_all(&path)?;
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            DirBuilder::new().mode(DIRECTORY_MODE).create(&path)?;
             // Its own entry must last as well. A parent that cannot be opened is not ours to judge.
             if let Some(parent) = path.parent().and_then(|parent| File::open(parent).ok()) {
                 parent.sync_all()?;
@@ -127,6 +133,38 @@ impl RealDirectory {
         }
         Ok(Self { path })
     }
+
+    /// Takes from others the permissions to the directory and to these files in it, and returns
+    /// true if there were any to take.
+    ///
+    /// # Errors
+    /// What the system says, such as that they are not this user's.
+    pub fn tighten<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> io::Result<bool> {
+        let mut found = close_to_others(&self.path)?;
+        for name in names {
+            found |= close_to_others(&self.path.join(name))?;
+        }
+        Ok(found)
+    }
+}
+
+const DIRECTORY_MODE: u32 = 0o700;
+/// Of every file in it.
+pub(crate) const FILE_MODE: u32 = 0o600;
+const OTHERS: u32 = 0o077;
+
+fn close_to_others(path: &Path) -> io::Result<bool> {
+    let mut permissions = match fs::metadata(path) {
+        // The worker may have removed it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found?.permissions(),
+    };
+    if permissions.mode() & OTHERS == 0 {
+        return Ok(false);
+    }
+    permissions.set_mode(permissions.mode() & !OTHERS);
+    fs::set_permissions(path, permissions)?;
+    Ok(true)
 }
 
 #[derive(Debug)]
@@ -139,7 +177,7 @@ impl Guard for RealGuard {}
 impl Directory for RealDirectory {
     fn lock(&self) -> io::Result<Option<Box<dyn Guard>>> {
         let options = OpenOptions::new().create(true).truncate(false).write(true).to_owned();
-        let file = options.open(self.path.join(LOCK_NAME))?;
+        let file = options.clone().mode(FILE_MODE).open(self.path.join(LOCK_NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(RealGuard { _file: file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -150,8 +188,8 @@ impl Directory for RealDirectory {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            // A name that is not text is none of ours.
-            names.extend(entry?.file_name().into_string().ok());
+            // A name that is not text is none of ours, and is not like any of ours when shown.
+            names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
         Ok(names)
@@ -165,7 +203,7 @@ impl Directory for RealDirectory {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let options = OpenOptions::new().create(true).truncate(true).read(true).to_owned();
-        let file = options.clone().write(true).open(self.path.join(name))?;
+        let file = options.clone().write(true).mode(FILE_MODE).open(self.path.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 

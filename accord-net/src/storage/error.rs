@@ -62,6 +62,17 @@ pub enum OpenError {
         /// This server's.
         expected: String,
     },
+    /// No server has been in the directory, and something else is there.
+    #[error(
+        "{path} holds `{name}` and no server's data: point data_dir to an empty directory, or to \
+         one that is not there yet"
+    )]
+    Foreign {
+        /// The directory.
+        path: String,
+        /// A file in it that is no server's.
+        name: String,
+    },
     /// A later version wrote it.
     #[error(
         "{path} has format {found}, this version reads up to {known}: start the version that wrote \

@@ -1,10 +1,11 @@
 //! What is in a directory, for people: without starting a server, and without changing anything.
 //!
-//! It reads and judges exactly what a start does ([`super::recover`]), so a directory that can be
-//! inspected can be started from, and one that cannot is refused with the same words.
+//! It runs the code with which a start reads and judges ([`super::recover`]), so a directory that can
+//! be inspected can be started from, and one that cannot is refused with the same words. The list of
+//! servers beside it is not the storage's: [`crate::server::journal::Disk::inspect`] reads both.
 
 use super::checkpoint;
-use super::disk::{Directory, LOCK_NAME};
+use super::disk::{Directory, Guard, LOCK_NAME};
 use super::error::OpenError;
 use super::recover::{self, Found};
 use accord_core::ids::{Epoch, LogPosition, NodeId, StoreId};
@@ -49,18 +50,17 @@ pub struct Inspection {
 /// # Errors
 /// As a start: [`OpenError`] tells what is wrong and what to do about it.
 pub fn inspect(directory: &dyn Directory) -> Result<Option<Inspection>, OpenError> {
-    // A directory that cannot be written cannot be in use by a server either.
-    let guard = directory.lock();
-    if matches!(guard, Ok(None)) {
-        return Err(OpenError::Locked { path: directory.describe(LOCK_NAME) });
-    }
-    let names = recover::names(directory)?;
-    if !names.iter().any(|name| name == checkpoint::NAME) {
-        recover::refuse_orphans(directory, &names)?;
+    recover::refuse_foreign(directory)?;
+    // Without the file nobody holds the lock, and none is to be made here.
+    let _guard = match recover::names(directory)?.iter().any(|name| name == LOCK_NAME) {
+        true => lock(directory)?,
+        false => None,
+    };
+    let Some(Found { contents, scanned, recovered }) =
+        recover::judge(directory, None, CACHE_BYTES)?.1
+    else {
         return Ok(None);
-    }
-    let Found { contents, scanned, recovered } =
-        recover::find(directory, &names, None, CACHE_BYTES)?;
+    };
     let identity = contents.identity;
     let snapshot = contents.snapshot.as_ref();
     Ok(Some(Inspection {
@@ -78,4 +78,18 @@ pub fn inspect(directory: &dyn Directory) -> Result<Option<Inspection>, OpenErro
         frames: scanned.frames.len() as u64,
         torn_sectors: scanned.torn.len() as u64,
     }))
+}
+
+/// Keeps servers out while the directory is read. One that cannot be written cannot be in use by a
+/// server either.
+fn lock(directory: &dyn Directory) -> Result<Option<Box<dyn Guard>>, OpenError> {
+    let path = || directory.describe(LOCK_NAME);
+    match directory.lock() {
+        Ok(Some(guard)) => Ok(Some(guard)),
+        Ok(None) => Err(OpenError::Locked { path: path() }),
+        Err(error) => match OpenError::io("lock", path(), error) {
+            OpenError::ReadOnly { .. } | OpenError::Full { .. } => Ok(None),
+            error => Err(error),
+        },
+    }
 }

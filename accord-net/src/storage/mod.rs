@@ -44,8 +44,10 @@ mod state_file;
 mod store;
 mod worker;
 
+pub(crate) use disk::FILE_MODE;
 pub use disk::{Access, Directory, DiskFile, Guard, LOCK_NAME, RealDirectory, SECTOR_BYTES};
 pub use error::{Damage, OpenError, StorageError};
 pub use inspect::{Inspection, inspect};
+pub(crate) use recover::{holds_nothing, is_own, refuse_foreign};
 pub use store::{CLUSTER_NAME_DEFAULT, Opened, Options, Store, cluster_label};
 pub use worker::Worker;

@@ -1,20 +1,21 @@
 //! What a start finds in a directory, and what it mends.
 //!
-//! First everything is read and judged, and nothing is changed: the checkpoint file, then every
-//! frame from its base on. Only then is mended what a crash may leave: what was written and not
+//! First everything is read and judged, and nothing is changed ([`judge`], which an inspection runs
+//! as well): the checkpoint file, then every frame from its base on. Only then is mended what a
+//! crash may leave: what was written and not
 //! synced is synced before anybody relies on it, the sectors of an unfinished frame are set back to
 //! zero, and files that are not needed are removed. All of it may be cut off and done again.
 
 use super::checkpoint::{self, CheckpointFile, Contents};
 use super::disk::{Access, Directory, DiskFile, LOCK_NAME, SECTOR_BYTES};
-use super::error::{Damage, OpenError};
+use super::error::{Damage, OpenError, StorageError};
 use super::index::LogIndex;
 use super::scan::{Scanned, Scanner};
 use super::segment::{self, Owner, UNFINISHED};
 use super::state_file;
 use super::store::{CLUSTER_NAME_DEFAULT, Log, Opened, Options, Store};
 use super::worker::{Shared, Worker};
-use accord_core::ids::{Epoch, Index, NodeId, StoreId};
+use accord_core::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
 use accord_core::replica::io::Record;
 use accord_core::replica::log::Recovered;
 use std::io;
@@ -28,30 +29,48 @@ pub(super) fn open(
     node: NodeId,
     options: Options,
 ) -> Result<Opened, OpenError> {
+    // Taking the lock makes a file, and nothing is to be made in somebody else's directory.
+    refuse_foreign(directory.as_ref())?;
     let path = || directory.describe(LOCK_NAME);
     let guard = directory.lock().map_err(|error| OpenError::io("lock", path(), error))?;
     let guard = guard.ok_or_else(|| OpenError::Locked { path: path() })?;
-    let names = names(directory.as_ref())?;
-    if !names.iter().any(|name| name == checkpoint::NAME) {
-        refuse_orphans(directory.as_ref(), &names)?;
+    let whose = Some((node, &options));
+    let (names, found) = judge(directory.as_ref(), whose, options.cache_bytes)?;
+    let Some(Found { contents, scanned, mut recovered }) = found else {
         clean_up(directory.as_ref(), &names, u64::MAX, None)?;
         let shared = Shared::new(directory, guard, options);
         let store = Store::new(node, shared.clone(), None);
-        return Ok(Opened { store, worker: Worker::new(shared), recovered: None });
-    }
-    let whose = Some((node, &options));
-    let Found { contents, scanned, recovered } =
-        find(directory.as_ref(), &names, whose, options.cache_bytes)?;
+        return Ok(Opened { store, worker: Worker::new(shared), recovered: None, allowed: false });
+    };
     let base = contents.base.clone();
     let state = base.snapshot.as_ref().map(|_| base.generation);
     mend(directory.as_ref(), &names, state, &scanned)?;
     let file = CheckpointFile::open(directory.as_ref(), base, options.cache_bytes)?;
+    let allowed = options.bootstrap && !recovered.bootstrap && holds_nothing(&recovered);
+    if allowed {
+        let failed = |error: StorageError| OpenError::Io {
+            what: "write",
+            path: directory.describe(checkpoint::NAME),
+            source: io::Error::other(error),
+        };
+        file.allow_bootstrap(contents.identity).map_err(failed)?;
+        recovered.bootstrap = true;
+    }
     clean_up(directory.as_ref(), &names, contents.base.at.segment, state)?;
     let shared = Shared::new(directory, guard, options);
     let log = continue_log(&shared, &contents, &scanned)?;
     shared.set_file(file, contents.base.at.segment);
     let store = Store::new(node, shared.clone(), Some(log));
-    Ok(Opened { store, worker: Worker::new(shared), recovered: Some(recovered) })
+    Ok(Opened { store, worker: Worker::new(shared), recovered: Some(recovered), allowed })
+}
+
+/// True if a server has only ever waited here: it took no part in any cluster, so it may as well be
+/// new.
+pub(crate) fn holds_nothing(recovered: &Recovered) -> bool {
+    recovered.snapshot.is_none()
+        && recovered.log.last() == LogPosition::default()
+        && recovered.log.voters().is_empty()
+        && recovered.promised == Epoch(0)
 }
 
 /// What a directory holds.
@@ -62,9 +81,24 @@ pub(super) struct Found {
     pub(super) recovered: Recovered,
 }
 
-/// Reads and judges everything, and changes nothing. `whose`: the server and the cluster that it
-/// must be of, if that matters.
-pub(super) fn find(
+/// Reads and judges everything, and changes nothing: the names of the files, and what is in them;
+/// nothing, if no server has been here. `whose`: the server and the cluster that it must be of, if
+/// that matters.
+pub(super) fn judge(
+    directory: &dyn Directory,
+    whose: Option<(NodeId, &Options)>,
+    cache_bytes: usize,
+) -> Result<(Vec<String>, Option<Found>), OpenError> {
+    let names = names(directory)?;
+    if names.iter().any(|name| name == checkpoint::NAME) {
+        let found = find(directory, &names, whose, cache_bytes)?;
+        return Ok((names, Some(found)));
+    }
+    refuse_orphans(directory, &names)?;
+    Ok((names, None))
+}
+
+fn find(
     directory: &dyn Directory,
     names: &[String],
     whose: Option<(NodeId, &Options)>,
@@ -83,9 +117,35 @@ pub(super) fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError>
     directory.list().map_err(|error| OpenError::io("list", directory.describe("."), error))
 }
 
+/// Files of a server beside its log, states and checkpoint. The list of servers is its driver's.
+const OWN_NAMES: [&str; 4] = [LOCK_NAME, SUSPECT_NAME, "servers.json", "servers.json.new"];
+
+/// True if a server makes files of this name in its directory.
+pub(crate) fn is_own(name: &str) -> bool {
+    let finished = name.strip_suffix(UNFINISHED).unwrap_or(name);
+    OWN_NAMES.contains(&name)
+        || finished == checkpoint::NAME
+        || segment::id_of(finished).is_some()
+        || state_file::generation_of(name).is_some()
+}
+
+/// A directory in which no server has been, and something else is, is somebody else's.
+pub(crate) fn refuse_foreign(directory: &dyn Directory) -> Result<(), OpenError> {
+    let names = names(directory)?;
+    // A file system has this when it is new.
+    let mut others = names.iter().filter(|name| !is_own(name) && *name != "lost+found");
+    if names.iter().any(|name| name == checkpoint::NAME) {
+        return Ok(());
+    }
+    match others.next() {
+        Some(name) => Err(OpenError::Foreign { path: directory.describe("."), name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Without a checkpoint file there is no store. Segments may be there if its creation was cut off,
 /// but then they are unused: one with records in it says that the file was lost.
-pub(super) fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), OpenError> {
+fn refuse_orphans(directory: &dyn Directory, names: &[String]) -> Result<(), OpenError> {
     let orphaned = |what: &str| {
         let path = directory.describe(checkpoint::NAME);
         let why = format!("the file is missing, but there are {what}");
@@ -147,13 +207,20 @@ fn scan(
     names: &[String],
     contents: &Contents,
 ) -> Result<Scanned, OpenError> {
-    let there = names.iter().filter_map(|name| segment::id_of(name)).max();
+    let owner = contents.identity.owner;
+    let later = names.iter().filter_map(|name| segment::id_of(name));
+    let mut last_segment = contents.last_segment;
+    for id in later.filter(|id| *id > contents.last_segment) {
+        // One more than noted may be there, if a crash came between, and it is whole: a segment
+        // gets its name last. Else it would be taken for a sign that those before it were used.
+        segment::open(directory, owner, id, Access::Read)?;
+        last_segment = last_segment.max(id);
+    }
     let snapshot = contents.snapshot.as_ref();
     let mut scanner = Scanner {
         directory,
-        owner: contents.identity.owner,
-        // One more than noted may be there, if a crash came between.
-        last_segment: contents.last_segment.max(there.unwrap_or(0)),
+        owner,
+        last_segment,
         after: Some(snapshot.map_or(Index(0), |snapshot| snapshot.last.index)),
     };
     let base = &contents.base;

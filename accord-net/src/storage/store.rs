@@ -31,6 +31,9 @@ pub struct Options {
     pub cluster: u64,
     /// The cluster's name, kept beside it for people; at most 255 bytes.
     pub cluster_name: String,
+    /// An operator allows this server to form a new cluster. Of a directory that was made without
+    /// that permission it counts only if nothing was written there: no entry and no promise.
+    pub bootstrap: bool,
     /// Bytes of a segment of the log.
     pub segment_bytes: u64,
     /// Bytes of records in a frame. More than that in one commit take several, and as many syncs.
@@ -48,6 +51,7 @@ impl Default for Options {
         Self {
             cluster: 0,
             cluster_name: String::new(),
+            bootstrap: false,
             segment_bytes: 32 << 20,
             frame_bytes_max: 8 << 20,
             // A value and its page's head fill a page of 64 KiB.
@@ -89,6 +93,9 @@ pub struct Opened {
     /// What the records of earlier lives amount to. `None`: the directory is new, and the first
     /// record must be an identity.
     pub recovered: Option<Recovered>,
+    /// True if the directory was made without permission to form a cluster, held nothing, and has
+    /// the permission now.
+    pub allowed: bool,
 }
 
 /// A persistent server's records.

@@ -48,7 +48,7 @@ async fn who_reads_much_and_takes_nothing_is_hung_up_on() {
 async fn what_does_not_fit_beside_what_was_not_taken_is_refused() {
     let siege = Siege::begin(|options| options.limits.unsent_bytes_max = 1 << 20).await;
     let floods = floods(&siege, Consistency::Linearizable).await;
-    siege.until_counted("accord_refused{reason=\"busy\"}", 100).await;
+    siege.until_counted("accord_refused_total{reason=\"busy\"}", 100).await;
     drop(floods);
     siege.lift().await;
 }
@@ -86,7 +86,7 @@ async fn who_watches_much_and_takes_nothing_is_hung_up_on() {
     for raw in deaf {
         raw.end_without_reading().await;
     }
-    siege.until_counted("accord_hung_up{reason=\"too_slow\"}", 1).await;
+    siege.until_counted("accord_hung_up_total{reason=\"too_slow\"}", 1).await;
     // It has a moment for what was said before.
     siege.until_counted("accord_connection_ends_total{reason=\"lingered\"}", 1).await;
     siege.lift().await;

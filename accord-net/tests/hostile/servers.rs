@@ -70,14 +70,14 @@ async fn datagrams_of_garbage_are_ignored() {
     let mut noise = Noise::new(7);
     let stranger = UdpSocket::bind("127.0.0.1:0").await.expect("there is a free port");
     flood(&stranger, at, &mut noise).await;
-    siege.until_counted("accord_datagrams_refused{reason=\"unknown_address\"}", 100).await;
+    siege.until_counted("accord_datagrams_refused_total{reason=\"unknown_address\"}", 100).await;
     siege.good_go_on().await;
     // The same from the address of a server that is not there.
     let address = siege.cluster.servers()[2].ring_addr().expect("it has a ring");
     siege.cluster.kill(3);
     let impostor = UdpSocket::bind(address).await.expect("its port is free");
     flood(&impostor, at, &mut noise).await;
-    siege.until_counted("accord_datagrams_refused{reason=\"unauthentic\"}", 100).await;
+    siege.until_counted("accord_datagrams_refused_total{reason=\"unauthentic\"}", 100).await;
     siege.lift().await;
 }
 
@@ -91,10 +91,10 @@ async fn a_server_with_another_key_stays_alone() {
         }
     });
     restarted.expect("it starts");
-    siege.until_counted("accord_datagrams_refused{reason=\"unauthentic\"}", 1).await;
+    siege.until_counted("accord_datagrams_refused_total{reason=\"unauthentic\"}", 1).await;
     let rogue = &siege.cluster.servers()[2];
     let refuses = until(|| async {
-        counted(rogue, "accord_datagrams_refused{reason=\"unauthentic\"}").await > 0
+        counted(rogue, "accord_datagrams_refused_total{reason=\"unauthentic\"}").await > 0
     });
     tokio::time::timeout(PATIENCE, refuses).await.expect("it cannot understand anybody either");
     let status = rogue.status().await.expect("it runs");

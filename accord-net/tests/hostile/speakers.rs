@@ -118,7 +118,7 @@ async fn what_needs_a_session_is_refused_without_one() {
         raw.tell(message).await;
         raw.end().await;
     }
-    siege.until_counted("accord_hung_up{reason=\"protocol\"}", 6).await;
+    siege.until_counted("accord_hung_up_total{reason=\"protocol\"}", 6).await;
     // There is no such session.
     let mut raw = Raw::client(at).await;
     let session = SessionId(u64::MAX);
@@ -126,7 +126,7 @@ async fn what_needs_a_session_is_refused_without_one() {
     let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
     assert_eq!(raw.hear().await, Some(refused));
     raw.end().await;
-    siege.until_counted("accord_hung_up{reason=\"session_refused\"}", 1).await;
+    siege.until_counted("accord_hung_up_total{reason=\"session_refused\"}", 1).await;
     siege.lift().await;
 }
 
@@ -146,7 +146,7 @@ async fn who_is_slow_within_a_frame_is_hung_up_on() {
         raw.await.expect("it is hung up on");
     }
     siege.until_counted("accord_connection_ends_total{reason=\"sessionless\"}", 5).await;
-    siege.until_counted("accord_hung_up{reason=\"session_closed\"}", 5).await;
+    siege.until_counted("accord_hung_up_total{reason=\"session_expired\"}", 5).await;
     siege.lift().await;
 }
 
@@ -237,8 +237,8 @@ async fn what_exceeds_a_bound_is_refused_by_name() {
     // A longer key is no message at all.
     raw.tell(&set(1000, vec![b'k'; WATCH_KEY_BYTES_MAX + 1])).await;
     raw.end().await;
-    siege.until_counted("accord_refused{reason=\"too_many_watches\"}", 90).await;
-    siege.until_counted("accord_refused{reason=\"watch_in_use\"}", 1).await;
+    siege.until_counted("accord_refused_total{reason=\"too_many_watches\"}", 90).await;
+    siege.until_counted("accord_refused_total{reason=\"watch_in_use\"}", 1).await;
     siege.until_counted("accord_connection_ends_total{reason=\"malformed_message\"}", 1).await;
     siege.lift().await;
 }

@@ -95,7 +95,7 @@ async fn a_flood_of_connections_is_bounded() {
     for _ in 0..200 {
         flood.push(Raw::client(at).await);
     }
-    siege.until_counted("accord_hung_up{reason=\"too_many_connections\"}", 100).await;
+    siege.until_counted("accord_hung_up_total{reason=\"too_many_connections\"}", 100).await;
     assert!(siege.counted("accord_connections").await <= 60);
     siege.good_go_on().await;
     for raw in flood {

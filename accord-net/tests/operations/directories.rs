@@ -87,14 +87,14 @@ fn a_newer_format_is_named() {
     let (_parent, dir) = lived();
     let database = redb::Database::open(dir.join("checkpoint.redb")).expect("it is intact");
     let transaction = database.begin_write().expect("it can be written");
-    let mut value = 3u32.to_le_bytes().to_vec();
+    let mut value = 4u32.to_le_bytes().to_vec();
     value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
     let mut table = transaction.open_table(META).expect("it is there");
     table.insert("format", value.as_slice()).expect("it is taken");
     drop(table);
     transaction.commit().expect("it is written");
     drop(database);
-    refused(&dir, &[], &["checkpoint.redb has format 3", "start the version that wrote it"]);
+    refused(&dir, &[], &["checkpoint.redb has format 4", "start the version that wrote it"]);
     assert_eq!(inspect(&dir).code, Some(1));
 }
 
@@ -137,4 +137,62 @@ fn a_damaged_list_of_servers_is_named() {
     let (_parent, dir) = lived();
     fs::write(dir.join("servers.json"), "{\"version\":1}\n00000000\n").expect("it can be written");
     refused(&dir, &[], &["servers.json", "checksum", "remove it"]);
+    let found = inspect(&dir);
+    assert_eq!(found.code, Some(1));
+    let found = found.json();
+    assert_eq!(found[0]["error"], "damaged");
+    assert!(found[0]["file"].as_str().is_some_and(|file| file.ends_with("servers.json")));
+    let told = accord(&["admin", "inspect", dir.to_str().expect("it is text")]).failed(1);
+    assert!(told.contains("servers.json") && told.contains("remove it"), "{told}");
+}
+
+#[test]
+fn a_segment_without_its_contents_is_named_and_not_one_before_it() {
+    let (_parent, dir) = lived();
+    let name = "log-0000000000000003";
+    fs::write(dir.join(name), b"").expect("it can be written");
+    refused(&dir, &[], &[name, "is damaged", "truncated"]);
+    let found = inspect(&dir).json();
+    assert!(found[0]["file"].as_str().is_some_and(|file| file.ends_with(name)), "{found:?}");
+}
+
+#[test]
+fn somebody_elses_directory_is_refused() {
+    let parent = TempDir::new().expect("there is a place for it");
+    let dir = parent.path().join("home");
+    fs::create_dir(&dir).expect("it can be made");
+    fs::write(dir.join("thesis.tex"), b"text").expect("it can be written");
+    fs::write(dir.join("servers.json"), b"{}").expect("it can be written");
+    refused(&dir, &["--bootstrap"], &["thesis.tex", "point data_dir to an empty directory"]);
+    let told = inspect(&dir).json();
+    assert!(told[0]["message"].as_str().is_some_and(|why| why.contains("thesis.tex")), "{told:?}");
+    assert_eq!(contents(&dir).len(), 2);
+}
+
+/// Stops a server in order.
+fn stop(mut process: Process) {
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().code(), Some(0));
+}
+
+#[test]
+fn a_directory_made_without_permission_to_form_a_cluster_is_given_it_while_it_holds_nothing() {
+    let parent = TempDir::new().expect("there is a place for it");
+    let dir = parent.path().join("n1");
+    let mut process = Process::start(command().args(flags(&dir)));
+    process.line("no cluster is formed: server 1 is there, but was started without --bootstrap");
+    stop(process);
+    let mut process = Process::start(command().args(flags(&dir)));
+    process.line("made without --bootstrap and holds nothing yet");
+    process.line(" listens for clients at ");
+    stop(process);
+    assert_eq!(inspect(&dir).json()[0]["bootstrap"], false);
+    let (process, at) = server(&dir, &["--bootstrap"]);
+    accord(&["put", "a", "1", "--servers", &at]).done();
+    stop(process);
+    assert_eq!(inspect(&dir).json()[0]["bootstrap"], true);
+    // It is not asked for again.
+    let (process, at) = server(&dir, &[]);
+    assert_eq!(accord(&["get", "a", "--servers", &at]).done(), "1\n");
+    stop(process);
 }

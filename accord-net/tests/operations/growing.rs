@@ -62,8 +62,15 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let taken = cluster.ring_address(0).to_string();
     let wrong = ["admin", "add-server", "--node", "4", "--address", &taken];
     assert!(on(&cluster, &wrong).failed(1).contains("are both at"));
+    let told = on(&cluster, &["admin", "digest"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let told = told.out;
+    assert!(told.contains("UNKNOWN of servers 3") && !told.contains("the same"), "{told}");
     cluster.kill(1);
     until(&cluster, 0, |status| !status.primary).await;
+    let digest = on(&cluster, &["admin", "digest", "--json"]);
+    assert_eq!(digest.code, Some(1));
+    assert_eq!(digest.json()[0]["missing"], serde_json::json!([2, 3]));
     let stopped = ["admin", "demote", "2", "--timeout-ms", "1500"];
     let refused = on(&cluster, &stopped).failed(1);
     assert!(refused.contains("in the primary component"), "{refused}");

@@ -5,6 +5,7 @@ mod backup;
 mod directories;
 mod disks;
 mod growing;
+mod recovery;
 #[path = "../cli/support.rs"]
 #[expect(dead_code, reason = "the tests of the command use the rest")]
 mod support;

@@ -3,6 +3,7 @@
 use crate::script::{Author, Model, NODE, STORE, identity, tiny};
 use accord_core::ids::{Epoch, NodeId};
 use accord_core::replica::io::Record;
+use accord_net::server::journal::Disk;
 use accord_net::storage::{
     Access, Directory, DiskFile, Guard, OpenError, Options, RealDirectory, StorageError, Store,
     inspect,
@@ -19,10 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHECKPOINT: &str = "checkpoint.redb";
 
 /// An empty directory that is removed in the end.
-struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storage-{name}"));
         let _ = fs::remove_dir_all(&path);
         Self(path)
@@ -32,7 +33,7 @@ impl Scratch {
         RealDirectory::new(&self.0).expect("a directory can be made")
     }
 
-    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = fs::read_dir(&self.0).expect("it is there");
         let paths = entries.map(|entry| entry.expect("it is there").path());
         paths.map(|path| (path.clone(), fs::read(path).expect("it is readable"))).collect()
@@ -69,7 +70,7 @@ impl Drop for Scratch {
 }
 
 /// A directory with a checkpoint and a log, and what was written to it.
-fn written(name: &str) -> (Scratch, Model) {
+pub fn written(name: &str) -> (Scratch, Model) {
     let scratch = Scratch::new(name);
     let mut author = Author::new(11);
     let mut model = Model::empty();
@@ -363,4 +364,27 @@ fn a_full_disk_stops_the_store_and_what_was_durable_is_there() {
     let opened = Store::open(scratch.directory(), NODE, tiny()).expect("there is room now");
     let found = opened.recovered.expect("it was written").promised.0;
     assert!((promised..=promised + 1).contains(&found), "{found} of {promised}");
+}
+
+#[test]
+fn what_is_in_a_directory_is_for_its_user_alone() {
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let (scratch, _) = written("permissions");
+    let is_closed = || {
+        assert_eq!(mode(&scratch.0), 0o700);
+        let files = scratch.contents().into_keys();
+        files.filter(|path| !path.ends_with("notes")).for_each(|path| {
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        });
+    };
+    is_closed();
+    // As an earlier release made them.
+    fs::write(scratch.0.join("notes"), b"not the server's").expect("a healthy disk");
+    for path in scratch.contents().keys() {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    }
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    drop(Disk::open(&scratch.0, NODE, tiny()).expect("it is intact"));
+    is_closed();
+    assert_eq!(mode(&scratch.0.join("notes")), 0o644, "it is left alone");
 }

@@ -3,6 +3,7 @@
 
 mod errors;
 mod files;
+mod inspected;
 mod lives;
 mod power;
 mod script;

@@ -3,7 +3,7 @@
 //! A scripted run is watched by a witness. In the middle of each write, sync and change of a name,
 //! the disk is copied, loses power in several ways, and is started again: it must hold what was
 //! durable, and of what was under way a prefix. Some starts are cut in turn, at every change that
-//! they make, and some stores go on being written to.
+//! they make, also after a kill of the process alone; and some stores go on being written to.
 
 use crate::script::{Author, Model, NODE, check, identity, prefixes, tiny};
 use accord_core::ids::Epoch;
@@ -33,6 +33,8 @@ struct Counts {
     images: u64,
     cuts_at_start: u64,
     images_at_start: u64,
+    /// Of starts after the process alone was killed.
+    images_after_kill: u64,
     went_on: u64,
     /// Starts that found only what was durable, all, or something between.
     found: [u64; 3],
@@ -85,7 +87,7 @@ fn verify_cut_starts(
 
 /// Goes on writing to what was found, loses power again, and finds it again.
 fn verify_going_on(image: &SimDisk, seed: u64) {
-    let Opened { mut store, mut worker, recovered } = start(image);
+    let Opened { mut store, mut worker, recovered, .. } = start(image);
     let Some(recovered) = recovered else { return };
     let mut rng = Rng::new(seed);
     let mut epoch = recovered.promised.0;
@@ -129,6 +131,11 @@ fn cut(
         if image_seed.is_multiple_of(29) {
             counts.cuts_at_start += 1;
             counts.images_at_start += verify_cut_starts(&copy, models, progress, cut);
+            // The process is killed in the middle of the change, and the power goes in the start
+            // after: what the system had not written yet is seen by that start, and may be gone.
+            let killed = disk.fork(image_seed);
+            killed.crash();
+            counts.images_after_kill += verify_cut_starts(&killed, models, progress, cut);
         } else if image_seed.is_multiple_of(7) {
             counts.went_on += 1;
             verify_going_on(&copy, image_seed);
@@ -191,5 +198,6 @@ fn the_power_goes_at_every_change_and_nothing_durable_is_lost() {
     println!("{counts:?}");
     assert!(counts.cuts > 1000 && counts.images == counts.cuts * IMAGES, "{counts:?}");
     assert!(counts.images_at_start > 5000 && counts.went_on > 100, "{counts:?}");
+    assert!(counts.images_after_kill > 5000, "{counts:?}");
     assert!(counts.found.iter().all(|count| *count > 0), "every outcome is met: {counts:?}");
 }

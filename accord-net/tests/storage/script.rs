@@ -20,6 +20,7 @@ pub fn tiny() -> Options {
     Options {
         cluster: 0xacc0_4d00,
         cluster_name: String::new(),
+        bootstrap: false,
         segment_bytes: 12 << 10,
         frame_bytes_max: 3 << 10,
         chunk_bytes: 2 << 10,

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The server did not start.
 const NOT_STARTED: u8 = out::FAILED;
@@ -58,7 +59,33 @@ pub fn run(args: &ServerArgs) -> u8 {
     LocalSet::new().block_on(&runtime, serve(&settings, ready, args.exit_with_parent))
 }
 
+/// Crates whose messages can be asked for: this program's own, and those below it that log.
+const LOGGING: [&str; 8] =
+    ["accord", "accord_core", "accord_net", "axum", "hyper", "hyper_util", "tokio", "tower"];
+
+/// What is wrong with a filter that can be parsed and would log nothing that anybody means: a word
+/// that is no level is a target to the parser, and there are no messages of it.
+fn misspelt(filter: &str) -> Option<&str> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let directives = filter.split(',').map(str::trim);
+    let mut directives = directives.filter(|directive| !directive.is_empty()).peekable();
+    if directives.peek().is_none() {
+        return Some(filter);
+    }
+    directives.find(|directive| {
+        let target = directive.split(['=', '[']).next().unwrap_or_default().trim();
+        let its_crate = target.split("::").next().unwrap_or_default();
+        !(target.is_empty() || is_level(directive) || LOGGING.contains(&its_crate))
+    })
+}
+
 fn begin_log(settings: &Settings) -> Result<(), String> {
+    if let Some(word) = misspelt(&settings.log) {
+        return Err(format!(
+            "log: `{word}` is neither a level (off, error, warn, info, debug, trace) nor a filter \
+             of this server's messages, such as `info,accord_net::server=debug`"
+        ));
+    }
     let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
         let log = &settings.log;
         format!("log: `{log}`: {error}; expected error, warn, info, debug, trace, or filters")
@@ -96,7 +123,7 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
         };
         let disk = match &ready.data_dir {
             Some(path) => {
-                let label = Options::of_cluster(&options.cluster);
+                let label = Options { bootstrap, ..Options::of_cluster(&options.cluster) };
                 if ready.refetches {
                     let (disk, damaged) = repair::open(path, options.node, &label)?;
                     if let Some(SetAside { path: kept, why }) = damaged {
@@ -258,5 +285,38 @@ async fn log_service(running: &Running<Real>, bootstrap: bool) {
         }
         last = Some(now);
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_of_levels_and_of_what_logs() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "3",
+            "info,accord_net=debug",
+            "accord",
+            "accord_net::server::peers=trace, hyper=warn",
+            "info,accord_core[span]=debug",
+            "[span]=trace",
+        ] {
+            assert_eq!(misspelt(good), None, "{good}");
+        }
+        for (bad, word) in [
+            ("bogus", "bogus"),
+            ("inf", "inf"),
+            ("info,accordnet=debug", "accordnet=debug"),
+            ("info,debg", "debg"),
+            ("bogus=info", "bogus=info"),
+            ("", ""),
+            (" , ", " , "),
+        ] {
+            assert_eq!(misspelt(bad), Some(word), "{bad}");
+        }
     }
 }

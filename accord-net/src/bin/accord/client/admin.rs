@@ -28,8 +28,8 @@ Examples:
 Name all servers of the cluster with --servers: those that are not named are not asked. A command
 that was cut off may be given again: what is done already is said to be.
 
-Exit code: 0, done, or done already; 1, refused, not done in time, damaged, or states differ; 2, the
-command line is wrong; 4, no server answers.";
+Exit code: 0, done, or done already; 1, refused, not done in time, damaged, states differ, or the
+state of a server is unknown; 2, the command line is wrong; 4, no server answers.";
 
 const ADD_EXAMPLES: &str = "\
 The new server has a configuration of its own that lists all servers, itself included, has the same
@@ -287,7 +287,7 @@ async fn members(admin: &Admin, json: bool) -> Result<u8, Failure> {
 
 async fn digest(admin: &Admin, json: bool) -> Result<u8, Failure> {
     let digests = admin.digests().await?;
-    let code = if digests.odd.is_empty() { out::DONE } else { out::FAILED };
+    let code = if digests.is_same() { out::DONE } else { out::FAILED };
     if json {
         print_json(&digests);
         return Ok(code);
@@ -299,24 +299,27 @@ async fn digest(admin: &Admin, json: bool) -> Result<u8, Failure> {
             "server {node}: applied {applied}, revision {revision}, digest {digest}\n"
         ));
     }
-    match index {
-        None => text.push_str("no two servers had a digest at the same index: ask again\n"),
-        Some(index) => {
-            for (node, digest) in &digests {
-                let mark = if odd.contains(node) { "   DIFFERS" } else { "" };
-                text.push_str(&format!("at index {index}, server {node}: {digest}{mark}\n"));
-            }
-            if odd.is_empty() {
-                let count = digests.len();
-                text.push_str(&format!("the same state on {count} of {} servers", servers.len()));
-                let missing: Vec<_> = missing.iter().map(u32::to_string).collect();
-                match missing.is_empty() {
-                    true => text.push('\n'),
-                    false => text.push_str(&format!("; unknown of {}\n", missing.join(","))),
-                }
-            }
-        }
+    let Some(index) = index else {
+        text.push_str("no two servers had a digest at the same index: ask again\n");
+        out::print_text(&text);
+        return Ok(code);
+    };
+    for (node, digest) in &digests {
+        let mark = if odd.contains(node) { "   DIFFERS" } else { "" };
+        text.push_str(&format!("at index {index}, server {node}: {digest}{mark}\n"));
     }
+    let (count, all) = (digests.len(), digests.len() + missing.len());
+    let missing: Vec<_> = missing.iter().map(u32::to_string).collect();
+    text.push_str(&match (odd.is_empty(), missing.is_empty()) {
+        (true, true) => format!("the same state on {count} of {all} servers\n"),
+        (true, false) => format!(
+            "UNKNOWN of servers {}, which did not answer or are behind; no difference among {count} \
+             of {all} servers\n",
+            missing.join(",")
+        ),
+        (false, true) => String::new(),
+        (false, false) => format!("UNKNOWN of servers {}\n", missing.join(",")),
+    });
     out::print_text(&text);
     Ok(code)
 }

@@ -4,7 +4,8 @@ use super::Failure;
 use super::admin::print_json;
 use crate::out;
 use accord_net::backup::{Backup, RestoreOptions, SKIPPED_DEFAULT};
-use accord_net::storage::{self, OpenError, RealDirectory};
+use accord_net::server::journal::{Disk, DiskError};
+use accord_net::storage::OpenError;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -146,24 +147,13 @@ pub fn inspect(dir: &Path, json: bool) -> Result<u8, Failure> {
         return Err(Failure::failed("not_found", format!("{}: no directory", dir.display())));
     }
     let cannot = |error: &dyn ToString| Failure::failed("unreadable", error.to_string());
-    let directory = RealDirectory::new(dir).map_err(|error| cannot(&error))?;
-    let found = match storage::inspect(&directory) {
+    let found = match Disk::inspect(dir) {
         Ok(found) => found,
-        Err(OpenError::Damaged { damage }) if json => {
-            print_json(&json!({
-                "error": "damaged",
-                "file": damage.path,
-                "offset": damage.offset,
-                "after_index": damage.after.map(|index| index.0),
-                "why": damage.why,
-            }));
-            return Ok(out::FAILED);
-        }
-        Err(error) => return Err(cannot(&error)),
+        Err(error) => return refused(&error, json),
     };
     let files = files_of(dir).map_err(|error| cannot(&error))?;
     let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
-    let Some(found) = found else {
+    let Some((found, roster)) = found else {
         return Ok(match json {
             true => print_json(&json!({ "empty": true, "bytes": bytes })),
             false => out::print_text(&format!("{}: no server's yet\n", dir.display())),
@@ -191,6 +181,8 @@ pub fn inspect(dir: &Path, json: bool) -> Result<u8, Failure> {
         "last_epoch": found.last.epoch.0,
         "voters": voters,
         "returning": returning,
+        "servers": roster.as_ref().map(|roster| &roster.servers),
+        "servers_version": roster.as_ref().map_or(0, |roster| roster.version),
         "checkpoint": checkpoint,
         "segments": [found.segments.0, found.segments.1],
         "frames": found.frames,
@@ -203,6 +195,32 @@ pub fn inspect(dir: &Path, json: bool) -> Result<u8, Failure> {
         true => print_json(&object),
         false => out::print_text(&inspection(dir, &object)),
     })
+}
+
+/// A start would refuse the directory with the same words.
+fn refused(error: &DiskError, json: bool) -> Result<u8, Failure> {
+    let object = match error {
+        DiskError::Open(OpenError::Damaged { damage }) => json!({
+            "error": "damaged",
+            "file": damage.path,
+            "offset": damage.offset,
+            "after_index": damage.after.map(|index| index.0),
+            "why": damage.why,
+        }),
+        DiskError::Roster { path, error } => json!({
+            "error": "damaged",
+            "file": path,
+            "offset": null,
+            "after_index": null,
+            "why": error.to_string(),
+        }),
+        other => return Err(Failure::failed("unreadable", other.to_string())),
+    };
+    if !json {
+        return Err(Failure::failed("unreadable", error.to_string()));
+    }
+    print_json(&object);
+    Ok(out::FAILED)
 }
 
 /// The files of a directory with their sizes, by name.
