@@ -46,7 +46,7 @@ pub async fn serve(listener: TcpListener, running: &Running<Real>) -> io::Result
         while let Some(question) = asked.recv().await {
             // Whoever asked may have hung up.
             match question {
-                Question::Metrics(answer) => drop(answer.send(running.metrics())),
+                Question::Metrics(answer) => drop(answer.send(all_metrics(running))),
                 Question::Status(answer) => drop(answer.send(running.status())),
             }
         }
@@ -56,6 +56,13 @@ pub async fn serve(listener: TcpListener, running: &Running<Real>) -> io::Result
         () = answering => Ok(()),
         result = axum::serve(listener, router).into_future() => result,
     }
+}
+
+/// The server's metrics and those of its process.
+fn all_metrics(running: &Running<Real>) -> String {
+    let mut text = running.metrics();
+    super::process::add(&mut text);
+    text
 }
 
 /// Opens the port for HTTP.

@@ -239,6 +239,9 @@ impl<E: Env> Hub<E> {
         let Some(journal) = &self.journal else { return };
         while self.halted.borrow().is_none() {
             let written = journal.written().await;
+            for seconds in journal.take_sync_seconds() {
+                self.metrics.log_sync_seconds.observe(seconds);
+            }
             {
                 let inner = &mut *self.inner.borrow_mut();
                 let input = match written {

@@ -21,7 +21,9 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,6 +40,11 @@ pub trait Journal: fmt::Debug + 'static {
     /// Waits until more is durable than was told before. Safe to cancel. After an error nothing
     /// follows.
     fn written(&self) -> Written<'_>;
+    /// How long each write and sync took, in seconds, of those that were made since this was last
+    /// asked, as far as they are measured.
+    fn take_sync_seconds(&self) -> Vec<f64> {
+        Vec::new()
+    }
 }
 
 /// The memory that a record takes until it is durable. A checkpoint's state is written behind and
@@ -178,22 +185,36 @@ fn read_roster(path: &Path) -> Result<RosterFile, DiskError> {
 pub struct Threads {
     batches: Option<Sender<Batch>>,
     written: Mutex<UnboundedReceiver<Result<Ticket, StorageError>>>,
+    sync_seconds: SyncSeconds,
     threads: Vec<JoinHandle<()>>,
 }
+
+/// How long syncs took that nobody has asked for.
+type SyncSeconds = Arc<std::sync::Mutex<Vec<f64>>>;
+/// At most so many are kept: who does not ask does not want them.
+const SYNC_SECONDS_MAX: usize = 1024;
 
 impl Threads {
     fn start(store: Store, worker: Worker) -> std::io::Result<Self> {
         let (batches, incoming) = channel();
         let (told, written) = unbounded_channel();
         let (work, waiting) = channel();
+        let sync_seconds = SyncSeconds::default();
+        let measured = sync_seconds.clone();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(run)
         };
-        let log = spawn("accord-log", Box::new(move || write_log(store, &incoming, &told, &work)))?;
+        let log = spawn(
+            "accord-log",
+            Box::new(move || {
+                write_log(store, &incoming, &told, &work, &measured);
+            }),
+        )?;
         let behind = spawn("accord-behind", Box::new(move || work_behind(worker, &waiting)))?;
         Ok(Self {
             batches: Some(batches),
             written: Mutex::new(written),
+            sync_seconds,
             threads: vec![log, behind],
         })
     }
@@ -216,6 +237,14 @@ impl Journal for Threads {
             }
         })
     }
+
+    fn take_sync_seconds(&self) -> Vec<f64> {
+        std::mem::take(&mut locked(&self.sync_seconds))
+    }
+}
+
+fn locked(seconds: &SyncSeconds) -> std::sync::MutexGuard<'_, Vec<f64>> {
+    seconds.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Threads {
@@ -234,6 +263,7 @@ fn write_log(
     incoming: &Receiver<Batch>,
     told: &UnboundedSender<Result<Ticket, StorageError>>,
     work: &Sender<()>,
+    measured: &SyncSeconds,
 ) {
     let mut records = Vec::new();
     while let Ok(batch) = incoming.recv() {
@@ -243,8 +273,14 @@ fn write_log(
             last = ticket;
             records.push(record);
         }
+        let begun = Instant::now();
         let result = store.commit(&records).map(|()| last);
         records.clear();
+        let mut seconds = locked(measured);
+        if seconds.len() < SYNC_SECONDS_MAX {
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        drop(seconds);
         let failed = result.is_err();
         // Nobody listens once the server is gone.
         let _ = told.send(result);

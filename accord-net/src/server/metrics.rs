@@ -1,17 +1,22 @@
 //! What a server counts, for Prometheus.
 //!
 //! Counters that the driver keeps itself are counted where things happen; what the core and the
-//! ring know is copied from their status when somebody asks ([`Metrics::observe`]).
+//! ring know is copied from their status when somebody asks ([`Metrics::observe`]). Names follow
+//! Prometheus: what only grows is a counter and ends in `_total`, units are in the names, and there
+//! are no families of a group layer that the server does not use.
 
 use super::status::StatusReport;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A reason as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +33,12 @@ impl Reason {
 /// The counters of one server.
 pub struct Metrics {
     registry: Registry,
+    /// Encoded once there is a ring.
+    ring_registry: Registry,
+    has_ring: AtomicBool,
+    /// Encoded once there is a group over Corosync.
+    corosync_registry: Registry,
+    has_corosync: AtomicBool,
     pub(super) requests: Counter,
     pub(super) replies: Counter,
     pub(super) reads: Counter,
@@ -41,11 +52,13 @@ pub struct Metrics {
     pub(super) peers_refused: Family<Reason, Counter>,
     pub(super) peer_messages_dropped: Counter,
     pub(super) log_syncs: Counter,
+    pub(super) log_sync_seconds: Histogram,
     gauges: Gauges,
-    refused: Family<Reason, Gauge>,
-    hung_up: Family<Reason, Gauge>,
-    datagrams_refused: Family<Reason, Gauge>,
-    corosync_refused: Family<Reason, Gauge>,
+    copied: Copied,
+    refused: Family<Reason, Counter>,
+    hung_up: Family<Reason, Counter>,
+    datagrams_refused: Family<Reason, Counter>,
+    corosync_refused: Family<Reason, Counter>,
 }
 
 /// What is copied from the status.
@@ -72,18 +85,23 @@ struct Gauges {
     reads_waiting: Gauge,
     proposals_bytes: Gauge,
     ring_pending_messages: Gauge,
-    ring_tokens: Gauge,
-    ring_token_losses: Gauge,
-    ring_packets_sent: Gauge,
-    ring_packets_resent: Gauge,
     corosync_connected: Gauge,
     corosync_quorate: Gauge,
     corosync_pending_messages: Gauge,
-    corosync_chunks: Gauge,
-    corosync_chunk_bytes: Gauge,
-    corosync_chunks_dropped: Gauge,
-    corosync_losses: Gauge,
-    corosync_tries_again: Gauge,
+}
+
+/// What is copied from the status and only grows.
+#[derive(Default)]
+struct Copied {
+    ring_tokens: Counter,
+    ring_token_losses: Counter,
+    ring_packets_sent: Counter,
+    ring_packets_resent: Counter,
+    corosync_chunks: Counter,
+    corosync_chunk_bytes: Counter,
+    corosync_chunks_dropped: Counter,
+    corosync_losses: Counter,
+    corosync_tries_again: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -96,6 +114,10 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("accord"),
+            ring_registry: Registry::with_prefix("accord_ring"),
+            has_ring: AtomicBool::new(false),
+            corosync_registry: Registry::with_prefix("accord_corosync"),
+            has_corosync: AtomicBool::new(false),
             requests: Counter::default(),
             replies: Counter::default(),
             reads: Counter::default(),
@@ -109,7 +131,9 @@ impl Default for Metrics {
             peers_refused: Family::default(),
             peer_messages_dropped: Counter::default(),
             log_syncs: Counter::default(),
+            log_sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 17)),
             gauges: Gauges::default(),
+            copied: Copied::default(),
             refused: Family::default(),
             hung_up: Family::default(),
             datagrams_refused: Family::default(),
@@ -117,6 +141,7 @@ impl Default for Metrics {
         };
         metrics.register_counted();
         metrics.register_copied();
+        metrics.register_ring();
         metrics.register_corosync();
         metrics
     }
@@ -125,6 +150,8 @@ impl Default for Metrics {
 impl Metrics {
     fn register_counted(&mut self) {
         let registry = &mut self.registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The release of the program", build);
         registry.register("requests", "Requests taken from clients", self.requests.clone());
         registry.register("replies", "Outcomes told to clients", self.replies.clone());
         registry.register("reads", "Reads answered", self.reads.clone());
@@ -134,7 +161,7 @@ impl Metrics {
         registry.register("entries_applied", "Log entries applied", applied);
         let seconds = self.request_seconds.clone();
         let help = "Time from a request to its outcome, of one request in 16";
-        registry.register_with_unit("request", help, Unit::Seconds, seconds);
+        registry.register_with_unit("request_sampled", help, Unit::Seconds, seconds);
         let bytes = self.multicast_bytes.clone();
         let help =
             "Size of the messages given to the group: batches of commands and acknowledgements";
@@ -152,6 +179,9 @@ impl Metrics {
         registry.register("peer_messages_dropped", help, dropped);
         let help = "Times that the log was synced: all records that waited share one";
         registry.register("log_syncs", help, self.log_syncs.clone());
+        let seconds = self.log_sync_seconds.clone();
+        let help = "Time that it took to write and sync the log, for each sync";
+        registry.register_with_unit("log_sync", help, Unit::Seconds, seconds);
     }
 
     fn register_copied(&mut self) {
@@ -178,19 +208,6 @@ impl Metrics {
             ("commands_held", "Commands held back", &g.commands_held),
             ("reads_waiting", "Reads that wait", &g.reads_waiting),
             ("proposals_bytes", "Bytes of commands that wait for commitment", &g.proposals_bytes),
-            (
-                "ring_pending_messages",
-                "Messages not yet sent by the ring",
-                &g.ring_pending_messages,
-            ),
-            ("ring_tokens", "Visits of the token since the start", &g.ring_tokens),
-            ("ring_token_losses", "Tokens lost since the start", &g.ring_token_losses),
-            ("ring_packets_sent", "Numbered datagrams made since the start", &g.ring_packets_sent),
-            (
-                "ring_packets_resent",
-                "Numbered datagrams sent again since the start",
-                &g.ring_packets_resent,
-            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -202,23 +219,42 @@ impl Metrics {
         registry.register("datagrams_refused", help, self.datagrams_refused.clone());
     }
 
+    fn register_ring(&mut self) {
+        let registry = &mut self.ring_registry;
+        let help = "Messages not yet sent by the ring";
+        registry.register("pending_messages", help, self.gauges.ring_pending_messages.clone());
+        let c = &self.copied;
+        for (name, help, counter) in [
+            ("tokens", "Visits of the token", &c.ring_tokens),
+            ("token_losses", "Tokens lost", &c.ring_token_losses),
+            ("packets_sent", "Numbered datagrams made", &c.ring_packets_sent),
+            ("packets_resent", "Numbered datagrams sent again", &c.ring_packets_resent),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+    }
+
     fn register_corosync(&mut self) {
-        let registry = &mut self.registry;
-        let g = &self.gauges;
+        let registry = &mut self.corosync_registry;
+        let (g, c) = (&self.gauges, &self.copied);
         for (name, help, gauge) in [
             ("connected", "1 while there is a link to the daemon", &g.corosync_connected),
             ("quorate", "1 while Corosync's own quorum counts a majority", &g.corosync_quorate),
             ("pending_messages", "Messages not handed to it", &g.corosync_pending_messages),
-            ("chunks", "Messages handed to it since the start", &g.corosync_chunks),
-            ("chunk_bytes", "Bytes handed to it since the start", &g.corosync_chunk_bytes),
-            ("chunks_dropped", "Dropped at the ends of views", &g.corosync_chunks_dropped),
-            ("losses", "How often the daemon went away", &g.corosync_losses),
-            ("tries_again", "How often it asked to try again", &g.corosync_tries_again),
         ] {
-            registry.register(format!("corosync_{name}"), help, gauge.clone());
+            registry.register(name, help, gauge.clone());
         }
-        let help = "Messages of the group over Corosync not used since the start, by reason";
-        registry.register("corosync_refused", help, self.corosync_refused.clone());
+        for (name, help, counter) in [
+            ("chunks", "Messages handed to it", &c.corosync_chunks),
+            ("chunk_bytes", "Bytes handed to it", &c.corosync_chunk_bytes),
+            ("chunks_dropped", "Dropped at the ends of views", &c.corosync_chunks_dropped),
+            ("losses", "How often the daemon went away", &c.corosync_losses),
+            ("tries_again", "How often it asked to try again", &c.corosync_tries_again),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        let help = "Messages of the group over Corosync not used, by reason";
+        registry.register("refused", help, self.corosync_refused.clone());
     }
 
     /// Copies what the status knows.
@@ -251,41 +287,109 @@ impl Metrics {
         ] {
             set(gauge, value);
         }
+        self.observe_group(status);
+        copy_by_reason(&self.refused, &status.refused);
+        copy_by_reason(&self.hung_up, &status.hung_up);
+    }
+
+    fn observe_group(&self, status: &StatusReport) {
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        let (g, c) = (&self.gauges, &self.copied);
         if let Some(ring) = &status.ring {
+            self.has_ring.store(true, Ordering::Relaxed);
             set(&g.ring_pending_messages, ring.pending_messages as u64);
-            set(&g.ring_tokens, ring.tokens);
-            set(&g.ring_token_losses, ring.token_losses);
-            set(&g.ring_packets_sent, ring.packets_sent);
-            set(&g.ring_packets_resent, ring.packets_resent);
-            for (reason, count) in &ring.refused {
-                set(&self.datagrams_refused.get_or_create(&Reason::of(reason)), *count);
-            }
+            copy(&c.ring_tokens, ring.tokens);
+            copy(&c.ring_token_losses, ring.token_losses);
+            copy(&c.ring_packets_sent, ring.packets_sent);
+            copy(&c.ring_packets_resent, ring.packets_resent);
+            copy_by_reason(&self.datagrams_refused, &ring.refused);
         }
         if let Some(corosync) = &status.corosync {
+            self.has_corosync.store(true, Ordering::Relaxed);
             set(&g.corosync_connected, u64::from(corosync.error.is_none()));
             set(&g.corosync_quorate, u64::from(corosync.quorate == Some(true)));
             set(&g.corosync_pending_messages, corosync.pending_messages as u64);
-            set(&g.corosync_chunks, corosync.chunks);
-            set(&g.corosync_chunk_bytes, corosync.chunk_bytes);
-            set(&g.corosync_chunks_dropped, corosync.chunks_dropped);
-            set(&g.corosync_losses, corosync.losses);
-            set(&g.corosync_tries_again, corosync.tries_again);
-            for (reason, count) in &corosync.refused {
-                set(&self.corosync_refused.get_or_create(&Reason::of(reason)), *count);
-            }
-        }
-        for (reason, count) in &status.refused {
-            set(&self.refused.get_or_create(&Reason::of(reason)), *count);
-        }
-        for (reason, count) in &status.hung_up {
-            set(&self.hung_up.get_or_create(&Reason::of(reason)), *count);
+            copy(&c.corosync_chunks, corosync.chunks);
+            copy(&c.corosync_chunk_bytes, corosync.chunk_bytes);
+            copy(&c.corosync_chunks_dropped, corosync.chunks_dropped);
+            copy(&c.corosync_losses, corosync.losses);
+            copy(&c.corosync_tries_again, corosync.tries_again);
+            copy_by_reason(&self.corosync_refused, &corosync.refused);
         }
     }
 
     /// The metrics in the text format of OpenMetrics.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a string takes all that is written to it");
+        let group =
+            [(&self.has_ring, &self.ring_registry), (&self.has_corosync, &self.corosync_registry)];
+        let group = group.into_iter().filter(|(has, _)| has.load(Ordering::Relaxed));
+        for registry in std::iter::once(&self.registry).chain(group.map(|(_, registry)| registry)) {
+            encode_registry(&mut text, registry).expect("a string takes what is written to it");
+        }
+        encode_eof(&mut text).expect("a string takes what is written to it");
         text
+    }
+}
+
+/// What is copied is a counter where it comes from, so it never falls.
+fn copy(counter: &Counter, value: u64) {
+    counter.inner().fetch_max(value, Ordering::Relaxed);
+}
+
+fn copy_by_reason(counters: &Family<Reason, Counter>, counts: &BTreeMap<String, u64>) {
+    for (reason, count) in counts {
+        copy(&counters.get_or_create(&Reason::of(reason)), *count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Each family's name and type.
+    fn families(text: &str) -> BTreeSet<(&str, &str)> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        types.map(|line| line.split_once(' ').expect("a name and a type")).collect()
+    }
+
+    #[test]
+    fn a_group_layer_that_is_not_used_has_no_families() {
+        let metrics = Metrics::default();
+        let text = metrics.encode();
+        assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+        assert!(text.contains("accord_build_info{version=\""), "{text}");
+        let layers = |text: &str| {
+            let is = |layer: &str| families(text).iter().any(|(name, _)| name.starts_with(layer));
+            (is("accord_ring_"), is("accord_corosync_"))
+        };
+        assert_eq!(layers(&text), (false, false));
+        metrics.has_ring.store(true, Ordering::Relaxed);
+        assert_eq!(layers(&metrics.encode()), (true, false));
+        metrics.has_corosync.store(true, Ordering::Relaxed);
+        assert_eq!(layers(&metrics.encode()), (true, true));
+    }
+
+    #[test]
+    fn what_only_grows_is_a_counter() {
+        let metrics = Metrics::default();
+        copy(&metrics.copied.ring_tokens, 7);
+        copy(&metrics.copied.ring_tokens, 5);
+        copy_by_reason(&metrics.hung_up, &[("protocol".to_owned(), 3)].into());
+        metrics.has_ring.store(true, Ordering::Relaxed);
+        metrics.has_corosync.store(true, Ordering::Relaxed);
+        let text = metrics.encode();
+        assert!(text.contains("accord_ring_tokens_total 7\n"), "{text}");
+        assert!(text.contains("accord_hung_up_total{reason=\"protocol\"} 3\n"), "{text}");
+        for name in ["refused", "hung_up", "datagrams_refused", "ring_token_losses", "log_syncs"]
+            .into_iter()
+            .chain(["ring_packets_resent", "corosync_chunks", "corosync_losses", "views"])
+        {
+            let family = (&*format!("accord_{name}"), "counter");
+            assert!(families(&text).contains(&family), "{name}: {text}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub mod metrics;
 pub mod operator;
 pub mod options;
 mod peers;
+#[cfg(feature = "cli")]
+mod process;
 pub mod repair;
 pub mod roster;
 mod status;
