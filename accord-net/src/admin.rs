@@ -84,6 +84,8 @@ pub struct Member {
     pub client: Option<SocketAddr>,
     /// True if it is connected with the others.
     pub connected: bool,
+    /// True if it is in the primary component.
+    pub serving: bool,
     /// True if it has all of the log.
     pub synced: bool,
     /// What it has applied.
@@ -172,9 +174,12 @@ impl Admin {
     async fn look(&self) -> Result<Seen, AdminError> {
         let mut asked = JoinSet::new();
         for at in self.servers.clone() {
+            let patience = self.patience;
             asked.spawn(async move {
                 let report = async { OperatorClient::connect(&Real, at).await?.status().await };
-                (at, report.await)
+                let report = tokio::time::timeout(patience, report).await;
+                let late = |_| format!("it took longer than {} ms", patience.as_millis());
+                (at, report.map_err(late).and_then(|it| it.map_err(|error| error.to_string())))
             });
         }
         let mut seen = Seen { reports: BTreeMap::new(), silent: Vec::new() };
@@ -231,6 +236,7 @@ impl Admin {
                 address: best.servers.get(&node).cloned(),
                 client: report.map(|(at, _)| *at),
                 connected: best.members.contains(&node),
+                serving: report.is_some_and(|(_, report)| report.primary),
                 synced: report.is_some_and(|(_, report)| report.synced),
                 applied_index: report.map(|(_, report)| report.applied_index),
             }
@@ -372,13 +378,26 @@ impl Admin {
                 if done {
                     return Ok(Self::changed(&seen, node, !asked));
                 }
+                if !seen.nodes().contains(&node) {
+                    return Err(AdminError::Refused(format!(
+                        "server {node} is not of the cluster, which has {}: see `accord admin \
+                         add-server`",
+                        numbers(&seen.nodes())
+                    )));
+                }
                 asked = true;
                 match self.ask(*at, &question).await {
                     Ok(Answer::Voters { .. }) => {
                         return Ok(Self::changed(&self.look().await?, node, false));
                     }
                     Ok(Answer::VotersUnchanged { error, reason }) => {
-                        let reason = format!("server {node}: {reason}");
+                        let reason = match error.as_str() {
+                            "not_member" => format!(
+                                "server {node} is not connected with the others: is it started, \
+                                 with the same key?"
+                            ),
+                            _ => format!("server {node}: {reason}"),
+                        };
                         match error.as_str() {
                             "in_progress" | "not_caught_up" | "not_primary" | "unknown"
                             | "not_member" | "already_voter" | "not_voter" => {
@@ -505,6 +524,10 @@ impl Admin {
         }
         Ok(writer.finish()?)
     }
+}
+
+fn numbers(nodes: &BTreeSet<u32>) -> String {
+    nodes.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn compare(seen: &Seen, found: Option<(u64, BTreeMap<u32, String>)>) -> Digests {

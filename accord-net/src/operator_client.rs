@@ -5,7 +5,7 @@
 //! use accord_net::operator_client::OperatorClient;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut server = OperatorClient::connect(&Real, "127.0.0.1:9090".parse()?).await?;
+//! let mut server = OperatorClient::connect(&Real, "127.0.0.1:7850".parse()?).await?;
 //! println!("{}", server.status().await?);
 //! # Ok(())
 //! # }

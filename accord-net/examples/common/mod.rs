@@ -1,6 +1,6 @@
 //! What the examples share: which servers to use.
 //!
-//! Every example takes `--servers 127.0.0.1:9090,...`, the addresses of a cluster. Without any, it
+//! Every example takes `--servers 127.0.0.1:7850,...`, the addresses of a cluster. Without any, it
 //! starts three servers inside its own process, and they end with it.
 
 use accord_net::client::{Client, ClientOptions, ConnectError};

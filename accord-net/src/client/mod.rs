@@ -18,7 +18,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let cluster = Cluster::start(1)?;
 //! # let servers = cluster.addresses();
-//! // `servers` is such as `vec!["127.0.0.1:9090".parse()?]`.
+//! // `servers` is such as `vec!["127.0.0.1:7850".parse()?]`.
 //! let client = Client::connect(ClientOptions::new(servers)).await?;
 //! client.put("greeting", "hello").await?;
 //! let record = client.get("greeting").await?.expect("it was just put");

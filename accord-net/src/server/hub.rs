@@ -16,9 +16,9 @@ use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
 use super::roster::{self, Roster, RosterFile};
+use super::seldom::Complaints;
 use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env, Udp};
-use crate::storage::StorageError;
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
@@ -51,11 +51,13 @@ pub(super) struct Hub<E: Env> {
     pub(super) inner: RefCell<Inner>,
     udp: Option<E::Udp>,
     /// Only in persistent mode.
-    journal: Option<Box<dyn Journal>>,
+    pub(super) journal: Option<Box<dyn Journal>>,
     /// Only in persistent mode.
     pub(super) roster_file: Option<RosterFile>,
     /// What the disk said when it failed.
     pub(super) disk_error: RefCell<Option<String>>,
+    /// What was said of others, and when.
+    pub(super) complaints: Complaints,
     /// An operator has an image of the state.
     pub(super) has_image: Rc<Cell<bool>>,
     /// Asks for a turn of the pump.
@@ -154,6 +156,7 @@ impl<E: Env> Hub<E> {
             journal,
             roster_file,
             disk_error: RefCell::new(None),
+            complaints: Complaints::default(),
             has_image: Rc::default(),
             turn: Notify::new(),
             work: Notify::new(),
@@ -201,7 +204,9 @@ impl<E: Env> Hub<E> {
         while self.halted.borrow().is_none() {
             if let Err(error) = udp.receive(&mut datagrams).await {
                 // Such as a lack of memory: nothing that lasts, and nothing to hurry for.
-                tracing::warn!(%error, "datagrams cannot be received");
+                if let Some(times) = self.complaints.receiving.due(self.env.now()) {
+                    tracing::warn!(%error, times, "datagrams cannot be received");
+                }
                 self.env.sleep_until(self.env.now() + RECEIVE_REST).await;
                 continue;
             }
@@ -227,43 +232,10 @@ impl<E: Env> Hub<E> {
 
     /// A turn of the pump outside of the timers' task, which is woken if what happened set a timer
     /// that is due before the one that it waits for.
-    fn pump_beside_timers(&self) {
+    pub(super) fn pump_beside_timers(&self) {
         self.pump();
         if self.deadline_before_armed().is_some() {
             self.turn.notify_one();
-        }
-    }
-
-    /// Learns what has become durable, for ever.
-    pub(super) async fn follow_journal(self: Rc<Self>) {
-        let Some(journal) = &self.journal else { return };
-        while self.halted.borrow().is_none() {
-            let written = journal.written().await;
-            for seconds in journal.take_sync_seconds() {
-                self.metrics.log_sync_seconds.observe(seconds);
-            }
-            {
-                let inner = &mut *self.inner.borrow_mut();
-                let input = match written {
-                    Ok(ticket) => {
-                        self.metrics.log_syncs.inc();
-                        inner.forget_written(ticket);
-                        Input::Stored { ticket }
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the disk failed");
-                        // What failed first says more than what failed for it.
-                        let first = match error {
-                            StorageError::Failed { first } => first,
-                            error => error.to_string(),
-                        };
-                        *self.disk_error.borrow_mut() = Some(first);
-                        Input::StoreFailed
-                    }
-                };
-                inner.server.handle(self.env.now(), input);
-            }
-            self.pump_beside_timers();
         }
     }
 
@@ -566,7 +538,7 @@ impl Inner {
         self.records.push((ticket, record));
     }
 
-    fn forget_written(&mut self, up_to: Ticket) {
+    pub(super) fn forget_written(&mut self, up_to: Ticket) {
         while let Some((ticket, bytes)) = self.unwritten.front()
             && *ticket <= up_to
         {

@@ -28,6 +28,7 @@ mod peers;
 mod process;
 pub mod repair;
 pub mod roster;
+mod seldom;
 mod status;
 #[cfg(feature = "testing")]
 mod witness;
@@ -234,7 +235,11 @@ impl Drop for Stranger {
 }
 
 async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
-    tracing::warn!(%error, "a connection could not be accepted; are there enough file descriptors?");
+    if let Some(times) = hub.complaints.accepting.due(hub.env.now()) {
+        tracing::warn!(
+            %error, times, "a connection could not be accepted; are there enough file descriptors?"
+        );
+    }
     hub.env.sleep_until(hub.env.now() + ACCEPT_REST).await;
 }
 
@@ -298,7 +303,9 @@ async fn welcome<E: Env>(
         }
         Ok(_) => {
             hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
-            tracing::warn!(from = %stream.from, "too many operators are connected: hung up");
+            if let Some(times) = hub.complaints.operators.due(hub.env.now()) {
+                tracing::warn!(from = %stream.from, times, "too many operators: hung up");
+            }
         }
         Err(error) => {
             hub.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();

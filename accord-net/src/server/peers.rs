@@ -392,13 +392,24 @@ pub(super) async fn accept<E: Env>(
                 _ => "hung_up",
             };
             hub.metrics.peers_refused.get_or_create(&Reason::of(reason)).inc();
-            return tracing::warn!(%from, %error, "refused a stream that is no server's");
+            // Every server of another cluster tries again, five times a second.
+            match hub.complaints.strangers.due(hub.env.now()) {
+                Some(times) => tracing::warn!(
+                    %from, %error, times,
+                    "refused streams that are no server's of this cluster: a server with another \
+                     key (key_file) or another name of the cluster?"
+                ),
+                None => tracing::debug!(%from, %error, "refused a stream"),
+            }
+            return;
         }
     };
     match ended {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             hub.metrics.peers_refused.get_or_create(&Reason::of("malformed")).inc();
-            tracing::warn!(%from, %error, "a stream from another server makes no sense");
+            if let Some(times) = hub.complaints.nonsense.due(hub.env.now()) {
+                tracing::warn!(%from, %error, times, "a stream from another server makes no sense");
+            }
         }
         Err(error) => tracing::debug!(%from, %error, "a stream from another server ended"),
         Ok(()) => {}

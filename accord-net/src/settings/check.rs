@@ -149,7 +149,7 @@ impl Loaded {
         let wrong = |why: String| self.wrong(&[path], format!("{path}: {why}"));
         let off = if path == "http_listen" { ", or off" } else { "" };
         if text.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:9090");
+            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:7850");
             return Err(wrong(format!("{expected}; found `{text}`")));
         }
         let found = text

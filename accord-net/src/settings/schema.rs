@@ -217,7 +217,7 @@ impl Default for Settings {
             cluster: CLUSTER_NAME_DEFAULT.to_owned(),
             mode: Mode::default(),
             group: GroupKind::default(),
-            client_listen: "127.0.0.1:9090".to_owned(),
+            client_listen: "127.0.0.1:7850".to_owned(),
             http_listen: "127.0.0.1:9180".to_owned(),
             ring_listen: String::new(),
             corosync_group: "accord".to_owned(),

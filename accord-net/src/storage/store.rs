@@ -113,6 +113,8 @@ pub struct Store {
     checkpoint: Option<(Snapshot, u64)>,
     /// The last frame is written, and not yet durable.
     unsynced: bool,
+    /// That frame is the first of its segment.
+    first_of_segment: bool,
 }
 
 /// Where the log is written.
@@ -151,6 +153,7 @@ impl Store {
             sectors: Vec::new(),
             checkpoint: None,
             unsynced: false,
+            first_of_segment: false,
         }
     }
 
@@ -273,6 +276,7 @@ impl Store {
         if log.segment.sectors - log.at.sector < head.sectors() {
             log.segment = self.shared.take_segment(head.sectors())?;
             log.at = Position { segment: log.segment.id, sector: 1, ..log.at };
+            self.first_of_segment = true;
         }
         let Position { segment, sector, .. } = log.at;
         let place = Place { store: log.owner.store, segment, sector, frame };
@@ -297,6 +301,9 @@ impl Store {
             let synced = log.segment.file.sync();
             synced.map_err(|error| failed(&self.shared, "sync", log.segment.id, &error))?;
             self.unsynced = false;
+            if std::mem::take(&mut self.first_of_segment) {
+                self.shared.want_segment(log.owner, log.segment.id + 1);
+            }
         }
         Ok(())
     }

@@ -152,10 +152,11 @@ impl Shared {
             *making = Making::Under(owner, Maker::new(&self.directory, owner, id, bytes, None)?);
         }
         loop {
-            if let Making::Ready(owner, segment) = &*making {
-                let (owner, segment) = (*owner, segment.clone());
-                *making = Making::Wanted(owner, segment.id + 1);
-                locked(&self.todo).work = true;
+            if let Making::Ready(_, segment) = &*making {
+                let segment = segment.clone();
+                // The one after is wanted once a frame in this one is durable: a start takes a
+                // segment that is there for a sign that the one before was used.
+                *making = Making::Idle;
                 return Ok(segment);
             }
             self.make(&mut making, sectors)?;

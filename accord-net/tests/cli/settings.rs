@@ -157,15 +157,15 @@ fn bounds_and_addresses_that_cannot_be_are_named() {
     for (text, expected) in [
         (
             "client_listen = \"nowhere\"".to_owned(),
-            "accord.toml:1:1: client_listen: expected HOST:PORT, such as 127.0.0.1:9090; found `nowhere`",
+            "accord.toml:1:1: client_listen: expected HOST:PORT, such as 127.0.0.1:7850; found `nowhere`",
         ),
         (
             "http_listen = \"on\"".to_owned(),
             "accord.toml:1:1: http_listen: expected HOST:PORT, or off, such as",
         ),
         (
-            "http_listen = \"127.0.0.1:9090\"".to_owned(),
-            "accord.toml:1:1: http_listen and client_listen are both 127.0.0.1:9090",
+            "http_listen = \"127.0.0.1:7850\"".to_owned(),
+            "accord.toml:1:1: http_listen and client_listen are both 127.0.0.1:7850",
         ),
         (
             ring("[ring]\nwindow_packets_max = 2"),
@@ -280,7 +280,7 @@ fn a_flag_goes_before_the_environment_which_goes_before_the_file() {
             variable("ACCORD_RING__BURST_PACKETS_MAX", "2"),
             variable("ACCORD_RING__TIMEOUTS__TOKEN_LOSS_MS", "1_234"),
             variable("ACCORD_MEMBERS", "1=a:1, 3=b:2"),
-            variable("ACCORD_SERVERS", "elsewhere:9090"),
+            variable("ACCORD_SERVERS", "elsewhere:7850"),
             variable("ACCORD_CLIENT_LISTN", "x"),
             variable("OTHER", "x"),
         ],

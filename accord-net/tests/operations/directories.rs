@@ -184,7 +184,7 @@ fn a_directory_made_without_permission_to_form_a_cluster_is_given_it_while_it_ho
     stop(process);
     let mut process = Process::start(command().args(flags(&dir)));
     process.line("made without --bootstrap and holds nothing yet");
-    process.line(" listens for clients at ");
+    process.line("the server listens");
     stop(process);
     assert_eq!(inspect(&dir).json()[0]["bootstrap"], false);
     let (process, at) = server(&dir, &["--bootstrap"]);
@@ -195,4 +195,19 @@ fn a_directory_made_without_permission_to_form_a_cluster_is_given_it_while_it_ho
     let (process, at) = server(&dir, &[]);
     assert_eq!(accord(&["get", "a", "--servers", &at]).done(), "1\n");
     stop(process);
+}
+
+#[test]
+fn the_end_of_the_terminal_stops_a_server_in_order() {
+    let parent = TempDir::new().expect("there is a place for it");
+    let (mut process, _) = server(&parent.path().join("n1"), &["--bootstrap"]);
+    process.signal(Signal::SIGHUP);
+    process.line("SIGHUP; settings are read at a start");
+    assert_eq!(process.end().code(), Some(0));
+}
+
+#[test]
+fn a_word_that_is_no_level_of_the_log_is_refused() {
+    let told = accord(&["server", "--log", "bogus"]).failed(2);
+    assert!(told.contains("log: `bogus` is neither a level"), "{told}");
 }

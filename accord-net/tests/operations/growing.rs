@@ -55,6 +55,9 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let short = ["--timeout-ms", "20000"];
     let refused = on(&cluster, &[&["admin", "demote", "2"][..], &short].concat()).failed(1);
     assert!(refused.contains("would be no majority of the new set"), "{refused}");
+    // Long before the time is up, for no time helps.
+    let refused = on(&cluster, &["admin", "promote", "9", "--timeout-ms", "600000"]).failed(1);
+    assert!(refused.contains("server 9 is not of the cluster, which has 1,2,3"), "{refused}");
     let nobody = ["admin", "promote", "3", "--servers", "127.0.0.1:1"];
     assert!(on(&cluster, &nobody).failed(4).contains("no server answers"));
     let wrong = ["admin", "add-server", "--node", "4", "--address", "0.0.0.0:7900"];
@@ -71,6 +74,8 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let digest = on(&cluster, &["admin", "digest", "--json"]);
     assert_eq!(digest.code, Some(1));
     assert_eq!(digest.json()[0]["missing"], serde_json::json!([2, 3]));
+    let members = on(&cluster, &["admin", "members"]).done();
+    assert!(members.contains("not serving") && !members.contains("catching up"), "{members}");
     let stopped = ["admin", "demote", "2", "--timeout-ms", "1500"];
     let refused = on(&cluster, &stopped).failed(1);
     assert!(refused.contains("in the primary component"), "{refused}");

@@ -5,7 +5,9 @@ mod backup;
 mod directories;
 mod disks;
 mod growing;
+mod load;
 mod recovery;
+mod silence;
 #[path = "../cli/support.rs"]
 #[expect(dead_code, reason = "the tests of the command use the rest")]
 mod support;

@@ -327,3 +327,36 @@ fn a_synced_frame_that_is_gone_is_noticed() {
     let opened = Store::open(image, NODE, tiny()).expect("as if it had never been synced");
     assert_eq!(opened.recovered.map(|found| found.promised), Some(Epoch(2)));
 }
+
+/// The worker is at work while a commit is: it must not have made the segment after the one whose
+/// first frame is under way, for then that frame seems to have been durable, and gone.
+#[test]
+fn a_power_loss_within_the_first_frame_of_a_segment_is_no_damage() {
+    let mut in_new_segment = 0;
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let opened = Store::open(disk.clone(), NODE, tiny()).expect("an empty disk");
+        let (mut store, mut worker) = (opened.store, opened.worker);
+        store.commit(&[identity()]).expect("a healthy disk");
+        worker.run().expect("a healthy disk");
+        let mut epoch = 0;
+        let mut promise = || {
+            epoch += 1;
+            Record::Promise(Epoch(epoch))
+        };
+        // A segment holds 24 sectors, and each of these takes one.
+        for _ in 0..20 + seed % 8 {
+            store.commit(&[promise()]).expect("a healthy disk");
+        }
+        let before = segments(&disk).len();
+        store.write(&[promise()]).expect("a healthy disk");
+        in_new_segment += u32::from(segments(&disk).len() > before);
+        worker.run().expect("a healthy disk");
+        disk.lose_power();
+        drop((store, worker));
+        let found = Store::open(disk, NODE, tiny()).expect("nothing durable is gone").recovered;
+        let promised = found.expect("it was written").promised.0;
+        assert!((epoch - 1..=epoch).contains(&promised), "{promised} of {epoch}");
+    }
+    assert!(in_new_segment > 3, "{in_new_segment}");
+}

@@ -61,18 +61,18 @@ pub enum Command {
 
 const SERVER_EXAMPLES: &str = "\
 Examples:
-  accord server --bootstrap                   a single server at 127.0.0.1:9090, for a first try
+  accord server --bootstrap                   a single server at 127.0.0.1:7850, for a first try
 
   accord config > accord.toml                 three servers: on each, a configuration of its own ...
   accord key > accord.key                     ... and the same key (once, then copied)
   accord server --config accord.toml --bootstrap    the very first start
   accord server --config accord.toml                every later start
 
-  ACCORD_CLIENT_LISTEN=0.0.0.0:9090 ACCORD_LOG=debug accord server --config accord.toml
+  ACCORD_CLIENT_LISTEN=0.0.0.0:7850 ACCORD_LOG=debug accord server --config accord.toml
   accord server --config accord.toml --set ring.timeouts.token_loss_ms=1000
 
-A flag goes before the environment, which goes before the file. SIGTERM or SIGINT stops the server
-gracefully: its clients move to other servers first; a second signal stops it at once.
+A flag goes before the environment, which goes before the file. SIGTERM, SIGINT or SIGHUP stops the
+server gracefully: its clients move to other servers first; a second signal stops it at once.
 
 Exit code: 0, stopped as told; 1, could not start; 2, a setting is wrong; 3, the server stopped
 itself, because going on could do harm (the reason is printed).";

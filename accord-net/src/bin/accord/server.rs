@@ -244,6 +244,16 @@ fn stops(exit_with_parent: bool) -> io::Result<mpsc::Receiver<&'static str>> {
             }
         });
     }
+    #[cfg(unix)]
+    if !ignores_hangup() {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut hangup, tell) = (signal(SignalKind::hangup())?, tell.clone());
+        tokio::task::spawn_local(async move {
+            while hangup.recv().await.is_some() {
+                let _ = tell.send("SIGHUP; settings are read at a start").await;
+            }
+        });
+    }
     let mut signals = Signals::new()?;
     tokio::task::spawn_local(async move {
         loop {
@@ -255,6 +265,16 @@ fn stops(exit_with_parent: bool) -> io::Result<mpsc::Receiver<&'static str>> {
         }
     });
     Ok(stops)
+}
+
+/// True if whoever started the server had it ignore the end of its terminal (`nohup`).
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signals are counted from 1, and SIGHUP is the first.
+    ignored.is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Logs when the server begins or ceases to serve, and why it does not.

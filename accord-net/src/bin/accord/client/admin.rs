@@ -269,13 +269,15 @@ async fn members(admin: &Admin, json: bool) -> Result<u8, Failure> {
             print_json(&member);
             continue;
         }
-        let Member { node, role, address, client, connected, synced, applied_index } = member;
+        let Member { node, role, address, client, connected, serving, synced, applied_index } =
+            member;
         let address = address.unwrap_or_else(|| "no address".to_owned());
-        let state = match (connected, client.is_some(), synced) {
-            (false, _, _) => "not connected",
-            (true, false, _) => "connected",
-            (true, true, false) => "catching up",
-            (true, true, true) => "up to date",
+        let state = match (connected, client.is_some()) {
+            (false, _) => "not connected",
+            (true, false) => "connected",
+            (true, true) if !serving => "not serving",
+            (true, true) if !synced => "catching up",
+            (true, true) => "up to date",
         };
         let client = client.map_or("not among --servers, or without an answer".to_owned(), |at| {
             format!("clients at {at}, applied {}", applied_index.unwrap_or_default())

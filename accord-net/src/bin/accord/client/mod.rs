@@ -3,9 +3,11 @@
 //! 1. [`values`]: get, put, del, list, copy, incr.
 //! 2. [`lang`] and [`txn`]: transactions as they are written and run.
 //! 3. [`watch`], [`hold`] (lock, elect), [`queue`], [`status`] (and members).
-//! 4. [`admin`]: changing the cluster; [`files`]: what needs no server.
+//! 4. [`bench`]: a load, measured.
+//! 5. [`admin`]: changing the cluster; [`files`]: what needs no server.
 
 mod admin;
+mod bench;
 mod failure;
 mod files;
 mod hold;
@@ -27,7 +29,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Where clients look for servers, unless told otherwise.
-const SERVERS_DEFAULT: &str = "127.0.0.1:9090,127.0.0.1:9091,127.0.0.1:9092";
+const SERVERS_DEFAULT: &str = "127.0.0.1:7850,127.0.0.1:7851,127.0.0.1:7852";
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// How soon a client that does not get on looks whether there is anybody at all.
 const DOUBT: Duration = Duration::from_millis(400);
@@ -38,7 +40,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
     /// The servers of the cluster; any one suffices [env: ACCORD_SERVERS=]
-    /// [default: 127.0.0.1:9090,127.0.0.1:9091,127.0.0.1:9092]
+    /// [default: 127.0.0.1:7850,127.0.0.1:7851,127.0.0.1:7852]
     #[arg(long, value_name = "HOST:PORT,...", help_heading = "Connection", global = true)]
     pub servers: Option<String>,
     /// How long connecting and each request may take [env: ACCORD_TIMEOUT_MS=] [default: 10000]
@@ -96,6 +98,9 @@ pub enum ClientCommand {
     /// Push to a queue and pop from it.
     #[command(after_help = queue::EXAMPLES)]
     Queue(On<queue::QueueArgs>),
+    /// Measure how fast the cluster answers.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(On<bench::BenchArgs>),
     /// Show how the servers are.
     #[command(after_help = status::EXAMPLES)]
     Status(On<status::StatusArgs>),
@@ -123,6 +128,7 @@ impl ClientCommand {
             Self::Lock(on) => &on.connection,
             Self::Elect(on) => &on.connection,
             Self::Queue(on) => &on.connection,
+            Self::Bench(on) => &on.connection,
             Self::Status(on) => &on.connection,
             Self::Admin(on) => &on.connection,
             Self::Recover(on) => &on.connection,
@@ -287,6 +293,7 @@ pub async fn execute(command: &ClientCommand, context: &mut Context) -> u8 {
         ClientCommand::Lock(on) => hold::lock(&on.args, context).await,
         ClientCommand::Elect(on) => hold::elect(&on.args, context).await,
         ClientCommand::Queue(on) => queue::run(&on.args, context).await,
+        ClientCommand::Bench(on) => bench::run(&on.args, context).await,
         ClientCommand::Status(on) => status::status(&on.args, context).await,
         ClientCommand::Admin(on) => admin::run(&on.args, context).await,
         ClientCommand::Recover(on) => status::recover(&on.args, context).await,

@@ -2,6 +2,7 @@
 
 use super::{Context, Failure, resolve};
 use crate::out;
+use accord_core::time::Duration;
 use accord_net::env::real::Real;
 use accord_net::operator_client::{OperatorClient, OperatorError};
 use accord_net::server::StatusReport;
@@ -23,7 +24,8 @@ pub async fn status(_: &StatusArgs, context: &mut Context) -> Result<u8, Failure
     let mut asked = Vec::new();
     for server in context.servers.clone() {
         // At once: one that does not answer must not hold up the others.
-        asked.push((server.clone(), tokio::spawn(async move { ask(&server).await })));
+        let (timeout, name) = (context.timeout, server.clone());
+        asked.push((name, tokio::spawn(async move { ask(&server, timeout).await })));
     }
     let (mut answered, mut serving) = (false, false);
     for (server, answer) in asked {
@@ -45,7 +47,12 @@ pub async fn status(_: &StatusArgs, context: &mut Context) -> Result<u8, Failure
     })
 }
 
-async fn ask(server: &str) -> Result<StatusReport, String> {
+async fn ask(server: &str, timeout: Duration) -> Result<StatusReport, String> {
+    let late = || Err(format!("it took longer than {} ms", timeout.as_millis()));
+    tokio::time::timeout(timeout, ask_each(server)).await.unwrap_or_else(|_| late())
+}
+
+async fn ask_each(server: &str) -> Result<StatusReport, String> {
     let mut last = "it has no address".to_owned();
     for at in resolve(server).map_err(|failure| failure.message)? {
         let report = async { OperatorClient::connect(&Real, at).await?.status().await };
@@ -66,7 +73,7 @@ one server has. Before it:
   3. Stop every server that could still be serving elsewhere.
 
 Example:
-  accord recover 10.0.0.1:9090 --accept-loss
+  accord recover 10.0.0.1:7850 --accept-loss
 
 Exit code: 0, it is being started anew: see `accord status`; 1, the server refused; 4, no answer.";
 

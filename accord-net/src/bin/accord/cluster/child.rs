@@ -196,9 +196,9 @@ mod tests {
 
     #[test]
     fn the_line_of_a_server_that_is_ready_is_understood() {
-        let line = "accord: server 2 listens for clients at 127.0.0.1:9091, http at off";
+        let line = "accord: server 2 listens for clients at 127.0.0.1:7851, http at off";
         let Some(Said::Listens(at, http)) = ready(line) else { panic!("not understood") };
-        assert_eq!((at.port(), http.as_str()), (9091, "off"));
+        assert_eq!((at.port(), http.as_str()), (7851, "off"));
         assert!(ready("something else").is_none());
     }
 

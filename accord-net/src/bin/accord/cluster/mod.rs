@@ -32,7 +32,7 @@ const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// What `accord cluster --help` ends with.
 pub const EXAMPLES: &str = "\
 Examples:
-  accord cluster                              three servers, clients at 127.0.0.1:9090, 9091, 9092
+  accord cluster                              three servers, clients at 127.0.0.1:7850, 7851, 7852
   accord cluster --servers 5 --client-port-base auto --http off
   accord cluster --dir ./demo                 configuration and logs in a directory, to look at and
                                               to start a single server again from
@@ -56,7 +56,7 @@ pub struct ClusterArgs {
           value_parser = clap::value_parser!(u32).range(1..=15))]
     pub servers: u32,
     /// The first server's port for clients; the others follow. `auto`: free ones.
-    #[arg(long, value_name = "PORT|auto", default_value = "9090", value_parser = ports)]
+    #[arg(long, value_name = "PORT|auto", default_value = "7850", value_parser = ports)]
     pub client_port_base: Ports,
     /// The first server's port for HTTP (metrics, health); `auto`: free ones; `off`: none.
     #[arg(long, value_name = "PORT|auto|off", default_value = "9180", value_parser = http_ports)]
