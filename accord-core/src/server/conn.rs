@@ -200,7 +200,13 @@ impl Server {
 
     /// Forgets a connection. What it had proposed may still take effect.
     pub(super) fn on_disconnected(&mut self, id: ConnId) {
+        let unread = !self.accepts(id);
         let Some(conn) = self.conns.remove(&id) else { return };
+        // What the client said last may have gone unread with the connection: its silence begins
+        // now.
+        if let Some(session) = conn.session().filter(|_| unread) {
+            self.timers.hear(session, self.now);
+        }
         match conn.phase {
             Phase::Idle => {}
             Phase::Opening { token, .. } | Phase::Attaching { token, .. } => {

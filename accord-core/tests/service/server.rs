@@ -427,6 +427,26 @@ fn a_client_that_is_not_read_is_alive_while_it_takes_what_is_sent() {
 }
 
 #[test]
+fn the_silence_of_a_client_that_was_not_read_begins_when_its_connection_ends() {
+    for read in [true, false] {
+        let mut cluster = Cluster::with(1, |config| config.limits.reads_per_conn_max = 1);
+        let (conn, session) = cluster.open(1, 1000);
+        if !read {
+            // It waits for its turn in the order, and the pings that come meanwhile are not read.
+            cluster.say(conn, get(1, Consistency::Linearizable, "k"));
+            assert!(!cluster.servers[&NodeId(1)].accepts(conn));
+        }
+        cluster.now = cluster.now + Duration::from_millis(800);
+        cluster.input(NodeId(1), Input::Disconnected { conn });
+        cluster.pass(Duration::from_millis(400));
+        let lives = cluster.servers[&NodeId(1)].state().session(session).is_some();
+        assert_eq!(lives, !read, "1,200 ms after its last word that was read");
+        cluster.pass(Duration::from_millis(700));
+        assert!(cluster.servers[&NodeId(1)].state().session(session).is_none(), "in time");
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_disconnected_and_not_gapped() {
     let mut cluster = Cluster::with(1, |config| config.limits.unsent_bytes_max = 1000);
     let (slow, session) = cluster.open(1, 60_000);
