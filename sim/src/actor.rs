@@ -15,7 +15,7 @@ use crate::rng::{Concern, Rng};
 use crate::trace::Actor;
 use crate::workload::{Hands, Wish, Workload};
 use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
-use accord_core::ids::{ConnId, NodeId};
+use accord_core::ids::{ConnId, NodeId, SessionId};
 use accord_core::protocol::{self, ClientMessage, ServerMessage};
 use accord_core::time::{Duration, DurationExt};
 
@@ -182,6 +182,11 @@ impl ClientActor {
             concluded = hands.is_ready() && hands.outstanding() == 0 && workload.conclude(hands);
         });
         self.concluded = concluded;
+    }
+
+    /// The session of the present life, if it has one.
+    pub fn session(&self) -> Option<SessionId> {
+        self.core.as_ref().and_then(Client::session)
     }
 
     /// What keeps the client from rest, if anything does.

@@ -207,6 +207,12 @@ impl Disk {
         }
     }
 
+    /// What a loss of power now would leave to the next start of server `node`. Only for the real
+    /// storage code, and only for a part of the times that it is asked: it is much work.
+    pub fn after_power_loss(&mut self, node: NodeId) -> Option<Result<Option<Recovered>, String>> {
+        self.engine.as_mut()?.after_power_loss(node)
+    }
+
     /// Turns one bit anywhere. False if there is none.
     pub fn rot(&mut self) -> bool {
         if let Some(engine) = &mut self.engine {

@@ -12,6 +12,7 @@ use crate::disk::{Opened, Synced};
 use crate::rng::Rng;
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
+use accord_core::replica::log::Recovered;
 use accord_net::storage::simdisk::SimDisk;
 use accord_net::storage::{OpenError, Options, Store, Worker};
 
@@ -19,6 +20,11 @@ use accord_net::storage::{OpenError, Options, Store, Worker};
 const STEPS_MAX: u64 = 6;
 /// Changes of the disk that are still made when the power fails, at most.
 const LAST_CHANGES_MAX: u64 = 24;
+
+/// After the start of a process, what it says is tried so often in any case.
+const ASKED_FIRST: u64 = 2;
+/// Then one in so many.
+const ASKED_EVERY: u64 = 32;
 
 /// A disk with a store on it.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub struct Engine {
     failed: bool,
     /// A bit was turned since the disk was put in.
     rotten: bool,
+    /// How often this process was asked what a loss of power would leave.
+    asked: u64,
     rng: Rng,
 }
 
@@ -56,7 +64,7 @@ impl Engine {
     pub fn new(mut rng: Rng) -> Self {
         let disk = SimDisk::new(rng.next_u64());
         let (process, waiting, writing) = (None, Vec::new(), None);
-        Self { disk, process, waiting, writing, failed: false, rotten: false, rng }
+        Self { disk, process, waiting, writing, failed: false, rotten: false, asked: 0, rng }
     }
 
     /// True if a commit is under way.
@@ -118,13 +126,27 @@ impl Engine {
         self.disk.crash();
         self.process = None;
         self.waiting.clear();
-        (self.writing, self.failed) = (None, false);
+        (self.writing, self.failed, self.asked) = (None, false, 0);
     }
 
     /// The machine lost power.
     pub fn lose_power(&mut self) {
         self.crash();
         self.disk.lose_power();
+    }
+
+    /// What a loss of power now would leave, on a copy of the disk: asked in earnest for the first
+    /// words of a process, and for one in [`ASKED_EVERY`] of the others.
+    pub fn after_power_loss(&mut self, node: NodeId) -> Option<Result<Option<Recovered>, String>> {
+        self.asked += 1;
+        let early = self.asked <= ASKED_FIRST;
+        if self.rotten || !(early || self.asked.is_multiple_of(ASKED_EVERY)) {
+            return None;
+        }
+        let copy = self.disk.fork(self.asked);
+        copy.lose_power();
+        let opened = Store::open(copy, node, options());
+        Some(opened.map(|opened| opened.recovered).map_err(|error| error.to_string()))
     }
 
     /// Turns one bit anywhere. False if there is none.

@@ -9,18 +9,23 @@ use crate::conns::{Conn, Conns, ToClient, ToServer};
 use crate::network::{Arrivals, Network};
 use crate::options::Options;
 use crate::properties::acknowledged::Acknowledged;
+use crate::properties::barriers::Barriers;
 use crate::properties::committed::Committed;
 use crate::properties::contract::Contract;
+use crate::properties::durable::Durable;
 use crate::properties::epochs::Epochs;
 use crate::properties::exactly_once::ExactlyOnce;
 use crate::properties::fresh_reads::FreshReads;
 use crate::properties::prefixes::Prefixes;
+use crate::properties::silence::Silence;
+use crate::properties::snapshots::Snapshots;
 use crate::properties::watches::Watches;
 use crate::properties::{Judgement, Property, Violation};
 use crate::record::Sort;
 use crate::report::Counts;
 use crate::rng::{Concern, Rng};
 use crate::schedule::Schedule;
+use crate::situations::Situation;
 use crate::story;
 use crate::trace::{Actor, Story, Trace};
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
@@ -126,6 +131,14 @@ pub struct Judges {
     pub fresh_reads: FreshReads,
     /// Watches tell all, once, in order.
     pub watches: Watches,
+    /// Only who is silent expires.
+    pub silence: Silence,
+    /// What is said to be durable is.
+    pub durable: Durable,
+    /// States say what the log says.
+    pub snapshots: Snapshots,
+    /// A barrier stands between a read and its answer.
+    pub barriers: Barriers,
     /// The group keeps its contract.
     pub contract: Contract,
     /// What the cluster did, for those who compare with it.
@@ -142,6 +155,10 @@ impl Judges {
             exactly_once: ExactlyOnce::default(),
             fresh_reads: FreshReads::default(),
             watches: Watches::default(),
+            silence: Silence::default(),
+            durable: Durable::default(),
+            snapshots: Snapshots::default(),
+            barriers: Barriers::default(),
             contract: Contract::default(),
             committed: Committed::new(crate::setup::state_limits(options)),
         }
@@ -235,6 +252,11 @@ impl Env {
             Ok(()) if self.canary == Some(property) => self.fail(property, "the canary sings"),
             Ok(()) => {}
         }
+    }
+
+    /// Notes that the world has come to a situation.
+    pub fn met(&mut self, situation: Situation) {
+        self.counts.situations.insert(situation, 1);
     }
 
     /// Tells a line of the story.

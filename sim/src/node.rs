@@ -9,11 +9,13 @@ use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
 use crate::disk::{Disk, Opened, Platters};
 use crate::env::{Env, Event};
+use crate::judging::{Judged, has_barrier};
 use crate::options::Options;
 use crate::process::{Process, Showing};
 use crate::properties::Property;
 use crate::rng::{Concern, Rng};
 use crate::setup;
+use crate::situations::Situation;
 use crate::trace::Actor;
 use accord_core::group::ring::{Ring, To, Transmit};
 use accord_core::group::{GroupEvent, SubmitError};
@@ -186,6 +188,13 @@ impl Node {
         self.stopped = false;
         self.store = Some(recovered.store);
         let (store, last) = (recovered.store, recovered.log.last());
+        if options.mode == Durability::Persistent {
+            let found = (!recovered.fresh).then_some(&recovered);
+            env.judges.durable.on_started(self.id, found);
+        }
+        if recovered.snapshot.is_some() && last.index > recovered.log.base().index {
+            env.met(Situation::StartedFromState);
+        }
         env.tell(self.actor(), || format!("starts with {store}, log up to {last}"));
         let now = self.clock.local(env.now);
         let config = setup::server_config(options, self.id);
@@ -207,6 +216,7 @@ impl Node {
             showing,
             steps: 0,
             touched: true,
+            unchecked: true,
         }));
         self.pump(env, options);
     }
@@ -245,6 +255,8 @@ impl Node {
         env.counts.crashes += 1;
         env.tell(self.actor(), || "dies".to_owned());
         env.judges.contract.on_stop(self.id, self.incarnation);
+        env.judges.silence.on_stop(self.id, env.now);
+        env.judges.barriers.on_stop(self.id);
         if let Some(adversary) = &mut env.adversary {
             adversary.group.crash(NodeId(self.id));
         }
@@ -387,6 +399,11 @@ impl Node {
             let view = view.clone();
             env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
         }
+        if let GroupEvent::Deliver { from, payload } = &event
+            && has_barrier(payload)
+        {
+            env.judges.barriers.on_delivered(self.id, from.0, payload);
+        }
         process.tell(self.clock.local(env.now), Input::Group(event));
     }
 
@@ -403,11 +420,15 @@ impl Node {
             }
             _ if !conn.server_open || conn.incarnation != Some(self.incarnation) => {}
             ToServer::Message(message) => {
+                if env.judges.silence.on_heard(self.id, now, id) {
+                    env.met(Situation::HeardTooLate);
+                }
                 process.inboxes.entry(id).or_default().push_back(message);
             }
             ToServer::Closed => {
                 conn.server_open = false;
                 process.inboxes.remove(&id);
+                env.judges.silence.on_disconnected(self.id, id);
                 process.tell(now, Input::Disconnected { conn: id });
             }
         }
@@ -416,7 +437,9 @@ impl Node {
     /// Carries out what the server and its group layer ask, until nothing is left to do.
     fn pump(&mut self, env: &mut Env, options: &Options) {
         while let Some(process) = self.process.as_mut() {
-            let mut busy = process.read_inboxes(self.clock.local(env.now));
+            let now = self.clock.local(env.now);
+            process.show(self.id, env, now);
+            let mut busy = process.read_inboxes(self.id, env, now);
             busy |= self.pump_outputs(env);
             busy |= self.pump_group(env, options);
             if !busy {
@@ -424,7 +447,7 @@ impl Node {
             }
         }
         if let Some(process) = self.process.as_mut() {
-            process.settle(self.id, env, options.check_every);
+            process.settle(options.check_every);
         }
         self.arm(env);
     }
@@ -485,7 +508,10 @@ impl Node {
     }
 
     fn carry_out(&mut self, env: &mut Env, output: Output) {
+        let now = self.clock.local(env.now);
         let process = self.process.as_mut().expect("a process asked");
+        let (id, server, disk) = (self.id, &process.server, &mut self.disk);
+        Judged { id, server, disk, now }.judge(env, &output);
         match output {
             Output::Multicast(payload) => process.unsubmitted.push_back(payload),
             Output::Persist { ticket, record } => {

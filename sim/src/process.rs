@@ -4,11 +4,12 @@
 
 use crate::env::Env;
 use crate::properties::Property;
+use crate::situations::Situation;
 use crate::trace::Actor;
 use accord_core::group::ViewId;
 use accord_core::group::ring::Ring;
 use accord_core::ids::{ConnId, Epoch, Index, NodeId};
-use accord_core::protocol::ClientMessage;
+use accord_core::protocol::{ClientMessage, Consistency};
 use accord_core::replica::io::{Body, Entry, commands};
 use accord_core::server::{Input, Server};
 use accord_core::state::Command;
@@ -33,15 +34,24 @@ pub struct Process {
     pub(crate) steps: u64,
     /// The server was told something since the judges were shown what is new.
     pub(crate) touched: bool,
+    /// It did something since its invariants might have been asserted.
+    pub(crate) unchecked: bool,
 }
 
 impl Process {
     /// Hands the server what clients said, as far as it accepts. True if there was something.
-    pub(crate) fn read_inboxes(&mut self, now: Instant) -> bool {
+    pub(crate) fn read_inboxes(&mut self, id: u32, env: &mut Env, now: Instant) -> bool {
         let mut busy = false;
         for (conn, inbox) in &mut self.inboxes {
             while !inbox.is_empty() && self.server.accepts(*conn) {
                 let message = inbox.pop_front().expect("just seen");
+                if let ClientMessage::Read { read, consistency, .. } = &message
+                    && *consistency == Consistency::Linearizable
+                {
+                    let replica = self.server.replica();
+                    let (voters, epoch) = (replica.log().voters(), replica.open_epoch());
+                    env.judges.barriers.on_read(id, (*conn, *read), voters, epoch);
+                }
                 self.server.handle(now, Input::Client { conn: *conn, message });
                 self.touched = true;
                 busy = true;
@@ -57,16 +67,21 @@ impl Process {
         self.touched = true;
     }
 
-    /// Nothing is left to do: shows the judges what is new, and asserts the invariants of the
-    /// machines that did something, after every so many steps.
-    pub(crate) fn settle(&mut self, id: u32, env: &mut Env, check_every: u32) {
+    /// Shows the judges what is new, before anything follows from it.
+    pub(crate) fn show(&mut self, id: u32, env: &mut Env, now: Instant) {
+        if std::mem::take(&mut self.touched) {
+            self.showing.show(id, &mut self.server, env, now);
+            self.unchecked = true;
+        }
+    }
+
+    /// Nothing is left to do: asserts the invariants of the machines that did something, after
+    /// every so many steps.
+    pub(crate) fn settle(&mut self, check_every: u32) {
         self.steps += 1;
         let check = self.steps.is_multiple_of(u64::from(check_every));
-        if std::mem::take(&mut self.touched) {
-            self.showing.show(id, &mut self.server, env);
-            if check {
-                self.server.check();
-            }
+        if std::mem::take(&mut self.unchecked) && check {
+            self.server.check();
         }
         if let Some(ring) = &self.ring
             && check
@@ -91,11 +106,12 @@ impl Showing {
         Self { view: None, shown: applied, epoch: None }
     }
 
-    /// Shows the judges what is new at server `id`.
-    pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env) {
+    /// Shows the judges what is new at server `id`, whose clock says `now`.
+    pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env, now: Instant) {
         let epoch = server.replica().open_epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
+            env.judges.silence.on_primary(id, (now, env.now), epoch.is_some());
             if epoch.is_none() {
                 env.tell(Actor::Server(id), || "is primary no longer".to_owned());
             }
@@ -109,15 +125,23 @@ impl Showing {
         if applied == self.shown {
             return;
         }
+        let replaced = server.replica().log().base().index > self.shown;
+        if replaced {
+            env.met(Situation::StateReplaced);
+        }
         for entry in server.take_witnessed() {
             // What a snapshot stood for, somebody else was seen to apply.
             if self.shown.next() < entry.index && env.judges.prefixes.last() < entry.index.prev() {
                 env.judges.acknowledged.on_unseen();
                 env.judges.committed.on_unseen();
+                env.judges.snapshots.on_unseen();
             }
             self.shown = entry.index;
             show_entry(NodeId(id), &entry, env);
+            show_ends(id, &entry, server, env);
         }
+        let judgement = env.judges.snapshots.on_log(id, server.replica().log());
+        env.judge(Property::StatesTrue, judgement);
         self.shown = applied;
         let digest = server.state().digest();
         let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
@@ -131,6 +155,24 @@ impl Showing {
     }
 }
 
+/// Tells the judge of silence which ends of sessions came to what at this server.
+fn show_ends(id: u32, entry: &Entry, server: &Server, env: &mut Env) {
+    let Body::Batch { commands: batch, .. } = &entry.body else { return };
+    for command in commands(batch) {
+        let Ok(Command::Expire { session, server: by, .. }) = Command::from_bytes(&command) else {
+            continue;
+        };
+        let ended = server.state().session(session).is_none();
+        if by != NodeId(id) && !ended {
+            continue;
+        }
+        let known = env.judges.silence.on_ended(id, session, ended);
+        if by == NodeId(id) && ended {
+            env.met(if known { Situation::ExpiredAttached } else { Situation::ExpiredOrphan });
+        }
+    }
+}
+
 fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
     match env.judges.prefixes.on_applied(node, entry) {
         Ok(true) => {}
@@ -139,6 +181,9 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
     }
     env.counts.entries += 1;
     env.tell(Actor::Server(node.0), || format!("commits {}/{}", entry.epoch, entry.index));
+    if env.judges.snapshots.on_entry(entry) {
+        env.met(Situation::VotersChangedTwice);
+    }
     let judgement = env.judges.committed.on_entry(entry);
     env.judge(Property::SessionsLast, judgement);
     match &entry.body {

@@ -4,6 +4,7 @@ use crate::campaign::Outcome;
 use crate::plan::Kind;
 use crate::properties::{Property, Violation};
 use crate::shrink::Shrunk;
+use crate::situations::Situation;
 use crate::worlds::WorldKind;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Counts {
     pub faults: BTreeMap<Kind, u64>,
     /// Faults of the plan that did not, since they would have had no meaning or asked too much.
     pub faults_skipped: u64,
+    /// How many worlds came to each situation.
+    pub situations: BTreeMap<Situation, u64>,
     /// Distinct views of the group.
     pub views: u64,
     /// Epochs opened.
@@ -52,6 +55,9 @@ impl Counts {
         self.operations_unknown += other.operations_unknown;
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;
+        }
+        for (situation, worlds) in &other.situations {
+            *self.situations.entry(*situation).or_default() += worlds;
         }
         self.faults_skipped += other.faults_skipped;
         self.views += other.views;
@@ -182,6 +188,17 @@ pub fn counts_table(counts: &Counts) -> String {
     text
 }
 
+/// How many of the worlds came to each situation, as a table.
+pub fn situations_table(counts: &Counts) -> String {
+    let mut text = String::from("\n  situation               worlds      is\n");
+    for situation in Situation::ALL {
+        let worlds = number(counts.situations.get(&situation).copied().unwrap_or_default());
+        let (name, says) = (situation.name(), situation.says());
+        let _ = writeln!(text, "  {name:<24}{worlds:<12}{says}");
+    }
+    text
+}
+
 impl Report<'_> {
     fn events_per_second(&self) -> (f64, f64) {
         let all = self.outcome.counts.core_events as f64 / self.wall.as_secs_f64().max(1e-9);
@@ -224,6 +241,9 @@ impl Report<'_> {
         let simulated = format!("{:.0}", self.simulated_per_second());
         row(&mut text, "simulated s/s", &simulated);
         row(&mut text, "digest", &format!("{:016x}", outcome.digest));
+        if self.world == WorldKind::Bare {
+            text.push_str(&situations_table(&outcome.counts));
+        }
         let _ = writeln!(text, "\n  property              verdict     says");
         for property in Property::ALL {
             let verdict = self.verdict(property);
@@ -259,6 +279,10 @@ impl Report<'_> {
             .iter()
             .filter_map(|kind| Some((kind.name().to_owned(), json!(counts.faults.get(kind)?))))
             .collect();
+        let situations: serde_json::Map<String, Json> = Situation::ALL
+            .iter()
+            .map(|it| (it.name().to_owned(), json!(counts.situations.get(it).unwrap_or(&0))))
+            .collect();
         let verdicts: serde_json::Map<String, Json> = Property::ALL
             .iter()
             .map(|property| {
@@ -288,6 +312,7 @@ impl Report<'_> {
             "simulated_hours": counts.simulated_ns as f64 / 3.6e12,
             "core_events": counts.core_events,
             "faults": faults,
+            "situations": situations,
             "faults_skipped": counts.faults_skipped,
             "wall_seconds": self.wall.as_secs_f64(),
             "threads": self.threads.get(),

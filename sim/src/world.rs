@@ -15,13 +15,14 @@ use crate::env::{Env, Event};
 use crate::node::{Node, NodeInput};
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::properties::remains::Remains;
 use crate::properties::{Property, Violation};
 use crate::record::Record;
 use crate::report::Counts;
 use crate::setup;
 use crate::trace::{Actor, Story};
 use crate::workload::{self, Workload};
-use accord_core::ids::{ConnId, NodeId};
+use accord_core::ids::{ConnId, NodeId, SessionId};
 use accord_core::replica::io::ClosedReason;
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::Input;
@@ -53,6 +54,7 @@ pub struct World {
     /// Changes of voters that were asked for: some may come in force at any time.
     pub(crate) changes: Vec<VoterChange>,
     healed_at: Option<WorldTime>,
+    remains: Remains,
     ended: bool,
 }
 
@@ -116,6 +118,7 @@ impl World {
             amnesia: None,
             changes: Vec::new(),
             healed_at: None,
+            remains: Remains::default(),
             ended: false,
         }
     }
@@ -259,7 +262,10 @@ impl World {
             self.env.agenda.push(at, Event::Synced { node: id, incarnation });
         }
         let input = match synced {
-            Synced::UpTo(ticket) => Input::Stored { ticket },
+            Synced::UpTo(ticket) => {
+                self.env.judges.durable.on_synced(id, ticket);
+                Input::Stored { ticket }
+            }
             Synced::Failed => Input::StoreFailed,
         };
         self.tell_node(id, NodeInput::Server(Box::new(input)));
@@ -336,9 +342,14 @@ impl World {
             self.ended = waited > AMNESIA_NOTICED.to_nanos();
         } else {
             let unrest = self.unrest();
-            self.ended = unrest.is_none();
+            let patient = waited <= self.options().converge.to_nanos();
+            // An adversary that forms views for ever gives sessions their time for ever.
+            self.ended = unrest.is_none() && (self.dead_are_gone() || !patient);
+            if unrest.is_some() {
+                self.remains.on_unrest();
+            }
             if let Some(unrest) = unrest
-                && waited > self.options().converge.to_nanos()
+                && !patient
             {
                 let bound = self.options().converge;
                 self.env.fail(
@@ -391,6 +402,21 @@ impl World {
             }
         }
         self.clients.iter().find_map(ClientActor::unrest)
+    }
+
+    /// Looks whether the sessions of clients that are gone have ended, in the world at rest.
+    fn dead_are_gone(&mut self) -> bool {
+        let living: BTreeSet<SessionId> =
+            self.clients.iter().filter_map(ClientActor::session).collect();
+        let server = self.nodes.iter().find_map(|node| Some(&node.process.as_ref()?.server));
+        let epoch = server.and_then(|server| server.replica().open_epoch()).unwrap_or_default();
+        let sessions = server.into_iter().flat_map(|server| server.state().sessions());
+        let left = sessions
+            .filter(|(id, _)| !living.contains(id))
+            .map(|(id, session)| (id, Duration::from_millis(u64::from(session.timeout_ms()))));
+        let over = self.remains.on_rest((self.env.now, epoch), left);
+        self.env.judge(Property::SessionsEnd, over.clone().map(drop));
+        over.unwrap_or(true)
     }
 
     /// The last judgements, over the world at rest.

@@ -10,6 +10,11 @@
 //! | [`watches`] | a watch tells all, once, in order, before any result | at every event and result |
 //! | sessions | a session is lost only once the log has ended it | when a client is told so |
 //! | [`attachments`] | what ends for silence was silent since its last attachment | at every expiry |
+//! | [`silence`] | only who is silent expires, and no pong follows its proposal | when it goes out |
+//! | [`durable`] | what a server says is on its disk is there | when it is said |
+//! | [`snapshots`] | a state names voters and batches as the log does | when it is written |
+//! | [`barriers`] | a barrier of its own stands between a read and its answer | at every answer |
+//! | [`remains`] | the session of a client that is gone ends, and with it its locks | at the end |
 //! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
 //! | [`digests`] | the states are equal, and add up | at the end |
 //! | convergence | the healed world answers all and comes to rest | at the end |
@@ -22,13 +27,18 @@
 
 pub mod acknowledged;
 pub mod attachments;
+pub mod barriers;
 pub mod committed;
 pub mod contract;
 pub mod digests;
+pub mod durable;
 pub mod epochs;
 pub mod exactly_once;
 pub mod fresh_reads;
 pub mod prefixes;
+pub mod remains;
+pub mod silence;
+pub mod snapshots;
 pub mod watches;
 
 use crate::clock::WorldTime;
@@ -49,8 +59,16 @@ pub enum Property {
     ReadsFresh,
     /// A watch tells all, once, in order, and before any result.
     WatchesTell,
-    /// A session is lost only once the log has ended it.
+    /// A read is answered on the strength of a barrier that was sent after it came.
+    BarriersFollow,
+    /// A session is lost only once the log has ended it, and ends for silence alone.
     SessionsLast,
+    /// The session of a client that is gone ends.
+    SessionsEnd,
+    /// What a server says is on its disk is there when it says so.
+    DurableWhenSaid,
+    /// A state says of its part of the log what the log says.
+    StatesTrue,
     /// The group keeps its promises.
     GroupContract,
     /// The states of all servers are equal in the end.
@@ -67,14 +85,18 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgedSurvive,
+        Self::DurableWhenSaid,
         Self::PrefixesAgree,
         Self::EpochsUnique,
         Self::ExactlyOnce,
         Self::ReadsFresh,
+        Self::BarriersFollow,
         Self::WatchesTell,
         Self::SessionsLast,
+        Self::SessionsEnd,
+        Self::StatesTrue,
         Self::DigestsAgree,
         Self::GroupContract,
         Self::Invariants,
@@ -92,7 +114,11 @@ impl Property {
             Self::ExactlyOnce => "exactly-once",
             Self::ReadsFresh => "reads-fresh",
             Self::WatchesTell => "watches-tell",
+            Self::BarriersFollow => "barriers-follow",
             Self::SessionsLast => "sessions-last",
+            Self::SessionsEnd => "sessions-end",
+            Self::DurableWhenSaid => "durable-when-said",
+            Self::StatesTrue => "states-true",
             Self::GroupContract => "group-contract",
             Self::DigestsAgree => "digests-agree",
             Self::Convergence => "convergence",
@@ -111,7 +137,11 @@ impl Property {
             Self::ExactlyOnce => "a request takes effect once, with one outcome",
             Self::ReadsFresh => "a read reflects all that was answered before it",
             Self::WatchesTell => "a watch tells all, once, in order, before any result",
-            Self::SessionsLast => "a session is lost only once the log has ended it",
+            Self::BarriersFollow => "a read's barrier is sent after the read came in",
+            Self::SessionsLast => "a session ends for silence alone, and by the log",
+            Self::SessionsEnd => "the session of a client that is gone ends in time",
+            Self::DurableWhenSaid => "what is acknowledged or promised is on the disk",
+            Self::StatesTrue => "a state's voters and batches are those at its end",
             Self::GroupContract => "the group keeps its promises of order",
             Self::DigestsAgree => "all states are equal in the end",
             Self::Convergence => "the healed world answers all and comes to rest",

@@ -20,7 +20,7 @@ use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterSet;
 use accord_core::server::{Input, Server};
-use accord_core::time::Duration;
+use accord_core::time::{Duration, Instant};
 use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::{self, GroupOptions, NetLimits, RingOptions, Running, ServerOptions};
@@ -242,7 +242,8 @@ fn witness(stage: &Rc<Stage>, id: u32, mut showing: Showing) -> server::Witness 
     Box::new(move |server, view| {
         showing.view = view;
         stage.views.borrow_mut().extend(view);
-        showing.show(id, server, &mut stage.env.borrow_mut());
+        // Silence is not judged here, so the time is nobody's concern.
+        showing.show(id, server, &mut stage.env.borrow_mut(), Instant::ZERO);
         turns += 1;
         if turns.is_multiple_of(check_every) {
             server.check();
