@@ -107,7 +107,7 @@ fn write_report(results: &Results, out: &Path) -> Result<()> {
         text.push_str(&format!("\n![{name}]({name})\n"));
     }
     std::fs::write(&path, text).during(path.display())?;
-    eprintln!("tables: {}; plots, CSV and JSON beside them", path.display());
+    accord_jepsen::complain!("tables: {}; plots, CSV and JSON beside them", path.display());
     Ok(())
 }
 
@@ -144,7 +144,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     if let Some(cluster) = &cluster {
         // For whoever wants to look at them meanwhile, with a profiler say.
         let pids: Vec<_> = cluster.pids().iter().map(u32::to_string).collect();
-        eprintln!("{} serves: processes {}", args.system.name(), pids.join(", "));
+        accord_jepsen::complain!("{} serves: processes {}", args.system.name(), pids.join(", "));
     }
     let target = match &cluster {
         Some(cluster) => Target::from(cluster),
@@ -158,7 +158,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     for round in 0..args.repeat {
         let done = measure(&target, ("load", round), &workload, timing)?;
         match args.json {
-            true => println!("{}", serde_json::to_string(&done).map_err(wrong)?),
+            true => accord_jepsen::say!("{}", serde_json::to_string(&done).map_err(wrong)?),
             false => {
                 // Whoever reads it may have gone.
                 let _ = writeln!(std::io::stdout(), "{}", measurement_text(&done));
@@ -247,6 +247,6 @@ pub fn regress(args: &RegressArgs) -> Result<()> {
     let rounds = (args.rounds, timing);
     let done = regress::measure_both(&builds, &setup, &workload, rounds, &progress)?;
     progress.finish();
-    println!("{}", done.text(&builds));
+    accord_jepsen::say!("{}", done.text(&builds));
     Ok(())
 }

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// How often the servers are asked how far their checkpoints are.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the next checkpoint may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// What is done.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointsOptions {
@@ -59,6 +62,9 @@ pub enum CheckpointsError {
     /// A client was not served.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The first server takes none.
+    #[error("no checkpoint was completed within {} s", PATIENCE.as_secs())]
+    NotTaken,
 }
 
 /// Runs it. `tell` is told how it goes.
@@ -84,6 +90,10 @@ pub async fn run(
             completed.push(load.elapsed());
             let at = load.elapsed().as_millis();
             tell(&format!("a checkpoint is complete after {at} ms, {} writes", load.done()));
+        }
+        let since = completed.last().copied().unwrap_or_default();
+        if load.elapsed().saturating_sub(since) > PATIENCE {
+            return Err(CheckpointsError::NotTaken);
         }
     }
     let samples = load.stop().await?;

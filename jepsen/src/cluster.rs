@@ -184,11 +184,16 @@ impl Cluster {
         }
     }
 
-    /// Stops a server without haste, if it is up.
-    pub fn stop(&mut self, at: usize) {
-        if let Some(process) = self.members[at].process.take() {
-            process.stop();
-        }
+    /// Stops a server without haste, if it is up. False if it had to be killed, or ended with an
+    /// error.
+    pub fn stop(&mut self, at: usize) -> bool {
+        let Some(process) = self.members[at].process.take() else { return true };
+        process.stop().is_some_and(|status| status.success())
+    }
+
+    /// True if a server's process runs: it was started, and has not ended by itself.
+    pub fn is_up(&mut self, at: usize) -> bool {
+        self.process(at).is_some_and(|process| process.ended().is_none())
     }
 
     /// Starts a server again, if it is down. It comes back with what its disk has.

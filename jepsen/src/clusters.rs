@@ -4,6 +4,7 @@ use crate::{fail, program};
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::corosync::DaemonOptions;
 use accord_jepsen::keeper;
+use accord_jepsen::say;
 use accord_jepsen::world::{GroupChoice, MTU, World, WorldOptions};
 use clap::{Args, Subcommand};
 use nix::sys::signal::{SigSet, Signal};
@@ -124,7 +125,7 @@ pub fn run(args: &ClusterArgs) -> ExitCode {
     };
     match done {
         Ok(said) => {
-            print!("{said}");
+            say!("{}", said.trim_end());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.trim_start_matches("error: ").trim_end()),

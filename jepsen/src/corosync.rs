@@ -166,6 +166,12 @@ impl Daemons {
         forge().map_err(|error| NetError::System { what, error })
     }
 
+    /// True if a node's daemon, from 1, was started and has not ended by itself.
+    pub fn is_up(&mut self, node: u32) -> bool {
+        let child = &mut self.running[node as usize - 1];
+        child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Holds a node's daemon, from 1.
     pub fn pause(&self, node: u32) {
         self.signal(node, Signal::SIGSTOP);

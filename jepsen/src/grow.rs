@@ -6,6 +6,8 @@
 //! which servers there are now.
 
 use crate::cluster::Cluster;
+use crate::conclusion::Conclusion;
+use crate::nemesis::{Fault, Hit};
 use crate::process::ProcessError;
 use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, served};
 use accord_models::Model;
@@ -57,9 +59,12 @@ pub enum GrowError {
         /// What the operator was told last.
         why: String,
     },
-    /// The servers' states could not be compared, or differ.
-    #[error("the servers' states: {0}")]
+    /// The servers' states differ.
+    #[error("the servers' states differ: {0}")]
     States(String),
+    /// The servers' states could not be compared.
+    #[error("the servers' states could not be compared: {0}")]
+    NotCompared(String),
 }
 
 /// What came of it.
@@ -67,6 +72,8 @@ pub enum GrowError {
 pub struct Report {
     /// How long each change took.
     pub changes: Vec<(String, Duration)>,
+    /// Changes in which the server that was to be killed did not run.
+    pub missed: usize,
     /// What the clients saw.
     pub judged: Judgement,
     /// What clients were told of operations that were given up for good.
@@ -74,9 +81,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// True if the clients saw nothing that they should not.
+    /// True if the clients saw nothing that they should not, and the cluster changed.
     pub fn is_good(&self) -> bool {
-        self.judged.is_valid() && self.errors.is_empty() && self.judged.sessions_lost == 0
+        Conclusion::of_growth(self) == Conclusion::Holds
     }
 }
 
@@ -90,6 +97,9 @@ pub fn servers_of(sizes: &[u32]) -> Result<(u32, u32), String> {
     if first == 0 || sizes.contains(&0) || !(2..=15).contains(&most) {
         return Err("sizes: from 1 to 15, and above 1 at some time".to_owned());
     }
+    if sizes.iter().all(|size| *size == first) {
+        return Err("sizes: at least two that differ, such as 1,3".to_owned());
+    }
     Ok((most, first))
 }
 
@@ -101,6 +111,8 @@ struct Run<'a> {
     size: u32,
     /// How many changes there were.
     turn: usize,
+    /// Changes in which the server that was to be killed did not run.
+    missed: usize,
     persistent: bool,
 }
 
@@ -119,7 +131,7 @@ pub async fn run(
     ];
     let persistent = cluster.is_persistent();
     let size = options.sizes[0];
-    let mut run = Run { cluster, options, size, turn: 0, persistent };
+    let mut run = Run { cluster, options, size, turn: 0, missed: 0, persistent };
     let mut changes = Vec::new();
     for wanted in &options.sizes[1..] {
         while run.size != *wanted {
@@ -156,7 +168,10 @@ pub async fn run(
     tell(&run.compare().await?);
     tell(&format!("client errors: {}, sessions lost: {sessions_lost}", errors.len()));
     errors.iter().take(5).for_each(|error| tell(&format!("  {error}")));
-    Ok(Report { changes, judged: Judgement { outages: Vec::new(), judged, sessions_lost }, errors })
+    let missed = run.missed;
+    let (outages, faults) = (Vec::new(), Vec::new());
+    let judged = Judgement { outages, missed: faults, judged, sessions_lost };
+    Ok(Report { changes, missed, judged, errors })
 }
 
 impl Run<'_> {
@@ -216,7 +231,9 @@ impl Run<'_> {
     async fn disturb(&mut self, victim: usize) -> Result<(), GrowError> {
         // Once the change has begun, more or less.
         tokio::time::sleep(LOOK * (self.turn as u32 % 4)).await;
-        self.cluster.kill(victim);
+        if Fault::Kill.begin(self.cluster, victim)? != Hit::Hit {
+            self.missed += 1;
+        }
         tokio::time::sleep(self.options.down).await;
         Ok(self.cluster.restart(victim)?)
     }
@@ -250,13 +267,16 @@ impl Run<'_> {
     /// Compares the states of the servers that are left.
     async fn compare(&self) -> Result<String, GrowError> {
         let digests = self.admin().digests().await;
-        let digests = digests.map_err(|error| GrowError::States(error.to_string()))?;
-        match (digests.index, digests.odd.is_empty() && digests.missing.is_empty()) {
-            (Some(index), true) => {
+        let digests = digests.map_err(|error| GrowError::NotCompared(error.to_string()))?;
+        if !digests.odd.is_empty() {
+            return Err(GrowError::States(format!("{digests:?}")));
+        }
+        match digests.index {
+            Some(index) if digests.missing.is_empty() => {
                 let count = digests.digests.len();
                 Ok(format!("the same state on {count} servers at index {index}"))
             }
-            _ => Err(GrowError::States(format!("{digests:?}"))),
+            _ => Err(GrowError::NotCompared(format!("{digests:?}"))),
         }
     }
 }

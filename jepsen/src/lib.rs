@@ -9,7 +9,8 @@
 //! 3. [`workload`]: what clients do, recorded as histories in Jepsen's form.
 //! 4. [`world`]: where they run; [`netns`]: a network of their own; [`mod@corosync`]: its daemons.
 //! 5. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once;
-//!    [`grow`]: a cluster that grows and shrinks.
+//!    [`grow`]: a cluster that grows and shrinks; [`conclusion`]: what a run comes to, and its
+//!    exit code.
 //! 6. [`load`]: steady writers, for what is measured: a server that comes back ([`transfer`]),
 //!    checkpoints of a large store ([`checkpoints`]).
 //!
@@ -17,12 +18,14 @@
 
 pub mod checkpoints;
 pub mod cluster;
+pub mod conclusion;
 pub mod corosync;
 pub mod grow;
 pub mod keeper;
 pub mod load;
 pub mod nemesis;
 pub mod netns;
+pub mod out;
 pub mod process;
 pub mod rounds;
 pub mod sessions;

@@ -4,6 +4,7 @@ mod clusters;
 
 use accord_jepsen::checkpoints::CheckpointsOptions;
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::conclusion::Conclusion;
 use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::load::LoadOptions;
 use accord_jepsen::nemesis::Fault;
@@ -11,6 +12,7 @@ use accord_jepsen::rounds::{RoundsOptions, run};
 use accord_jepsen::sessions::SessionsOptions;
 use accord_jepsen::transfer::TransferOptions;
 use accord_jepsen::world::{GroupChoice, World};
+use accord_jepsen::{complain, out, say};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,13 +35,15 @@ enum Command {
     /// Run rounds of faults under load and judge the histories.
     ///
     /// Exit code: 0 if all histories are valid, 1 if one is not or the service did not come back, 2
-    /// if one is undecided or something could not be run.
+    /// if one is undecided, nothing was done in one, a fault hit nothing or something could not be
+    /// run.
     Run(RunArgs),
     /// Let a cluster grow server by server and shrink again, while clients work and servers are
     /// killed in the middle of each change.
     ///
     /// Exit code: 0 if all histories are valid and no client was told of a failure, 1 if not or if
-    /// a change did not come about, 2 if a history is undecided or something could not be run.
+    /// a change did not come about, 2 if a history is undecided, nothing was done in one, no server
+    /// was there to be killed in a change or something could not be run.
     Grow(GrowArgs),
     /// Open very many sessions at once, each with an ephemeral record and a watch; let many leave.
     ///
@@ -70,17 +74,17 @@ struct LoadArgs {
     #[arg(long, default_value_t = 8)]
     value_bytes: usize,
     /// Clients that write
-    #[arg(long, default_value_t = 16)]
-    clients: usize,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
     /// Writes that each client has outstanding
-    #[arg(long, default_value_t = 4)]
-    lanes: usize,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    lanes: u16,
 }
 
 impl LoadArgs {
     const fn options(&self) -> LoadOptions {
         let Self { keys, value_bytes, clients, lanes, .. } = *self;
-        LoadOptions { clients, lanes, keys, value_bytes }
+        LoadOptions { clients: clients as usize, lanes: lanes as usize, keys, value_bytes }
     }
 }
 
@@ -89,7 +93,7 @@ struct RejoinArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Writes that the server misses
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     writes: u64,
     /// Keep the servers' state on disk
     #[arg(long)]
@@ -101,8 +105,8 @@ struct CheckpointsArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Checkpoints to wait for
-    #[arg(long, default_value_t = 5)]
-    checkpoints: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    checkpoints: u16,
     /// Bytes of log after which a checkpoint is taken
     #[arg(long, default_value_t = 16 << 20)]
     checkpoint_bytes: usize,
@@ -164,8 +168,8 @@ struct RunArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=9))]
     servers: u32,
     /// How often a server fails; servers and faults take turns
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Keep the servers' state on disk
     #[arg(long)]
     persistent: bool,
@@ -243,6 +247,11 @@ fn raise_open_files() {
 }
 
 async fn run_sessions(args: SessionsArgs) -> ExitCode {
+    let SessionsArgs { sessions, leaving, observers, .. } = args;
+    let options = SessionsOptions { sessions, leaving, observers, opening_max: 256 };
+    if let Err(error) = options.check() {
+        return fail(&error);
+    }
     raise_open_files();
     let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
         Cluster::start(ClusterOptions::new(program)).map_err(|error| error.to_string())
@@ -251,19 +260,30 @@ async fn run_sessions(args: SessionsArgs) -> ExitCode {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
-    let SessionsArgs { sessions, leaving, observers, .. } = args;
-    let options = SessionsOptions { sessions, leaving, observers, opening_max: 256 };
-    match accord_jepsen::sessions::run(&mut cluster, options, |line| println!("{line}")).await {
+    match accord_jepsen::sessions::run(&mut cluster, options, |line| say!("{line}")).await {
         Ok(report) => {
             let bytes = report.memory_bytes_per_session;
-            println!("memory of all servers for each idle session: {bytes} bytes");
-            ExitCode::SUCCESS
+            say!("memory of all servers for each idle session: {bytes} bytes");
+            conclude(&Conclusion::Holds)
         }
-        Err(error) => {
-            eprintln!("error: {error}\n{}", cluster.log_tails());
-            ExitCode::from(1)
-        }
+        Err(error) => end_with(&Conclusion::from(&error), &cluster),
     }
+}
+
+/// Tells what a run comes to.
+fn conclude(conclusion: &Conclusion) -> ExitCode {
+    say!("{conclusion}");
+    let told = match out::has_failed() {
+        true => Conclusion::Open("the report could not be printed".to_owned()),
+        false => Conclusion::Holds,
+    };
+    ExitCode::from(conclusion.clone().and(told).exit_code())
+}
+
+/// Tells why a run ended, with the ends of the servers' logs.
+fn end_with(conclusion: &Conclusion, cluster: &Cluster) -> ExitCode {
+    complain!("error: {conclusion}\n{}", cluster.log_tails());
+    ExitCode::from(conclusion.exit_code())
 }
 
 fn start(named: Option<PathBuf>, persistent: bool, sections: String) -> Result<Cluster, String> {
@@ -278,9 +298,9 @@ async fn run_rejoin(args: RejoinArgs) -> ExitCode {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
-    match accord_jepsen::transfer::run(&mut cluster, options, |line| println!("{line}")).await {
+    match accord_jepsen::transfer::run(&mut cluster, options, |line| say!("{line}")).await {
         Ok(report) => {
-            println!(
+            say!(
                 "missed {} writes, back in {:.1} s; writes a second with all servers {:.0}, \
                  without it {:.0}, while it came back {:.0} ({:.0} % and {:.0} %), after {:.0}",
                 report.missed,
@@ -292,28 +312,25 @@ async fn run_rejoin(args: RejoinArgs) -> ExitCode {
                 100.0 * report.rate_meanwhile / report.rate_before,
                 report.rate_after,
             );
-            ExitCode::SUCCESS
+            conclude(&Conclusion::of_transfer(&report))
         }
-        Err(error) => {
-            eprintln!("error: {error}\n{}", cluster.log_tails());
-            ExitCode::from(1)
-        }
+        Err(error) => end_with(&Conclusion::from(&error), &cluster),
     }
 }
 
 async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
-    let (checkpoints, load) = (args.checkpoints, args.load.options());
+    let (checkpoints, load) = (usize::from(args.checkpoints), args.load.options());
     let sections = format!("[replica]\ncheckpoint_bytes = {}\n", args.checkpoint_bytes);
     let cluster = match start(args.load.accord, true, sections) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
     let options = CheckpointsOptions { checkpoints, load };
-    match accord_jepsen::checkpoints::run(&cluster, options, |line| println!("{line}")).await {
+    match accord_jepsen::checkpoints::run(&cluster, options, |line| say!("{line}")).await {
         Ok(report) => {
             let millis = |span: Duration| span.as_secs_f64() * 1000.0;
             let all = report.all;
-            println!(
+            say!(
                 "{} writes: median {:.1} ms, 99.9 % within {:.1} ms, longest {:.1} ms",
                 all.writes,
                 millis(all.median),
@@ -322,13 +339,10 @@ async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
             );
             let longest: Vec<_> =
                 report.longest_by_second.iter().map(|at| at.as_millis()).collect();
-            println!("longest of each second, ms: {longest:?}");
-            ExitCode::SUCCESS
+            say!("longest of each second, ms: {longest:?}");
+            conclude(&Conclusion::of_checkpoints(&report))
         }
-        Err(error) => {
-            eprintln!("error: {error}\n{}", cluster.log_tails());
-            ExitCode::from(1)
-        }
+        Err(error) => end_with(&Conclusion::from(&error), &cluster),
     }
 }
 
@@ -357,30 +371,20 @@ async fn run_grow(args: GrowArgs) -> ExitCode {
         down: Duration::from_millis(args.down_ms),
         patience: Duration::from_secs(120),
     };
-    let report = match grow::run(&mut cluster, &options, |line| println!("{line}")).await {
+    let report = match grow::run(&mut cluster, &options, |line| say!("{line}")).await {
         Ok(report) => report,
-        Err(error) => {
-            eprintln!("error: {error}\n{}", cluster.log_tails());
-            return ExitCode::from(1);
-        }
+        Err(error) => return end_with(&Conclusion::from(&error), &cluster),
     };
     if let Some(dir) = &args.histories
         && let Err(error) = report.judged.write_histories(dir)
     {
         return fail(&error);
     }
-    let undecided = |judged: &accord_jepsen::rounds::Judged| {
-        matches!(judged.verdict, accord_models::Verdict::Undecided { .. })
-    };
-    match (report.is_good(), report.judged.judged.iter().any(undecided)) {
-        (true, _) => ExitCode::SUCCESS,
-        (false, true) => ExitCode::from(2),
-        (false, false) => ExitCode::from(1),
-    }
+    conclude(&Conclusion::of_growth(&report))
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
+    complain!("error: {error}");
     ExitCode::from(2)
 }
 
@@ -406,7 +410,7 @@ async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let options = RoundsOptions {
-        rounds: args.rounds,
+        rounds: args.rounds as usize,
         faults: args.faults,
         clients: args.clients,
         lanes: args.lanes,
@@ -415,36 +419,28 @@ async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
         seed: args.seed,
         ..RoundsOptions::default()
     };
-    let report = match run(&mut cluster, &options, |line| println!("{line}")).await {
+    let report = match run(&mut cluster, &options, |line| say!("{line}")).await {
         Ok(report) => report,
-        Err(error) => {
-            eprintln!("error: {error}\n{}", cluster.log_tails());
-            return ExitCode::from(1);
-        }
+        Err(error) => return end_with(&Conclusion::from(&error), &cluster),
     };
     for fault in Fault::ALL {
         let waits: Vec<String> =
             report.waits_of(fault).iter().map(|wait| wait.as_millis().to_string()).collect();
         if let Some((least, median, most)) = report.outages_of(fault) {
             let [least, median, most] = [least, median, most].map(|wait| wait.as_millis());
-            println!("longest wait, {fault}: least {least} ms, median {median} ms, most {most} ms");
-            println!("  all of {} rounds: {}", waits.len(), waits.join(" "));
+            say!("longest wait, {fault}: least {least} ms, median {median} ms, most {most} ms");
+            say!("  all of {} rounds: {}", waits.len(), waits.join(" "));
         }
     }
-    println!("sessions lost: {}", report.sessions_lost);
+    let (held, missed) = (report.outages.len(), report.missed.len());
+    say!("rounds: {held}; faults that hit nothing: {missed}");
+    say!("sessions lost: {}", report.sessions_lost);
     if let Some(dir) = &args.histories
         && let Err(error) = report.write_histories(dir)
     {
         return fail(&error);
     }
-    let undecided = |judged: &accord_jepsen::rounds::Judged| {
-        matches!(judged.verdict, accord_models::Verdict::Undecided { .. })
-    };
-    match (report.is_valid(), report.judged.iter().any(undecided)) {
-        (true, _) => ExitCode::SUCCESS,
-        (false, true) => ExitCode::from(2),
-        (false, false) => ExitCode::from(1),
-    }
+    conclude(&Conclusion::of_rounds(&report))
 }
 
 #[cfg(test)]

@@ -298,7 +298,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         if let Err(error) = Self::down(&self.name) {
-            eprintln!("the network {} is not removed: {error}", self.name);
+            crate::complain!("the network {} is not removed: {error}", self.name);
         }
     }
 }

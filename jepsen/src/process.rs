@@ -155,6 +155,17 @@ impl ServerProcess {
         self.paused
     }
 
+    /// True if the system says that it stands still: what was to hold it has hit it.
+    pub fn stands_still(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        match stat {
+            // The state follows the name, which is in parentheses and may hold some itself.
+            Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('T')),
+            // A system that does not tell: what we asked for.
+            Err(_) => self.paused,
+        }
+    }
+
     /// Asks it to stop without haste, and waits. `None`: it had to be killed.
     pub fn stop(mut self) -> Option<ExitStatus> {
         if self.paused {

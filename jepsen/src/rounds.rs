@@ -5,7 +5,8 @@
 //! after the fault ended. In the end the clients stop and their histories are judged.
 
 use crate::cluster::Cluster;
-use crate::nemesis::Fault;
+use crate::conclusion::Conclusion;
+use crate::nemesis::{Fault, Hit};
 use crate::process::ProcessError;
 use crate::workload::append::Lists;
 use crate::workload::register::Registers;
@@ -83,6 +84,14 @@ pub enum RoundsError {
         /// How long was waited.
         patience: Duration,
     },
+    /// A server did not stop as it was asked to.
+    #[error("round {round}: server {server} was asked to stop, and had to be killed or failed")]
+    NotStopped {
+        /// Which round, from 1.
+        round: usize,
+        /// Which server, from 1.
+        server: usize,
+    },
     /// A history is malformed, which is a fault of the workload.
     #[error("a history cannot be judged: {0}")]
     History(String),
@@ -93,6 +102,8 @@ pub enum RoundsError {
 pub struct Report {
     /// How long clients waited at most, by round.
     pub outages: Vec<(Fault, usize, Duration)>,
+    /// Faults that hit nothing, and where: they count as no round.
+    pub missed: Vec<(Fault, usize)>,
     /// What each workload's clients saw.
     pub judged: Vec<Judged>,
     /// Sessions that were lost.
@@ -122,6 +133,8 @@ impl Judged {
             count(Outcome::Fail),
             count(Outcome::Info),
             match &self.verdict {
+                Verdict::Valid if count(Outcome::Ok) == 0 =>
+                    "not judged: nothing was done".to_owned(),
                 Verdict::Valid => "valid".to_owned(),
                 Verdict::Undecided { why } => format!("undecided: {why}"),
                 Verdict::Invalid(explanation) => {
@@ -133,9 +146,9 @@ impl Judged {
 }
 
 impl Report {
-    /// True if every history is one that its model allows.
+    /// True if every history is one that its model allows, and something was done in each.
     pub fn is_valid(&self) -> bool {
-        self.judged.iter().all(|judged| judged.verdict.is_valid())
+        Conclusion::of_histories(&self.judged) == Conclusion::Holds
     }
 
     /// The longest waits of any client in the rounds of a kind of fault, ascending.
@@ -235,11 +248,16 @@ pub async fn run(
         Load::start(cluster, Model::CasRegister, options).await?,
         Load::start(cluster, Model::ListAppend, options).await?,
     ];
-    let mut outages = Vec::new();
+    let (mut outages, mut missed) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         let server = round % cluster.len();
         let fault = options.faults[round / cluster.len() % options.faults.len()];
         let outage = one_round(cluster, options, &loads, round, fault, server).await?;
+        let Some(outage) = outage else {
+            tell(&format!("round {:>3}: {fault} of server {}: hit nothing", round + 1, server + 1));
+            missed.push((fault, server));
+            continue;
+        };
         tell(&format!(
             "round {:>3}: {fault:<12} of server {}: clients waited {:>5} ms at most",
             round + 1,
@@ -255,9 +273,10 @@ pub async fn run(
         judged.push(load.finish().await?);
     }
     judged.iter().for_each(|judged| tell(&judged.summary()));
-    Ok(Report { outages, judged, sessions_lost })
+    Ok(Report { outages, missed, judged, sessions_lost })
 }
 
+/// One fault, and the service after it. `None`: the fault hit nothing, or did not last.
 async fn one_round(
     cluster: &mut Cluster,
     options: &RoundsOptions,
@@ -265,7 +284,7 @@ async fn one_round(
     round: usize,
     fault: Fault,
     server: usize,
-) -> Result<Duration, RoundsError> {
+) -> Result<Option<Duration>, RoundsError> {
     let gone = |_| {
         let (round, server, patience) = (round + 1, server + 1, options.patience);
         RoundsError::NoService { round, fault, server, patience }
@@ -282,8 +301,12 @@ async fn one_round(
         load.record.take_longest_gap();
         load.record.note(fault.name(), server);
     }
-    fault.begin(cluster, server)?;
+    let hit = fault.begin(cluster, server)?;
+    if hit == Hit::Unruly {
+        return Err(RoundsError::NotStopped { round: round + 1, server: server + 1 });
+    }
     tokio::time::sleep(options.fault_span).await;
+    let held = hit == Hit::Hit && fault.holds(cluster, server);
     let during = loads.iter().map(|load| load.record.take_longest_gap()).max();
     fault.end(cluster, server)?;
     loads.iter().for_each(|load| load.record.note("recover", server));
@@ -291,7 +314,7 @@ async fn one_round(
     let again = served(loads, options);
     tokio::time::timeout(options.patience, again).await.map_err(gone)?;
     let after = loads.iter().map(|load| load.record.take_longest_gap()).max();
-    Ok(during.max(after).unwrap_or_default())
+    Ok(held.then(|| during.max(after).unwrap_or_default()))
 }
 
 /// Waits until every client of every workload has had something done.

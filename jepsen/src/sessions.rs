@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+/// How long one part of it may take: a watch that is never told is a broken promise.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// How many, and of what.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionsOptions {
@@ -42,6 +45,18 @@ pub struct SessionsReport {
 /// What went wrong.
 #[derive(Debug, Error)]
 pub enum SessionsError {
+    /// Not even a first session could be opened.
+    #[error("the cluster does not serve: {0}")]
+    NotBegun(ConnectError),
+    /// There would be nothing to judge.
+    #[error("{0}")]
+    Options(&'static str),
+    /// Something did not come about in time.
+    #[error("{what}: not within {} s", PATIENCE.as_secs())]
+    Late {
+        /// What.
+        what: &'static str,
+    },
     /// A session could not be opened.
     #[error("a session could not be opened: {0}")]
     Connect(#[from] ConnectError),
@@ -70,7 +85,8 @@ pub async fn run(
     options: SessionsOptions,
     mut tell: impl FnMut(&str),
 ) -> Result<SessionsReport, SessionsError> {
-    let control = cluster.client().await?;
+    options.check()?;
+    let control = cluster.client().await.map_err(SessionsError::NotBegun)?;
     let before = memory(cluster);
     let start = Instant::now();
     let mut sessions = open_all(cluster, options).await?;
@@ -78,11 +94,41 @@ pub async fn run(
     tell(&format!("{} sessions opened in {} ms", sessions.len(), opened_in.as_millis()));
     let grown = memory(cluster).saturating_sub(before);
     let memory_bytes_per_session = grown / sessions.len() as u64;
-    let told_in = everybody_is_told(&control, &mut sessions).await?;
+    let told_in = in_time("telling all", everybody_is_told(&control, &mut sessions)).await?;
     tell(&format!("every watch told in {} ms", told_in.as_millis()));
-    let departed_in = depart(&control, sessions, options).await?;
+    let departed_in = in_time("departures", depart(&control, sessions, options)).await?;
     tell(&format!("{} departures told in {} ms", options.leaving, departed_in.as_millis()));
     Ok(SessionsReport { opened_in, memory_bytes_per_session, told_in, departed_in })
+}
+
+impl SessionsOptions {
+    /// Sees that there will be something to judge.
+    ///
+    /// # Errors
+    /// [`SessionsError::Options`].
+    pub fn check(self) -> Result<(), SessionsError> {
+        let wrong = SessionsError::Options;
+        match self {
+            Self { leaving: 0, .. } => Err(wrong("leaving: at least 1, or no departure is judged")),
+            Self { observers: 0, .. } => Err(wrong("observers: at least 1, or nobody is told")),
+            Self { opening_max: 0, .. } => Err(wrong("opening_max: at least 1")),
+            Self { sessions, leaving, observers, .. }
+                if sessions.saturating_sub(leaving) < observers =>
+            {
+                Err(wrong("sessions: at least as many as leave and observe together"))
+            }
+            Self { .. } => Ok(()),
+        }
+    }
+}
+
+/// Waits for what is promised, but not without end.
+async fn in_time<T>(
+    what: &'static str,
+    promised: impl Future<Output = Result<T, SessionsError>>,
+) -> Result<T, SessionsError> {
+    let ended = tokio::time::timeout(PATIENCE, promised).await;
+    ended.unwrap_or(Err(SessionsError::Late { what }))
 }
 
 fn memory(cluster: &mut Cluster) -> u64 {

@@ -5,6 +5,7 @@
 
 use crate::cluster::Cluster;
 use crate::load::{Load, LoadError, LoadOptions, fill};
+use crate::nemesis::{Fault, Hit};
 use crate::process::ProcessError;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -55,6 +56,9 @@ pub enum TransferError {
     /// A server could not be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The server that was to be away did not run.
+    #[error("the server that was to be killed had ended by itself")]
+    NotKilled,
     /// The server did not come back.
     #[error("the server has not come back within {} s", PATIENCE.as_secs())]
     Away,
@@ -77,7 +81,9 @@ pub async fn run(
     load.pass(SETTLED).await?;
     let rate_whole = load.rate(MEASURED).await?;
     tell(&format!("{rate_whole:.0} writes a second with all servers"));
-    cluster.kill(away);
+    if Fault::Kill.begin(cluster, away)? != Hit::Hit {
+        return Err(TransferError::NotKilled);
+    }
     let gone = load.done();
     while load.done() - gone < options.writes {
         load.pass(LOOK).await?;
