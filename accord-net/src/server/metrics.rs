@@ -378,7 +378,9 @@ mod tests {
         let metrics = Metrics::default();
         copy(&metrics.copied.ring_tokens, 7);
         copy(&metrics.copied.ring_tokens, 5);
-        copy_by_reason(&metrics.hung_up, &[("protocol".to_owned(), 3)].into());
+        for family in [&metrics.hung_up, &metrics.refused, &metrics.datagrams_refused] {
+            copy_by_reason(family, &[("protocol".to_owned(), 3)].into());
+        }
         metrics.has_ring.store(true, Ordering::Relaxed);
         metrics.has_corosync.store(true, Ordering::Relaxed);
         let text = metrics.encode();

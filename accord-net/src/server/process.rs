@@ -36,7 +36,7 @@ impl Figures {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         // The name of the program, in parentheses, may have anything in it.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        // Fields are counted from 1 in proc(5), and the state, which comes first here, is the third.
+        // Fields are counted from 1 in proc(5); the state, which comes first here, is the third.
         let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
         let system = fs::read_to_string("/proc/stat").ok()?;
         let booted: f64 = word_after(&system, "btime ")?.parse().ok()?;

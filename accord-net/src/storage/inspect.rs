@@ -1,8 +1,9 @@
 //! What is in a directory, for people: without starting a server, and without changing anything.
 //!
-//! It runs the code with which a start reads and judges ([`super::recover`]), so a directory that can
-//! be inspected can be started from, and one that cannot is refused with the same words. The list of
-//! servers beside it is not the storage's: [`crate::server::journal::Disk::inspect`] reads both.
+//! It runs the code with which a start reads and judges ([`super::recover`]), so a directory that
+//! can be inspected can be started from, and one that cannot is refused with the same words. The
+//! list of servers beside it is not the storage's: [`crate::server::journal::Disk::inspect`] reads
+//! both.
 
 use super::checkpoint;
 use super::disk::{Directory, Guard, LOCK_NAME};

@@ -1,5 +1,5 @@
-//! An inspection says of a directory what a start says of it: each of its files is spoilt in turn, in
-//! each way, and both are asked.
+//! An inspection says of a directory what a start says of it: each of its files is spoilt in turn,
+//! in each way, and both are asked.
 
 use crate::files::{Scratch, written};
 use crate::script::{NODE, tiny};
