@@ -9,12 +9,14 @@
 //! 4. [`model`]: what a history can be judged by, and the shapes of its operations.
 //! 5. [`mod@check`]: the checkers.
 //! 6. [`verdict`]: what they say: valid, invalid with an explanation, or undecided.
+//! 7. [`self_check`]: the checkers against trying everything.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod edn;
 pub mod history;
 pub mod model;
+pub mod self_check;
 pub mod spec;
 pub mod verdict;
 

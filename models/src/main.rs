@@ -9,9 +9,10 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
+use std::time::{Duration, Instant};
 
 use accord_models::history::{self, History};
-use accord_models::{Budget, Model, Options, Outcome, Verdict, check_known};
+use accord_models::{Budget, Model, Options, Outcome, Verdict, check_known, self_check};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -50,6 +51,8 @@ enum Command {
     Check(CheckArguments),
     /// List the models with the operations that each knows
     List,
+    /// Judge random histories by the checkers and by trying everything, and compare
+    SelfCheck(SelfCheckArguments),
     /// Show the states of an exhaustive model in a browser (`explore --help` teaches the rest)
     #[command(disable_help_flag = true)]
     Explore(Forwarded),
@@ -64,6 +67,9 @@ struct Forwarded {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
+
+/// How often a self-check tells how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// The program that goes through the states of the models.
 const EXPLORER: &str = "accord-explore";
@@ -92,6 +98,19 @@ struct CheckArguments {
     budget_explain: u64,
 }
 
+#[derive(clap::Args)]
+struct SelfCheckArguments {
+    /// Histories for each model
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    histories: u64,
+    /// The seed of the first
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// A model whose checker is tried; all, if none is named
+    #[arg(long, value_parser = PossibleValuesParser::new(Model::ALL.map(Model::name)))]
+    model: Vec<String>,
+}
+
 const EXIT_INVALID: u8 = 1;
 const EXIT_UNDECIDED: u8 = 2;
 
@@ -102,6 +121,7 @@ fn main() -> ExitCode {
             list();
             ExitCode::SUCCESS
         }
+        Command::SelfCheck(arguments) => run_self_check(&arguments),
         Command::Explore(forwarded) => forward("explore", &forwarded.arguments),
         Command::Verify(forwarded) => forward("verify", &forwarded.arguments),
     }
@@ -141,6 +161,41 @@ fn become_program(program: &mut process::Command) -> std::io::Result<ExitCode> {
 fn become_program(program: &mut process::Command) -> std::io::Result<ExitCode> {
     let code = program.status()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(EXIT_UNDECIDED)))
+}
+
+/// Tries the checkers. The exit code is 1 if one of them is wrong, 2 if nothing was asked for.
+fn run_self_check(arguments: &SelfCheckArguments) -> ExitCode {
+    let SelfCheckArguments { histories, seed, model: named } = arguments;
+    let Some(end) = seed.checked_add(*histories).filter(|_| *histories > 0) else {
+        eprintln!("expected at least one history, and seeds up to {}", u64::MAX);
+        return ExitCode::from(EXIT_UNDECIDED);
+    };
+    let chosen = |model: &Model| named.is_empty() || named.iter().any(|name| name == model.name());
+    let mut code = ExitCode::SUCCESS;
+    for model in Model::ALL.into_iter().filter(chosen) {
+        let (begun, mut told) = (Instant::now(), Instant::now());
+        let found = self_check::run(model, *seed..end, |tally| {
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                let done = tally.valid + tally.invalid;
+                eprintln!("{}: {done} of {histories} histories", model.name());
+            }
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        match found {
+            Ok(tally) => say(format_args!(
+                "{}: {histories} histories, {} valid, {} invalid: the checker agrees, {seconds:.1} s\n",
+                model.name(),
+                tally.valid,
+                tally.invalid
+            )),
+            Err(disagreement) => {
+                say(format_args!("{disagreement}"));
+                code = ExitCode::from(EXIT_INVALID);
+            }
+        }
+    }
+    code
 }
 
 fn run_check(arguments: &CheckArguments) -> ExitCode {

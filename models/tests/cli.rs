@@ -225,6 +225,20 @@ fn the_explorer_takes_the_process_over() {
 }
 
 #[test]
+fn a_self_check_tells_what_it_did() {
+    let output = run(&["self-check", "--histories", "50", "--model", "lock", "--model", "txn"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("txn: 50 histories, "), "{text}");
+    assert!(lines[1].starts_with("lock: 50 histories, "), "{text}");
+    assert!(lines.len() == 2 && lines[1].contains(": the checker agrees, "), "{text}");
+    for bad in [["--histories", "0"], ["--seed", "18446744073709551615"]] {
+        assert_eq!(run(&["self-check", bad[0], bad[1]]).status.code(), Some(2), "{bad:?}");
+    }
+}
+
+#[test]
 fn every_model_is_listed_with_its_operations() {
     let output = run(&["list"]);
     assert_eq!(output.status.code(), Some(0));

@@ -49,13 +49,17 @@ struct Hold {
     acquire: Option<usize>,
     releases: Vec<usize>,
     uses: Vec<usize>,
+    /// What may have ended it, unless it was released: the end of its session.
     expire: Option<usize>,
+    /// When its session had ended for certain: it was acquired before.
+    gone: Option<usize>,
 }
 
 impl Hold {
     /// The operation that shows first that the token was granted.
     fn evidence(&self, ops: &[Operation]) -> Option<usize> {
-        let all = self.acquire.iter().chain(&self.releases).chain(&self.uses).copied();
+        let all = self.acquire.iter().chain(&self.releases).chain(&self.uses).chain(&self.gone);
+        let all = all.copied();
         all.filter(|op| ops[*op].outcome == Outcome::Ok).min_by_key(|op| ops[*op].returned())
     }
 
@@ -69,7 +73,7 @@ impl Hold {
 
 fn read(history: &History) -> Result<BTreeMap<Value, Lock>, HistoryError> {
     let mut locks: BTreeMap<Value, Lock> = BTreeMap::new();
-    let mut expired: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut expired: BTreeMap<u64, Expired> = BTreeMap::new();
     let mut owners: Vec<(u64, Value, u64)> = Vec::new();
     for (index, op) in history.operations().iter().enumerate() {
         let input = |expected| Shape::input(op, expected);
@@ -78,7 +82,11 @@ fn read(history: &History) -> Result<BTreeMap<Value, Lock>, HistoryError> {
             "expire" => {
                 let session = input(EXPIRE).count_at("session")?;
                 if op.outcome != Outcome::Fail {
-                    expired.entry(session).or_insert(index);
+                    let expired =
+                        expired.entry(session).or_insert(Expired { from: index, by: index });
+                    if op.returned() < history.operations()[expired.by].returned() {
+                        expired.by = index;
+                    }
                 }
             }
             "acquire" => {
@@ -109,10 +117,25 @@ fn read(history: &History) -> Result<BTreeMap<Value, Lock>, HistoryError> {
             _ => return Err(unknown_f(op, ":acquire, :release, :use, :expire")),
         }
     }
-    for (session, name, token) in owners {
-        locks.entry(name).or_default().hold(token).expire = expired.get(&session).copied();
+    // Of several holds of a session, its end can have ended the last only.
+    owners.sort();
+    for (number, (session, name, token)) in owners.iter().enumerate() {
+        let Some(Expired { from, by }) = expired.get(session) else { continue };
+        let hold = locks.entry(name.clone()).or_default().hold(*token);
+        let next = owners.get(number + 1);
+        let is_last = next.is_none_or(|(its, lock, _)| (its, lock) != (session, name));
+        hold.expire = is_last.then_some(*from);
+        hold.gone = Some(*by);
     }
     Ok(locks)
+}
+
+/// The end of a session: the first operation from which on it may have ended, and the one by which
+/// it has.
+#[derive(Clone, Copy)]
+struct Expired {
+    from: usize,
+    by: usize,
 }
 
 impl Lock {
@@ -139,6 +162,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn refuse(&self) -> Option<Explanation> {
         self.reused()
+            .or_else(|| self.acquired_late())
             .or_else(|| self.never_granted())
             .or_else(|| self.ended_twice())
             .or_else(|| self.out_of_order())
@@ -151,22 +175,45 @@ impl Judge<'_> {
         Some(Explanation::new("token-reused", summary, pair))
     }
 
+    /// A session that has ended acquires nothing.
+    fn acquired_late(&self) -> Option<Explanation> {
+        self.lock.holds.iter().find_map(|(token, hold)| {
+            let (acquire, gone) = (hold.acquire?, hold.gone?);
+            self.ops[gone].precedes(&self.ops[acquire]).then(|| {
+                let summary = format!(
+                    "lock {} was acquired with token {token} after its session had ended",
+                    self.name
+                );
+                Explanation::new("acquired-after-expiry", summary, [gone, acquire])
+            })
+        })
+    }
+
     /// Tokens that were used or released must have been given, perhaps by an acquisition whose
     /// answer was lost; one such acquisition accounts for one token.
     fn never_granted(&self) -> Option<Explanation> {
-        let shown = self.lock.holds.iter().filter(|(_, hold)| hold.acquire.is_none());
-        let mut shown: Vec<(usize, u64)> =
-            shown.filter_map(|(token, hold)| Some((hold.evidence(self.ops)?, *token))).collect();
-        shown.sort_by_key(|(evidence, _)| self.ops[*evidence].returned());
-        for (number, (evidence, token)) in shown.into_iter().enumerate() {
-            let returned = self.ops[evidence].returned();
+        // By then the token had been given: it or a greater one is known.
+        let mut known: Option<usize> = None;
+        let mut shown: Vec<(usize, usize, u64)> = Vec::new();
+        for (token, hold) in self.lock.holds.iter().rev() {
+            let Some(evidence) = hold.evidence(self.ops) else { continue };
+            let first = |known: usize| self.ops[known].returned() < self.ops[evidence].returned();
+            let by = known.filter(|known| first(*known)).unwrap_or(evidence);
+            known = Some(by);
+            if hold.acquire.is_none() {
+                shown.push((by, evidence, *token));
+            }
+        }
+        shown.sort_by_key(|(by, ..)| self.ops[*by].returned());
+        for (number, (by, evidence, token)) in shown.into_iter().enumerate() {
+            let returned = self.ops[by].returned();
             let before = |op: &&usize| self.ops[**op].invoked.event < returned;
             if self.lock.unknown.iter().filter(before).count() <= number {
                 let summary = format!(
                     "token {token} of lock {} was accepted, but no acquisition can have given it",
                     self.name
                 );
-                return Some(Explanation::new("unknown-token", summary, [evidence]));
+                return Some(Explanation::new("unknown-token", summary, [evidence, by]));
             }
         }
         None
@@ -181,7 +228,7 @@ impl Judge<'_> {
                 let summary = format!("token {token} of lock {} was released twice", self.name);
                 return Some(Explanation::new("released-twice", summary, [first, second]));
             }
-            let (Some(release), Some(expire)) = (released.first(), hold.expire) else {
+            let (Some(release), Some(expire)) = (released.first(), hold.gone) else {
                 continue;
             };
             if self.ops[expire].precedes(&self.ops[*release]) {
@@ -218,11 +265,12 @@ impl Judge<'_> {
             {
                 return Some(self.two_holders(*token, evidence, smaller, smaller_hold));
             }
+            let released = |end: &usize| self.ops[*end].outcome == Outcome::Ok;
             let ended = match (hold.end(self.ops), hold.acquire) {
-                (Some(end), _) => self.ops[end].invoked.event,
-                (None, Some(_)) => u64::MAX,
                 // Whose session held it is not known, nor when that ended.
-                (None, None) => 0,
+                (end, None) if !end.as_ref().is_some_and(released) => continue,
+                (Some(end), _) => self.ops[end].invoked.event,
+                (None, _) => u64::MAX,
             };
             if latest_end.is_none_or(|(latest, ..)| latest < ended) {
                 latest_end = Some((ended, hold, *token));

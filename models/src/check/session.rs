@@ -52,6 +52,8 @@ struct Told<'a> {
     notices: Vec<Notice>,
     /// The first notice of each revision: the sequence of events.
     sequence: BTreeMap<u64, usize>,
+    /// The members first told of each revision, if any were.
+    members: BTreeMap<u64, BTreeSet<u64>>,
     opened: BTreeMap<u64, usize>,
     closed: BTreeMap<u64, usize>,
     /// A session that two opens were answered with.
@@ -65,6 +67,7 @@ impl<'a> Told<'a> {
             ops,
             notices: Vec::new(),
             sequence: BTreeMap::new(),
+            members: BTreeMap::new(),
             opened: BTreeMap::new(),
             closed: BTreeMap::new(),
             reused: None,
@@ -92,6 +95,9 @@ impl<'a> Told<'a> {
                 "member" => {
                     let notice = read_notice(op, index)?;
                     told.sequence.entry(notice.revision).or_insert(told.notices.len());
+                    if let Some(members) = &notice.members {
+                        told.members.entry(notice.revision).or_insert_with(|| members.clone());
+                    }
                     told.notices.push(notice);
                 }
                 _ => return Err(unknown_f(op, ":open, :close, :member")),
@@ -179,8 +185,17 @@ impl<'a> Told<'a> {
     /// Sessions join once and leave later, and the members told are those who have.
     fn sequence(&self) -> Option<Explanation> {
         let mut seen = BTreeSet::new();
+        // Those who have left for certain.
+        let mut gone: BTreeSet<u64> = BTreeSet::new();
         for stretch in self.stretches() {
-            let mut state = before(&stretch, &seen);
+            let mut state = self.before(&stretch, &seen);
+            if let Some(session) = state.0.intersection(&gone).next() {
+                return Some(self.returned(*session, &stretch));
+            }
+            if stretch.iter().any(|notice| self.members.contains_key(&notice.revision)) {
+                gone.extend(&state.1);
+            }
+            seen.extend(&state.0);
             let mut expected: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
             for notice in &stretch {
                 match Membership.step(&state, &notice.change) {
@@ -188,6 +203,9 @@ impl<'a> Told<'a> {
                     None => return Some(self.impossible(notice)),
                 }
                 seen.insert(notice.change.session());
+                if let MembershipChange::Left(session) = notice.change {
+                    gone.insert(session);
+                }
                 expected.insert(notice.revision, state.0.clone());
             }
             if let Some(wrong) = self.wrong_members(&expected) {
@@ -195,6 +213,32 @@ impl<'a> Told<'a> {
             }
         }
         None
+    }
+
+    /// Who was a member before a stretch of events: the members first told in it, without what
+    /// happened in it until then; if none are told, those who leave without having joined. Who was
+    /// `seen` before and is no member has left.
+    fn before(&self, stretch: &[&Notice], seen: &BTreeSet<u64>) -> <Membership as Spec>::State {
+        let told = stretch.iter().enumerate().find_map(|(number, notice)| {
+            Some((number, self.members.get(&notice.revision)?.clone()))
+        });
+        let members = if let Some((number, mut members)) = told {
+            for notice in stretch[..=number].iter().rev() {
+                match notice.change {
+                    MembershipChange::Joined(session) => members.remove(&session),
+                    MembershipChange::Left(session) => members.insert(session),
+                };
+            }
+            members
+        } else {
+            let mut known = BTreeSet::new();
+            let strangers = stretch.iter().map(|notice| notice.change).filter(|change| {
+                known.insert(change.session()) && matches!(change, MembershipChange::Left(_))
+            });
+            strangers.map(MembershipChange::session).collect()
+        };
+        let gone = seen.difference(&members).copied().collect();
+        (members, gone)
     }
 
     fn wrong_members(&self, expected: &BTreeMap<u64, BTreeSet<u64>>) -> Option<Explanation> {
@@ -229,6 +273,23 @@ impl<'a> Told<'a> {
         stretches
     }
 
+    /// A session that had left and is a member when a stretch of events begins.
+    fn returned(&self, session: u64, stretch: &[&Notice]) -> Explanation {
+        let first = stretch.first().expect("a stretch has events");
+        let summary = format!(
+            "session {session} was a member before revision {}, as was told then or later, but it \
+             had left",
+            first.revision
+        );
+        let left = self.notices.iter().find(|it| it.change == MembershipChange::Left(session));
+        let told = stretch.iter().find(|it| {
+            self.members.get(&it.revision).is_some_and(|members| members.contains(&session))
+                || it.change == MembershipChange::Left(session)
+        });
+        let contradict = left.into_iter().chain(told.copied()).map(|it| it.index);
+        Explanation::new("returned", summary, contradict)
+    }
+
     fn impossible(&self, notice: &Notice) -> Explanation {
         let session = notice.change.session();
         let earlier = self.sequence.range(..notice.revision).map(|(_, n)| &self.notices[*n]);
@@ -245,81 +306,65 @@ impl<'a> Told<'a> {
         Explanation::new(anomaly, summary, indices)
     }
 
-    /// Revisions agree with the real time of opens and closes, and nobody joins before asking to.
+    /// Revisions agree with the real time of opens, closes and tells, and nobody joins before asking
+    /// to: no change is over before a change of an earlier revision, or it itself, has begun.
+    ///
+    /// A session that left may have expired before its close began, so closes are not later than
+    /// anything.
     fn realtime(&self) -> Option<Explanation> {
-        let asked = self.sequence.keys().filter_map(|revision| {
-            let op = match self.first(*revision).change {
+        let mut over: BTreeMap<u64, Asked> = BTreeMap::new();
+        for notice in &self.notices {
+            self.note_over(&mut over, notice.revision, notice.index);
+        }
+        // In order of revisions: of the opens so far, the one that began last.
+        let mut latest: Option<Asked> = None;
+        for (revision, notice) in &self.sequence {
+            let change = self.notices[*notice].change;
+            let asked = match change {
                 MembershipChange::Joined(session) => self.opened.get(&session),
                 // Without a close it expired, at any time; with one, before the close was over.
                 MembershipChange::Left(session) => self.closed.get(&session),
             };
-            Some(Asked { revision: *revision, op: *op? })
-        });
-        let asked: Vec<Asked> = asked.collect();
-        self.early_notice(&asked).or_else(|| self.reversed(&asked))
-    }
-
-    fn early_notice(&self, asked: &[Asked]) -> Option<Explanation> {
-        let is_early = |asked: &&Asked| {
-            let notice = self.first(asked.revision);
-            matches!(notice.change, MembershipChange::Joined(_))
-                && self.ops[notice.index].precedes(&self.ops[asked.op])
-        };
-        let early = asked.iter().find(is_early)?;
-        let notice = self.first(early.revision);
-        let summary = format!("it was told that {} before that was asked for", notice.change);
-        Some(Explanation::new("early-event", summary, [notice.index, early.op]))
-    }
-
-    /// An open or close that was over before an open began, with the greater revision. A session
-    /// that left may have expired before its close began, so closes are not later than anything.
-    fn reversed(&self, asked: &[Asked]) -> Option<Explanation> {
-        // In order of revisions: of the opens so far, the one that began last.
-        let mut latest: Option<Asked> = None;
-        for now in asked {
-            if let Some(later) = latest
-                && self.ops[now.op].precedes(&self.ops[later.op])
-            {
-                let (first, second) = (self.first(now.revision), self.first(later.revision));
-                let summary = format!(
-                    "#{} was over before #{} began, but {} at revision {} and {} at revision {}",
-                    now.op, later.op, first.change, now.revision, second.change, later.revision
-                );
-                let contradict = [now.op, later.op, first.index, second.index];
-                return Some(Explanation::new("order-against-time", summary, contradict));
+            let joined = matches!(change, MembershipChange::Joined(_));
+            if let Some(op) = asked.copied() {
+                self.note_over(&mut over, *revision, op);
+                if joined && latest.is_none_or(|latest| latest.op < op) {
+                    latest = Some(Asked { revision: *revision, op });
+                }
             }
-            let joined = matches!(self.first(now.revision).change, MembershipChange::Joined(_));
-            if joined && latest.is_none_or(|latest| latest.op < now.op) {
-                latest = Some(*now);
+            let (Some(latest), over) = (latest, over[revision]) else { continue };
+            if self.ops[over.op].precedes(&self.ops[latest.op]) {
+                return Some(self.reversed(over, latest));
             }
         }
         None
     }
 
+    /// That a change was over when this operation was.
+    fn note_over(&self, over: &mut BTreeMap<u64, Asked>, revision: u64, op: usize) {
+        let first = over.entry(revision).or_insert(Asked { revision, op });
+        if self.ops[op].returned() < self.ops[first.op].returned() {
+            first.op = op;
+        }
+    }
+
+    fn reversed(&self, over: Asked, later: Asked) -> Explanation {
+        let (first, second) = (self.first(over.revision), self.first(later.revision));
+        if over.revision == later.revision {
+            let summary = format!("it was told that {} before that was asked for", first.change);
+            return Explanation::new("early-event", summary, [over.op, later.op]);
+        }
+        let summary = format!(
+            "#{} was over before #{} began, but {} at revision {} and {} at revision {}",
+            over.op, later.op, first.change, over.revision, second.change, later.revision
+        );
+        let contradict = [over.op, later.op, first.index, second.index];
+        Explanation::new("order-against-time", summary, contradict)
+    }
+
     fn first(&self, revision: u64) -> &Notice {
         &self.notices[self.sequence[&revision]]
     }
-}
-
-/// Who was a member before a stretch of events: the members told with its first tell; without them,
-/// those who leave without having joined. Who was `seen` before and is no member has left.
-fn before(stretch: &[&Notice], seen: &BTreeSet<u64>) -> <Membership as Spec>::State {
-    let first = stretch.first().expect("a stretch has events");
-    let members = if let Some(mut members) = first.members.clone() {
-        match first.change {
-            MembershipChange::Joined(session) => members.remove(&session),
-            MembershipChange::Left(session) => members.insert(session),
-        };
-        members
-    } else {
-        let mut known = BTreeSet::new();
-        let strangers = stretch.iter().map(|notice| notice.change).filter(|change| {
-            known.insert(change.session()) && matches!(change, MembershipChange::Left(_))
-        });
-        strangers.map(MembershipChange::session).collect()
-    };
-    let gone = seen.difference(&members).copied().collect();
-    (members, gone)
 }
 
 fn read_notice(op: &Operation, index: usize) -> Result<Notice, HistoryError> {

@@ -28,8 +28,10 @@ struct Judge<'a> {
     results: BTreeMap<u64, Results>,
     /// The event from which on each acknowledged change may have happened.
     acknowledged: BTreeMap<&'a Change, u64>,
-    /// The event from which on each key may have changed by a write that was not answered.
-    unknown: BTreeMap<&'a Value, u64>,
+    /// For each key, the events from which on a write that was not answered may have changed it.
+    unknown: BTreeMap<&'a Value, Vec<u64>>,
+    /// Changes reported for which there are not writes enough.
+    unaccounted: BTreeSet<&'a Change>,
 }
 
 impl<'a> Judge<'a> {
@@ -49,18 +51,20 @@ impl<'a> Judge<'a> {
         for (op, change) in &reading.acknowledged {
             acknowledged.entry(change).or_insert(invoked(*op));
         }
-        let mut unknown = BTreeMap::new();
+        let mut unknown: BTreeMap<&Value, Vec<u64>> = BTreeMap::new();
         for op in &reading.unknown {
             if let Some(key) = reading.ops[*op].input.get("key") {
-                unknown.entry(key).or_insert(invoked(*op));
+                unknown.entry(key).or_default().push(invoked(*op));
             }
         }
+        let unaccounted = unaccounted(reading, &acknowledged, &unknown);
         Self {
             reading,
             by_key: ByKey::of(&log),
             results: Results::by_session(reading),
             acknowledged,
             unknown,
+            unaccounted,
             log,
             known,
             is_given: longest.is_some(),
@@ -101,7 +105,7 @@ impl<'a> Judge<'a> {
             let spec = self.spec(watch, last.unwrap_or(0));
             let mut state = spec.initial();
             let mut reported: Vec<&(usize, Change)> = Vec::new();
-            for event in self.in_log_order(watch) {
+            for event in &watch.events {
                 let Some(after) = spec.step(&state, &event.1) else {
                     return Some(self.misplaced(key, watch, &spec, state, &reported, event));
                 };
@@ -149,19 +153,9 @@ impl<'a> Judge<'a> {
         }
         let told = self.reading.ops[event].returned();
         let is_before = |invoked: Option<&u64>| invoked.is_some_and(|invoked| *invoked < told);
-        is_before(self.acknowledged.get(change)) || is_before(self.unknown.get(&change.key))
-    }
-
-    /// The events in the order observed; within a revision, if the log was not given and so does
-    /// not tell their order, in the log's.
-    fn in_log_order<'w>(&self, watch: &'w Watch) -> Vec<&'w (usize, Change)> {
-        let mut events: Vec<&(usize, Change)> = watch.events.iter().collect();
-        if !self.is_given {
-            for run in events.chunk_by_mut(|a, b| a.1.revision == b.1.revision) {
-                run.sort_by(|a, b| a.1.cmp(&b.1));
-            }
-        }
-        events
+        let unknown = self.unknown.get(&change.key).and_then(|writes| writes.first());
+        (is_before(self.acknowledged.get(change)) || is_before(unknown))
+            && !self.unaccounted.contains(change)
     }
 
     /// What the watch has to report of the changes up to a revision.
@@ -169,7 +163,16 @@ impl<'a> Judge<'a> {
         let events = watch.events.iter().map(|(_, change)| change.revision);
         // Without an answer to the watch it is not known since when it reports.
         let from = watch.from.unwrap_or_else(|| events.min().unwrap_or(1).saturating_sub(1));
-        let log = self.by_key.matching(&self.log, &watch.filter, from, until);
+        let mut log = self.by_key.matching(&self.log, &watch.filter, from, until);
+        if !self.is_given {
+            // The order within a revision is not known: it is taken to be the one reported.
+            let mut places: BTreeMap<&Change, usize> = BTreeMap::new();
+            for (place, (_, change)) in watch.events.iter().enumerate() {
+                places.entry(change).or_insert(place);
+            }
+            let place = |change: &Change| places.get(change).copied().unwrap_or(usize::MAX);
+            log.sort_by_cached_key(|change| (change.revision, place(change)));
+        }
         WatchLog { log, filter: watch.filter.clone(), from }
     }
 
@@ -263,6 +266,41 @@ impl<'a> Judge<'a> {
         let mut acknowledged = self.reading.acknowledged.iter();
         acknowledged.find(|(_, made)| made == change).map(|(index, _)| *index)
     }
+}
+
+/// Changes that were reported and not acknowledged, beyond those that the writes that were not
+/// answered can have made: each made one at most, after it was invoked.
+fn unaccounted<'a>(
+    reading: &'a Reading<'_>,
+    acknowledged: &BTreeMap<&Change, u64>,
+    unknown: &BTreeMap<&Value, Vec<u64>>,
+) -> BTreeSet<&'a Change> {
+    let mut reported: BTreeMap<&Change, u64> = BTreeMap::new();
+    for (event, change) in reading.watches.values().flat_map(|watch| &watch.events) {
+        if !acknowledged.contains_key(change) {
+            let at = reading.ops[*event].returned();
+            let first = reported.entry(change).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    let mut by_key: BTreeMap<&Value, Vec<(u64, &Change)>> = BTreeMap::new();
+    for (change, at) in reported {
+        by_key.entry(&change.key).or_default().push((at, change));
+    }
+    let mut beyond = BTreeSet::new();
+    for (key, mut changes) in by_key {
+        changes.sort_unstable();
+        let writes = unknown.get(key).map(Vec::as_slice).unwrap_or_default();
+        let mut used = 0;
+        for (at, change) in changes {
+            if writes.get(used).is_some_and(|invoked| *invoked < at) {
+                used += 1;
+            } else {
+                beyond.insert(change);
+            }
+        }
+    }
+    beyond
 }
 
 fn name((session, watch): WatchKey) -> String {
