@@ -4,7 +4,7 @@
 //! than one case with the sum of their bounds. Each has small bounds as well, at which the number
 //! of its states is pinned by a test.
 
-use crate::replica::bounds::{self as replica, Grain, Prologue, nodes, pairs_and_all};
+use crate::replica::bounds::{self as replica, Grain, Prologue, Without, nodes, pairs_and_all};
 use crate::replica::{self as replicas, ReplicaModel};
 use crate::ring::world as ring;
 use crate::ring::{self as rings, RingModel};
@@ -13,6 +13,7 @@ use crate::service::bounds::{self as service, Op, Script};
 use crate::service::{self as services, ServiceModel};
 use accord_core::group::adversary::Loss;
 use accord_core::ids::NodeId;
+use accord_core::replica::config::ReplicaLimits;
 
 /// How much may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +35,23 @@ pub struct Case {
 }
 
 /// Bugs that the models are known to find, each with the case that finds it and its level.
-pub const KNOWN_BUGS: [(&str, &str, &str); 13] = [
+pub const KNOWN_BUGS: [(&str, &str, &str); 20] = [
     ("ack-before-sync", "replica-crash", "small"),
     ("answer-before-quorum", "replica-views", "small"),
     ("append-before-sync", "replica-views", "full"),
-    ("change-before-commit", "voters", "full"),
+    ("change-before-commit", "voters-twice", "small"),
+    ("commits-counted-as-planned", "voters-twice", "small"),
     ("conflicting-suffix-kept", "replica-views", "full"),
+    ("digest-votes-as-planned", "digests", "small"),
     ("epoch-reused", "replica-views", "full"),
     ("event-after-result", "watches-own", "small"),
+    ("image-of-the-past-taken", "recovery-image", "small"),
+    ("left-behind-by-index", "recovery-more", "small"),
+    ("met-recovery-forgotten", "recovery", "small"),
+    ("observer-promises-no-era", "recovery-cut", "small"),
     ("read-without-barrier", "replica-reads", "full"),
     ("reattached-session-expires", "sessions-return", "small"),
+    ("recoveries-share-revisions", "recovery-apart", "small"),
     ("recovery-drops-message", "ring-recovery", "full"),
     ("retry-executed-twice", "sessions", "small"),
     ("watch-lost-at-reattach", "watches", "small"),
@@ -55,6 +63,8 @@ pub fn cases(level: Level) -> Vec<Case> {
     let full = level == Level::Full;
     let mut cases = replica_cases(full);
     cases.extend(voters_cases(full));
+    cases.extend([voters_twice(full), digests(full)]);
+    cases.extend(recovery_cases(full));
     cases.extend(service_cases(full));
     cases.extend(ring_cases(full));
     cases
@@ -66,7 +76,7 @@ const fn pick<T: Copy>(full: bool, small: T, more: T) -> T {
 }
 
 fn replica_cases(full: bool) -> Vec<Case> {
-    use replicas::{BACK, CONFLICT, LATER, LOST, READ, RIVALS, SMALLER, TRUNCATED};
+    use replicas::reached::{BACK, CONFLICT, LATER, LOST, READ, RIVALS, SMALLER, TRUNCATED};
     let quiet = replica::Bounds {
         writes: 1,
         views: 1,
@@ -128,7 +138,7 @@ fn replica_cases(full: bool) -> Vec<Case> {
 }
 
 fn voters_cases(full: bool) -> Vec<Case> {
-    use replicas::{ADDED, READMITTED, REMOVED};
+    use replicas::reached::{ADDED, READMITTED, REMOVED};
     let quiet = replica::Bounds {
         losses: vec![Loss::Ordered],
         views: 1,
@@ -166,10 +176,151 @@ fn voters_cases(full: bool) -> Vec<Case> {
     ]
 }
 
+/// Two changes of voters in one epoch; then those who were a majority before them are lost.
+fn voters_twice(full: bool) -> Case {
+    use replicas::reached::{ADDED, CHANGED_TWICE, REMOVED, WITHOUT_OLD};
+    replica_case(
+        "voters-twice",
+        "voters are changed twice in an epoch while some stand still, and the old majority is lost",
+        &[ADDED, REMOVED, CHANGED_TWICE, WITHOUT_OLD],
+        replica::Bounds {
+            observers: 1,
+            writes: 1,
+            changes: 2,
+            changeable: nodes(&[3, 4]),
+            pausable: nodes(&[2, 4]),
+            pauses: pick(full, 1, 2),
+            mortals: nodes(&[1]),
+            crashes: pick(full, 0, 1),
+            sides: [&[1, 4][..], &[2, 3], &[2, 4]].map(nodes).into(),
+            losses: vec![Loss::Ordered],
+            views: pick(full, 1, 2),
+            ..replica::Bounds::quiet(Grain::Rest)
+        },
+    )
+}
+
+/// A damaged state beside a voter that is readmitted.
+fn digests(full: bool) -> Case {
+    replica_case(
+        "digests",
+        "the state of a voter is damaged while another one gets its vote back",
+        &[replicas::reached::READMITTED, replicas::reached::OUTVOTED],
+        replica::Bounds {
+            prologue: Prologue::Wiped(NodeId(3)),
+            writes: 2,
+            damages: 1,
+            mortals: nodes(&[1, 2]),
+            pausable: nodes(&[2, 3]),
+            pauses: pick(full, 0, 2),
+            limits: ReplicaLimits { digest_interval: 1, ..ReplicaLimits::default() },
+            ..replica::Bounds::quiet(Grain::Rest)
+        },
+    )
+}
+
+/// The majority is lost, the cluster is recovered from server 1, and old disks are found.
+fn recovery_cases(full: bool) -> Vec<Case> {
+    use replicas::reached::{APART, BESIDE, GROWN, LEFT_BEHIND, PROMISED, TAKEN_IN};
+    let sides: [&[u32]; 5] = [&[1], &[1, 2], &[1, 3], &[2, 3], &[1, 2, 3]];
+    let quiet = replica::Bounds {
+        losses: vec![Loss::Ordered],
+        sides: sides.map(nodes).into(),
+        writers: nodes(pick(full, &[1][..], &[1, 2])),
+        writes: 1,
+        newcomers: nodes(pick(full, &[3][..], &[2, 3])),
+        recoverers: nodes(&[1]),
+        recoveries: 1,
+        exchanges: 2,
+        views: 3,
+        ..replica::Bounds::quiet(Grain::Rest)
+    };
+    let lost = |without| replica::Bounds { prologue: Prologue::Lost(without), ..quiet.clone() };
+    vec![
+        replica_case(
+            "recovery",
+            "the cluster is recovered and grows; old disks with nothing that it lacks are found",
+            &[GROWN, TAKEN_IN, PROMISED, BESIDE],
+            replica::Bounds { writes: pick(full, 0, 1), ..lost(Without::Less) },
+        ),
+        replica_case(
+            "recovery-more",
+            "the same, but the old disks hold what the lost servers committed without it",
+            pick(full, &[LEFT_BEHIND, BESIDE][..], &[GROWN, LEFT_BEHIND, PROMISED, BESIDE]),
+            replica::Bounds { views: pick(full, 2, 3), ..lost(Without::More) },
+        ),
+        replica_case(
+            "recovery-apart",
+            "the cluster is recovered twice, also from an old disk, and what came of it meets",
+            pick(full, &[APART][..], &[LEFT_BEHIND, APART]),
+            replica::Bounds {
+                writers: nodes(&[1, 2]),
+                writes: 2,
+                newcomers: nodes(pick(full, &[][..], &[3])),
+                recoverers: nodes(&[1, 2]),
+                recoveries: 2,
+                exchanges: pick(full, 1, 2),
+                sides: [&[2][..], &[1, 2], &[2, 3]].map(nodes).into(),
+                ..lost(Without::Nothing)
+            },
+        ),
+        recovery_cut(full, &quiet),
+        recovery_image(&quiet),
+    ]
+}
+
+/// Old disks meet the recovered cluster one after another, event by event.
+fn recovery_cut(full: bool, quiet: &replica::Bounds) -> Case {
+    use replicas::reached::{BESIDE, PROMISED, TAKEN_IN};
+    replica_case(
+        "recovery-cut",
+        "an old disk meets the recovered cluster, is cut off at any point, and meets the other one",
+        &[TAKEN_IN, PROMISED, BESIDE],
+        replica::Bounds {
+            grain: Grain::All,
+            prologue: Prologue::Recovered(Without::Nothing),
+            writes: 0,
+            recoveries: 0,
+            exchanges: 0,
+            sides: [&[1, 2][..], &[2, 3]].map(nodes).into(),
+            mortals: nodes(&[2]),
+            crashes: pick(full, 0, 1),
+            views: 2,
+            ..quiet.clone()
+        },
+    )
+}
+
+/// A new server has been sent an image by those who are lost then.
+fn recovery_image(quiet: &replica::Bounds) -> Case {
+    use replicas::reached::{INSTALLED, REFUSED};
+    replica_case(
+        "recovery-image",
+        "a server with an image of those who are lost takes part in the recovered cluster",
+        &[INSTALLED, REFUSED],
+        replica::Bounds {
+            observers: 1,
+            prologue: Prologue::Apart(NodeId(1)),
+            writers: nodes(&[2]),
+            writes: 1,
+            exchanges: 0,
+            mortals: nodes(&[4]),
+            newcomers: nodes(&[4]),
+            wipes: 1,
+            timeouts: 1,
+            looks_later: true,
+            limits: ReplicaLimits { log_bytes_retained: 0, ..ReplicaLimits::default() },
+            sides: [&[2, 3, 4][..], &[1, 4]].map(nodes).into(),
+            views: 3,
+            ..quiet.clone()
+        },
+    )
+}
+
 fn replica_case(
     name: &'static str,
     about: &'static str,
-    reached: &[replicas::Reached],
+    reached: &[replicas::reached::Reached],
     bounds: replica::Bounds,
 ) -> Case {
     Case { name, about, model: Box::new(ReplicaModel { bounds, reached: reached.to_vec() }) }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// A case with the depth at which it is cut, the states that differ, and all that are generated.
 type Pinned = (&'static str, Option<usize>, usize, usize);
 
-const PINNED: [Pinned; 15] = [
+const PINNED: [Pinned; 22] = [
     ("replica-views", None, 9290, 21910),
     ("replica-order", None, 3124, 7594),
     ("replica-crash", None, 19129, 53841),
@@ -19,6 +19,13 @@ const PINNED: [Pinned; 15] = [
     ("replica-reads", None, 534, 1241),
     ("voters", None, 10818, 31078),
     ("voters-readmitted", Some(24), 26522, 52094),
+    ("voters-twice", None, 2413, 3801),
+    ("digests", None, 25, 28),
+    ("recovery", None, 3427, 4727),
+    ("recovery-more", None, 1917, 2820),
+    ("recovery-apart", None, 966, 1093),
+    ("recovery-cut", None, 12854, 30155),
+    ("recovery-image", None, 2240, 3061),
     ("sessions", None, 4895, 9105),
     ("sessions-return", None, 3532, 6390),
     ("sessions-linear", None, 13925, 29839),

@@ -2,6 +2,7 @@
 
 use accord_core::group::adversary::Loss;
 use accord_core::ids::NodeId;
+use accord_core::replica::config::ReplicaLimits;
 
 /// How coarse a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub enum Grain {
     Event,
     /// A server is delivered all that waits for it, and what it says itself meanwhile.
     All,
+    /// What needs no decision happens at once, in one order, until the cluster is at rest.
+    Rest,
 }
 
 /// What may happen, and how often.
@@ -53,6 +56,24 @@ pub struct Bounds {
     pub changeable: Vec<NodeId>,
     /// Changes of voters asked for.
     pub changes: u8,
+    /// Which servers may start with an empty disk.
+    pub newcomers: Vec<NodeId>,
+    /// From which servers an operator recovers the cluster.
+    pub recoverers: Vec<NodeId>,
+    /// Recoveries.
+    pub recoveries: u8,
+    /// Times that a server is stopped, if it is up, and started with its other disk.
+    pub exchanges: u8,
+    /// Which servers may stand still for a while.
+    pub pausable: Vec<NodeId>,
+    /// Times that a server stands still: it is delivered nothing and its disk does not sync.
+    pub pauses: u8,
+    /// True if an image of the state that has arrived is looked at when the checker says so.
+    pub looks_later: bool,
+    /// Times that the state of a server is damaged in its memory.
+    pub damages: u8,
+    /// The bounds of the replicas.
+    pub limits: ReplicaLimits,
     /// What has happened before the exploration begins.
     pub prologue: Prologue,
 }
@@ -66,6 +87,23 @@ pub enum Prologue {
     Apart(NodeId),
     /// After that a voter lost its disk and came back, and a view of all has just formed.
     Wiped(NodeId),
+    /// After that a write was committed, server 1 was cut off, and the others are lost: their disks
+    /// lie in a drawer, and each may be started with its old disk or an empty one.
+    Lost(Without),
+    /// As before, but then the cluster was recovered, and the others are up with their old disks,
+    /// each alone.
+    Recovered(Without),
+}
+
+/// What the servers that are lost did after server 1 was cut off from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// Nothing: they are lost at once.
+    Nothing,
+    /// They committed a write, and server 1 has two that nobody else has.
+    More,
+    /// The last one was cut off before: it lacks what server 1 committed with the others.
+    Less,
 }
 
 /// How often each thing has happened.
@@ -89,6 +127,14 @@ pub struct Used {
     pub timeouts: u8,
     /// Changes of voters.
     pub changes: u8,
+    /// Recoveries.
+    pub recoveries: u8,
+    /// Disks exchanged.
+    pub exchanges: u8,
+    /// Pauses.
+    pub pauses: u8,
+    /// States damaged.
+    pub damages: u8,
     /// True if a crash lost something that was written.
     pub lost: bool,
 }
@@ -116,6 +162,15 @@ impl Bounds {
             changer: NodeId(1),
             changeable: Vec::new(),
             changes: 0,
+            newcomers: nodes(&[1, 2, 3, 4, 5]),
+            recoverers: Vec::new(),
+            recoveries: 0,
+            exchanges: 0,
+            pausable: Vec::new(),
+            pauses: 0,
+            looks_later: false,
+            damages: 0,
+            limits: ReplicaLimits::default(),
             prologue: Prologue::Formed,
         }
     }

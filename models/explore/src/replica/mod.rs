@@ -2,22 +2,26 @@
 //!
 //! Three to five of the core's `Replica`s in persistent mode stand over one `AdversarialGroup`.
 //! Nothing happens but what the checker chooses: who is delivered something, whose disk syncs, who
-//! crashes and with what lost, which views form and what is lost with the old ones. Safety is
-//! judged by the [`oracle`]; how much may happen in one run is in [`bounds`].
+//! crashes and with what lost, which views form and what is lost with the old ones, from which
+//! server an operator recovers the cluster, and which old disks are found. Safety is judged by the
+//! [`oracle`]; how much may happen in one run is in [`bounds`].
 //!
 //! Read next: [`world`] for the state and the steps, `docs/models.md` for what is left out.
 
 pub mod bounds;
 pub mod oracle;
+pub mod reached;
 pub mod server;
 mod show;
 pub mod world;
 
 use crate::flaw::{self, CORE};
-use accord_core::ids::{Epoch, NodeId};
-use accord_core::replica::io::Record;
+use crate::kept::Kept;
+use accord_core::ids::NodeId;
 use accord_core::replica::voters::VoterChange;
-use bounds::Bounds;
+use bounds::{Bounds, Grain};
+use reached::Reached;
+use server::Server;
 use stateright::{Model, Property};
 use world::{Action, State};
 
@@ -29,78 +33,6 @@ pub struct ReplicaModel {
     /// States that must be reached, or the model shows less than it seems to.
     pub reached: Vec<Reached>,
 }
-
-/// An interesting state, by name.
-pub type Reached = (&'static str, fn(&ReplicaModel, &State) -> bool);
-
-/// An epoch is open at two servers of three.
-pub const SMALLER: Reached = ("an epoch opens without a voter", |_, state| {
-    state.servers.values().any(|server| {
-        let status = server.replica.status();
-        status.synced && status.members.len() < status.voters.voters.len()
-    })
-});
-/// A write is acknowledged in an epoch after the first.
-pub const LATER: Reached = ("a write commits in a later epoch", |_, state| {
-    let committed = state.oracle.committed().values();
-    state.oracle.acknowledged() > 0 && committed.into_iter().any(|entry| entry.epoch > Epoch(1))
-});
-/// A server drops what was never committed.
-pub const TRUNCATED: Reached = ("a conflicting suffix is dropped", |_, state| {
-    let drops = |record: &Record| matches!(record, Record::Truncate(_));
-    state.disks.values().any(|disk| disk.0.iter().any(drops))
-});
-/// A crash loses something.
-pub const LOST: Reached = ("a crash loses what was not synced", |_, state| state.used.lost);
-/// A server that crashed is in an open epoch again.
-pub const BACK: Reached = ("a server that crashed takes part again", |_, state| {
-    let back = |node: &NodeId| {
-        state.group.incarnation(*node) > 1 && state.servers[node].replica.open_epoch().is_some()
-    };
-    state.servers.keys().any(back)
-});
-/// Two servers hold different entries at one index.
-pub const CONFLICT: Reached = ("two logs conflict", |_, state| {
-    let logs: Vec<_> = state.servers.values().map(|server| server.replica.log()).collect();
-    let differs = |a: &accord_core::replica::log::Log, b: &accord_core::replica::log::Log| {
-        let last = a.last().index.min(b.last().index);
-        last.0 > 0 && a.position_at(last) != b.position_at(last)
-    };
-    logs.iter().any(|a| logs.iter().any(|b| differs(a, b)))
-});
-/// Two epochs are open at once.
-pub const RIVALS: Reached = ("two servers are in different open epochs", |_, state| {
-    let open = |server: &crate::kept::Kept<server::Server>| server.replica.status().epoch;
-    let epochs: Vec<_> = state.servers.values().filter_map(open).collect();
-    epochs.windows(2).any(|pair| pair[0] != pair[1])
-});
-/// A read is answered.
-pub const READ: Reached = ("a read is answered", |_, state| state.oracle.reads_done() > 0);
-/// A voter that lost its disk votes again.
-pub const READMITTED: Reached = ("a wiped voter is readmitted", |model, state| {
-    state.servers.iter().any(|(node, server)| {
-        let status = server.replica.status();
-        let votes = status.voters.is_intact(*node, status.store);
-        votes && node.0 <= model.bounds.voters && status.store.0 & 0xff > 1 && status.synced
-    })
-});
-/// A voter is gone for good.
-pub const REMOVED: Reached = ("a voter is removed", |model, state| {
-    let removed = |server: &crate::kept::Kept<server::Server>| {
-        let status = server.replica.status();
-        let mut first = (1..=model.bounds.voters).map(NodeId);
-        let settled = status.commit >= status.last.index;
-        settled && first.any(|node| !status.voters.voters.contains_key(&node))
-    };
-    state.servers.values().any(removed)
-});
-/// An observer votes.
-pub const ADDED: Reached = ("an observer becomes a voter", |model, state| {
-    state.servers.iter().any(|(node, server)| {
-        let status = server.replica.status();
-        node.0 > model.bounds.voters && status.voters.is_intact(*node, status.store)
-    })
-});
 
 impl ReplicaModel {
     fn changes(&self, state: &State) -> Vec<VoterChange> {
@@ -122,7 +54,12 @@ impl ReplicaModel {
         let (bounds, used) = (&self.bounds, &state.used);
         let runs = |node: &&NodeId| state.runs(**node);
         if used.writes < bounds.writes {
-            let writers = bounds.writers.iter().filter(runs);
+            // At rest, what is asked of a server that does not serve only waits.
+            let serves = |node: &&NodeId| {
+                let open = || state.servers[*node].replica.open_epoch().is_some();
+                bounds.grain != Grain::Rest || open()
+            };
+            let writers = bounds.writers.iter().filter(runs).filter(serves);
             actions.extend(writers.map(|node| Action::Write(*node)));
         }
         if used.reads < bounds.reads {
@@ -137,16 +74,39 @@ impl ReplicaModel {
         }
     }
 
+    /// What may be done at a server that is up, if it can be.
+    fn operator_actions(&self, state: &State, node: NodeId, actions: &mut Vec<Action>) {
+        let (bounds, used) = (&self.bounds, &state.used);
+        let mut allowed = vec![Action::Look(node), Action::Resume(node)];
+        if used.pauses < bounds.pauses && bounds.pausable.contains(&node) {
+            allowed.push(Action::Pause(node));
+        }
+        if used.recoveries < bounds.recoveries && bounds.recoverers.contains(&node) {
+            allowed.push(Action::Recover(node));
+        }
+        if used.damages < bounds.damages && bounds.mortals.contains(&node) {
+            allowed.push(Action::Damage(node));
+        }
+        actions.extend(allowed.into_iter().filter(|action| state.is_possible(action)));
+    }
+
     fn fault_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let (bounds, used) = (&self.bounds, &state.used);
         for node in state.disks.keys().copied() {
+            let exchange = Action::Exchange(node);
+            if used.exchanges < bounds.exchanges && state.is_possible(&exchange) {
+                actions.push(exchange);
+            }
             if !state.servers.contains_key(&node) {
-                actions.push(Action::Start(node));
+                if bounds.newcomers.contains(&node) || !state.disks[&node].records.is_empty() {
+                    actions.push(Action::Start(node));
+                }
                 if used.swaps < bounds.swaps && state.drawer.contains_key(&node) {
                     actions.push(Action::SwapBack(node));
                 }
                 continue;
             }
+            self.operator_actions(state, node, actions);
             let mortal = bounds.mortals.contains(&node);
             if mortal && used.crashes < bounds.crashes {
                 actions.push(Action::Crash(node));
@@ -167,6 +127,21 @@ impl ReplicaModel {
             }
         }
     }
+}
+
+/// The property that holds where its flaw was not seen. A property is told by a function without
+/// captures, so its name must stand in the code.
+macro_rules! unbroken {
+    ($name:expr) => {
+        Property::always($name, |_, state: &State| flaw::free_of(&state.flaw, $name))
+    };
+}
+
+/// True if the server runs, or stopped itself for a reason: its state is damaged, or was compared
+/// where so few vote that nobody can tell whose is.
+fn may_be_as_it_is(server: &Kept<Server>) -> bool {
+    let few = || server.replica.status().voters.voters.len() < 3;
+    server.halted.is_none() || server.damaged || few()
 }
 
 impl Model for ReplicaModel {
@@ -193,32 +168,27 @@ impl Model for ReplicaModel {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut next = last.clone();
         next.act(&self.bounds, &action);
+        if self.bounds.grain == Grain::Rest {
+            next.settle(&self.bounds);
+        }
         Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always(CORE, |_, state: &State| flaw::free_of(&state.flaw, CORE)),
-            Property::always(oracle::PREFIXES, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::PREFIXES)
-            }),
-            Property::always(oracle::SURVIVES, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::SURVIVES)
-            }),
-            Property::always(oracle::EPOCHS, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::EPOCHS)
-            }),
-            Property::always(oracle::ONCE, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::ONCE)
-            }),
-            Property::always(oracle::LINEAR, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::LINEAR)
-            }),
-            Property::always(oracle::VOTERS, |_, state: &State| {
-                flaw::free_of(&state.flaw, oracle::VOTERS)
-            }),
-            Property::always("no server stops itself", |_, state: &State| {
-                state.servers.values().all(|server| server.halted.is_none())
+            unbroken!(CORE),
+            unbroken!(oracle::PREFIXES),
+            unbroken!(oracle::SURVIVES),
+            unbroken!(oracle::EPOCHS),
+            unbroken!(oracle::ONCE),
+            unbroken!(oracle::LINEAR),
+            unbroken!(oracle::VOTERS),
+            unbroken!(oracle::MIXED),
+            unbroken!(oracle::NUMBERS),
+            unbroken!(oracle::OLDER),
+            unbroken!(oracle::STAYS),
+            Property::always("no server stops itself without need", |_, state: &State| {
+                state.servers.values().all(may_be_as_it_is)
             }),
         ];
         properties.extend(self.reached.iter().map(|(name, is)| Property::sometimes(name, *is)));

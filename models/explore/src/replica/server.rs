@@ -8,11 +8,14 @@
 use super::oracle::{Note, OpId};
 use crate::kept::Fingerprint;
 use accord_core::fingerprint;
-use accord_core::ids::{Index, NodeId};
+use accord_core::group::{GroupEvent, ViewId};
+use accord_core::ids::{Era, Index, NodeId};
 use accord_core::replica::Replica;
+use accord_core::replica::history::Standing;
 use accord_core::replica::io::{
-    Action, BarrierId, Body, HaltReason, Record, Snapshot, Ticket, commands,
+    Action, BarrierId, Body, Entry, HaltReason, Record, Snapshot, Ticket, commands,
 };
+use accord_core::replica::message::GroupMessage;
 use accord_core::time::Instant;
 use accord_core::wire::Decode;
 use bytes::Bytes;
@@ -29,11 +32,34 @@ pub struct Server {
     /// The commands applied, in their order.
     pub applied: Vec<OpId>,
     /// The last entry applied.
-    applied_index: Index,
+    pub applied_index: Index,
+    /// The revision of the last command applied, as the state counts them.
+    revision: u64,
+    /// True if the state in memory is not what was applied.
+    pub damaged: bool,
+    /// The first era after its own of which it was told by the reports of a view; zero for none.
+    pub met: Era,
+    /// What the reports of its view have told.
+    reported: Reported,
+    /// An image of the state that is not looked at, and its number.
+    received: Option<(u64, Bytes)>,
+    /// True if images are looked at later.
+    looks_later: bool,
     /// Reads that wait for their barrier, or for what it names to be applied.
     reads: Vec<Read>,
     /// Why it stopped itself.
     pub halted: Option<HaltReason>,
+}
+
+/// What the reports of a view have told.
+#[derive(Clone, Debug, Default)]
+struct Reported {
+    /// The view, and how many its members are.
+    view: Option<(ViewId, usize)>,
+    /// How many of them have reported.
+    count: usize,
+    /// The first era of those that continue the server's own history.
+    era: Option<Era>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,21 +82,29 @@ pub struct Effects {
 
 impl Fingerprint for Server {
     fn fingerprint(&self) -> u64 {
-        let Self { replica, clock, unsynced, applied, applied_index, reads, halted } = self;
+        let Self { replica, clock, unsynced, applied, applied_index, reads, halted, .. } = self;
+        let Self { revision, damaged, met, reported, received, .. } = self;
         let print = replica.fingerprint();
-        fingerprint::of(&(print, clock, unsynced, applied, applied_index, reads, halted))
+        let recovery = (revision, damaged, met, reported, received);
+        fingerprint::of(&(print, clock, unsynced, applied, applied_index, reads, halted, recovery))
     }
 }
 
 impl Server {
-    /// A server that has just started.
-    pub fn new(replica: Replica) -> Self {
+    /// A server that has just started, with a disk that says that it has met an era.
+    pub fn new(replica: Replica, met: Era, looks_later: bool) -> Self {
         Self {
             replica,
             clock: Instant::ZERO,
             unsynced: Vec::new(),
             applied: Vec::new(),
             applied_index: Index(0),
+            revision: 0,
+            damaged: false,
+            met,
+            reported: Reported::default(),
+            received: None,
+            looks_later,
             reads: Vec::new(),
             halted: None,
         }
@@ -94,6 +128,51 @@ impl Server {
         self.reads.push(Read { op, barrier, index: None });
         effects.notes.push(Note::Read { op });
         self.drain(effects);
+    }
+
+    /// Takes what the group delivers.
+    pub fn handle_group(&mut self, event: GroupEvent, effects: &mut Effects) {
+        match &event {
+            GroupEvent::View(view) => {
+                let view = Some((view.id, view.members.len()));
+                self.reported = Reported { view, ..Reported::default() };
+            }
+            GroupEvent::Deliver { payload, .. } => self.note_report(payload),
+        }
+        self.replica.handle_group(self.clock, event);
+        self.drain(effects);
+    }
+
+    /// Once all of a view have reported, it knows which of them have a later history than its own.
+    fn note_report(&mut self, payload: &Bytes) {
+        let Ok(GroupMessage::Report(report)) = GroupMessage::from_payload(payload) else { return };
+        let Reported { view: Some((view, members)), count, era } = &mut self.reported else {
+            return;
+        };
+        if report.recover || report.view != *view {
+            return;
+        }
+        *count += 1;
+        let own = &self.replica.log().voters().history;
+        if let Standing::ContinuedBy(next) = own.standing(&report.voters.history) {
+            *era = Some(era.map_or(next.era, |era| era.min(next.era)));
+        }
+        if count == members {
+            self.met = self.met.max(era.unwrap_or_default());
+        }
+    }
+
+    /// Looks at the image of the state that has arrived.
+    pub fn look(&mut self, effects: &mut Effects) {
+        let (number, bytes) = self.received.take().expect("the caller has looked");
+        let snapshot = Snapshot::from_bytes(&bytes).ok();
+        self.replica.handle_received(self.clock, number, snapshot);
+        self.drain(effects);
+    }
+
+    /// True if an image of the state waits to be looked at.
+    pub const fn has_received(&self) -> bool {
+        self.received.is_some()
     }
 
     /// Everything written so far is durable now: what was written.
@@ -122,35 +201,28 @@ impl Server {
     }
 
     fn carry_out(&mut self, action: Action, effects: &mut Effects) {
-        let node = self.replica.node();
         match action {
             Action::Multicast(payload) => effects.multicasts.push(payload),
             Action::Persist { ticket, record } => self.unsynced.push((ticket, record)),
             Action::Peer { to, message } => effects.peers.push((to, message)),
-            Action::Commit(entry) => {
-                assert_eq!(entry.index, self.applied_index.next(), "commits come without gaps");
-                self.applied_index = entry.index;
-                effects.notes.push(Note::Committed { node, entry: entry.clone() });
-                if let Body::Batch { origin, salt, commands: batch, .. } = &entry.body {
-                    let own = *origin == node && *salt == self.replica.salt();
-                    for command in commands(batch) {
-                        self.applied.push(command[0]);
-                        if own {
-                            effects.notes.push(Note::WriteDone { op: command[0] });
-                        }
-                    }
-                }
-            }
+            Action::Commit(entry) => self.apply(entry, effects),
             Action::Install { index, state } => {
-                (self.applied_index, self.applied) = (index, state.to_vec());
+                let mut state = state.to_vec();
+                self.applied = state.split_off(size_of::<u64>());
+                self.revision = u64::from_le_bytes(state.try_into().expect("just split"));
+                self.applied_index = index;
+                effects.notes.push(Note::Installed);
             }
             Action::SnapshotWanted => {
-                let state = Bytes::from(self.applied.clone());
-                self.replica.provide_snapshot(self.clock, state);
+                let mut state = self.revision.to_le_bytes().to_vec();
+                state.extend(&self.applied);
+                self.replica.provide_snapshot(self.clock, Bytes::from(state));
             }
             Action::SnapshotReceived { number, bytes } => {
-                let snapshot = Snapshot::from_bytes(&bytes).ok();
-                self.replica.handle_received(self.clock, number, snapshot);
+                self.received = Some((number, bytes));
+                if !self.looks_later {
+                    self.look(effects);
+                }
             }
             Action::Opened { epoch, .. } => effects.notes.push(Note::Opened { epoch }),
             Action::BarrierDone { up_to, index } => {
@@ -160,6 +232,35 @@ impl Server {
             }
             Action::Closed(_) | Action::VotersChanged { .. } | Action::Standing(_) => {}
             Action::Halt(reason) => self.halted = Some(reason),
+        }
+    }
+
+    fn apply(&mut self, entry: Entry, effects: &mut Effects) {
+        let node = self.replica.node();
+        assert_eq!(entry.index, self.applied_index.next(), "commits come without gaps");
+        self.applied_index = entry.index;
+        effects.notes.push(Note::Committed { node, entry: entry.clone() });
+        match &entry.body {
+            Body::Batch { origin, salt, commands: batch, .. } => {
+                let own = *origin == node && *salt == self.replica.salt();
+                for command in commands(batch) {
+                    self.applied.push(command[0]);
+                    self.revision += 1;
+                    if own {
+                        let (op, revision, epoch) = (command[0], self.revision, entry.epoch);
+                        effects.notes.push(Note::WriteDone { op, revision, epoch });
+                    }
+                }
+            }
+            Body::Voters(set) => {
+                let recovery = set.recovery_at(entry.index);
+                self.revision += recovery.map_or(0, |recovery| recovery.revisions_skipped());
+            }
+            Body::Marker { .. } => {}
+        }
+        if self.replica.wants_digest(entry.index) {
+            let digest = fingerprint::of(&(&self.applied, self.damaged));
+            self.replica.note_digest(entry.index, digest);
         }
     }
 }

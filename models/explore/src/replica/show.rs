@@ -19,6 +19,12 @@ pub(super) fn action(action: &Action) -> String {
         Action::SwapBack(node) => format!("{node} starts with the disk it had before"),
         Action::Form(members, loss) => format!("a view of {members:?} forms; lost: {loss:?}"),
         Action::Change(node, change) => format!("{node} is asked for {change:?}"),
+        Action::Recover(node) => format!("the cluster is recovered from {node}"),
+        Action::Exchange(node) => format!("{node} starts with its other disk"),
+        Action::Look(node) => format!("{node} looks at the image that it was sent"),
+        Action::Pause(node) => format!("{node} stands still"),
+        Action::Resume(node) => format!("{node} goes on"),
+        Action::Damage(node) => format!("the state of {node} is damaged"),
     }
 }
 
@@ -30,6 +36,9 @@ fn entry(entry: &Entry) -> String {
             let written: Vec<u8> = commands(batch).map(|command| command[0]).collect();
             format!("{epoch}:{written:?}")
         }
+        Body::Voters(set) if set.recovery_at(entry.index).is_some() => {
+            format!("{epoch}:RECOVERY {:?}", set.voters)
+        }
         Body::Voters(set) => format!("{epoch}:{:?}", set.voters),
     }
 }
@@ -38,7 +47,7 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (node, disk) in &self.disks {
             let Some(server) = self.servers.get(node) else {
-                writeln!(f, "{node} is down, {} records on its disk", disk.0.len())?;
+                writeln!(f, "{node} is down, {} records on its disk", disk.records.len())?;
                 continue;
             };
             let status = server.replica.status();
@@ -61,6 +70,12 @@ impl fmt::Debug for State {
             write!(line, ", log [{}]", entries.join(" "))?;
             write!(line, ", durable {}, commit {}", status.durable, status.commit)?;
             write!(line, ", unsynced {}", server.unsynced.len())?;
+            if self.paused.contains(node) {
+                line.push_str(", stands still");
+            }
+            if server.damaged {
+                line.push_str(", damaged");
+            }
             if let Some(reason) = &server.halted {
                 write!(line, ", STOPPED: {reason}")?;
             }

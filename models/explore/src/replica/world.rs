@@ -4,16 +4,16 @@
 //! first, which the checker chooses. What the adversarial group may lose, and to whom, is chosen
 //! when a view forms.
 
-use super::bounds::{Bounds, Grain, Prologue, Used};
+use super::bounds::{Bounds, Grain, Prologue, Used, Without};
 use super::oracle::Oracle;
 use super::server::{Effects, Server};
 use crate::flaw::{self, Flaw};
 use crate::kept::{Fingerprint, Kept};
 use accord_core::fingerprint;
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
-use accord_core::ids::{NodeId, StoreId};
+use accord_core::ids::{Era, NodeId, StoreId};
 use accord_core::replica::Replica;
-use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
+use accord_core::replica::config::{Durability, ReplicaConfig};
 use accord_core::replica::io::Record;
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterChange;
@@ -23,7 +23,12 @@ use std::hash::{Hash, Hasher};
 
 /// What is on a disk and survives a crash.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(pub Vec<Record>);
+pub struct Disk {
+    /// What was written and synced.
+    pub records: Vec<Record>,
+    /// The era that its server had met when it was last in sync.
+    pub met: Era,
+}
 
 impl Fingerprint for Disk {
     fn fingerprint(&self) -> u64 {
@@ -53,6 +58,8 @@ pub struct State {
     pub disks: BTreeMap<NodeId, Kept<Disk>>,
     /// Disks that were taken out.
     pub drawer: BTreeMap<NodeId, Kept<Disk>>,
+    /// Servers that stand still.
+    pub paused: BTreeSet<NodeId>,
     /// Messages beside the group. Each may be delivered at any time, once, or never.
     pub peers: BTreeSet<PeerMessage>,
     /// What must hold.
@@ -65,15 +72,15 @@ pub struct State {
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (&self.group, &self.servers, &self.disks, &self.drawer).hash(hasher);
+        (&self.group, &self.servers, &self.disks, &self.drawer, &self.paused).hash(hasher);
         (&self.peers, &self.oracle, &self.used, &self.flaw).hash(hasher);
     }
 }
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        let one = (&self.group, &self.servers, &self.disks, &self.drawer);
+        let one = (&self.group, &self.servers, &self.disks, &self.drawer, &self.paused);
         let rest = (&self.peers, &self.oracle, &self.used, &self.flaw);
-        one == (&other.group, &other.servers, &other.disks, &other.drawer)
+        one == (&other.group, &other.servers, &other.disks, &other.drawer, &other.paused)
             && rest == (&other.peers, &other.oracle, &other.used, &other.flaw)
     }
 }
@@ -105,6 +112,18 @@ pub enum Action {
     Form(Vec<NodeId>, Loss),
     /// An operator asks a server for a change of voters.
     Change(NodeId, VoterChange),
+    /// An operator recovers the cluster from a server.
+    Recover(NodeId),
+    /// A server stops, if it is up, and starts with its other disk, the one in the drawer.
+    Exchange(NodeId),
+    /// An image of the state that has arrived is looked at.
+    Look(NodeId),
+    /// The state that a server holds in memory is damaged.
+    Damage(NodeId),
+    /// A server stands still from now on.
+    Pause(NodeId),
+    /// It goes on.
+    Resume(NodeId),
 }
 
 impl State {
@@ -116,6 +135,7 @@ impl State {
             servers: BTreeMap::new(),
             disks: nodes.iter().map(|node| (*node, Kept::new(Disk::default()))).collect(),
             drawer: BTreeMap::new(),
+            paused: BTreeSet::new(),
             peers: BTreeSet::new(),
             oracle: Kept::new(Oracle::default()),
             used: Used::default(),
@@ -140,13 +160,54 @@ impl State {
                 state.start(bounds, node, false);
                 state.form(&nodes, Loss::Nothing);
             }
+            Prologue::Lost(without) => state.lose_others(bounds, &nodes, without),
+            Prologue::Recovered(without) => {
+                state.lose_others(bounds, &nodes, without);
+                state.act(bounds, &Action::Recover(nodes[0]));
+                for node in &nodes[1..] {
+                    state.exchange(bounds, *node);
+                    state.form(&[*node], Loss::Nothing);
+                }
+                state.settle(bounds);
+            }
         }
-        state.used = Used { wipes: state.used.wipes, ..Used::default() };
+        let Used { wipes, ops, .. } = state.used;
+        state.used = Used { wipes, ops, ..Used::default() };
         state
     }
 
+    /// Cuts server 1 off from the others, who then are lost; their disks are found later.
+    fn lose_others(&mut self, bounds: &Bounds, nodes: &[NodeId], without: Without) {
+        let (first, others) = (nodes[0], &nodes[1..]);
+        if without == Without::Less {
+            let (last, rest) = nodes.split_last().expect("there are servers");
+            self.form(rest, Loss::Nothing);
+            self.form(&[*last], Loss::Nothing);
+            self.settle(bounds);
+        }
+        self.act(bounds, &Action::Write(first));
+        self.settle(bounds);
+        if without == Without::More {
+            self.act(bounds, &Action::Write(first));
+            self.act(bounds, &Action::Write(first));
+            self.deliver(bounds, first);
+            self.form(others, Loss::Ordered);
+            self.form(&[first], Loss::Nothing);
+            self.settle(bounds);
+            self.act(bounds, &Action::Write(others[0]));
+            self.settle(bounds);
+        }
+        for node in others {
+            self.crash(*node);
+            let disk = self.disks.insert(*node, Kept::new(Disk::default()));
+            self.drawer.insert(*node, disk.expect("every server has a disk"));
+        }
+        self.form(&[first], Loss::Nothing);
+        self.settle(bounds);
+    }
+
     /// Lets everything happen that needs no decision, until nothing is left.
-    fn settle(&mut self, bounds: &Bounds) {
+    pub fn settle(&mut self, bounds: &Bounds) {
         let nodes: Vec<NodeId> = self.disks.keys().copied().collect();
         let mut busy = true;
         while busy && self.flaw.is_none() {
@@ -159,11 +220,20 @@ impl State {
                     }
                 }
             }
-            while !self.peers.is_empty() {
-                self.act(bounds, &Action::Peer(0));
+            while let Some(at) = self.next_peer() {
+                self.act(bounds, &Action::Peer(at));
                 busy = true;
             }
         }
+    }
+
+    /// The first message beside the group whose receiver does not stand still.
+    fn next_peer(&self) -> Option<usize> {
+        self.peers.iter().position(|(_, to, _)| !self.paused.contains(to))
+    }
+
+    fn moves(&self, node: NodeId) -> bool {
+        self.runs(node) && !self.paused.contains(&node)
     }
 
     /// True if the server is up and has not stopped itself.
@@ -174,11 +244,20 @@ impl State {
     /// True if an action that needs no decision has something to do.
     pub fn is_possible(&self, action: &Action) -> bool {
         match action {
-            Action::Deliver(node) => self.runs(*node) && self.group.peek(*node).is_some(),
-            Action::Sync(node) => self.runs(*node) && !self.servers[node].unsynced.is_empty(),
+            Action::Deliver(node) => self.moves(*node) && self.group.peek(*node).is_some(),
+            Action::Sync(node) => self.moves(*node) && !self.servers[node].unsynced.is_empty(),
             Action::Timeout(node) => {
                 self.runs(*node) && self.servers[node].replica.next_deadline().is_some()
             }
+            Action::Pause(node) => self.moves(*node),
+            Action::Resume(node) => self.paused.contains(node),
+            Action::Look(node) => self.moves(*node) && self.servers[node].has_received(),
+            Action::Recover(node) => {
+                let asked = |node| self.servers[node].replica.clone().force_recovery().is_ok();
+                self.runs(*node) && asked(node)
+            }
+            Action::Damage(node) => self.runs(*node) && !self.servers[node].damaged,
+            Action::Exchange(node) => self.drawer.contains_key(node),
             _ => true,
         }
     }
@@ -226,16 +305,49 @@ impl State {
                 self.used.views += 1;
                 self.form(members, *loss);
             }
-            Action::Change(node, change) => {
-                self.used.changes += 1;
-                let (request, change) = (u64::from(self.used.changes), *change);
+            Action::Change(node, change) => self.change(*node, *change),
+            Action::Recover(node) => {
+                self.used.recoveries += 1;
                 self.step(*node, |server, effects| {
-                    // A refusal is an answer as well.
-                    let _ = server.replica.change_voters(request, change);
+                    server.replica.force_recovery().expect("it was possible");
                     server.drain(effects);
                 });
             }
+            Action::Exchange(node) => self.exchange(bounds, *node),
+            Action::Pause(node) => {
+                self.used.pauses += 1;
+                self.paused.insert(*node);
+            }
+            Action::Resume(node) => {
+                self.paused.remove(node);
+            }
+            Action::Look(node) => self.step(*node, Server::look),
+            Action::Damage(node) => {
+                self.used.damages += 1;
+                self.step(*node, |server, _| server.damaged = true);
+            }
         }
+    }
+
+    fn change(&mut self, node: NodeId, change: VoterChange) {
+        self.used.changes += 1;
+        let request = u64::from(self.used.changes);
+        self.step(node, |server, effects| {
+            // A refusal is an answer as well.
+            let _ = server.replica.change_voters(request, change);
+            server.drain(effects);
+        });
+    }
+
+    fn exchange(&mut self, bounds: &Bounds, node: NodeId) {
+        self.used.exchanges += 1;
+        if self.servers.contains_key(&node) {
+            self.crash(node);
+        }
+        let other = self.drawer.remove(&node).expect("it was possible");
+        let disk = self.disks.insert(node, other).expect("every server has a disk");
+        self.drawer.insert(node, disk);
+        self.start(bounds, node, false);
     }
 
     /// Lets a server do something, and carries out what it asks.
@@ -290,6 +402,15 @@ impl State {
         if let Some(group) = group {
             self.group = Kept::new(group);
         }
+        let before = self.servers.get(&server.replica.node());
+        let dropped = before.and_then(|before| self.oracle.dropped(before, &server));
+        self.flaw = self.flaw.take().or(dropped);
+        // What it was told is on its disk as soon as nothing is on the way there.
+        let node = server.replica.node();
+        if server.unsynced.is_empty() && self.disks[&node].met < server.met {
+            let disk = Disk { met: server.met, ..(*self.disks[&node]).clone() };
+            self.disks.insert(node, Kept::new(disk));
+        }
         self.servers.insert(server.replica.node(), Kept::new(server));
     }
 
@@ -301,17 +422,17 @@ impl State {
             let event = group.as_mut().and_then(|group| group.deliver_next(node));
             let Some(event) = event else { break };
             self.substep(&mut group, &mut server, |server, effects| {
-                server.replica.handle_group(server.clock, event);
-                server.drain(effects);
+                server.handle_group(event, effects);
             });
-            again = bounds.grain == Grain::All;
+            again = bounds.grain != Grain::Event;
         }
         self.keep(group, server);
     }
 
     fn sync(&mut self, node: NodeId) {
         let mut disk = (*self.disks[&node]).clone();
-        self.step(node, |server, effects| disk.0.extend(server.sync(effects)));
+        disk.met = self.servers[&node].met;
+        self.step(node, |server, effects| disk.records.extend(server.sync(effects)));
         self.disks.insert(node, Kept::new(disk));
     }
 
@@ -328,6 +449,7 @@ impl State {
     }
 
     fn crash(&mut self, node: NodeId) {
+        self.paused.remove(&node);
         let server = self.servers.remove(&node).expect("it was possible");
         self.used.lost |= !server.unsynced.is_empty();
         let mut group = (*self.group).clone();
@@ -346,7 +468,7 @@ impl State {
         group.start(node);
         let run = u64::from(node.0) << 8 | group.incarnation(node);
         self.group = Kept::new(group);
-        let records = self.disks[&node].0.iter().cloned();
+        let Disk { records, met } = (*self.disks[&node]).clone();
         let recovered = flaw::catch(|| {
             let recovered = Recovered::replay(node, records).expect("own records make sense");
             // A new disk has a new name.
@@ -356,9 +478,12 @@ impl State {
             node,
             initial: (1..=bounds.voters).map(NodeId).collect(),
             durability: Durability::Persistent,
-            limits: ReplicaLimits::default(),
+            limits: bounds.limits.clone(),
         };
-        match recovered.and_then(|it| flaw::catch(|| Server::new(Replica::new(config, it, run)))) {
+        let begin = |it| {
+            flaw::catch(|| Server::new(Replica::new(config, it, run), met, bounds.looks_later))
+        };
+        match recovered.and_then(begin) {
             Ok(mut server) => {
                 let mut group = None;
                 self.substep(&mut group, &mut server, Server::drain);
