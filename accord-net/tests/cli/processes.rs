@@ -156,7 +156,7 @@ fn a_cluster_whose_majority_forgot_is_started_anew_only_on_command() {
 #[test]
 fn a_persistent_cluster_finds_what_was_stored() {
     let args = ["cluster", "--mode", "persistent", "--client-port-base", "auto", "--http", "auto"];
-    let error = accord(&args).failed(1);
+    let error = accord(&args).failed(2);
     assert!(error.contains("name a directory"), "{error}");
     let directory = tempfile::tempdir().expect("there is a place for it");
     let dir = directory.path().join("demo");
@@ -172,6 +172,44 @@ fn a_persistent_cluster_finds_what_was_stored() {
     second.pids.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
     assert_eq!(second.process.end().code(), Some(1), "all servers ended");
     assert_eq!(Cluster::start(&args).run(&["get", "kept"]).done(), "2\n");
+}
+
+#[test]
+fn a_server_that_cannot_start_does_not_end_the_others() {
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let dir = directory.path().join("demo");
+    let args = ["--dir", dir.to_str().expect("it is text"), "--mode", "persistent"];
+    let mut first = Cluster::start(&args);
+    first.run(&["put", "kept", "1"]).done();
+    first.process.signal(Signal::SIGTERM);
+    assert_eq!(first.process.end().code(), Some(0));
+    std::fs::write(dir.join("server-2").join("servers.json"), "{\n").expect("it is ours");
+    // It waits until those that run serve.
+    let mut second = Cluster::start(&args);
+    assert_eq!(second.pids.len(), 2);
+    let said = second.process.seen().join("\n");
+    assert!(said.contains("accord: server 2: could not start (exit status: 1); start it again: "));
+    assert!(said.contains("server 2: ") && said.contains("servers.json"), "its reason: {said}");
+    assert!(said.contains("accord: 2 of 3 servers run on\n"), "{said}");
+    assert_eq!(second.run(&["get", "kept"]).done(), "1\n");
+    second.process.signal(Signal::SIGTERM);
+    assert_eq!(second.process.end().code(), Some(0));
+}
+
+#[test]
+fn a_directory_is_one_clusters_at_a_time() {
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let dir = directory.path().join("demo");
+    let shown = dir.to_str().expect("it is text");
+    let first = Cluster::start(&["--dir", shown]);
+    let config = dir.join("server-1.toml");
+    let before = std::fs::read_to_string(&config).expect("it is there");
+    let second =
+        ["cluster", "--client-port-base", "auto", "--http", "off", "--dir", shown, "--plain"];
+    let error = accord(&second).failed(1);
+    assert!(error.contains("another `accord cluster` runs in "), "{error}");
+    assert_eq!(std::fs::read_to_string(&config).expect("it is there"), before);
+    first.run(&["put", "a", "1"]).done();
 }
 
 #[test]
@@ -227,7 +265,7 @@ fn an_address_in_use_is_named_with_what_to_do() {
     ])
     .failed(1);
     assert!(error.contains("the ring") && error.contains("--ring-port-base auto"), "{error}");
-    let error = accord(&["cluster", "--client-port-base", "65535"]).failed(1);
+    let error = accord(&["cluster", "--client-port-base", "65535"]).failed(2);
     assert!(error.contains("above 65535"), "{error}");
 }
 

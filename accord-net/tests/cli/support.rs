@@ -126,6 +126,11 @@ impl Process {
         }
     }
 
+    /// The lines that came so far, as far as they were awaited.
+    pub fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {

@@ -4,10 +4,11 @@
 //! however that ends. It is in a process group of its own: Ctrl-C reaches the command alone, which
 //! then stops its children.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, Command, ExitStatus, Stdio};
 use tokio::sync::mpsc;
 
@@ -45,7 +46,16 @@ pub struct Child {
     /// Its end tells the child to stop.
     input: Option<ChildStdin>,
     ended: Option<ExitStatus>,
+    /// Where its log goes, and how long that was before it started.
+    log: Option<(PathBuf, u64)>,
+    /// The last lines that it said, if its log goes nowhere.
+    last: VecDeque<String>,
 }
+
+/// The most lines of a log that are told as its last words.
+const LAST_LINES: usize = 5;
+/// The most bytes of a log's end that are looked at for them.
+const LAST_BYTES: u64 = 16 << 10;
 
 impl Recipe {
     /// The configuration as a file.
@@ -90,8 +100,11 @@ impl Recipe {
             command.arg("--bootstrap");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut log_from = None;
         match &self.log {
             Some(log) => {
+                let before = std::fs::metadata(log).map_or(0, |found| found.len());
+                log_from = Some((log.clone(), before));
                 command.stderr(std::fs::File::options().create(true).append(true).open(log)?)
             }
             None => command.stderr(Stdio::piped()),
@@ -107,7 +120,7 @@ impl Recipe {
             listen(id, err, said.clone(), |line| Some(Said::Line(line.to_owned())))?;
         }
         let input = process.stdin.take();
-        Ok(Child { id, process, input, ended: None })
+        Ok(Child { id, process, input, ended: None, log: log_from, last: VecDeque::new() })
     }
 }
 
@@ -164,6 +177,23 @@ impl Child {
         self.ended
     }
 
+    /// It said this.
+    pub fn note(&mut self, line: &str) {
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.to_owned());
+    }
+
+    /// The last lines that it said.
+    pub fn last_words(&self) -> Vec<String> {
+        let Some((path, from)) = &self.log else { return self.last.iter().cloned().collect() };
+        let end = tail(path, *from).unwrap_or_default();
+        let lines: Vec<_> = end.lines().filter(|line| !line.trim().is_empty()).collect();
+        let first = lines.len().saturating_sub(LAST_LINES);
+        lines[first..].iter().map(|line| (*line).to_owned()).collect()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -182,6 +212,16 @@ impl Child {
             self.ended = self.process.wait().ok();
         }
     }
+}
+
+/// The end of a file behind `from`.
+fn tail(path: &Path, from: u64) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(from.max(bytes.saturating_sub(LAST_BYTES))))?;
+    let mut end = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut end)?;
+    Ok(String::from_utf8_lossy(&end).into_owned())
 }
 
 impl Drop for Child {

@@ -32,11 +32,19 @@ impl Display {
             return;
         };
         let bar = self.lines.entry(id).or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg}").expect("it is well-formed");
+            // No wider than the terminal: a line that wraps cannot be drawn over.
+            let style = ProgressStyle::with_template("{wide_msg}").expect("it is well-formed");
             live.add(ProgressBar::new_spinner().with_style(style))
         });
-        bar.set_message(format!("server {id}  {place:<21}  {state:<12}  {details}"));
+        bar.set_message(row(id, place, state, details));
         bar.tick();
+    }
+
+    /// A server is gone: its live line says so. Lines that stay say why.
+    pub fn note_end(&mut self, id: u32, what: &str) {
+        if self.live.is_some() {
+            self.show(id, "", what, "");
+        }
     }
 
     /// Prints a line that stays.
@@ -72,14 +80,28 @@ pub fn state(report: &StatusReport) -> String {
     }
 }
 
-/// The rest, for those who look at it live.
+/// The rest, for those who look at it live; `http`: where it is served.
 pub fn details(report: &StatusReport, http: &str) -> String {
-    format!(
-        "{} connected, {} records, {} sessions ({} here), revision {}, http {http}",
-        report.members.len(),
-        report.records,
-        report.sessions,
-        report.attached,
-        report.revision
-    )
+    let port = http.rsplit_once(':').map_or(http.to_owned(), |(_, port)| format!(":{port}"));
+    let StatusReport { revision, records, sessions, .. } = report;
+    format!("rev {revision}, {records} records, {sessions} sessions, http {port}")
+}
+
+/// A live line.
+fn row(id: u32, place: &str, state: &str, details: &str) -> String {
+    format!("server {id:<2} {place:<15}  {state:<7}  {details}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_line_fits_into_eighty_columns() {
+        let details = "rev 1234, 56 records, 7 sessions, http :9190";
+        for (id, place) in [(1, "127.0.0.1:9090"), (15, "127.0.0.1:59090")] {
+            let line = row(id, place, "serving", details);
+            assert!(line.len() <= 80, "{} columns: {line}", line.len());
+        }
+    }
 }

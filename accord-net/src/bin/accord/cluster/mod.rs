@@ -13,6 +13,7 @@ use child::{Child, Recipe, Said};
 use clap::Args;
 use display::Display;
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const ANSWER: Duration = Duration::from_millis(1000);
 const GRACE: Duration = Duration::from_secs(5);
 /// The file that says that the cluster was formed, so that it must not be formed again.
 const FORMED: &str = "formed";
+/// The file that is locked while a cluster runs in its directory.
+const LOCK: &str = "cluster.lock";
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// What `accord cluster --help` ends with.
@@ -43,8 +46,11 @@ Examples:
 In another terminal: accord status, accord put greeting hello, accord get greeting.
 
 Ctrl-C stops all servers; none is left behind, however this command ends. In memory mode, what they
-stored is gone when all have ended, and the next `accord cluster` begins empty. Servers that end are
-not started again by themselves.
+stored is gone when all have ended, and the next `accord cluster` begins empty.
+
+A server that cannot start, or ends, is told with the last lines of its log. The others go on: two
+of three still serve. It is not started again by itself; with --dir the command for it is told. Only
+one `accord cluster` at a time uses a directory.
 
 Exit code: 0, stopped as told; 1, could not start, or all servers ended; 2, an option is wrong.";
 
@@ -119,14 +125,32 @@ impl Ports {
     }
 }
 
+/// Why a cluster does not start: the exit code, and a message for people.
+struct Refused(u8, String);
+
+impl Refused {
+    fn misused(message: impl Into<String>) -> Self {
+        Self(out::MISUSED, message.into())
+    }
+
+    fn failed(message: impl Into<String>) -> Self {
+        Self(out::FAILED, message.into())
+    }
+}
+
 /// Runs a cluster until it is told to stop.
 pub fn run(args: &ClusterArgs) -> u8 {
-    let prepared = check_ports(args).and_then(|()| recipes(args));
-    let recipes = match prepared {
-        Ok(recipes) => recipes,
-        Err(message) => {
+    let prepared = check_options(args).and_then(|()| {
+        check_ports(args)?;
+        // Kept as long as the cluster runs.
+        let lock = args.dir.as_deref().map(lock).transpose()?;
+        Ok((recipes(args)?, lock))
+    });
+    let (recipes, _lock) = match prepared {
+        Ok(prepared) => prepared,
+        Err(Refused(code, message)) => {
             complain(&message);
-            return out::FAILED;
+            return code;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -139,16 +163,52 @@ pub fn run(args: &ClusterArgs) -> u8 {
     }
 }
 
+/// What can be found wrong without looking at the machine.
+fn check_options(args: &ClusterArgs) -> Result<(), Refused> {
+    if args.mode == "persistent" && args.dir.is_none() {
+        let message = "--mode persistent: name a directory for the servers' files with --dir";
+        return Err(Refused::misused(message));
+    }
+    if let Some(set) = args.set.iter().find(|set| !set.contains('=')) {
+        return Err(Refused::misused(format!("--set {set}: expected SECTION.KEY=VALUE")));
+    }
+    for (flag, ports) in flags(args) {
+        let last = ports.at(args.servers - 1);
+        last.map_err(|why| Refused::misused(format!("{flag}: {why}")))?;
+    }
+    Ok(())
+}
+
+const fn flags(args: &ClusterArgs) -> [(&'static str, Ports); 3] {
+    [
+        ("--client-port-base", args.client_port_base),
+        ("--http", args.http),
+        ("--ring-port-base", args.ring_port_base),
+    ]
+}
+
+/// Takes the directory for this cluster alone, before anything in it is written: another one that
+/// runs has its settings there.
+fn lock(dir: &Path) -> Result<File, Refused> {
+    let failed = |error: &io::Error| Refused::failed(unwritable(dir, error));
+    std::fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+    let file = File::options().create(true).append(true).open(dir.join(LOCK));
+    let file = file.map_err(|error| failed(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Refused::failed(format!(
+            "another `accord cluster` runs in {}: stop it, or choose another directory with --dir",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    }
+}
+
 /// Finds out before anything is started whether the ports are free.
-fn check_ports(args: &ClusterArgs) -> Result<(), String> {
-    let kinds = [
-        ("clients", "--client-port-base", args.client_port_base),
-        ("HTTP", "--http", args.http),
-        ("the ring", "--ring-port-base", args.ring_port_base),
-    ];
+fn check_ports(args: &ClusterArgs) -> Result<(), Refused> {
     for place in 0..args.servers {
-        for (what, flag, ports) in kinds {
-            let port = ports.at(place).map_err(|why| format!("{flag}: {why}"))?;
+        for (what, (flag, ports)) in ["clients", "HTTP", "the ring"].into_iter().zip(flags(args)) {
+            let port = ports.at(place).map_err(Refused::misused)?;
             let tcp = TcpListener::bind((HOST, port)).map(drop);
             let bound = tcp.and_then(|()| match what {
                 "the ring" => UdpSocket::bind((HOST, port)).map(drop),
@@ -156,33 +216,31 @@ fn check_ports(args: &ClusterArgs) -> Result<(), String> {
             });
             bound.map_err(|error| {
                 let server = place + 1;
-                format!(
+                Refused::failed(format!(
                     "server {server} cannot listen for {what} at port {port}: {error}. Is another \
                      cluster running? Stop it, or choose other ports: {flag} auto"
-                )
+                ))
             })?;
         }
     }
     Ok(())
 }
 
-fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
+fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, Refused> {
     let ring_ports: Vec<u16> = match args.ring_port_base {
         Ports::From(_) => (0..args.servers)
             .map(|place| args.ring_port_base.at(place))
-            .collect::<Result<_, _>>()?,
+            .collect::<Result<_, _>>()
+            .map_err(Refused::misused)?,
         _ => accord_net::ports::free(args.servers as usize)
-            .map_err(|error| format!("no free ports: {error}"))?,
+            .map_err(|error| Refused::failed(format!("no free ports: {error}")))?,
     };
     let members: Vec<_> =
         ring_ports.iter().zip(1..).map(|(port, id)| format!("{id}={HOST}:{port}")).collect();
     let members = members.join(",");
     let persistent = args.mode == "persistent";
-    if persistent && args.dir.is_none() {
-        return Err("--mode persistent: name a directory for the servers' files with --dir".into());
-    }
     let key = match &args.dir {
-        Some(dir) => directory(dir)?,
+        Some(dir) => key_in(dir).map_err(Refused::failed)?,
         None => new_key(),
     };
     let mut recipes = Vec::new();
@@ -190,7 +248,7 @@ fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
         let id = place + 1;
         let mut recipe = Recipe {
             id,
-            settings: settings(args, place, &members)?,
+            settings: settings(args, place, &members).map_err(Refused::misused)?,
             key: key.clone(),
             config: None,
             log: None,
@@ -199,7 +257,8 @@ fn recipes(args: &ClusterArgs) -> Result<Vec<Recipe>, String> {
         if let Some(dir) = &args.dir {
             recipe.bootstrap = !(persistent && dir.join(FORMED).exists());
             let config = dir.join(format!("server-{id}.toml"));
-            std::fs::write(&config, recipe.file()).map_err(|error| unwritable(&config, &error))?;
+            std::fs::write(&config, recipe.file())
+                .map_err(|error| Refused::failed(unwritable(&config, &error)))?;
             recipe.config = Some(config);
             recipe.log = Some(dir.join(format!("server-{id}.log")));
         }
@@ -245,9 +304,8 @@ fn unwritable(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}. Choose another directory with --dir", path.display())
 }
 
-/// Makes the directory and its key, unless they are there. Returns the key.
-fn directory(dir: &Path) -> Result<String, String> {
-    std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;
+/// The key in the directory; made, if there is none.
+fn key_in(dir: &Path) -> Result<String, String> {
     let path = dir.join("accord.key");
     if let Ok(key) = std::fs::read_to_string(&path) {
         key_from_hex(&key).map_err(|why| format!("{}: {why}", path.display()))?;
@@ -334,6 +392,9 @@ impl Cluster<'_> {
                 self.places.insert(id, (clients, http));
             }
             Said::Line(line) => {
+                if let Some(child) = self.children.iter_mut().find(|child| child.id == id) {
+                    child.note(&line);
+                }
                 // Other lines of the log are for those who ask for a directory.
                 if [" WARN ", " ERROR ", "accord: "].iter().any(|mark| line.contains(mark)) {
                     self.display.say(&format!("server {id}: {line}"));
@@ -373,17 +434,18 @@ impl Cluster<'_> {
                 }
             }
         }
-        let all_serve = reports.len() == self.children.len()
+        // Those that ended were told; it is for the others to serve.
+        let all_serve = !reports.is_empty()
+            && reports.len() + self.told.len() == self.children.len()
             && reports.values().all(|report| report.primary && report.synced);
         if all_serve && !self.formed {
             self.on_formed();
         }
-        // A server that cannot even start is a mistake in the options; later ends are the user's.
-        let unstarted = self.told.iter().any(|id| !self.places.contains_key(id));
-        self.told.len() < self.children.len() && !unstarted
+        self.told.len() < self.children.len()
     }
 
     fn look_at_ends(&mut self) {
+        let mut news = Vec::new();
         for child in &mut self.children {
             let Some(status) = child.ended() else { continue };
             let id = child.id;
@@ -391,7 +453,10 @@ impl Cluster<'_> {
                 continue;
             }
             self.told.push(id);
-            let place = self.places.get(&id).map_or(String::new(), |(at, _)| at.to_string());
+            let (place, what) = match self.places.get(&id) {
+                Some((at, _)) => (format!(" at {at}"), "ended"),
+                None => (String::new(), "could not start"),
+            };
             let again = match &self.args.dir {
                 Some(dir) => format!(
                     "; start it again: accord server --config {}",
@@ -399,8 +464,16 @@ impl Cluster<'_> {
                 ),
                 None => String::new(),
             };
-            self.display.show(id, &place, &format!("ended ({status}){again}"), "");
+            self.display.note_end(id, what);
+            news.push(format!("accord: server {id}{place}: {what} ({status}){again}"));
+            news.extend(child.last_words().iter().map(|line| format!("server {id}: {line}")));
         }
+        let (all, left) = (self.children.len(), self.children.len() - self.told.len());
+        if !news.is_empty() && left > 0 {
+            let enough = if left * 2 > all { "" } else { ", too few to serve" };
+            news.push(format!("accord: {left} of {all} servers run on{enough}"));
+        }
+        news.iter().for_each(|line| self.display.say(line));
     }
 
     fn on_formed(&mut self) {
@@ -411,8 +484,11 @@ impl Cluster<'_> {
                 self.display.say(&format!("accord: {}", unwritable(&path, &error)));
             }
         }
-        let places: Vec<_> = self.places.values().map(|(at, _)| at.to_string()).collect();
-        let pids: Vec<_> = self.children.iter().map(|child| child.pid().to_string()).collect();
+        let running = |id: &u32| !self.told.contains(id);
+        let places = self.places.iter().filter(|(id, _)| running(id));
+        let places: Vec<_> = places.map(|(_, (at, _))| at.to_string()).collect();
+        let children = self.children.iter().filter(|child| running(&child.id));
+        let pids: Vec<_> = children.map(|child| child.pid().to_string()).collect();
         self.display.say(&format!("accord: cluster serves at {}", places.join(",")));
         self.display.say(&format!("accord: processes {}; Ctrl-C stops them", pids.join(" ")));
     }
