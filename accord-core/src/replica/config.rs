@@ -32,7 +32,8 @@ pub struct ReplicaConfig {
 pub struct ReplicaLimits {
     /// A batch is closed when it has this many bytes; one larger command makes a batch of its own.
     pub batch_bytes_max: usize,
-    /// The largest command, in bytes.
+    /// The largest command, in bytes. By default as large as the state takes one: a value of the
+    /// most bytes, its key, and what goes with them.
     pub command_bytes_max: usize,
     /// Own messages that may be in the group layer, not yet delivered back. More make larger
     /// pipelines, fewer make larger batches.
@@ -69,7 +70,7 @@ impl Default for ReplicaLimits {
     fn default() -> Self {
         Self {
             batch_bytes_max: 64 << 10,
-            command_bytes_max: 64 << 20,
+            command_bytes_max: 65 << 20,
             frames_in_flight_max: 4,
             proposals_bytes_max: 16 << 20,
             live_bytes_max: 1 << 20,

@@ -69,7 +69,6 @@ fn values_come_from_files_and_pipes_and_bytes_are_kept() {
     let bytes = [0u8, 255, 10, 27, b'a'];
     let put = run(&mut cluster.command(&["put", "bytes/a", "-"]), &bytes);
     assert_eq!(put.code, Some(0), "{put:?}");
-    assert_eq!(cluster.run(&["get", "bytes/a"]).done(), "\\x00\\xff\\n\\x1ba\n");
     assert_eq!(cluster.run(&["get", "bytes/a", "--json"]).json()[0]["value_hex"], "00ff0a1b61");
     let raw = cluster.command(&["get", "bytes/a", "--raw"]).output().expect("it runs");
     assert_eq!(raw.stdout, bytes);
@@ -118,11 +117,81 @@ fn copies_and_numbers() {
     assert_eq!(cluster.run(&["incr", "copy/n", "-2"]).done(), "40\n");
     assert_eq!(cluster.run(&["get", "copy/n", "--number"]).done(), "40\n");
     assert_eq!(cluster.run(&["incr", "copy/n", "--json"]).json()[0]["number"], 41);
-    assert!(cluster.run(&["incr", "copy/a"]).failed(1).contains("no number of that width"));
+    assert!(cluster.run(&["incr", "copy/a"]).failed(1).contains("no number of 8 bytes"));
     assert_eq!(cluster.run(&["incr", "copy/four", "7", "--width", "4"]).done(), "7\n");
     assert!(
         cluster.run(&["get", "copy/a", "--number"]).failed(1).contains("1 bytes are no number")
     );
+}
+
+#[test]
+fn numbers_that_would_overflow_are_refused_and_left() {
+    let cluster = Cluster::shared();
+    for (key, width, most, least) in [
+        ("over/8", "8", i64::MAX.to_string(), i64::MIN.to_string()),
+        ("over/4", "4", i32::MAX.to_string(), i32::MIN.to_string()),
+    ] {
+        let incr = |delta: &str| cluster.run(&["incr", key, "--width", width, "--", delta]);
+        assert_eq!(incr(&most).done(), format!("{most}\n"));
+        let error = incr("1").failed(1);
+        assert!(
+            error.starts_with(&format!("accord: {key}: it is {most}, and +1 would")),
+            "{error}"
+        );
+        assert_eq!(cluster.run(&["get", key, "--number"]).done(), format!("{most}\n"));
+        incr(&format!("-{most}")).done();
+        assert_eq!(incr(&least).done(), format!("{least}\n"));
+        assert!(incr("-1").failed(1).contains("-1 would leave the range"));
+    }
+    let both = [i32::MAX.to_le_bytes(), [7, 0, 0, 0]].concat();
+    run(&mut cluster.command(&["put", "over/two", "-"]), &both).done();
+    let second = ["incr", "over/two", "--width", "4", "--offset", "4"];
+    assert_eq!(cluster.run(&second).done(), "8\n");
+    let first = ["incr", "over/two", "--width", "4", "--offset", "0"];
+    assert!(cluster.run(&first).failed(1).contains("nothing was done"));
+    cluster.run(&["put", "over/text", "5"]).done();
+    let error = cluster.run(&["incr", "over/text"]).failed(1);
+    assert!(error.contains("is no number of 8 bytes, little-endian; digits as text"), "{error}");
+    let error = cluster.run(&["incr", "over/text", "--offset", "3"]).failed(1);
+    assert!(error.contains("has none of 8 bytes at byte 3"), "{error}");
+}
+
+#[test]
+fn all_that_begin_so_are_deleted_in_batches() {
+    let cluster = Cluster::shared();
+    let script: String = (0..1203).map(|n| format!("put many/{n} x\n")).collect();
+    run(&mut cluster.command(&["txn"]), script.as_bytes()).done();
+    cluster.run(&["put", "many", "stays"]).done();
+    let done = cluster.run(&["del", "--prefix", "many/"]).done();
+    assert!(done.starts_with("1203 deleted, revision "), "{done}");
+    assert_eq!(cluster.run(&["list", "many"]).done(), "many = stays\n");
+    assert_eq!(cluster.run(&["del", "--prefix", "many/"]).done(), "0 deleted\n");
+    let done = &cluster.run(&["del", "many", "many", "--json"]).json()[0];
+    assert_eq!(done["deleted"], 1, "named twice, it is deleted once");
+    assert_eq!(cluster.run(&["del"]).code, Some(2));
+    assert_eq!(cluster.run(&["del", "a", "--prefix", "b"]).code, Some(2));
+}
+
+#[test]
+fn earlier_values_are_refused_with_the_reason() {
+    let cluster = Cluster::shared();
+    let revision = |args: &[&str]| cluster.run(args).json()[0]["revision"].as_u64();
+    let first = revision(&["put", "rev/a", "1", "--json"]).expect("it is a number");
+    let second = revision(&["put", "rev/a", "2", "--json"]).expect("it is a number");
+    let get = |rev: u64| cluster.run(&["get", "rev/a", "--rev", &rev.to_string()]);
+    assert_eq!(get(second).done(), "2\n");
+    let error = get(first).failed(1);
+    assert!(error.contains(&format!("at revision {first} is not kept: only present")), "{error}");
+    assert!(error.contains(&format!("watch --from {first}")), "{error}");
+    assert!(get(u64::MAX).failed(1).contains("is not reached yet"));
+}
+
+#[test]
+fn options_may_stand_before_the_command() {
+    let cluster = Cluster::shared();
+    cluster.run(&["put", "before/a", "1"]).done();
+    let args = ["--servers", &cluster.servers, "--timeout-ms=30000", "--json", "get", "before/a"];
+    assert_eq!(accord(&args).json()[0]["value"], "1");
 }
 
 #[test]
@@ -155,7 +224,7 @@ fn transactions_are_decided_by_what_is_there() {
     let piped = run(&mut cluster.command(&["txn"]), b"put txn/c 1\nget txn/c # a comment\n").done();
     assert!(piped.contains("get txn/c: 1\n"), "{piped}");
     let words = cluster.run(&["txn", "put", "txn/w", "a; b", ";", "get", "txn/w"]).done();
-    assert!(words.contains("get txn/w: a; b\n"), "{words}");
+    assert!(words.contains("get txn/w: \"a; b\"\n"), "{words}");
     let error = cluster.run(&["txn", "putt a 1"]).failed(2);
     assert!(
         error.starts_with("accord: at 1: expected a step (") && error.contains("did you mean put?"),

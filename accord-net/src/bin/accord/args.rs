@@ -4,6 +4,7 @@ use crate::client::ClientCommand;
 use crate::{cluster, out, shell};
 use accord_net::settings::{Given, Place, Sources};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -20,10 +21,12 @@ Examples:
   accord config > accord.toml                 a real server: its settings, commented,
   accord server --config accord.toml          and the server
 
-Every command has a --help of its own, with examples.
+Every command has a --help of its own, with examples. What stands there under \"Connection\"
+(--servers, --timeout-ms, --json) may stand before the command as well.
 
 Exit code: 0, done; 1, failed (not found, exists already, unequal, refused); 2, the command line or
-a setting is wrong; 3, it is unknown whether it was done; 4, no server was reached.";
+a setting is wrong; 3, it is unknown whether it was done; 4, no server was reached; 5, it was done,
+but its answer could not be printed (do not do it again).";
 
 /// Accord: a replicated, transactional, watchable key-value store for coordination.
 #[derive(Debug, Parser)]
@@ -32,6 +35,27 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Puts options of the connection that stand before the command behind its name.
+pub fn in_order(args: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(arg) = args.get(at) {
+        at += match arg.to_str() {
+            Some("--servers" | "--timeout-ms") => 2,
+            Some("--json") => 1,
+            Some(arg) if arg.starts_with("--servers=") || arg.starts_with("--timeout-ms=") => 1,
+            _ => break,
+        };
+    }
+    let is_command = |arg: &OsString| !arg.as_encoded_bytes().starts_with(b"-");
+    if at == 1 || !args.get(at).is_some_and(is_command) {
+        return args;
+    }
+    let mut ordered = vec![args[0].clone(), args[at].clone()];
+    ordered.extend_from_slice(&args[1..at]);
+    ordered.extend_from_slice(&args[at + 1..]);
+    ordered
 }
 
 /// What to do.
@@ -193,5 +217,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_connection_may_stand_before_the_command() {
+        for (given, ordered) in [
+            ("accord --servers a:1 --json get k", "accord get --servers a:1 --json k"),
+            ("accord --timeout-ms=5 queue pop q", "accord queue --timeout-ms=5 pop q"),
+            ("accord get --json k", "accord get --json k"),
+            ("accord --json --help", "accord --json --help"),
+            ("accord --servers", "accord --servers"),
+            ("accord", "accord"),
+        ] {
+            let args: Vec<OsString> = given.split(' ').map(OsString::from).collect();
+            let words: Vec<_> = in_order(args).into_iter().map(|arg| arg.into_string()).collect();
+            let words: Result<Vec<_>, _> = words.into_iter().collect();
+            assert_eq!(words.unwrap().join(" "), ordered);
+        }
     }
 }

@@ -20,7 +20,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(args::in_order(std::env::args_os().collect()));
     let code = match cli.command {
         Command::Server(args) => server::run(&args),
         Command::Cluster(args) => cluster::run(&args),

@@ -19,9 +19,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 /// What a process that is ended by SIGTERM is said to exit with.
-const TERMINATED: i32 = 143;
+const TERMINATED: u8 = 143;
+/// And by SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// What `accord shell --help` ends with.
 pub const EXAMPLES: &str = "\
@@ -72,13 +75,13 @@ pub fn run(args: &ShellArgs) -> u8 {
         let signals = runtime.block_on(async { Signals::new() }).map_err(|error| {
             Failure::failed("failed", format!("signals cannot be received: {error}"))
         })?;
-        Ok(Shell { context, runtime, signals, waiting: Arc::default() })
+        let (waiting, terminated) = (Arc::default(), false);
+        Ok(Shell { context, runtime, signals, waiting, terminated })
     });
     let mut shell = match began {
         Ok(shell) => shell,
         Err(failure) => return failure.tell(args.connection.json),
     };
-    shell.end_on_termination();
     let code = match io::stdin().is_terminal() {
         true => shell.converse(),
         false => shell.script(args.keep_going),
@@ -93,29 +96,32 @@ struct Shell {
     signals: Signals,
     /// True while nothing runs, and a signal has nothing to interrupt.
     waiting: Arc<AtomicBool>,
+    /// SIGTERM came while a command ran.
+    terminated: bool,
 }
 
 impl Shell {
-    /// While a line is read, nobody else looks for SIGTERM.
+    /// While a line is read at the prompt, nobody else looks for SIGTERM.
     fn end_on_termination(&self) {
         let waiting = self.waiting.clone();
         self.runtime.spawn(async move {
             let Ok(mut signals) = Signals::new() else { return };
             loop {
                 if signals.next().await == Kind::Terminate && waiting.load(Ordering::Relaxed) {
-                    std::process::exit(TERMINATED);
+                    std::process::exit(i32::from(TERMINATED));
                 }
             }
         });
     }
 
     fn converse(&mut self) -> u8 {
+        self.end_on_termination();
         match self.runtime.block_on(self.context.client()) {
             Ok(client) => {
-                println!(
-                    "session {}; `help` shows what there is, Ctrl-D leaves",
+                out::print_text(&format!(
+                    "session {}; `help` shows what there is, Ctrl-D leaves\n",
                     client.session().0
-                );
+                ));
             }
             Err(failure) => return failure.tell(false),
         }
@@ -141,11 +147,11 @@ impl Shell {
                     if !line.trim().is_empty() {
                         let _ = editor.add_history_entry(&line);
                     }
-                    if self.run_line(&line).is_none() {
+                    if self.run_line(&line).is_none() || self.terminated {
                         break;
                     }
                 }
-                Err(ReadlineError::Interrupted) => println!("Ctrl-D leaves"),
+                Err(ReadlineError::Interrupted) => drop(out::print_text("Ctrl-D leaves\n")),
                 Err(_) => break,
             }
         }
@@ -158,20 +164,34 @@ impl Shell {
     }
 
     fn script(&mut self, keep_going: bool) -> u8 {
+        let mut lines = match lines_of_input() {
+            Ok(lines) => lines,
+            Err(error) => {
+                complain(&format!("cannot read the standard input: {error}"));
+                return out::FAILED;
+            }
+        };
         let mut code = out::DONE;
-        let mut lines = io::stdin().lock().lines();
         loop {
-            self.waiting.store(true, Ordering::Relaxed);
-            let line = lines.next();
-            self.waiting.store(false, Ordering::Relaxed);
-            match line {
-                None => return code,
-                Some(Err(error)) => {
+            let signals = &mut self.signals;
+            let next = self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    kind = signals.next() => Err(kind),
+                    line = lines.recv() => Ok(line),
+                }
+            });
+            match next {
+                Err(Kind::Interrupt) => return INTERRUPTED,
+                Err(Kind::Terminate) => return TERMINATED,
+                Ok(None) => return code,
+                Ok(Some(Err(error))) => {
                     complain(&format!("cannot read the standard input: {error}"));
                     return out::FAILED;
                 }
-                Some(Ok(line)) => match self.run_line(&line) {
+                Ok(Some(Ok(line))) => match self.run_line(&line) {
                     None => return code,
+                    Some(_) if self.terminated => return TERMINATED,
                     Some(out::DONE) => {}
                     Some(failed) => {
                         code = failed;
@@ -212,17 +232,26 @@ impl Shell {
             complain("--servers and --timeout-ms are for the whole shell: leave, and start it so");
             return out::MISUSED;
         }
-        let Self { context, runtime, signals, .. } = self;
-        runtime.block_on(async {
+        let Self { context, runtime, signals, terminated, .. } = self;
+        // What came at the prompt does not concern this command.
+        *terminated |= signals.take() == Some(Kind::Terminate);
+        let code = runtime.block_on(async {
+            if command.takes_signals() {
+                return client::execute(command, context).await;
+            }
             tokio::select! {
                 biased;
                 code = client::execute(command, context) => code,
-                _ = signals.next() => {
+                kind = signals.next() => {
+                    *terminated |= kind == Kind::Terminate;
                     complain("interrupted; a change that was under way may still be made");
                     out::UNKNOWN
                 }
             }
-        })
+        });
+        // And what the command took for its own end does not concern the next.
+        *terminated |= signals.take() == Some(Kind::Terminate);
+        code
     }
 
     fn show_session(&mut self) -> u8 {
@@ -234,6 +263,19 @@ impl Shell {
             Err(failure) => failure.tell(self.context.json),
         }
     }
+}
+
+/// The lines of a script as they come, read beside the commands. At most one is read ahead.
+fn lines_of_input() -> io::Result<mpsc::Receiver<io::Result<String>>> {
+    let (tell, lines) = mpsc::channel(1);
+    std::thread::Builder::new().name("script".to_owned()).spawn(move || {
+        for line in io::stdin().lock().lines() {
+            if tell.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(lines)
 }
 
 /// The words of a line. A transaction is one word, with quotes and semicolons of its own.

@@ -52,6 +52,29 @@ impl Signals {
         Ok(Self {})
     }
 
+    /// Takes those that have come already, and tells whether there were any; SIGTERM before SIGINT.
+    ///
+    /// Each waiter gets a signal of its own, so one that a command took for itself (the end of a
+    /// watch) waits here still, and does not concern what comes next.
+    pub fn take(&mut self) -> Option<Kind> {
+        #[cfg(unix)]
+        {
+            use std::task::{Context, Poll, Waker};
+            let mut context = Context::from_waker(Waker::noop());
+            let mut came = None;
+            let waiters =
+                [(Kind::Interrupt, &mut self.interrupt), (Kind::Terminate, &mut self.terminate)];
+            for (kind, signal) in waiters {
+                while let Poll::Ready(Some(())) = signal.poll_recv(&mut context) {
+                    came = Some(kind);
+                }
+            }
+            came
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Waits for the next of them. Safe to cancel.
     pub async fn next(&mut self) -> Kind {
         #[cfg(unix)]

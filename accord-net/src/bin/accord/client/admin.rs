@@ -205,6 +205,7 @@ pub async fn run(args: &AdminArgs, context: &mut Context) -> Result<u8, Failure>
         AdminCommand::Digest => digest(&admin, json).await,
         AdminCommand::Backup { out, force, stale } => {
             let backup = admin.backup(out, *force, *stale).await?;
+            crate::out::note_change();
             files::tell_backup(out, &backup, json)
         }
         AdminCommand::VerifyBackup { .. }
@@ -237,6 +238,9 @@ pub(super) fn print_json(value: &impl Serialize) -> u8 {
 }
 
 fn tell(changed: &Changed, json: bool, word: &str, done: &str) -> Result<u8, Failure> {
+    if !changed.already {
+        out::note_change();
+    }
     if json {
         let mut object = serde_json::to_value(changed).expect("it has a form in JSON");
         object["done"] = word.into();

@@ -116,6 +116,7 @@ pub fn restore(args: &RestoreArgs, json: bool) -> Result<u8, Failure> {
         skipped: args.skip_revisions,
     };
     let restored = accord_net::backup::restore(backup, &options).map_err(|error| failed(&error))?;
+    out::note_change();
     if json {
         return Ok(print_json(&restored));
     }

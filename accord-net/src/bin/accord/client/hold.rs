@@ -141,7 +141,7 @@ pub async fn lock(args: &LockArgs, context: &mut Context) -> Result<u8, Failure>
         guard = acquiring => guard?,
         _ = signals.next() => return Err(Failure::failed("interrupted", "interrupted: not acquired")),
     };
-    let key = shown(guard.key(), false);
+    let key = String::from_utf8_lossy(guard.key()).into_owned();
     hold(Held::Lock(guard), &args.held, Some(&key), context, &mut signals).await
 }
 

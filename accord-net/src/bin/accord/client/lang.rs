@@ -28,7 +28,7 @@ Conditions (RELATION is one of = != < <= > >=):
   exists KEY
   missing KEY
 
-Words end at blanks; quotes hold them together: 'as it is', or "with \n \t \" \\ \x00". A new line
+Words end at blanks; quotes hold them together: 'as it is', or "with \n \r \t \" \\ \x00". A new line
 counts as a semicolon, and # begins a comment.
 
 Examples:
@@ -111,6 +111,29 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
+/// The bytes of a word as it is printed: with escapes, in double quotes or without.
+///
+/// # Errors
+/// For people: what was expected where.
+pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+    let mut rest = text.char_indices().peekable();
+    let mut word = Vec::new();
+    if rest.next_if(|(_, c)| *c == '"').is_some() {
+        quote('"', 0, &mut rest, &mut word)?;
+        return match rest.next() {
+            None => Ok(word),
+            Some((at, _)) => Err(format!("at {}: expected the end behind the quote", at + 1)),
+        };
+    }
+    while let Some((at, c)) = rest.next() {
+        match c {
+            '\\' => escape(at, &mut rest, &mut word)?,
+            c => word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    Ok(word)
+}
+
 type Chars<'a> = std::iter::Peekable<std::str::CharIndices<'a>>;
 
 /// Takes what stands in quotes, the closing one included.
@@ -126,7 +149,8 @@ fn quote(mark: char, at: usize, rest: &mut Chars, word: &mut Vec<u8>) -> Result<
 }
 
 fn escape(at: usize, rest: &mut Chars, word: &mut Vec<u8>) -> Result<(), String> {
-    let wrong = || format!("at {}: expected \\n, \\t, \\\", \\\\ or \\x and two digits", at + 1);
+    let wrong =
+        || format!("at {}: expected \\n, \\r, \\t, \\\", \\\\ or \\x and two digits", at + 1);
     let (_, c) = rest.next().ok_or_else(wrong)?;
     word.push(match c {
         'n' => b'\n',
@@ -346,6 +370,7 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
+    use super::super::print::shown;
     use super::*;
     use accord_net::client::txn::{Steps, Txn, exists, missing, same, value, version};
 
@@ -401,6 +426,44 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text).map(|program| program.txn), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed_again() {
+        let mut all: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+        for first in 0..=255_u8 {
+            all.extend(
+                [[first, b'"'], [first, b'\\'], [b'\\', first], [first, 0x80]].map(Vec::from),
+            );
+        }
+        let more =
+            ["", "a b", "x\\ry", "x\ry", "\u{fc}\u{200b}", "\u{2028}", "\\xff", "a'b", "# ;"];
+        all.extend(more.map(|text| text.as_bytes().to_vec()));
+        let mut seen = std::collections::BTreeMap::new();
+        for bytes in all {
+            let word = quoted(&bytes);
+            let key = Bytes::from(bytes.clone());
+            let txn = core(Steps::new().get(key));
+            assert_eq!(parse(&format!("get {word}")).map(|p| p.txn), Ok(txn), "{word}");
+            assert_eq!(unescaped(&word), Ok(bytes.clone()), "{word}");
+            assert_eq!(unescaped(&shown(&bytes, false).replace('"', "\\\"")), Ok(bytes.clone()));
+            if let Some(other) = seen.insert(word.clone(), bytes.clone()) {
+                assert_eq!(other, bytes, "both are shown as {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn escapes_that_are_none_are_named_with_their_place() {
+        for (text, expected) in [
+            ("a\\q", "at 2: expected \\n"),
+            ("\\x0", "at 1: expected \\n"),
+            ("\"a", "at 1: the quote \" is not closed"),
+            ("\"a\"b", "at 4: expected the end behind the quote"),
+        ] {
+            let error = unescaped(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Client commands: each one session, or in the shell all of them one.
 //!
-//! 1. [`values`]: get, put, del, list, copy, incr.
+//! 1. [`values`]: get, put, list, copy; [`delete`], [`count`] (incr); [`word`]: their arguments.
 //! 2. [`lang`] and [`txn`]: transactions as they are written and run.
 //! 3. [`watch`], [`hold`] (lock, elect), [`queue`], [`status`] (and members).
 //! 4. [`bench`]: a load, measured.
@@ -8,6 +8,8 @@
 
 mod admin;
 mod bench;
+mod count;
+mod delete;
 mod failure;
 mod files;
 mod hold;
@@ -18,6 +20,7 @@ mod status;
 mod txn;
 mod values;
 mod watch;
+mod word;
 
 pub use failure::Failure;
 
@@ -72,15 +75,16 @@ pub enum ClientCommand {
     #[command(after_help = values::PUT_EXAMPLES)]
     Put(On<values::PutArgs>),
     /// Delete records: all of them or none.
-    Del(On<values::DelArgs>),
+    #[command(after_help = delete::EXAMPLES)]
+    Del(On<delete::DelArgs>),
     /// List the records whose keys begin with a prefix.
     #[command(after_help = values::LIST_EXAMPLES)]
     List(On<values::ListArgs>),
     /// Copy the value of a record to another key.
     Copy(On<values::CopyArgs>),
     /// Add to a number, and print it.
-    #[command(after_help = values::INCR_EXAMPLES)]
-    Incr(On<values::IncrArgs>),
+    #[command(after_help = count::EXAMPLES)]
+    Incr(On<count::IncrArgs>),
     /// Run a transaction: all of its steps or none, decided by conditions.
     #[command(after_help = lang::HELP)]
     Txn(On<txn::TxnArgs>),
@@ -113,6 +117,17 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
+    /// True for commands that end by signals in a way of their own, as a watch does: nobody else is
+    /// to cut them off.
+    pub const fn takes_signals(&self) -> bool {
+        match self {
+            Self::Watch(_) | Self::Lock(_) | Self::Elect(_) => true,
+            Self::Put(on) => on.args.holds(),
+            Self::Queue(on) => on.args.waits(),
+            _ => false,
+        }
+    }
+
     /// Where it is to be done, and how it is to be printed.
     pub const fn connection(&self) -> &Connection {
         match self {
@@ -278,15 +293,16 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Runs one command and tells how it went.
 pub async fn execute(command: &ClientCommand, context: &mut Context) -> u8 {
+    out::begin();
     let json = context.json;
     context.json |= command.connection().json;
     let result = match command {
         ClientCommand::Get(on) => values::get(&on.args, context).await,
         ClientCommand::Put(on) => values::put(&on.args, context).await,
-        ClientCommand::Del(on) => values::del(&on.args, context).await,
+        ClientCommand::Del(on) => delete::del(&on.args, context).await,
         ClientCommand::List(on) => values::list(&on.args, context).await,
         ClientCommand::Copy(on) => values::copy(&on.args, context).await,
-        ClientCommand::Incr(on) => values::incr(&on.args, context).await,
+        ClientCommand::Incr(on) => count::incr(&on.args, context).await,
         ClientCommand::Txn(on) => txn::run(&on.args, context).await,
         ClientCommand::Watch(on) => watch::run(&on.args, context).await,
         ClientCommand::Members(on) => status::members(&on.args, context).await,

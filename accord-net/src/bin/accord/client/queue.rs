@@ -1,7 +1,8 @@
 //! Queues on the command line.
 
-use super::print::{self, Object, put_bytes, shown};
+use super::print::{self, Object, put_bytes};
 use super::values::read_input;
+use super::word::{Escapes, Word};
 use super::{Context, Failure};
 use crate::out;
 use crate::signals::Signals;
@@ -13,9 +14,12 @@ Examples:
   accord queue push jobs 'resize 17'        at the end of the queue
   accord queue pop jobs                     the first item; 1 if there is none
   accord queue pop jobs --wait              the first item, as soon as there is one
+  accord queue pop photos --raw > next.jpg  the item as it is, whatever it is
   accord queue len jobs
 
-Each item goes to one consumer, in the order in which they were pushed.";
+Each item goes to one consumer, in the order in which they were pushed. Items are printed as values
+are: see `accord get --help`. An item that was taken and could not be printed is gone; the exit code
+is 5 then.";
 
 /// A queue.
 #[derive(Clone, Debug, Args)]
@@ -23,6 +27,13 @@ pub struct QueueArgs {
     /// What to do with it.
     #[command(subcommand)]
     command: QueueCommand,
+}
+
+impl QueueArgs {
+    /// True if the command waits for an item.
+    pub const fn waits(&self) -> bool {
+        matches!(self.command, QueueCommand::Pop { wait: true, .. })
+    }
 }
 
 /// What can be done with a queue.
@@ -34,7 +45,10 @@ enum QueueCommand {
         name: String,
         /// The items; `-`: one item, from the standard input.
         #[arg(required = true, allow_negative_numbers = true)]
-        items: Vec<String>,
+        items: Vec<Word>,
+        /// How the items are written.
+        #[command(flatten)]
+        escapes: Escapes,
     },
     /// Take the first item, and print it.
     Pop {
@@ -43,6 +57,9 @@ enum QueueCommand {
         /// Wait for an item, if there is none.
         #[arg(long)]
         wait: bool,
+        /// Print exactly the bytes of the item, on a terminal too.
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
     },
     /// Print how many items wait.
     Len {
@@ -53,8 +70,8 @@ enum QueueCommand {
 
 pub async fn run(args: &QueueArgs, context: &mut Context) -> Result<u8, Failure> {
     match &args.command {
-        QueueCommand::Push { name, items } => push(name, items, context).await,
-        QueueCommand::Pop { name, wait } => pop(name, *wait, context).await,
+        QueueCommand::Push { name, items, escapes } => push(name, items, *escapes, context).await,
+        QueueCommand::Pop { name, wait, raw } => pop(name, *wait, *raw, context).await,
         QueueCommand::Len { name } => {
             let client = context.client().await?;
             let len = Queue::new(&client, name).len().await?;
@@ -67,16 +84,24 @@ pub async fn run(args: &QueueArgs, context: &mut Context) -> Result<u8, Failure>
     }
 }
 
-async fn push(name: &str, items: &[String], context: &mut Context) -> Result<u8, Failure> {
+async fn push(
+    name: &str,
+    items: &[Word],
+    escapes: Escapes,
+    context: &mut Context,
+) -> Result<u8, Failure> {
+    let values = match items {
+        [one] if one.is("-") => vec![read_input()?],
+        items => items.iter().map(|item| escapes.bytes(item)).collect::<Result<_, _>>()?,
+    };
     let client = context.client().await?;
     let queue = Queue::new(&client, name);
-    match items {
-        [one] if one == "-" => queue.push(read_input()?).await?,
-        items => {
-            for item in items {
-                queue.push(item).await?;
-            }
-        }
+    for (at, value) in values.into_iter().enumerate() {
+        queue.push(value).await.map_err(|error| {
+            let failure = Failure::from(error).about(&format!("item {}", at + 1));
+            Failure { message: format!("{}; {at} were pushed before", failure.message), ..failure }
+        })?;
+        out::note_change();
     }
     if context.json {
         out::print_text(&format!("{}\n", serde_json::json!({ "pushed": items.len() })));
@@ -84,7 +109,7 @@ async fn push(name: &str, items: &[String], context: &mut Context) -> Result<u8,
     Ok(out::DONE)
 }
 
-async fn pop(name: &str, wait: bool, context: &mut Context) -> Result<u8, Failure> {
+async fn pop(name: &str, wait: bool, raw: bool, context: &mut Context) -> Result<u8, Failure> {
     let client = context.client().await?;
     let queue = Queue::new(&client, name);
     let item = if wait {
@@ -102,10 +127,11 @@ async fn pop(name: &str, wait: bool, context: &mut Context) -> Result<u8, Failur
     let Some(item) = item else {
         return Err(Failure::failed("empty", format!("queue {name}: empty")));
     };
+    out::note_change();
     if context.json {
         let mut object = Object::new();
         put_bytes(&mut object, "item", &item);
         return Ok(out::print_text(&print::line(object)));
     }
-    Ok(out::print_text(&format!("{}\n", shown(&item, true))))
+    Ok(print::print_value(&item, raw))
 }

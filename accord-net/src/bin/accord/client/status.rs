@@ -100,6 +100,7 @@ pub async fn recover(args: &RecoverArgs, context: &mut Context) -> Result<u8, Fa
             message: format!("{}: {error}", args.server),
         },
     })?;
+    out::note_change();
     Ok(out::print_text(&match context.json {
         true => format!("{}\n", json!({ "recovering": args.server })),
         false => format!("{} starts the cluster anew: see `accord status`\n", args.server),

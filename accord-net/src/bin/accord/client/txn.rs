@@ -1,7 +1,7 @@
 //! Transactions: read, run, shown.
 
 use super::lang::{Program, parse, parse_words};
-use super::print::{self, Object, put_bytes, put_stat, shown};
+use super::print::{self, LISTED_BYTES_MAX, Object, put_bytes, put_stat, quoted};
 use super::values::{entry_line, entry_object, read_input};
 use super::{Context, Failure};
 use crate::out;
@@ -51,6 +51,9 @@ pub async fn run(args: &TxnArgs, context: &mut Context) -> Result<u8, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    if labels(&program, &done).iter().any(|label| changes(label)) {
+        out::note_change();
+    }
     let text = if context.json { object(&program, &done) } else { lines(&program, &done) };
     out::print_text(&text);
     let nothing = !done.held() && program.otherwise.is_empty();
@@ -76,6 +79,11 @@ fn labels<'a>(program: &'a Program, done: &Done) -> &'a [String] {
     if done.held() { &program.then } else { &program.otherwise }
 }
 
+/// True for a step that changes something.
+fn changes(label: &str) -> bool {
+    !["get ", "list ", "check "].iter().any(|reads| label.starts_with(reads))
+}
+
 fn lines(program: &Program, done: &Done) -> String {
     let mut text = String::new();
     if !program.txn.guard.is_empty() {
@@ -88,7 +96,7 @@ fn lines(program: &Program, done: &Done) -> String {
     for (label, result) in labels(program, done).iter().zip(done.results.iter()) {
         let _ = write!(text, "{label}: ");
         let _ = match result {
-            StepResult::Read { value, .. } => writeln!(text, "{}", shown(value, false)),
+            StepResult::Read { value, .. } => writeln!(text, "{}", quoted(value)),
             StepResult::Written { version, .. } | StepResult::Copied { version } => {
                 writeln!(text, "version {version}")
             }
@@ -99,7 +107,7 @@ fn lines(program: &Program, done: &Done) -> String {
                 let more = if page.more { ", and there are more" } else { "" };
                 let _ = writeln!(text, "{} records{more}", page.entries.len());
                 for entry in &page.entries {
-                    let _ = write!(text, "  {}", entry_line(entry));
+                    let _ = write!(text, "  {}", entry_line(entry, LISTED_BYTES_MAX));
                 }
                 Ok(())
             }

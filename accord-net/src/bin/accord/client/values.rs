@@ -1,23 +1,30 @@
-//! Records: get, put, del, list, copy, incr.
+//! Records: get, put, list, copy.
 
-use super::print::{self, Object, put_bytes, put_stat, shown};
+use super::print::{self, LISTED_BYTES_MAX, Object, named, put_bytes, put_stat, quoted};
+use super::word::{Escapes, Word};
 use super::{Context, Failure};
 use crate::out;
 use crate::signals::Signals;
-use accord_core::state::{Step, Width};
+use accord_core::state::Step;
 use accord_net::client::txn::Steps;
-use accord_net::client::{Done, Error, Flags, StepResult};
+use accord_net::client::{Done, Error, Flags, Record, StepResult};
+use bytes::Bytes;
 use clap::Args;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 pub const GET_EXAMPLES: &str = "\
 Examples:
-  accord get greeting                       the value, and a new line
-  accord get photo --raw > photo.jpg        the value as it is
+  accord get greeting                       the value
+  accord get photo --raw > photo.jpg        the value as it is, whatever it is
   accord get counter --number               what `accord incr` counted
   accord get greeting --stat                versions and revisions on the standard error as well
   accord get log --offset 100 --length 20   a part of a value
+  accord get --escaped '\\xffkey'            a key that is no text
+
+On a terminal, what is no text is shown with escapes (\\r, \\x00), and so is the backslash (\\\\):
+different values look different. Into a file or a pipe the value goes as it is; a new line follows
+if it is text that does not end in one. With --raw nothing follows.
 
 Exit code: 0, found; 1, not found.";
 
@@ -38,22 +45,18 @@ Examples:
   accord list                               all records, in the order of their keys
   accord list config/ --keys                only keys
   accord list --after m --limit 10          ten at a time
-  accord list --json | jq .key";
+  accord list --full                        values of more than 256 bytes as well, whole
+  accord list --json | jq .key
 
-pub const INCR_EXAMPLES: &str = "\
-Examples:
-  accord incr visits                        adds 1; a missing record counts from 0
-  accord incr visits -- -5                  adds -5
-  accord incr old --width 4                 numbers of four bytes, as the first Accord had
-
-A number is 8 bytes, little-endian: `accord get visits --number` prints it.";
+Keys and values are shown as `accord txn` takes them: in double quotes with escapes, if they must
+be. A value of more than 256 bytes is cut, and its length is told.";
 
 /// Reads a record.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
     /// Its key.
-    key: String,
-    /// Print exactly the bytes of the value.
+    key: Word,
+    /// Print exactly the bytes of the value, on a terminal too.
     #[arg(long, conflicts_with_all = ["number", "json"])]
     raw: bool,
     /// Print the value as a number of 4 or 8 bytes.
@@ -71,29 +74,59 @@ pub struct GetArgs {
     /// What this server knows, without asking the others: perhaps old, but fast.
     #[arg(long)]
     local: bool,
+    /// The value that it had at this revision, if it has not changed since; earlier values are not
+    /// kept.
+    #[arg(long, visible_alias = "revision", value_name = "REVISION")]
+    rev: Option<u64>,
+    /// How the key is written.
+    #[command(flatten)]
+    escapes: Escapes,
+}
+
+/// Earlier values are not kept, so only the present one can be what was there at a revision.
+fn check_revision(key: &[u8], rev: u64, record: &Record) -> Result<(), Failure> {
+    let (now, modified) = (record.revision.0, record.stat.modified.0);
+    let key = named(key);
+    if rev > now {
+        let message = format!("{key}: revision {rev} is not reached yet; the present one is {now}");
+        return Err(Failure::failed("future_revision", message));
+    }
+    if rev < modified {
+        let message = format!(
+            "{key}: what it was at revision {rev} is not kept: only present values are, and this \
+             one is of revision {modified}; `accord watch --from {rev}` tells the changes since, \
+             as far as they are remembered"
+        );
+        return Err(Failure::failed("no_history", message));
+    }
+    Ok(())
 }
 
 pub async fn get(args: &GetArgs, context: &mut Context) -> Result<u8, Failure> {
+    let key = args.escapes.bytes(&args.key)?;
     let client = context.client().await?;
-    let mut read = client.read(&args.key).part(args.offset, args.length);
+    let mut read = client.read(&key[..]).part(args.offset, args.length);
     if args.local {
         read = read.local();
     }
     let record = read.send().await?;
     let Some(record) = record else {
-        return Err(Failure::failed("not_found", format!("{}: not found", args.key)));
+        return Err(Failure::failed("not_found", format!("{}: not found", named(&key))));
     };
+    if let Some(rev) = args.rev {
+        check_revision(&key, rev, &record)?;
+    }
     let number = match args.number {
         false => None,
         true => Some(print::number(&record.value).ok_or_else(|| {
             let bytes = record.value.len();
-            let message = format!("{}: {bytes} bytes are no number of 4 or 8 bytes", args.key);
+            let message = format!("{}: {bytes} bytes are no number of 4 or 8 bytes", named(&key));
             Failure::failed("not_a_number", message)
         })?),
     };
     if context.json {
         let mut object = Object::new();
-        put_bytes(&mut object, "key", args.key.as_bytes());
+        put_bytes(&mut object, "key", &key);
         put_bytes(&mut object, "value", &record.value);
         if let Some(number) = number {
             object.insert("number".to_owned(), number.into());
@@ -103,12 +136,11 @@ pub async fn get(args: &GetArgs, context: &mut Context) -> Result<u8, Failure> {
         return Ok(out::print_text(&print::line(object)));
     }
     if args.stat {
-        eprintln!("{}", print::stat_line(&record.stat));
+        out::say(&print::stat_line(&record.stat));
     }
-    Ok(match (args.raw, number) {
-        (true, _) => out::print_bytes(&record.value),
-        (_, Some(number)) => out::print_text(&format!("{number}\n")),
-        _ => out::print_text(&format!("{}\n", shown(&record.value, true))),
+    Ok(match number {
+        Some(number) => out::print_text(&format!("{number}\n")),
+        None => print::print_value(&record.value, args.raw),
     })
 }
 
@@ -116,10 +148,10 @@ pub async fn get(args: &GetArgs, context: &mut Context) -> Result<u8, Failure> {
 #[derive(Clone, Debug, Args)]
 pub struct PutArgs {
     /// Its key.
-    key: String,
+    key: Word,
     /// Its value; `-`: the standard input.
     #[arg(required_unless_present = "file", conflicts_with = "file", allow_hyphen_values = true)]
-    value: Option<String>,
+    value: Option<Word>,
     /// Take the value from a file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -144,9 +176,17 @@ pub struct PutArgs {
     /// Keep the session until interrupted (Ctrl-C).
     #[arg(long)]
     hold: bool,
+    /// How the key and the value are written.
+    #[command(flatten)]
+    escapes: Escapes,
 }
 
 impl PutArgs {
+    /// True if the command goes on after the write.
+    pub const fn holds(&self) -> bool {
+        self.hold
+    }
+
     fn flags(&self) -> Flags {
         let kind = if self.ephemeral { Flags::EPHEMERAL } else { Flags::NONE };
         if self.sequence {
@@ -168,12 +208,12 @@ impl PutArgs {
     }
 
     fn value(&self) -> Result<Vec<u8>, Failure> {
-        match (&self.file, self.value.as_deref()) {
+        match (&self.file, &self.value) {
             (Some(file), _) => std::fs::read(file).map_err(|error| {
                 Failure::misused(format!("cannot read {}: {error}", file.display()))
             }),
-            (None, Some("-")) => read_input(),
-            (None, value) => Ok(value.unwrap_or_default().into()),
+            (None, Some(value)) if value.is("-") => read_input(),
+            (None, value) => Ok(self.escapes.maybe(value.as_ref())?.unwrap_or_default()),
         }
     }
 }
@@ -195,15 +235,15 @@ pub async fn put(args: &PutArgs, context: &mut Context) -> Result<u8, Failure> {
              --hold, or do it in `accord shell`",
         ));
     }
+    let key = Bytes::from(args.escapes.bytes(&args.key)?);
     let value = args.value()?;
     let client = context.client().await?;
     let offset = args.offset.unwrap_or(0);
-    let steps = Steps::new().write(&args.key, value, offset, args.flags());
-    let done = client.txn(steps).await.map_err(|error| about(&args.key, error))?;
-    let key = done.sequence_key(0).cloned().unwrap_or_else(|| args.key.clone().into());
-    let code = print_change(context, &key, &done);
+    let steps = Steps::new().write(&key, value, offset, args.flags());
+    let done = client.txn(steps).await.map_err(|error| about(&key, error))?;
+    out::note_change();
+    let code = print_change(context, done.sequence_key(0).unwrap_or(&key), &done);
     if args.hold {
-        eprintln!("accord: holding session {}; Ctrl-C ends it", client.session().0);
         hold(context).await?;
     }
     Ok(code)
@@ -214,6 +254,7 @@ async fn hold(context: &mut Context) -> Result<(), Failure> {
         Failure::failed("failed", format!("signals cannot be received: {error}"))
     })?;
     let client = context.client().await?;
+    out::complain(&format!("holding session {}; Ctrl-C ends it", client.session().0));
     let mut states = client.states();
     tokio::select! {
         _ = signals.next() => Ok(()),
@@ -223,11 +264,13 @@ async fn hold(context: &mut Context) -> Result<(), Failure> {
     }
 }
 
-fn about(key: &str, error: Error) -> Failure {
-    Failure::from(error).about(key)
+/// Why something was not done with a record.
+pub fn about(key: &[u8], error: Error) -> Failure {
+    Failure::from(error).about(&named(key))
 }
 
-fn print_change(context: &Context, key: &[u8], done: &Done) -> u8 {
+/// Prints what became of a record.
+pub fn print_change(context: &Context, key: &[u8], done: &Done) -> u8 {
     let version = match done.results.first() {
         Some(
             StepResult::Written { version, .. }
@@ -249,68 +292,46 @@ fn print_change(context: &Context, key: &[u8], done: &Done) -> u8 {
         return out::print_text(&print::line(object));
     }
     let version = version.map_or(String::new(), |version| format!(": version {version}"));
-    out::print_text(&format!("{}{version}, revision {}\n", shown(key, false), done.revision.0))
-}
-
-/// Deletes records.
-#[derive(Clone, Debug, Args)]
-pub struct DelArgs {
-    /// Their keys.
-    #[arg(required = true)]
-    keys: Vec<String>,
-}
-
-pub async fn del(args: &DelArgs, context: &mut Context) -> Result<u8, Failure> {
-    let client = context.client().await?;
-    let steps = args.keys.iter().fold(Steps::new(), |steps, key| steps.delete(key));
-    let done = client.txn(steps).await.map_err(|error| {
-        let key = match &error {
-            Error::Failed(accord_net::client::Failure::Aborted { step, .. }) => {
-                args.keys.get(*step as usize)
-            }
-            _ => None,
-        };
-        about(key.map_or("del", String::as_str), error)
-    })?;
-    if context.json {
-        let mut object = Object::new();
-        object.insert("deleted".to_owned(), args.keys.len().into());
-        object.insert("revision".to_owned(), done.revision.0.into());
-        return Ok(out::print_text(&print::line(object)));
-    }
-    Ok(out::print_text(&format!("{} deleted, revision {}\n", args.keys.len(), done.revision.0)))
+    out::print_text(&format!("{}{version}, revision {}\n", quoted(key), done.revision.0))
 }
 
 /// Lists records.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
     /// What the keys begin with; all keys, if not given.
-    #[arg(default_value = "")]
-    prefix: String,
+    prefix: Option<Word>,
     /// Only keys.
     #[arg(long)]
     keys: bool,
     /// Only keys greater than this one.
     #[arg(long, value_name = "KEY")]
-    after: Option<String>,
+    after: Option<Word>,
     /// At most so many.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+    /// Show values whole, however long they are. JSON always has them whole.
+    #[arg(long)]
+    full: bool,
     /// What this server knows, without asking the others: perhaps old, but fast.
     #[arg(long)]
     local: bool,
+    /// How the prefix and the key are written.
+    #[command(flatten)]
+    escapes: Escapes,
 }
 
 pub async fn list(args: &ListArgs, context: &mut Context) -> Result<u8, Failure> {
+    let prefix = args.escapes.maybe(args.prefix.as_ref())?.unwrap_or_default();
+    let after = args.escapes.maybe(args.after.as_ref())?;
     let client = context.client().await?;
-    let mut list = client.list(&args.prefix);
+    let mut list = client.list(prefix);
     if args.keys {
         list = list.keys_only();
     }
     if args.local {
         list = list.local();
     }
-    if let Some(after) = &args.after {
+    if let Some(after) = after {
         list = list.after(after);
     }
     let mut left = args.limit.unwrap_or(u64::MAX);
@@ -319,9 +340,11 @@ pub async fn list(args: &ListArgs, context: &mut Context) -> Result<u8, Failure>
         && let Some(entry) = list.next().await?
     {
         left -= 1;
-        let line =
-            if context.json { print::line(entry_object(&entry)) } else { entry_line(&entry) };
-        out::print_text(&line);
+        let value_bytes_max = if args.full { usize::MAX } else { LISTED_BYTES_MAX };
+        out::print_text(&match context.json {
+            true => print::line(entry_object(&entry)),
+            false => entry_line(&entry, value_bytes_max),
+        });
     }
     Ok(out::DONE)
 }
@@ -337,11 +360,11 @@ pub fn entry_object(entry: &accord_net::client::ListEntry) -> Object {
     object
 }
 
-/// An entry of a list as a line.
-pub fn entry_line(entry: &accord_net::client::ListEntry) -> String {
-    let key = shown(&entry.key, false);
+/// An entry of a list as a line; of a longer value only the first bytes.
+pub fn entry_line(entry: &accord_net::client::ListEntry, value_bytes_max: usize) -> String {
+    let key = quoted(&entry.key);
     match &entry.value {
-        Some(value) => format!("{key} = {}\n", shown(value, false)),
+        Some(value) => format!("{key} = {}\n", print::shortened(value, value_bytes_max)),
         None => format!("{key}\n"),
     }
 }
@@ -350,67 +373,32 @@ pub fn entry_line(entry: &accord_net::client::ListEntry) -> String {
 #[derive(Clone, Debug, Args)]
 pub struct CopyArgs {
     /// The record to copy.
-    source: String,
+    source: Word,
     /// The key that gets its value.
-    target: String,
+    target: Word,
     /// Only if there is no such record as the target.
     #[arg(long, visible_alias = "create", conflicts_with = "existing")]
     exclusive: bool,
     /// Only if there is such a record as the target.
     #[arg(long)]
     existing: bool,
+    /// How the keys are written.
+    #[command(flatten)]
+    escapes: Escapes,
 }
 
 pub async fn copy(args: &CopyArgs, context: &mut Context) -> Result<u8, Failure> {
+    let source = Bytes::from(args.escapes.bytes(&args.source)?);
+    let target = Bytes::from(args.escapes.bytes(&args.target)?);
     let client = context.client().await?;
     let flags = match (args.exclusive, args.existing) {
         (true, _) => Flags::CREATE | Flags::EXCLUSIVE,
         (_, true) => Flags::NONE,
         _ => Flags::CREATE,
     };
-    let (source, target) = (args.source.clone().into(), args.target.clone().into());
-    let steps = Steps::new().step(Step::Copy { source, target, flags });
-    let both = format!("{} to {}", args.source, args.target);
-    let done = client.txn(steps).await.map_err(|error| about(&both, error))?;
-    Ok(print_change(context, args.target.as_bytes(), &done))
-}
-
-/// Adds to a number.
-#[derive(Clone, Debug, Args)]
-pub struct IncrArgs {
-    /// The record with the number.
-    key: String,
-    /// What to add.
-    #[arg(default_value_t = 1, allow_negative_numbers = true)]
-    delta: i64,
-    /// The bytes of the number: 4 or 8.
-    #[arg(long, value_name = "BYTES", default_value = "8", value_parser = ["4", "8"])]
-    width: String,
-    /// Where in a larger value the number stands.
-    #[arg(long, value_name = "BYTES")]
-    offset: Option<u64>,
-    /// Only if there is such a record.
-    #[arg(long)]
-    existing: bool,
-}
-
-pub async fn incr(args: &IncrArgs, context: &mut Context) -> Result<u8, Failure> {
-    let client = context.client().await?;
-    let step = Step::Increment {
-        key: args.key.clone().into(),
-        delta: args.delta,
-        offset: args.offset,
-        width: if args.width == "4" { Width::Four } else { Width::Eight },
-        flags: if args.existing { Flags::NONE } else { Flags::CREATE },
-    };
-    let done = client.txn(Steps::new().step(step)).await.map_err(|e| about(&args.key, e))?;
-    if context.json {
-        return Ok(print_change(context, args.key.as_bytes(), &done));
-    }
-    let number = done.number(0).unwrap_or_default();
-    let number = match u32::try_from(number) {
-        Ok(four) if args.width == "4" => four.cast_signed().into(),
-        _ => print::signed(number),
-    };
-    Ok(out::print_text(&format!("{number}\n")))
+    let both = format!("{} to {}", named(&source), named(&target));
+    let steps = Steps::new().step(Step::Copy { source, target: target.clone(), flags });
+    let done = client.txn(steps).await.map_err(|error| Failure::from(error).about(&both))?;
+    out::note_change();
+    Ok(print_change(context, &target, &done))
 }

@@ -1,9 +1,10 @@
 //! Changes as they happen, one line each.
 
-use super::print::{self, Object, put_bytes, shown};
+use super::print::{self, Object, put_bytes, quoted};
 use super::{Context, Failure};
 use crate::out;
 use crate::signals::Signals;
+use accord_core::protocol::WATCH_KEY_BYTES_MAX;
 use accord_net::client::{
     Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchFilter,
 };
@@ -75,6 +76,11 @@ impl WatchArgs {
 }
 
 pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure> {
+    let bytes = args.key.as_ref().or(args.prefix.as_ref()).map_or(0, String::len);
+    if bytes > WATCH_KEY_BYTES_MAX {
+        let most = format!("at most {WATCH_KEY_BYTES_MAX} bytes can be watched, not {bytes}");
+        return Err(Failure::misused(most));
+    }
     let client = context.client().await?;
     let (filter, mask) = (args.filter(), args.event_mask());
     let from = args.from.map(Revision);
@@ -82,11 +88,12 @@ pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure>
         true => client.watch_once(filter, mask, from).await?,
         false => client.watch(filter, mask, from).await?,
     };
-    // For people, and for scripts that must not change anything before the watch is set.
-    eprintln!("accord: watching what happens after revision {}", watch.from().0);
+    // Before it is said: an interruption from here on ends the watch, in a shell as well.
     let mut signals = Signals::new().map_err(|error| {
         Failure::failed("failed", format!("signals cannot be received: {error}"))
     })?;
+    // For people, and for scripts that must not change anything before the watch is set.
+    out::complain(&format!("watching what happens after revision {}", watch.from().0));
     tokio::select! {
         biased;
         code = follow(args, context.json, watch) => code,
@@ -139,14 +146,14 @@ fn line(event: &Event) -> String {
             format!("{what} session {}, {} sessions now\n", event.session.0, event.members)
         }
         Event::Key(event) if event.kind == KeyEventKind::Deleted => {
-            format!("{what} {}\n", shown(&event.key, false))
+            format!("{what} {}\n", quoted(&event.key))
         }
         Event::Key(event) => {
             let part = match is_whole(event) {
                 true => String::new(),
                 false => format!(" [{}+{} of {}]", event.offset, event.data.len(), event.size),
             };
-            let (key, data) = (shown(&event.key, false), shown(&event.data, false));
+            let (key, data) = (quoted(&event.key), quoted(&event.data));
             format!("{what} {key}{part} = {data}\n")
         }
     }
