@@ -386,7 +386,9 @@ fn continue_log(shared: &Shared, contents: &Contents, scanned: &Scanned) -> Resu
             let next = segment::open(directory, owner, segment.id + 1, Access::Write)?;
             shared.has_segment(owner, next);
         }
-        false => shared.want_segment(owner, segment.id + 1),
+        // Else the first frame of this one, which is still to be written, comes before.
+        false if scanned.end.sector > 1 => shared.want_segment(owner, segment.id + 1),
+        false => {}
     }
     Ok(Log { owner, segment, at: scanned.end, base: base.generation, index })
 }

@@ -113,7 +113,7 @@ pub struct Store {
     checkpoint: Option<(Snapshot, u64)>,
     /// The last frame is written, and not yet durable.
     unsynced: bool,
-    /// That frame is the first of its segment.
+    /// No frame of the log's segment is known to be durable, so the next is not to be begun.
     first_of_segment: bool,
 }
 
@@ -143,6 +143,7 @@ impl Store {
     }
 
     pub(super) fn new(node: NodeId, shared: Arc<Shared>, log: Option<Log>) -> Self {
+        let first_of_segment = log.as_ref().is_some_and(|log| log.at.sector == 1);
         Self {
             node,
             shared,
@@ -153,7 +154,7 @@ impl Store {
             sectors: Vec::new(),
             checkpoint: None,
             unsynced: false,
-            first_of_segment: false,
+            first_of_segment,
         }
     }
 
@@ -274,7 +275,9 @@ impl Store {
         let bytes = self.body.len() as u64;
         let head = Head { frame, first, base: log.base, records: self.records, bytes };
         if log.segment.sectors - log.at.sector < head.sectors() {
-            log.segment = self.shared.take_segment(head.sectors())?;
+            // An empty one that is too small is replaced, for a used one may follow used ones only.
+            let next = log.segment.id + u64::from(!self.first_of_segment);
+            log.segment = self.shared.take_segment(log.owner, next, head.sectors())?;
             log.at = Position { segment: log.segment.id, sector: 1, ..log.at };
             self.first_of_segment = true;
         }

@@ -123,10 +123,13 @@ impl Shared {
         })
     }
 
-    /// The segment after the last one is to be made.
+    /// The segment after the last one is to be made, unless it is there or being made.
     pub(super) fn want_segment(&self, owner: Owner, id: u64) {
-        *locked(&self.making) = Making::Wanted(owner, id);
-        locked(&self.todo).work = true;
+        let making = &mut *locked(&self.making);
+        if matches!(making, Making::Idle) {
+            *making = Making::Wanted(owner, id);
+            locked(&self.todo).work = true;
+        }
     }
 
     /// It is there already.
@@ -134,9 +137,18 @@ impl Shared {
         *locked(&self.making) = Making::Ready(owner, segment);
     }
 
-    /// Takes the next segment, with room for a frame of so many sectors.
-    pub(super) fn take_segment(&self, sectors: u64) -> Result<Segment, StorageError> {
+    /// Takes the next segment, with room for a frame of so many sectors. If nobody has wanted it
+    /// yet, it is `id`.
+    pub(super) fn take_segment(
+        &self,
+        owner: Owner,
+        id: u64,
+        sectors: u64,
+    ) -> Result<Segment, StorageError> {
         let mut making = locked(&self.making);
+        if matches!(*making, Making::Idle) {
+            *making = Making::Wanted(owner, id);
+        }
         if let Making::Ready(owner, segment) = &*making
             && segment.sectors - 1 < sectors
         {

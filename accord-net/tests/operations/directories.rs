@@ -207,7 +207,20 @@ fn the_end_of_the_terminal_stops_a_server_in_order() {
 }
 
 #[test]
+fn under_nohup_the_end_of_the_terminal_is_ignored() {
+    let parent = TempDir::new().expect("there is a place for it");
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_accord")).args(flags(&parent.path().join("n1")));
+    let mut process = Process::start(nohup.arg("--bootstrap"));
+    let line = process.line(" listens for clients at ");
+    let at = line.split(" at ").nth(1).and_then(|rest| rest.split(',').next());
+    process.signal(Signal::SIGHUP);
+    accord(&["put", "a", "1", "--servers", at.expect("the line names it")]).done();
+    stop(process);
+}
+
+#[test]
 fn a_word_that_is_no_level_of_the_log_is_refused() {
     let told = accord(&["server", "--log", "bogus"]).failed(2);
-    assert!(told.contains("log: `bogus` is neither a level"), "{told}");
+    assert!(told.contains("log: `bogus`: neither a level"), "{told}");
 }

@@ -8,6 +8,7 @@ mod growing;
 mod load;
 mod recovery;
 mod silence;
+mod strangers;
 #[path = "../cli/support.rs"]
 #[expect(dead_code, reason = "the tests of the command use the rest")]
 mod support;

@@ -6,7 +6,7 @@ use accord_core::ids::{Epoch, Index, NodeId};
 use accord_core::replica::io::Record;
 use accord_core::rng::Rng;
 use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{Damage, Directory, OpenError, Options, StorageError, Store};
+use accord_net::storage::{Damage, Directory, OpenError, Options, StorageError, Store, inspect};
 
 const CHECKPOINT: &str = "checkpoint.redb";
 
@@ -329,34 +329,58 @@ fn a_synced_frame_that_is_gone_is_noticed() {
 }
 
 /// The worker is at work while a commit is: it must not have made the segment after the one whose
-/// first frame is under way, for then that frame seems to have been durable, and gone.
+/// first frame is under way, for then that frame seems to have been durable, and gone. Nor may the
+/// worker of a start that finds the frame torn.
 #[test]
 fn a_power_loss_within_the_first_frame_of_a_segment_is_no_damage() {
-    let mut in_new_segment = 0;
-    for seed in 0..60 {
+    let (mut in_new_segment, mut torn) = (0, 0);
+    for seed in 0..120 {
         let disk = SimDisk::new(seed);
         let opened = Store::open(disk.clone(), NODE, tiny()).expect("an empty disk");
         let (mut store, mut worker) = (opened.store, opened.worker);
         store.commit(&[identity()]).expect("a healthy disk");
         worker.run().expect("a healthy disk");
-        let mut epoch = 0;
-        let mut promise = || {
-            epoch += 1;
-            Record::Promise(Epoch(epoch))
-        };
-        // A segment holds 24 sectors, and each of these takes one.
-        for _ in 0..20 + seed % 8 {
-            store.commit(&[promise()]).expect("a healthy disk");
+        // A segment holds 24 sectors, and each of these frames takes one, but for the last.
+        let durable = 20 + seed % 5;
+        for epoch in 1..=durable {
+            store.commit(&[Record::Promise(Epoch(epoch))]).expect("a healthy disk");
         }
         let before = segments(&disk).len();
-        store.write(&[promise()]).expect("a healthy disk");
-        in_new_segment += u32::from(segments(&disk).len() > before);
+        let last: Vec<_> =
+            (durable + 1..durable + 400).map(|it| Record::Promise(Epoch(it))).collect();
+        store.write(&last).expect("a healthy disk");
+        let is_new = segments(&disk).len() > before;
+        in_new_segment += u32::from(is_new);
         worker.run().expect("a healthy disk");
         disk.lose_power();
         drop((store, worker));
-        let found = Store::open(disk, NODE, tiny()).expect("nothing durable is gone").recovered;
-        let promised = found.expect("it was written").promised.0;
-        assert!((epoch - 1..=epoch).contains(&promised), "{promised} of {epoch}");
+        for _ in 0..3 {
+            let found = inspect(&disk).expect("nothing durable is gone").expect("it was written");
+            torn += u32::from(is_new && found.torn_sectors > 0);
+            assert!(found.promised.0 >= durable, "{} of {durable}", found.promised);
+            let mut opened = Store::open(disk.clone(), NODE, tiny()).expect("as it was inspected");
+            opened.worker.run().expect("a healthy disk");
+            disk.lose_power();
+            drop(opened);
+        }
+        // It is written to again, also by a frame for which the segment is too small.
+        let opened = Store::open(disk.clone(), NODE, tiny()).expect("nothing durable is gone");
+        let (mut store, mut worker) = (opened.store, opened.worker);
+        let promised = opened.recovered.expect("it was written").promised.0;
+        let large = Options { frame_bytes_max: 1 << 20, ..tiny() };
+        if seed % 2 == 0 {
+            drop((store, worker));
+            let opened = Store::open(disk.clone(), NODE, large).expect("nothing durable is gone");
+            (store, worker) = (opened.store, opened.worker);
+        }
+        let more: Vec<_> = (1..6000).map(|it| Record::Promise(Epoch(promised + it))).collect();
+        store.commit(&more).expect("a healthy disk");
+        worker.run().expect("a healthy disk");
+        store.commit(&[Record::Promise(Epoch(promised + 6000))]).expect("a healthy disk");
+        disk.lose_power();
+        drop((store, worker));
+        let found = inspect(&disk).expect("nothing durable is gone").expect("it was written");
+        assert_eq!(found.promised.0, promised + 6000);
     }
-    assert!(in_new_segment > 3, "{in_new_segment}");
+    assert!(in_new_segment > 10 && torn > 5, "{in_new_segment}, {torn}");
 }

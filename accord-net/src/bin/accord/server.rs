@@ -82,7 +82,7 @@ fn misspelt(filter: &str) -> Option<&str> {
 fn begin_log(settings: &Settings) -> Result<(), String> {
     if let Some(word) = misspelt(&settings.log) {
         return Err(format!(
-            "log: `{word}` is neither a level (off, error, warn, info, debug, trace) nor a filter \
+            "log: `{word}`: neither a level (off, error, warn, info, debug, trace) nor a filter \
              of this server's messages, such as `info,accord_net::server=debug`"
         ));
     }

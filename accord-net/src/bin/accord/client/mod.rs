@@ -3,7 +3,7 @@
 //! 1. [`values`]: get, put, list, copy; [`delete`], [`count`] (incr); [`word`]: their arguments.
 //! 2. [`lang`] and [`txn`]: transactions as they are written and run.
 //! 3. [`watch`], [`hold`] (lock, elect), [`queue`], [`status`] (and members).
-//! 4. [`bench`]: a load, measured.
+//! 4. [`mod@bench`]: a load, measured.
 //! 5. [`admin`]: changing the cluster; [`files`]: what needs no server.
 
 mod admin;
