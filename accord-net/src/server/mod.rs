@@ -21,6 +21,7 @@ pub mod http;
 mod hub;
 pub mod journal;
 pub mod metrics;
+mod names;
 pub mod operator;
 pub mod options;
 mod peers;
@@ -33,6 +34,7 @@ mod status;
 #[cfg(feature = "testing")]
 mod witness;
 
+pub use names::{PeerName, Tempo};
 pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
 pub use status::{CorosyncReport, RingReport, StatusReport};
 #[cfg(feature = "testing")]

@@ -264,6 +264,17 @@ impl<E: Env> Hub<E> {
                     .to_owned(),
             );
         }
+        // A list without it would take it out of the cluster.
+        let unknown = |node: &&NodeId| !before.servers.contains_key(&node.0);
+        if before.version == 0
+            && let Some(node) = self.options.initial.iter().find(unknown)
+        {
+            return Err(format!(
+                "where server {} is is not known here, since its name is not found: ask another \
+                 server, or mend the name",
+                node.0
+            ));
+        }
         let mut after = before.clone();
         match change {
             RosterChange::Add(node, at) => {
@@ -285,6 +296,22 @@ impl<E: Env> Hub<E> {
         after.version += 1;
         after.cluster_id = self.cluster_id();
         after.fault().map_or(Ok(after), Err)
+    }
+
+    /// The name of another server has this address now. False: it is known, or operators have
+    /// changed the list, and names count no more.
+    ///
+    /// # Errors
+    /// For people: why it cannot be there.
+    pub(super) fn relocate(self: &Rc<Self>, node: NodeId, at: SocketAddr) -> Result<bool, String> {
+        let mut roster = self.roster();
+        if roster.version > 0 || roster.servers.insert(node.0, at) == Some(at) {
+            return Ok(false);
+        }
+        if let Some(fault) = roster.fault() {
+            return Err(fault);
+        }
+        self.adopt(roster).map(|()| true)
     }
 
     /// Another server says which servers there are.

@@ -4,15 +4,15 @@
 //! checked here before, and named with its place.
 
 use super::key::key_from_hex;
-use super::schema::{GroupKind, Mode, OnDamage, Settings, paths};
+use super::schema::{GroupKind, Member, Mode, OnDamage, Settings, paths};
 use super::sources::{Loaded, Place, SettingsError, value_at};
 use crate::corosync::GroupConfig;
-use crate::server::{CorosyncOptions, GroupOptions, RingOptions, ServerOptions};
+use crate::server::{CorosyncOptions, GroupOptions, PeerName, RingOptions, ServerOptions};
 use accord_core::ids::NodeId;
 use accord_core::limits::STEPS_MAX;
 use accord_core::protocol::MESSAGE_BYTES_MAX;
 use accord_core::replica::config::Durability;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,8 @@ pub struct Ready {
     pub refetches: bool,
     /// What is odd, but not wrong.
     pub warnings: Vec<String>,
+    /// The other servers that are named by hosts: to be looked up again while the server runs.
+    pub names: Vec<PeerName>,
 }
 
 /// A rule: whether it holds, the settings it is about, and what is wrong if it does not.
@@ -65,15 +67,18 @@ impl Loaded {
             return Err(self.wrong(about, message));
         }
         let mut warnings = self.warnings.clone();
+        let mut names = Vec::new();
         let node = NodeId(s.id);
         let group = match s.group {
             GroupKind::Solo => GroupOptions::Solo,
             GroupKind::Ring => {
-                let ring = self.ring(node, &mut warnings)?;
+                let ring = self.ring(node, &mut warnings, &mut names)?;
                 self.check_ring(node, &ring)?;
                 GroupOptions::Ring(ring)
             }
-            GroupKind::Corosync => GroupOptions::Corosync(self.corosync(node, &mut warnings)?),
+            GroupKind::Corosync => {
+                GroupOptions::Corosync(self.corosync(node, &mut warnings, &mut names)?)
+            }
         };
         let client_listen = self.resolve("client_listen", &s.client_listen, None)?;
         let http_listen = match s.http_listen.as_str() {
@@ -82,6 +87,8 @@ impl Loaded {
         };
         self.check_addresses(client_listen, http_listen, &group)?;
         let mut options = ServerOptions::new(node, client_listen, group);
+        // Also those whose names are not found yet.
+        options.initial.extend(names.iter().map(|name| name.node));
         options.cluster.clone_from(&s.cluster);
         options.durability = match s.mode {
             Mode::Memory => Durability::Memory,
@@ -95,7 +102,7 @@ impl Loaded {
         let persistent = s.mode == Mode::Persistent;
         let data_dir = persistent.then(|| self.beside("data_dir", &s.data_dir));
         let refetches = s.on_damage == OnDamage::Refetch && s.group != GroupKind::Solo;
-        Ok(Ready { options, http_listen, data_dir, refetches, warnings })
+        Ok(Ready { options, http_listen, data_dir, refetches, warnings, names })
     }
 
     /// An error about some settings, at the place of the first that was given.
@@ -140,28 +147,63 @@ impl Loaded {
         Ok(())
     }
 
+    /// The addresses of a host and a port. The inner error: the host is not found.
+    fn look_up(
+        &self,
+        path: &str,
+        text: &str,
+    ) -> Result<Result<Vec<SocketAddr>, String>, SettingsError> {
+        let off = if path == "http_listen" { ", or off" } else { "" };
+        if text.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:9090");
+            return Err(self.wrong(&[path], format!("{path}: {expected}; found `{text}`")));
+        }
+        Ok(match text.to_socket_addrs().map(Vec::from_iter) {
+            Ok(found) if found.is_empty() => Err(format!("the host of `{text}` has no address")),
+            Ok(found) => Ok(found),
+            Err(error) => Err(format!("the host of `{text}` is not found: {error}")),
+        })
+    }
+
     fn resolve(
         &self,
         path: &str,
         text: &str,
         like: Option<SocketAddr>,
     ) -> Result<SocketAddr, SettingsError> {
-        let wrong = |why: String| self.wrong(&[path], format!("{path}: {why}"));
-        let off = if path == "http_listen" { ", or off" } else { "" };
-        if text.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:7850");
-            return Err(wrong(format!("{expected}; found `{text}`")));
-        }
-        let found = text
-            .to_socket_addrs()
-            .map_err(|error| wrong(format!("the host of `{text}` is not found: {error}")))?;
-        let found: Vec<_> = found.collect();
-        let same = |address: &&SocketAddr| like.is_none_or(|a| a.is_ipv4() == address.is_ipv4());
-        let chosen = found.iter().find(same).or(found.first()).copied();
-        chosen.ok_or_else(|| wrong(format!("the host of `{text}` has no address")))
+        let found = self.look_up(path, text)?;
+        let found = found.map_err(|why| self.wrong(&[path], format!("{path}: {why}")))?;
+        Ok(alike(&found, like))
     }
 
-    fn ring(&self, node: NodeId, warnings: &mut Vec<String>) -> Result<RingOptions, SettingsError> {
+    /// Where another server is. `None`: its name is not found, which is no reason not to start.
+    fn peer(
+        &self,
+        member: &Member,
+        listen: SocketAddr,
+        warnings: &mut Vec<String>,
+        names: &mut Vec<PeerName>,
+    ) -> Result<Option<SocketAddr>, SettingsError> {
+        let found = self.look_up("servers", &member.ring)?;
+        let at = found.as_ref().ok().map(|found| alike(found, Some(listen)));
+        if let Err(why) = found {
+            let id = member.id;
+            warnings
+                .push(format!("server {id}: {why}; starting without it, and looking it up again"));
+        }
+        if member.ring.parse::<SocketAddr>().is_err() {
+            let (node, name) = (NodeId(member.id), member.ring.clone());
+            names.push(PeerName { node, name, found: at });
+        }
+        Ok(at)
+    }
+
+    fn ring(
+        &self,
+        node: NodeId,
+        warnings: &mut Vec<String>,
+        names: &mut Vec<PeerName>,
+    ) -> Result<RingOptions, SettingsError> {
         let s = &self.settings;
         let own = s.servers.iter().find(|member| member.id == node.0);
         let Some(own) = own else {
@@ -179,10 +221,13 @@ impl Loaded {
             "" => self.resolve("servers", &own.ring, None)?,
             at => self.resolve("ring_listen", at, None)?,
         };
-        let mut peers = BTreeMap::new();
+        let (mut peers, mut ids) = (BTreeMap::new(), BTreeSet::new());
         let mut seen = BTreeMap::from([(self.resolve("servers", &own.ring, None)?, node.0)]);
         for member in s.servers.iter().filter(|member| member.id != node.0) {
-            let at = self.resolve("servers", &member.ring, Some(listen))?;
+            if !ids.insert(member.id) {
+                return Err(self.duplicate(member.id));
+            }
+            let Some(at) = self.peer(member, listen, warnings, names)? else { continue };
             if let Some(other) = seen.insert(at, member.id) {
                 let message = format!(
                     "servers {other} and {} are both at {at}: each needs an address of its own",
@@ -190,9 +235,7 @@ impl Loaded {
                 );
                 return Err(self.wrong(&["servers"], message));
             }
-            if peers.insert(NodeId(member.id), at).is_some() {
-                return Err(self.duplicate(member.id));
-            }
+            peers.insert(NodeId(member.id), at);
         }
         if s.servers.iter().filter(|member| member.id == node.0).count() > 1 {
             return Err(self.duplicate(node.0));
@@ -213,6 +256,7 @@ impl Loaded {
         &self,
         node: NodeId,
         warnings: &mut Vec<String>,
+        names: &mut Vec<PeerName>,
     ) -> Result<CorosyncOptions, SettingsError> {
         let s = &self.settings;
         if node.0 == 0 {
@@ -233,7 +277,7 @@ impl Loaded {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
             return Err(self.wrong(&about, format!("corosync: {what}")));
         }
-        let RingOptions { listen, address, peers, key, .. } = self.ring(node, warnings)?;
+        let RingOptions { listen, address, peers, key, .. } = self.ring(node, warnings, names)?;
         Ok(CorosyncOptions { listen, address, peers, key, group, limits })
     }
 
@@ -299,6 +343,12 @@ impl Loaded {
         }
         key_from_hex(&text).map_err(wrong)
     }
+}
+
+/// Of a host's addresses the first of the same kind as another one, if there is one.
+fn alike(found: &[SocketAddr], like: Option<SocketAddr>) -> SocketAddr {
+    let same = |address: &&SocketAddr| like.is_none_or(|a| a.is_ipv4() == address.is_ipv4());
+    *found.iter().find(same).unwrap_or(&found[0])
 }
 
 #[cfg(unix)]

@@ -350,6 +350,50 @@ fn a_server_with_another_key_is_kept_out_and_status_says_why() {
 }
 
 #[test]
+fn a_name_that_does_not_resolve_does_not_stop_the_others() {
+    let ports = free_ports(3);
+    let directory = tempfile::tempdir().expect("there is a place for it");
+    let key = format!("key={}", new_key());
+    let member = |id: usize| format!("{id}=127.0.0.1:{}", ports[id - 1]);
+    let start = |id: usize, third: &str| {
+        let members = format!("{},{},{third}", member(1), member(2));
+        let dir = directory.path().join(id.to_string());
+        let dir = dir.to_str().expect("it is text");
+        let id = id.to_string();
+        let fixed = ["--group", "ring", "--mode", "persistent", "--http-listen", "off"];
+        let own = ["--id", &id, "--member", &members, "--data-dir", dir, "--set", &key];
+        server(&[&fixed[..], &own[..], &["--bootstrap"]].concat())
+    };
+    let serves = |at: &str| {
+        eventually("it serves", || {
+            accord(&["status", "--servers", at]).out.contains("  serving").then_some(())
+        });
+    };
+    {
+        let all = [1, 2, 3].map(|id| start(id, &member(3)));
+        all.iter().for_each(|(_, at)| serves(at));
+    }
+    // The third is gone, and its name as well.
+    let gone = "3=nosuch.invalid:7902";
+    let mut two = [1, 2].map(|id| start(id, gone));
+    two.iter().for_each(|(_, at)| serves(at));
+    let said = two[0].0.seen().join("\n");
+    assert!(
+        said.contains("server 3: the host of `nosuch.invalid:7902` is not found")
+            && said.contains("starting without it, and looking it up again"),
+        "{said}"
+    );
+    // A list of servers that lacks one must not become everybody's.
+    let add = ["admin", "add-server", "--node", "4", "--address", "127.0.0.1:1", "--servers"];
+    let error = accord(&[&add[..], &[&two[0].1]].concat()).failed(1);
+    assert!(error.contains("where server 3 is is not known here"), "{error}");
+    let malformed = ["--group", "ring", "--member", "1=127.0.0.1:1,2=nosuch", "--set", &key];
+    let error = accord(&[&["server"][..], &malformed].concat()).failed(2);
+    assert!(error.contains("expected HOST:PORT"), "{error}");
+    two.iter_mut().for_each(|(server, _)| server.end_input());
+}
+
+#[test]
 fn two_servers_with_one_number_are_found_out() {
     let ports = free_ports(2);
     let members = format!("1=127.0.0.1:{},1=127.0.0.1:{}", ports[0], ports[1]);

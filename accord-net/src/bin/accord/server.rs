@@ -8,7 +8,7 @@ use accord_net::env::real::Real;
 use accord_net::server::journal::Disk;
 use accord_net::server::metrics::Metrics;
 use accord_net::server::repair::{self, SetAside};
-use accord_net::server::{Ended, Running, http, start};
+use accord_net::server::{Ended, PeerName, Running, Tempo, http, start};
 use accord_net::settings::{LogFormat, Ready, Settings};
 use accord_net::storage::Options;
 use std::future::pending;
@@ -160,6 +160,7 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
         biased;
         code = until_stopped(&running, &mut stops) => code,
         () = serve_http(listener, &running) => unreachable!("HTTP is served for ever"),
+        () = follow_names(&running, ready.names) => unreachable!("names are followed for ever"),
         () = log_service(&running, bootstrap) => unreachable!("the log goes on for ever"),
     }
 }
@@ -275,6 +276,13 @@ fn ignores_hangup() -> bool {
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // Signals are counted from 1, and SIGHUP is the first.
     ignored.is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Looks the other servers' names up again: they may not be known yet, or be moved.
+async fn follow_names(running: &Running<Real>, names: Vec<PeerName>) {
+    let look_up = async |name: String| Ok(tokio::net::lookup_host(name).await?.collect());
+    running.follow_names(names, Tempo::default(), look_up).await;
+    pending().await
 }
 
 /// Logs when the server begins or ceases to serve, and why it does not.
