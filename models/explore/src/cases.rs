@@ -265,6 +265,7 @@ fn recovery_cases(full: bool) -> Vec<Case> {
             },
         ),
         recovery_cut(full, &quiet),
+        recovery_crash(full, &quiet),
         recovery_image(&quiet),
     ]
 }
@@ -285,6 +286,31 @@ fn recovery_cut(full: bool, quiet: &replica::Bounds) -> Case {
             sides: [&[1, 2][..], &[2, 3]].map(nodes).into(),
             mortals: nodes(&[2]),
             crashes: pick(full, 0, 1),
+            views: 2,
+            ..quiet.clone()
+        },
+    )
+}
+
+/// The recovered server crashes at any point, and the cluster is recovered again; perhaps from the
+/// old disk that was there.
+fn recovery_crash(full: bool, quiet: &replica::Bounds) -> Case {
+    use replicas::reached::{LOST, TWICE};
+    replica_case(
+        "recovery-crash",
+        "a recovery is interrupted by a crash, and the operator asks again",
+        &[LOST, TWICE],
+        replica::Bounds {
+            grain: Grain::All,
+            prologue: Prologue::Lost(Without::Nothing),
+            writes: 0,
+            newcomers: Vec::new(),
+            recoverers: nodes(pick(full, &[1][..], &[1, 2])),
+            recoveries: 2,
+            exchanges: pick(full, 0, 1),
+            sides: [&[1][..], &[1, 2]].map(nodes).into(),
+            mortals: nodes(&[1]),
+            crashes: 1,
             views: 2,
             ..quiet.clone()
         },

@@ -18,6 +18,7 @@ pub mod world;
 use crate::flaw::{self, CORE};
 use crate::kept::Kept;
 use accord_core::ids::NodeId;
+use accord_core::replica::io::HaltReason;
 use accord_core::replica::voters::VoterChange;
 use bounds::{Bounds, Grain};
 use reached::Reached;
@@ -137,11 +138,13 @@ macro_rules! unbroken {
     };
 }
 
-/// True if the server runs, or stopped itself for a reason: its state is damaged, or was compared
-/// where so few vote that nobody can tell whose is.
+/// True if the server runs, or stopped itself for a reason: its state is damaged, or so few vote
+/// that nobody can tell whose is.
 fn may_be_as_it_is(server: &Kept<Server>) -> bool {
-    let few = || server.replica.status().voters.voters.len() < 3;
-    server.halted.is_none() || server.damaged || few()
+    let status = server.replica.status();
+    let few = status.voters.count_intact(&status.stores) < 3;
+    let compared = || matches!(server.halted, Some(HaltReason::DigestMismatch { .. }));
+    server.halted.is_none() || server.damaged || few && compared()
 }
 
 impl Model for ReplicaModel {

@@ -124,6 +124,13 @@ pub const BESIDE: Reached = ("old disks that met nobody go on beside", |_, state
 pub const APART: Reached = ("recoveries apart meet", |_, state| {
     closed(state, |reason| matches!(reason, ClosedReason::MixedHistories))
 });
+/// The cluster was recovered twice, one after the other.
+pub const TWICE: Reached = ("a recovered cluster is recovered again", |_, state| {
+    state.servers.values().any(|server| {
+        let open = server.replica.open_epoch();
+        open.is_some_and(|epoch| epoch.era() > Era(1))
+    })
+});
 /// A server took over the state of another.
 pub const INSTALLED: Reached = ("a server takes over an image", |_, state| {
     let installs = |record: &Record| matches!(record, Record::Install(_));
