@@ -450,7 +450,7 @@ impl fmt::Display for StatusReport {
         }
         let ring = self.ring.iter().flat_map(|ring| &ring.refused);
         let corosync = self.corosync.iter().flat_map(|corosync| &corosync.refused);
-        let group = ring.chain(corosync);
+        let group = ring.chain(corosync).filter(|(reason, _)| !is_normal(reason));
         let refused = self.refused.iter().chain(&self.hung_up).chain(group);
         let text: String = refused.map(|(reason, count)| format!(" {reason}={count}")).collect();
         if !text.is_empty() {
@@ -458,6 +458,14 @@ impl fmt::Display for StatusReport {
         }
         Ok(())
     }
+}
+
+/// True of what the group ignores whenever its members change, or a datagram comes twice: there is
+/// nothing in it for an operator to look at.
+fn is_normal(reason: &str) -> bool {
+    const RING: [&str; 4] = ["other_ring", "stale", "duplicate_data", "left"];
+    const COROSYNC: [&str; 3] = ["late", "hole", "behind"];
+    RING.contains(&reason) || COROSYNC.contains(&reason)
 }
 
 fn list(nodes: &[u32]) -> String {
@@ -478,5 +486,22 @@ mod tests {
         {
             assert_eq!(snake_case(variant), label);
         }
+    }
+
+    #[test]
+    fn what_comes_with_every_change_of_members_is_not_shown_and_the_rest_is() {
+        let shown = |refusal: &RingRefusal| !is_normal(&snake_case(&format!("{refusal:?}")));
+        let shown: Vec<RingRefusal> = RingRefusal::ALL.into_iter().filter(shown).collect();
+        let worth_a_look = [
+            RingRefusal::Unauthentic,
+            RingRefusal::Malformed,
+            RingRefusal::UnknownNode,
+            RingRefusal::Misdirected,
+            RingRefusal::OwnEcho,
+            RingRefusal::DuplicateNode,
+            RingRefusal::Beyond,
+            RingRefusal::Overloaded,
+        ];
+        assert_eq!(shown, worth_a_look);
     }
 }

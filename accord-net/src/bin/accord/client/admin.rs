@@ -214,12 +214,24 @@ pub async fn run(args: &AdminArgs, context: &mut Context) -> Result<u8, Failure>
     }
 }
 
+/// Asks all servers whose names are known: one that is not may be the one that is lost.
 fn admin(context: &Context) -> Result<Admin, Failure> {
-    let mut servers = Vec::new();
+    let (mut servers, mut unknown) = (Vec::new(), Vec::new());
     for server in &context.servers {
-        let found = resolve(server)?;
-        let found = found.first().copied();
-        servers.push(found.ok_or_else(|| Failure::misused(format!("{server}: no address")))?);
+        match resolve(server) {
+            Ok(found) if found.is_empty() => {
+                unknown.push(Failure::misused(format!("{server}: no address")));
+            }
+            Ok(found) => servers.extend(found),
+            Err(failure) => unknown.push(failure),
+        }
+    }
+    if servers.is_empty() {
+        let none = || Failure::misused("no server is named");
+        return Err(unknown.into_iter().next().unwrap_or_else(none));
+    }
+    for failure in unknown {
+        out::complain(&format!("{}; the others are asked", failure.message));
     }
     Ok(Admin::new(servers, context.timeout))
 }
