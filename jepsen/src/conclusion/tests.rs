@@ -1,3 +1,5 @@
+//! What a campaign concludes: verdicts, faults that hit, exit codes.
+
 use super::*;
 use crate::checkpoints::Times;
 use crate::nemesis::Fault;

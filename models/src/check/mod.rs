@@ -74,8 +74,8 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Verdi
     })
 }
 
-/// As [`check`], but a history in which no operation is known to have taken effect is not valid: any
-/// model allows it, and who asks has nearly always recorded or named the wrong thing.
+/// As [`check`], but a history in which no operation is known to have taken effect is not valid:
+/// any model allows it, and who asks has nearly always recorded or named the wrong thing.
 ///
 /// # Errors
 /// As [`check`].

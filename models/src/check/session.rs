@@ -306,8 +306,9 @@ impl<'a> Told<'a> {
         Explanation::new(anomaly, summary, indices)
     }
 
-    /// Revisions agree with the real time of opens, closes and tells, and nobody joins before asking
-    /// to: no change is over before a change of an earlier revision, or it itself, has begun.
+    /// Revisions agree with the real time of opens, closes and tells, and nobody joins before
+    /// asking to: no change is over before a change of an earlier revision, or it itself, has
+    /// begun.
     ///
     /// A session that left may have expired before its close began, so closes are not later than
     /// anything.

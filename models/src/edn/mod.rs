@@ -8,8 +8,8 @@
 //! 1,024 characters, and what only Clojure's reader for programs takes: `'x`, `@x`, `^{..} x`,
 //! `#(..)`, `#'x`, `#"regex"`, `::k`.
 //!
-//! Values are equal by what they are, not by how they are written ([`Value`]). Continue in [`read`] for the grammar, or in
-//! [`crate::history`] for what is made of the values.
+//! Values are equal by what they are, not by how they are written ([`Value`]). Continue in [`read`]
+//! for the grammar, or in [`crate::history`] for what is made of the values.
 //!
 //! Invariant: [`read::read_value`] of a printed value gives the same value.
 

@@ -194,8 +194,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What begins with `#`: a set, a number such as `##NaN`, a tagged value, a map with a namespace
-    /// for its keys.
+    /// What begins with `#`: a set, a number such as `##NaN`, a tagged value, a map with a
+    /// namespace for its keys.
     fn dispatch(&mut self) -> Result<Value, ReadError> {
         let at = self.at;
         self.bump();

@@ -84,8 +84,8 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Writes an operation down: its values at its two events. What is not ok ends with the value of
-    /// its invocation, or with none.
+    /// Writes an operation down: its values at its two events. What is not ok ends with the value
+    /// of its invocation, or with none.
     pub(super) fn operation(&mut self, slot: &Slot, f: &str, input: [String; 2], output: String) {
         let [input, repeated] = input;
         let process = self.processes;
