@@ -155,7 +155,7 @@ impl Loaded {
     ) -> Result<Result<Vec<SocketAddr>, String>, SettingsError> {
         let off = if path == "http_listen" { ", or off" } else { "" };
         if text.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:9090");
+            let expected = format!("expected HOST:PORT{off}, such as 127.0.0.1:7850");
             return Err(self.wrong(&[path], format!("{path}: {expected}; found `{text}`")));
         }
         Ok(match text.to_socket_addrs().map(Vec::from_iter) {

@@ -53,6 +53,23 @@ fn a_watch_can_be_narrowed_begun_earlier_and_read_by_programs() {
 }
 
 #[test]
+fn a_watch_from_the_future_and_of_a_key_that_is_no_text_say_so() {
+    let cluster = Cluster::shared();
+    let mut watch = Process::start(&mut cluster.command(&["watch", "later", "--from", "9999999"]));
+    watch.line("accord: watching what happens after revision 9999999");
+    watch.line("accord: revision 9999999 is not reached yet: nothing is told before it");
+    watch.signal(Signal::SIGINT);
+    assert_eq!(watch.end().code(), Some(0));
+    let escaped = ["watch", "--escaped", "watched/\\xff", "--count", "1"];
+    let mut watch = Process::start(&mut cluster.command(&escaped));
+    watch.line("accord: watching");
+    cluster.run(&["put", "--escaped", "watched/\\xff", "a b"]).done();
+    let line = watch.line("watched/");
+    assert!(line.ends_with(" created \"watched/\\xff\" = \"a b\""), "{line}");
+    assert_eq!(watch.end().code(), Some(0));
+}
+
+#[test]
 fn who_joins_and_leaves_is_told() {
     let cluster = Cluster::shared();
     let mut watch = Process::start(&mut cluster.command(&["watch", "--members"]));

@@ -1,12 +1,14 @@
 //! Changes as they happen, one line each.
 
 use super::print::{self, Object, put_bytes, quoted};
+use super::word::{Escapes, Word};
 use super::{Context, Failure};
 use crate::out;
 use crate::signals::Signals;
-use accord_core::protocol::WATCH_KEY_BYTES_MAX;
+use accord_core::protocol::{Consistency, WATCH_KEY_BYTES_MAX};
+use accord_core::state::ReadQuery;
 use accord_net::client::{
-    Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchFilter,
+    Client, Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchFilter,
 };
 use clap::Args;
 
@@ -30,10 +32,10 @@ Exit code: 0, interrupted, or all that was asked for is told; 1, the watch ended
 pub struct WatchArgs {
     /// The record to watch.
     #[arg(required_unless_present_any = ["prefix", "members"])]
-    key: Option<String>,
+    key: Option<Word>,
     /// All records whose keys begin so.
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["key", "members"])]
-    prefix: Option<String>,
+    prefix: Option<Word>,
     /// Who joins and who leaves.
     #[arg(long, conflicts_with = "key")]
     members: bool,
@@ -50,15 +52,24 @@ pub struct WatchArgs {
     /// Everything after this revision, not only what happens from now on.
     #[arg(long, value_name = "REVISION")]
     from: Option<u64>,
+    /// How the key or the prefix is written.
+    #[command(flatten)]
+    escapes: Escapes,
 }
 
 impl WatchArgs {
-    fn filter(&self) -> WatchFilter {
-        match (&self.key, &self.prefix) {
-            (Some(key), _) => WatchFilter::Key(key.clone().into()),
-            (_, Some(prefix)) => WatchFilter::Prefix(prefix.clone().into()),
-            _ => WatchFilter::Members,
+    fn filter(&self) -> Result<WatchFilter, Failure> {
+        let word = self.key.as_ref().or(self.prefix.as_ref());
+        let Some(bytes) = self.escapes.maybe(word)? else { return Ok(WatchFilter::Members) };
+        if bytes.len() > WATCH_KEY_BYTES_MAX {
+            let bytes = bytes.len();
+            let most = format!("at most {WATCH_KEY_BYTES_MAX} bytes can be watched, not {bytes}");
+            return Err(Failure::misused(most));
         }
+        Ok(match self.key {
+            Some(_) => WatchFilter::Key(bytes.into()),
+            None => WatchFilter::Prefix(bytes.into()),
+        })
     }
 
     fn event_mask(&self) -> EventMask {
@@ -76,13 +87,9 @@ impl WatchArgs {
 }
 
 pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure> {
-    let bytes = args.key.as_ref().or(args.prefix.as_ref()).map_or(0, String::len);
-    if bytes > WATCH_KEY_BYTES_MAX {
-        let most = format!("at most {WATCH_KEY_BYTES_MAX} bytes can be watched, not {bytes}");
-        return Err(Failure::misused(most));
-    }
+    let filter = args.filter()?;
     let client = context.client().await?;
-    let (filter, mask) = (args.filter(), args.event_mask());
+    let mask = args.event_mask();
     let from = args.from.map(Revision);
     let watch = match args.once {
         true => client.watch_once(filter, mask, from).await?,
@@ -94,10 +101,29 @@ pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure>
     })?;
     // For people, and for scripts that must not change anything before the watch is set.
     out::complain(&format!("watching what happens after revision {}", watch.from().0));
+    let told = async {
+        if let Some(from) = from {
+            tell_future(&client, from).await;
+        }
+        follow(args, context.json, watch).await
+    };
     tokio::select! {
         biased;
-        code = follow(args, context.json, watch) => code,
+        code = told => code,
         _ = signals.next() => Ok(out::DONE),
+    }
+}
+
+/// Whoever watches from a revision that is not reached yet is told nothing until then.
+async fn tell_future(client: &Client, from: Revision) {
+    let query = ReadQuery::Members { after: None, limit: 1 };
+    if let Ok((_, now)) = client.query(query, Consistency::Linearizable).await
+        && from > now
+    {
+        let (from, now) = (from.0, now.0);
+        out::complain(&format!(
+            "revision {from} is not reached yet: nothing is told before it; the present one is {now}"
+        ));
     }
 }
 
