@@ -160,11 +160,15 @@ fn draw(rng: &mut Rng) -> World {
             log.push(change);
             writes.push(Write { change, invoked, is_answered: !rng.once_in(4) });
         }
-        let told: Vec<Change> = log
+        let mut told: Vec<Change> = log
             .iter()
             .copied()
             .filter(|change| change.0 == revision && revision > watch.from && watch.wants(change))
             .collect();
+        if rng.once_in(8) {
+            // Half of what the revision did.
+            told.truncate(1);
+        }
         if !told.is_empty() && (!watch.is_once || fired.is_none()) && !rng.once_in(12) {
             fired = Some(revision);
             watch.events.extend(told.into_iter().map(|change| (tick(rng), change)));
