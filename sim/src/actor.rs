@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
+use crate::digest::kind;
 use crate::env::{Env, Event};
 use crate::hearing::Hearing;
 use crate::node::Timer;
@@ -208,6 +209,7 @@ impl ClientActor {
     /// A timer's event came.
     pub fn on_timer(&mut self, env: &mut Env, workload: &mut dyn Workload, number: u64) {
         if self.timer.fire(number) {
+            env.trace.event(env.now, self.actor(), kind::CLIENT_TIMER, &[]);
             self.handle(env, workload, ClientInput::Timer);
         }
     }
@@ -223,7 +225,7 @@ impl ClientActor {
         if self.conn != Some(conn) {
             return;
         }
-        env.trace.event(env.now, self.actor(), 10, &conn.0.to_le_bytes());
+        env.trace.numbered(env.now, self.actor(), kind::CLIENT_CONN, conn.0, &[]);
         if env.trace.is_told() {
             crate::story::tell_client(env, self.actor(), &what);
         }
@@ -332,13 +334,14 @@ pub(crate) fn config(options: &Options, rng: &mut Rng) -> ClientConfig {
         Scale::Small => 32,
         Scale::Roomy => 1000,
     };
+    let answered = crate::setup::answer_span(options);
     ClientConfig {
-        session_timeout_ms: rng.log_uniform(500, 8_000) as u32,
-        request_timeout: Duration::from_millis(rng.log_uniform(1_000, 16_000)),
+        session_timeout_ms: rng.log_uniform(500, 8_000).max(answered.to_millis()) as u32,
+        request_timeout: Duration::from_millis(rng.log_uniform(1_000, 16_000)).max(answered),
         requests_max: rng.within(1, requests_max) as usize,
         reads_max: rng.within(1, requests_max) as usize,
         watches_max: rng.within(2, requests_max.max(2)) as usize,
-        attach_timeout: Duration::from_millis(rng.log_uniform(500, 3_000)),
+        attach_timeout: Duration::from_millis(rng.log_uniform(500, 3_000)).max(answered),
         patience: Duration::from_millis(rng.log_uniform(200, 2_000)),
         ..ClientConfig::new((1..=options.nodes()).map(NodeId).collect())
     }

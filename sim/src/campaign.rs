@@ -4,8 +4,10 @@
 //! function of its first seed, its length and the caller's overrides: the number of threads decides
 //! how long it takes and nothing else. At a violation, no further seeds are begun; those before it
 //! are finished, and the lowest seed that fails is the one reported. A campaign whose time is over
-//! ends in the same way: only how many worlds it has depends on the machine.
+//! or that is asked to stop ends in the same way: only how many worlds it has depends on the
+//! machine.
 
+use crate::interrupt::Stop;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::report::Counts;
@@ -34,6 +36,8 @@ pub struct Campaign {
     pub threads: NonZero<usize>,
     /// Time after which no world is begun; the first always is.
     pub budget: Option<Duration>,
+    /// No world is begun once this is asked.
+    pub stop: Stop,
 }
 
 /// What came of a campaign, up to the first seed that failed.
@@ -110,8 +114,9 @@ impl Campaign {
     /// The number of the next world, unless all are begun or the time is over.
     fn take(&self, next: &AtomicU64, count: u64, begun: Instant) -> Option<u64> {
         let over = self.budget.is_some_and(|most| begun.elapsed() >= most);
+        let stopped = self.stop.is_asked();
         let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
-            (number < count && (number == 0 || !over)).then_some(number + 1)
+            (number < count && !stopped && (number == 0 || !over)).then_some(number + 1)
         });
         taken.ok()
     }
@@ -136,7 +141,8 @@ mod tests {
         }
         let threads = NonZero::new(threads).expect("not zero");
         let world = WorldKind::Bare;
-        Campaign { world, first: 100, count: 12, overrides, threads, budget: None }.run(|_| {})
+        let (budget, stop) = (None, Stop::default());
+        Campaign { world, first: 100, count: 12, overrides, threads, budget, stop }.run(|_| {})
     }
 
     #[test]
@@ -148,9 +154,29 @@ mod tests {
         };
         let threads = NonZero::new(2).expect("not zero");
         let (world, count) = (WorldKind::Bare, u64::MAX);
-        let campaign = Campaign { world, first: 100, count, overrides, threads, budget };
+        let stop = Stop::default();
+        let campaign = Campaign { world, first: 100, count, overrides, threads, budget, stop };
         let outcome = campaign.run(|_| {});
         assert_eq!((outcome.worlds, outcome.failure), (1, None));
+    }
+
+    #[test]
+    fn a_campaign_that_is_asked_to_stop_reports_what_it_did() {
+        let overrides = Overrides {
+            options: vec![("safety", "1s".to_owned()), ("operations", "10".to_owned())],
+            faults: FaultMix::none(),
+        };
+        let (world, count, budget) = (WorldKind::Bare, u64::MAX, None);
+        let (threads, stop) = (NonZero::<usize>::MIN, Stop::default());
+        let asked = stop.clone();
+        let campaign = Campaign { world, first: 3, count, overrides, threads, budget, stop };
+        let outcome = campaign.run(|outcome| {
+            if outcome.worlds == 2 {
+                asked.ask();
+            }
+        });
+        assert!(outcome.worlds >= 2 && outcome.failure.is_none(), "{}", outcome.worlds);
+        assert_eq!(campaign.run(|_| {}).worlds, 0, "it is asked before the first");
     }
 
     #[test]
@@ -163,7 +189,8 @@ mod tests {
             let threads = NonZero::new(threads).expect("not zero");
             let overrides = overrides.clone();
             let (world, first, count) = (WorldKind::Bare, u64::MAX - 1, 5);
-            let campaign = Campaign { world, first, count, overrides, threads, budget: None };
+            let (budget, stop) = (None, Stop::default());
+            let campaign = Campaign { world, first, count, overrides, threads, budget, stop };
             let mut seen = Vec::new();
             let outcome = campaign.run(|outcome| seen.push(outcome.worlds));
             assert_eq!((outcome.worlds, outcome.failure, seen), (2, None, vec![1, 2]));

@@ -6,6 +6,7 @@
 
 use crate::clock::WorldTime;
 use crate::conns::{Conn, Conns, ToClient, ToServer};
+use crate::digest::{self, kind};
 use crate::network::{Arrivals, Network};
 use crate::options::Options;
 use crate::properties::acknowledged::Acknowledged;
@@ -266,6 +267,8 @@ impl Env {
 
     /// Sends a datagram from one server to another.
     pub fn send_datagram(&mut self, from: u32, to: u32, bytes: &Bytes) {
+        let who = Actor::Server(from);
+        self.trace.numbered(self.now, who, kind::SENT_DATAGRAM, u64::from(to), bytes);
         let arrivals = self.network.send(self.now, from, to);
         self.record_packet(Sort::Ring, (from, to), arrivals, || story::datagram(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {
@@ -275,6 +278,8 @@ impl Env {
 
     /// Sends a message beside the group, which may be lost or come twice.
     pub fn send_peer(&mut self, from: u32, to: u32, bytes: &Bytes) {
+        let who = Actor::Server(from);
+        self.trace.numbered(self.now, who, kind::SENT_PEER, u64::from(to), bytes);
         let arrivals = self.network.send(self.now, from, to);
         self.record_packet(Sort::Peer, (from, to), arrivals, || story::peer_message(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {
@@ -300,6 +305,8 @@ impl Env {
 
     /// A client sends something over a connection, which may swallow it.
     pub fn send_up(&mut self, conn: ConnId, what: ToServer) {
+        let client = self.conns.get(conn).client;
+        digest::sent_up(&mut self.trace, self.now, client, conn, &what);
         let arrives = self.conns.send_up(self.now, conn);
         if let Some(record) = self.trace.record_mut() {
             let Conn { client, node, .. } = *self.conns.get(conn);
@@ -313,6 +320,8 @@ impl Env {
 
     /// A server sends something over a connection, which may swallow it.
     pub fn send_down(&mut self, conn: ConnId, what: ToClient) {
+        let node = self.conns.get(conn).node;
+        digest::sent_down(&mut self.trace, self.now, node, conn, &what);
         let arrives = self.conns.send_down(self.now, conn);
         if let Some(record) = self.trace.record_mut() {
             let Conn { client, node, .. } = *self.conns.get(conn);

@@ -5,6 +5,7 @@
 //! overlapping faults are counted, so the world is whole again when all have ended.
 
 use crate::conns::{ToClient, ToServer};
+use crate::digest::kind;
 use crate::env::Event;
 use crate::node::{Node, NodeInput, close_down};
 use crate::plan::{Fault, FaultKind};
@@ -21,7 +22,11 @@ impl World {
     pub(crate) fn begin_fault(&mut self, number: usize) {
         let fault = self.plan.faults[number].clone();
         let begun = self.put_in_force(number, &fault.kind);
-        let line = if begun { "begins" } else { "is skipped" };
+        let (line, what) = match begun {
+            true => ("begins", kind::FAULT_BEGINS),
+            false => ("is skipped", kind::FAULT_SKIPPED),
+        };
+        self.env.trace.numbered(self.env.now, Actor::World, what, number as u64, &[]);
         self.env.tell(Actor::World, || format!("{line}: {fault}"));
         if !begun {
             self.env.counts.faults_skipped += 1;
@@ -42,6 +47,8 @@ impl World {
     pub(crate) fn end_fault(&mut self, number: usize) {
         if self.active.remove(&number) {
             let fault: Fault = self.plan.faults[number].clone();
+            let what = kind::FAULT_ENDS;
+            self.env.trace.numbered(self.env.now, Actor::World, what, number as u64, &[]);
             self.env.tell(Actor::World, || format!("ends: {fault}"));
             if let Some(record) = self.env.trace.record_mut() {
                 record.fault_ends(self.env.now, number);

@@ -13,6 +13,10 @@
 //! plans).
 #![forbid(unsafe_code)]
 
+// First, since the others print by its macros.
+#[macro_use]
+mod out;
+
 pub mod actor;
 mod adversarial;
 pub mod bugs;
@@ -20,11 +24,13 @@ pub mod campaign;
 pub mod cli;
 pub mod clock;
 pub mod conns;
+pub mod digest;
 pub mod disk;
 pub mod engine;
 pub mod env;
 pub mod hearing;
 mod inject;
+pub mod interrupt;
 mod judging;
 pub mod junit;
 pub mod network;

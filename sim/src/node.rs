@@ -7,6 +7,7 @@
 
 use crate::clock::Clock;
 use crate::conns::{ToClient, ToServer};
+use crate::digest::kind;
 use crate::disk::{Disk, Opened, Platters};
 use crate::env::{Env, Event};
 use crate::judging::{Judged, has_barrier};
@@ -195,6 +196,9 @@ impl Node {
         if recovered.snapshot.is_some() && last.index > recovered.log.base().index {
             env.met(Situation::StartedFromState);
         }
+        env.judges.prefixes.on_started(NodeId(self.id));
+        let had = [last.epoch.0, last.index.0].map(u64::to_le_bytes).concat();
+        env.trace.numbered(env.now, self.actor(), kind::START, store.0, &had);
         env.tell(self.actor(), || format!("starts with {store}, log up to {last}"));
         let now = self.clock.local(env.now);
         let config = setup::server_config(options, self.id);
@@ -253,6 +257,7 @@ impl Node {
             return;
         }
         env.counts.crashes += 1;
+        env.trace.numbered(env.now, self.actor(), kind::DEATH, self.incarnation, &[]);
         env.tell(self.actor(), || "dies".to_owned());
         env.judges.contract.on_stop(self.id, self.incarnation);
         env.judges.silence.on_stop(self.id, env.now);
@@ -368,29 +373,15 @@ impl Node {
     }
 
     fn trace_input(&self, env: &mut Env, input: &NodeInput) {
-        let (now, who) = (env.now, self.actor());
-        match input {
-            NodeInput::Datagram { bytes, .. } => env.trace.event(now, who, 0, bytes),
-            NodeInput::Group(GroupEvent::Deliver { payload, .. }) => {
-                env.trace.event(now, who, 1, payload);
-            }
-            NodeInput::Group(GroupEvent::View(view)) => {
-                env.trace.event(now, who, 2, &view.id.seq.to_le_bytes());
-            }
-            NodeInput::Server(input) => match &**input {
-                Input::Peer { message, .. } => env.trace.event(now, who, 3, message),
-                Input::Stored { ticket } => env.trace.event(now, who, 4, &ticket.0.to_le_bytes()),
-                _ => env.trace.event(now, who, 5, &[]),
-            },
-            NodeInput::Conn(conn, _) => env.trace.event(now, who, 6, &conn.0.to_le_bytes()),
-            NodeInput::Timer => env.trace.event(now, who, 7, &[]),
-        }
+        let who = self.actor();
+        crate::digest::input(&mut env.trace, env.now, who, input);
         if env.trace.is_told() {
             crate::story::tell_input(env, who, input);
         }
     }
 
     fn on_group(&mut self, env: &mut Env, event: GroupEvent) {
+        crate::digest::group(&mut env.trace, env.now, self.actor(), &event);
         let process = self.process.as_mut().expect("only a process is given events");
         let judgement = env.judges.contract.on_event(self.id, self.incarnation, &event);
         env.judge(Property::GroupContract, judgement);
@@ -499,6 +490,7 @@ impl Node {
             && let Some(output) = process.server.poll_output()
         {
             busy = true;
+            crate::digest::output(&mut env.trace, env.now, Actor::Server(self.id), &output);
             if env.trace.is_told() {
                 crate::story::tell_output(env, self.actor(), &output);
             }

@@ -129,6 +129,8 @@ pub struct Report<'a> {
     pub regressions: u64,
     /// True if the campaign ended because its time was over.
     pub time_is_over: bool,
+    /// True if it ended because somebody interrupted it.
+    pub is_interrupted: bool,
 }
 
 /// The verdict over a property that no world came to judge.
@@ -228,6 +230,9 @@ impl Report<'_> {
         if self.time_is_over {
             row(&mut text, "ended", "by the budget of time");
         }
+        if self.is_interrupted {
+            row(&mut text, "ended", "by an interrupt: what follows is what was done until then");
+        }
         text.push_str(&counts_table(&outcome.counts));
         let (all, each) = self.events_per_second();
         row(&mut text, "wall time", &format!("{:.1} s", self.wall.as_secs_f64()));
@@ -299,6 +304,7 @@ impl Report<'_> {
             "worlds": self.outcome.worlds,
             "regressions": self.regressions,
             "time_is_over": self.time_is_over,
+            "is_interrupted": self.is_interrupted,
             "operations": {
                 "ok": counts.operations_ok,
                 "failed": counts.operations_failed,
@@ -399,6 +405,7 @@ mod tests {
             failure: None,
             regressions: 0,
             time_is_over: false,
+            is_interrupted: false,
         };
         let text = report.to_text();
         assert!(Property::ALL.iter().all(|property| text.contains(property.name())), "{text}");
@@ -419,6 +426,7 @@ mod tests {
             failure: None,
             regressions: 0,
             time_is_over: false,
+            is_interrupted: false,
         };
         let text = report.to_text();
         assert!(text.contains("no world ran: nothing was judged"), "{text}");

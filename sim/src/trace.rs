@@ -2,7 +2,7 @@
 //! data ([`crate::record`]).
 //!
 //! The digest is how determinism is tested: two runs of a plan must end with equal digests, in
-//! every build, process and thread. The story is for people who look for the cause of a violation;
+//! every build, process and thread. What goes into it: [`crate::digest`]. The story is for people who look for the cause of a violation;
 //! writing it changes nothing that happens, so a silent run and a told one have equal digests.
 
 use crate::clock::WorldTime;
@@ -95,17 +95,23 @@ impl Trace {
     /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its
     /// content.
     pub fn event(&mut self, at: WorldTime, who: Actor, what: u8, bytes: &[u8]) {
+        self.numbered(at, who, what, 0, bytes);
+    }
+
+    /// Takes an event into the digest that has a number besides: a sender, a connection, a ticket.
+    pub fn numbered(&mut self, at: WorldTime, who: Actor, what: u8, with: u64, bytes: &[u8]) {
         let (kind, number) = match who {
             Actor::World => (0, 0),
             Actor::Server(node) => (1, node),
             Actor::Client(client) => (2, client),
         };
-        let mut head = [0; 22];
+        let mut head = [0; 30];
         head[..8].copy_from_slice(&at.as_nanos().to_le_bytes());
         head[8..12].copy_from_slice(&number.to_le_bytes());
         head[12] = kind;
         head[13] = what;
-        head[14..].copy_from_slice(&xxh3_64(bytes).to_le_bytes());
+        head[14..22].copy_from_slice(&with.to_le_bytes());
+        head[22..].copy_from_slice(&xxh3_64(bytes).to_le_bytes());
         self.digest = xxh3_64_with_seed(&head, self.digest);
         self.events += 1;
     }

@@ -10,6 +10,7 @@
 use crate::actor::ClientActor;
 use crate::clock::WorldTime;
 use crate::conns::{ToClient, ToServer};
+use crate::digest::{self, kind};
 use crate::disk::Synced;
 use crate::env::{Env, Event};
 use crate::node::{Node, NodeInput};
@@ -487,10 +488,25 @@ impl World {
         self.env.judge(Property::DigestsAgree, crate::properties::digests::check(&states));
     }
 
+    /// What there is in the end goes into the digest as well.
+    fn digest_end(&mut self) {
+        let (now, trace) = (self.env.now, &mut self.env.trace);
+        for node in &self.nodes {
+            let Some(process) = &node.process else { continue };
+            let (index, state) = (process.server.applied().0, process.server.state().digest());
+            trace.numbered(now, Actor::Server(node.id), kind::STATE, index, &state.to_le_bytes());
+        }
+        for (number, workload) in self.workloads.iter_mut().enumerate() {
+            digest::history(trace, now, number, workload.history());
+        }
+        digest::verdict(trace, now, self.env.violation.as_ref());
+    }
+
     fn finish(mut self) -> Run {
         self.env.counts.views = self.env.judges.contract.views();
         self.env.counts.epochs = self.env.judges.epochs.count();
         self.env.counts.simulated_ns = self.env.now.as_nanos();
+        self.digest_end();
         for workload in &mut self.workloads {
             let history = workload.history();
             self.env.counts.operations_ok += history.count(Outcome::Ok) as u64;

@@ -53,12 +53,56 @@ fn a_violation_ends_with_a_command_that_reproduces_it() {
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     let report = text(&failed);
     assert!(report.contains("VIOLATION in seed 7 of reads-fresh"), "{report}");
-    let (_, command) = report.split_once("reproduce with:\n    cargo sim ").expect("a command");
-    let words: Vec<&str> = command.split_whitespace().collect();
-    let again = accord_sim(&words);
+    let (_, command) = report.split_once("reproduce with:\n    ").expect("a command");
+    // As it stands, and outside of the repository: the program is named as it was called.
+    let mut shell = Command::new("sh");
+    let again = shell.args(["-c", command]).current_dir("/").output().expect("a shell");
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     let seen = report.split("which violates ").nth(1).and_then(|rest| rest.lines().next());
     assert!(text(&again).contains(seen.expect("the shrunk violation is told")), "{again:?}");
+}
+
+#[test]
+fn the_files_of_a_violation_have_the_name_of_the_seed_that_was_found() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary-files");
+    let _ = std::fs::remove_dir_all(&out);
+    let place = out.to_str().expect("a path of plain characters");
+    let args = ["run", "--seeds", "1", "--seed", "7", "--set", "canary=workload", "--out", place];
+    let failed = accord_sim(&args);
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let names = std::fs::read_dir(&out)
+        .expect("there are files")
+        .map(|file| file.expect("a file").file_name().into_string().expect("plain characters"));
+    let names: Vec<String> = names.collect();
+    assert!(names.len() >= 3 && names.iter().all(|it| it.starts_with("seed-7.")), "{names:?}");
+    let plan = std::fs::read_to_string(out.join("seed-7.plan")).expect("the plan");
+    assert!(plan.starts_with("# shrunk from seed 7; violates workload\n"), "{plan}");
+}
+
+/// A reader that has gone away ends nothing with the 101 of a panic.
+#[test]
+fn every_command_ends_in_order_if_nobody_reads_what_it_prints() {
+    for args in [
+        &["run", "--seeds", "2", "--set", "safety=1s", "--set", "operations=20"][..],
+        &["run", "--seeds", "1", "--json"],
+        &["replay", "--seed", "1"],
+        &["plan", "--seed", "1"],
+        &["worlds"],
+        &["faults"],
+        &["bugs", "--check"],
+        &["replay", "--plan", "no-such.plan"],
+    ] {
+        let gone = || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            writer
+        };
+        let read = accord_sim(args).status.code();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_accord-sim"));
+        let status = command.args(args).stdout(gone()).stderr(gone()).status().expect("it runs");
+        assert_eq!(status.code(), read, "{args:?}");
+        assert_ne!(read, Some(101), "{args:?}");
+    }
 }
 
 #[test]

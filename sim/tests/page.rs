@@ -114,7 +114,7 @@ fn a_good_run_of_five_servers_and_ten_thousand_events_is_drawn() {
     );
     assert!(all.number("drawn-bundles") > 100, "so much is drawn in bundles");
     assert_eq!((all.number("offending"), all.count("class=\"offending\"")), (0, 0));
-    assert!(all.dom.contains("every property held"));
+    assert!(all.dom.contains("every property that was judged held"));
 
     // A hundredth of it: one by one, with labels; and after three steps, details.
     let near = Shown::of(&browser, "near", &plan, &run, "from=0.2&to=0.22&step=3");

@@ -8,6 +8,7 @@ compile_error!(
 );
 
 use accord_sim::campaign::Campaign;
+use accord_sim::interrupt::Stop;
 use accord_sim::plan::{FaultMix, Kind, Overrides, Plan};
 use accord_sim::properties::Property;
 use accord_sim::workload::WorkloadKind;
@@ -79,8 +80,16 @@ fn a_small_campaign_meets_faults_and_finds_no_violation() {
     for world in WORLDS {
         let overrides = short(&[], FaultMix::default());
         let threads = NonZero::new(2).expect("not zero");
-        let outcome =
-            Campaign { world, first: 0, count: 24, overrides, threads, budget: None }.run(|_| {});
+        let outcome = Campaign {
+            world,
+            first: 0,
+            count: 24,
+            overrides,
+            threads,
+            budget: None,
+            stop: Stop::default(),
+        }
+        .run(|_| {});
         assert_eq!(outcome.failure, None, "{world:?}");
         let counts = outcome.counts;
         assert!(counts.faults.len() >= 10, "{world:?}: {:?}", counts.faults);

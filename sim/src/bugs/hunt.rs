@@ -5,6 +5,7 @@
 //! shrunk here too, if asked, since only here does it fail.
 
 use crate::campaign::{Campaign, seeds_from};
+use crate::interrupt::Stop;
 use crate::plan::{Overrides, Plan};
 use crate::properties::Violation;
 use crate::shrink::{self, RUNS_MAX};
@@ -190,9 +191,9 @@ pub fn run(options: &Options) -> ExitCode {
         threads: options.threads.unwrap_or_else(threads_available),
         shrink: options.shrink,
     };
-    let tell = |report: Report| println!("{}", report.line());
+    let tell = |report: Report| say!("{}", report.line());
     let report = hunt(asked, tell);
-    println!("{}", report.line());
+    say!("{}", report.line());
     ExitCode::SUCCESS
 }
 
@@ -213,7 +214,8 @@ pub fn hunt(asked: Hunt, progress: impl Fn(Report)) -> Report {
         let first = from + done;
         let count = (per_thread * threads.get() as u64).min(seeds - done);
         let overrides = Overrides::default();
-        let campaign = Campaign { world, first, count, overrides, threads, budget: None };
+        let (budget, stop) = (None, Stop::default());
+        let campaign = Campaign { world, first, count, overrides, threads, budget, stop };
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
             let shrunk = shrink.then(|| {
                 progress(Report::Shrinking);

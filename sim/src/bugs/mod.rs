@@ -46,6 +46,10 @@ pub struct Options {
     /// many faults and operations are left.
     #[arg(long, value_name = "DIR")]
     pub shrink: Option<PathBuf>,
+    /// Draw the run that shows each bug into this directory as BUG.html, for any browser; with
+    /// --shrink, the run of its small plan.
+    #[arg(long, value_name = "DIR")]
+    pub html: Option<PathBuf>,
     /// Only see whether every patch applies: nothing is built and nothing runs.
     #[arg(long, conflicts_with = "write_table")]
     pub check: bool,
@@ -75,7 +79,7 @@ pub fn run(options: &Options) -> ExitCode {
     let (root, bugs) = match chosen {
         Ok(chosen) => chosen,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             return ExitCode::from(BAD_INPUT);
         }
     };
@@ -89,8 +93,8 @@ fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
         .filter_map(|bug| bug.apply(root).err())
         .map(|error| error.to_string())
         .collect();
-    failures.iter().for_each(|failure| eprintln!("{failure}"));
-    println!("{} of {} patches apply", bugs.len() - failures.len(), bugs.len());
+    failures.iter().for_each(|failure| complain!("{failure}"));
+    say!("{} of {} patches apply", bugs.len() - failures.len(), bugs.len());
     ExitCode::from(u8::from(!failures.is_empty()))
 }
 
@@ -106,11 +110,11 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     let mut trials = Vec::new();
     let mut kept = Ok(());
     for bug in bugs {
-        let trial = Trial::run(root, bug, hunt, |now| {
+        let trial = Trial::run(root, bug, hunt, options.html.as_deref(), |now| {
             bar.set_message(format!("{}: {now}", bug.name));
         });
         bar.inc(1);
-        bar.suspend(|| eprintln!("{trial}"));
+        bar.suspend(|| complain!("{trial}"));
         if let Some(directory) = &options.shrink {
             kept = kept.and(small::keep(directory, &trial));
         }
@@ -118,18 +122,35 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     }
     bar.finish_and_clear();
     if options.json {
-        println!("{}", table::json(&trials));
+        say!("{}", table::json(&trials));
     } else {
-        print!("\n{}", table::text(&trials));
+        say_text!("\n{}", table::text(&trials));
         if options.shrink.is_some() {
-            print!("\n{}", small::markdown(&trials));
+            say_text!("\n{}", small::markdown(&trials));
         }
+    }
+    if !options.json {
+        say_text!("{}", hint(&trials, options));
     }
     let well = trials.iter().all(|trial| matches!(trial.verdict, Verdict::Found(_)));
     let written = options.write_table.as_ref().map_or(Ok(()), |page| table::write(page, &trials));
     let errors = [written.err().map(|error| error.to_string()), kept.err()];
-    errors.iter().flatten().for_each(|error| eprintln!("error: {error}"));
+    errors.iter().flatten().for_each(|error| complain!("error: {error}"));
     ExitCode::from(u8::from(!well || errors.iter().any(Option::is_some)))
+}
+
+/// How to see what was found, if nobody asked for it.
+fn hint(trials: &[Trial], options: &Options) -> String {
+    let found = trials.iter().find(|trial| matches!(trial.verdict, Verdict::Found(_)));
+    match (found, &options.html) {
+        (Some(trial), None) => format!(
+            "\nto see how one shows: accord-sim bugs {} --shrink DIR --html DIR\n\
+             (--shrink keeps its small plan, --html draws its run as a page)\n",
+            trial.bug.name
+        ),
+        (Some(_), Some(pages)) => format!("\npages: {}\n", pages.display()),
+        (None, _) => String::new(),
+    }
 }
 
 fn progress_bar(bugs: usize) -> ProgressBar {
@@ -137,4 +158,28 @@ fn progress_bar(bugs: usize) -> ProgressBar {
     let bar = ProgressBar::new(bugs as u64).with_style(style.expect("a template of ours"));
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_was_found_can_be_seen_and_how_is_said() {
+        let bug = Bug::parse("some-bug".into(), "# It is.\n".into()).expect("it has a story");
+        let verdict = Verdict::Found(hunt::Catch::default());
+        let found = [Trial { bug, verdict, hunted: Duration::ZERO }];
+        let asked = |words: &[&str]| Line::parse_from([&["bugs"], words].concat()).options;
+        let said = hint(&found, &asked(&[]));
+        assert!(said.contains("bugs some-bug --shrink DIR --html DIR"), "{said}");
+        assert_eq!(hint(&found, &asked(&["--html", "pages"])), "\npages: pages\n");
+        assert_eq!(hint(&[], &asked(&[])), "");
+    }
 }

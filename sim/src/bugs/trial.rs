@@ -4,6 +4,7 @@ use super::catalogue::Bug;
 use super::hunt::{self, Catch, Hunt, Report};
 use super::tree::Tree;
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,15 +38,58 @@ pub enum Verdict {
 }
 
 impl Trial {
-    /// Tries one bug, and tells `progress` what is being done.
-    pub fn run(root: &Path, bug: &Bug, hunt: Hunt, progress: impl Fn(&str)) -> Self {
+    /// Tries one bug, and tells `progress` what is being done. What is found is drawn into `pages`,
+    /// if there is such a directory, by the copy: only there does it fail.
+    pub fn run(
+        root: &Path,
+        bug: &Bug,
+        hunt: Hunt,
+        pages: Option<&Path>,
+        progress: impl Fn(&str),
+    ) -> Self {
         let built = build(&Tree::of(root), root, bug, &progress);
         let begun = Instant::now();
-        let verdict = built.and_then(|program| hunt_in(&program, hunt, &progress));
+        let report = built.as_ref().map_err(Clone::clone);
+        let report = report.and_then(|program| hunt_in(program, hunt, &progress));
         let hunted = begun.elapsed();
         let without = |seed| hunt::try_seed(hunt.world, seed);
-        let verdict = verdict.map_or_else(Verdict::Broken, |report| judge(report, without));
+        let verdict = report.map_or_else(Verdict::Broken, |report| judge(report, without));
+        let drawn = match (&verdict, pages, &built) {
+            (Verdict::Found(catch), Some(pages), Ok(program)) => {
+                progress("drawing");
+                draw(program, pages, &bug.name, catch)
+            }
+            _ => Ok(()),
+        };
+        let verdict = drawn.map_or_else(Verdict::Broken, |()| verdict);
         Self { bug: bug.clone(), verdict: without_bug(verdict, hunt), hunted }
+    }
+}
+
+/// Draws how a bug shows, as `BUG.html` in a directory: the smaller world, if there is one.
+fn draw(program: &Path, pages: &Path, name: &str, catch: &Catch) -> Result<(), String> {
+    let wrong = |error| format!("{}: {error}", pages.display());
+    fs::create_dir_all(pages).map_err(wrong)?;
+    let mut command = Command::new(program);
+    command.arg("replay").arg("--html").arg(pages.join(format!("{name}.html")));
+    match &catch.shrunk {
+        Some(small) => {
+            let plan = pages.join(format!("{name}.plan"));
+            fs::write(&plan, &small.plan).map_err(wrong)?;
+            command.arg("--plan").arg(plan);
+        }
+        None => {
+            command.args(["--seed", &catch.seed.to_string()]);
+        }
+    }
+    let output = command.output().map_err(|error| format!("{}: {error}", program.display()))?;
+    // With the bug, the world violates something.
+    match output.status.code() {
+        Some(code) if code == i32::from(crate::cli::VIOLATED) => Ok(()),
+        _ => Err(format!(
+            "its run cannot be drawn: {}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        )),
     }
 }
 

@@ -21,6 +21,7 @@ Examples:
                                                  simulator of sockets and timers
   accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
   accord-sim run --plan my.plan                  the world of a plan
+  accord-sim faults                              what can go wrong in a plan, and how it is written
   accord-sim replay --seed 42 --trace 42.trace   one world again, with its story
   accord-sim replay --seed 42 --html 42.html     one world again, as a picture for a browser
   accord-sim run --seeds-from $GITHUB_SHA --budget 10m --regressions sim.seeds --junit sim.xml
@@ -29,8 +30,9 @@ Examples:
 A world is a function of its plan, and a plan of its seed (and of the options given here): the
 same seed gives the same events in every build and at every number of threads.
 
-Exit code: 0, every property held; 1, one was violated: the shrunk plan, the trace, the history
-and one command that reproduces it are printed; 2, an option or a plan is wrong.";
+Exit code: 0, every property that was judged held; 1, one was violated: the shrunk plan, the trace,
+the history and one command that reproduces it are printed; 2, an option or a plan is wrong; 130, it
+was interrupted, and what was done until then violated nothing.";
 
 /// Simulated worlds that hunt faults in Accord.
 ///
@@ -57,6 +59,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Print which worlds there are, and what of a plan each can express.
     Worlds,
+    /// Print every kind of fault: what it takes, what goes wrong, an example.
+    Faults,
     /// Plant known bugs in a copy of the core, and show which property finds each, and how fast.
     Bugs(crate::bugs::Options),
     /// Go through the seeds until one fails or the time is over: what `bugs` runs in the copy.
@@ -160,8 +164,8 @@ pub struct ReplayArgs {
     /// Write the story of everything that happens to this file.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Draw the run as a page: who said what to whom, what was wrong, and what clients saw. It
-    /// needs no network: open it in any browser.
+    /// Draw the run of a bare world as a page: who said what to whom, what was wrong, and what
+    /// clients saw. It needs no network: open it in any browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Write the histories of the clients to files in this directory, in Jepsen's form.
@@ -277,6 +281,23 @@ pub fn read_plan(path: &Path) -> Result<Plan, String> {
     text::read(&text).map_err(|error| format!("{shown}: {error}"))
 }
 
+/// This program as it was called, so that a command made of it works in the same place, in the
+/// repository or not.
+pub fn this_program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    called.map_or_else(|| "accord-sim".to_owned(), |path| typed_path(&path))
+}
+
+/// A path as it is typed in a shell: in quotes if it needs them.
+pub fn typed_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-=,:@%+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,5 +305,16 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_path_is_quoted_if_a_shell_would_take_it_apart() {
+        assert_eq!(
+            typed_path(Path::new("target/accord-sim/seed-1.plan")),
+            "target/accord-sim/seed-1.plan"
+        );
+        assert_eq!(typed_path(Path::new("my plans/a.plan")), "'my plans/a.plan'");
+        assert_eq!(typed_path(Path::new("it's")), "'it'\\''s'");
+        assert_eq!(typed_path(Path::new("")), "''");
     }
 }

@@ -1,10 +1,11 @@
 //! A campaign with a live display, a table at the end, and everything about a violation.
 
-use super::args::{RunArgs, SEEDS_DEFAULT, read_plan};
+use super::args::{RunArgs, SEEDS_DEFAULT, read_plan, this_program, typed_path};
 use super::nightly::Regression;
 use super::replay::{run_told, save_histories};
-use super::{HELD, VIOLATED};
+use super::{HELD, INTERRUPTED, VIOLATED};
 use crate::campaign::{Campaign, Outcome, seeds_from};
+use crate::interrupt::Stop;
 use crate::junit;
 use crate::plan::Plan;
 use crate::properties::Violation;
@@ -42,14 +43,17 @@ struct Failed {
 /// For people: what is wrong with the arguments, the plan or the files.
 pub fn run(args: &RunArgs) -> Result<u8, String> {
     let began = Instant::now();
+    let stop = Stop::at_signals().map_err(|error| format!("signals: {error}"))?;
     let done = match &args.plan {
-        Some(path) => run_plan(args.kind, &read_plan(path)?, format!("--plan {}", path.display())),
-        None => run_nightly(args)?,
+        Some(path) => {
+            run_plan(args.kind, &read_plan(path)?, format!("--plan {}", typed_path(path)))
+        }
+        None => run_nightly(args, &stop)?,
     };
     let wall = began.elapsed();
     let failure = match &done.failed {
         None => None,
-        Some(failed) => Some(explain(args, failed)?),
+        Some(failed) => Some(explain(args, failed, &stop)?),
     };
     let report = Report {
         world: args.kind,
@@ -59,18 +63,23 @@ pub fn run(args: &RunArgs) -> Result<u8, String> {
         failure: failure.as_ref(),
         regressions: done.regressions.len() as u64,
         time_is_over: done.time_is_over,
+        is_interrupted: stop.is_asked(),
     };
     publish(args, &report, &done.regressions)?;
-    Ok(if done.failed.is_some() { VIOLATED } else { HELD })
+    Ok(match (&done.failed, stop.is_asked()) {
+        (Some(_), _) => VIOLATED,
+        (None, true) => INTERRUPTED,
+        (None, false) => HELD,
+    })
 }
 
 /// Prints the report, and writes it to the files that were asked for.
 fn publish(args: &RunArgs, report: &Report<'_>, regressions: &[String]) -> Result<(), String> {
     let nightly = &args.nightly;
     if nightly.prints_json() {
-        println!("{:#}", report.to_json());
+        say!("{:#}", report.to_json());
     } else {
-        print!("{}", report.to_text());
+        say_text!("{}", report.to_text());
     }
     if let Some(path) = nightly.json.as_ref().filter(|_| !nightly.prints_json()) {
         std::fs::write(path, format!("{:#}\n", report.to_json()))
@@ -84,7 +93,7 @@ fn publish(args: &RunArgs, report: &Report<'_>, regressions: &[String]) -> Resul
     Ok(())
 }
 
-/// Runs one world. `command` follows `cargo sim replay`.
+/// Runs one world. `command` is what `replay` is told to run it again.
 fn run_plan(world: WorldKind, plan: &Plan, command: String) -> Done {
     let run = worlds::run(world, plan, None);
     let seed = plan.options.seed;
@@ -111,21 +120,20 @@ fn run_plan(world: WorldKind, plan: &Plan, command: String) -> Done {
 }
 
 /// Runs the regressions and, if they all hold, the campaign.
-fn run_nightly(args: &RunArgs) -> Result<Done, String> {
+fn run_nightly(args: &RunArgs, stop: &Stop) -> Result<Done, String> {
     let mut lines = Vec::new();
     for Regression { line, plan, command } in args.nightly.read_regressions()? {
-        eprintln!("regression: {line}");
+        complain!("regression: {line}");
         lines.push(line);
-        let command = command.trim_start_matches("cargo sim replay ").to_owned();
         let done = run_plan(args.kind, &plan, command);
         if done.failed.is_some() {
             return Ok(Done { regressions: lines, ..done });
         }
     }
-    Ok(Done { regressions: lines, ..run_seeds(args)? })
+    Ok(Done { regressions: lines, ..run_seeds(args, stop)? })
 }
 
-fn run_seeds(args: &RunArgs) -> Result<Done, String> {
+fn run_seeds(args: &RunArgs, stop: &Stop) -> Result<Done, String> {
     let overrides = args.world.overrides()?;
     let budget = args.nightly.budget;
     let count = args.seeds.unwrap_or(if budget.is_some() { u64::MAX } else { SEEDS_DEFAULT });
@@ -143,7 +151,8 @@ fn run_seeds(args: &RunArgs) -> Result<Done, String> {
             "--seeds {count}: from {first} on there are {left} seeds up to {last}"
         ));
     }
-    let campaign = Campaign { world: args.kind, first, count, overrides, threads, budget };
+    let (world, stop) = (args.kind, stop.clone());
+    let campaign = Campaign { world, first, count, overrides, threads, budget, stop };
     let bar = progress_bar(args);
     let outcome = campaign.run(|outcome| {
         bar.set_message(report::progress_line(&outcome.counts));
@@ -156,7 +165,8 @@ fn run_seeds(args: &RunArgs) -> Result<Done, String> {
         command: format!("--seed {seed}{}", args.world.typed()),
         line: Some(format!("seed {seed}{}", args.world.typed())),
     });
-    let time_is_over = failed.is_none() && outcome.worlds < count;
+    let interrupted = campaign.stop.is_asked();
+    let time_is_over = failed.is_none() && !interrupted && outcome.worlds < count;
     Ok(Done { outcome, threads, failed, regressions: Vec::new(), time_is_over })
 }
 
@@ -176,10 +186,10 @@ fn progress_bar(args: &RunArgs) -> ProgressBar {
 }
 
 /// Shrinks a failing world, tells its story, and says how to reproduce it.
-fn explain(args: &RunArgs, failed: &Failed) -> Result<Failure, String> {
+fn explain(args: &RunArgs, failed: &Failed, stop: &Stop) -> Result<Failure, String> {
     let Failed { plan, violation, command, line } = failed;
     let seed = plan.options.seed;
-    eprintln!("{violation}");
+    complain!("{violation}");
     let plan = fit::fit(args.kind, plan).0;
     // Whole servers take longer.
     let runs = if args.kind == WorldKind::Bare { RUNS_MAX } else { RUNS_MAX / 8 };
@@ -189,27 +199,32 @@ fn explain(args: &RunArgs, failed: &Failed) -> Result<Failure, String> {
     let shrunk = shrink(&plan, violation, runs, |plan| {
         bar.inc(1);
         bar.set_message(format!("trying one of {} faults", plan.faults.len()));
-        worlds::run(args.kind, plan, None).violation
+        // Who has no patience for a smaller plan has the one there is.
+        let go_on = !stop.is_asked();
+        go_on.then(|| worlds::run(args.kind, plan, None).violation).flatten()
     });
     bar.finish_and_clear();
     let problem = |error: std::io::Error| format!("{}: {error}", args.out.display());
     std::fs::create_dir_all(&args.out).map_err(problem)?;
     let plan_path = args.out.join(format!("seed-{seed}.plan"));
     let trace_path = args.out.join(format!("seed-{seed}.trace"));
-    std::fs::write(&plan_path, shrunk.plan.to_string()).map_err(problem)?;
+    // The smaller world may have another seed; the files are called by the one that was found.
+    let story = format!("# shrunk from seed {seed}; violates {}\n", shrunk.violation.property);
+    std::fs::write(&plan_path, format!("{story}{}", shrunk.plan)).map_err(problem)?;
     let again = |plan: &Plan, story| worlds::run(args.kind, plan, story);
     let told = run_told(&shrunk.plan, Some(&trace_path), again)?;
-    let histories = save_histories(&args.out, &shrunk.plan, &told)?;
+    let histories = save_histories(&args.out, seed, &told)?;
     let world = match args.kind {
         WorldKind::Bare => String::new(),
         world => format!(" --world {}", world.name()),
     };
+    let program = this_program();
     Ok(Failure {
         seed,
         original: violation.clone(),
         faults_before: plan.faults.len(),
-        whole: format!("cargo sim replay{world} {command}"),
-        reproduce: format!("cargo sim replay{world} --plan {}", plan_path.display()),
+        whole: format!("{program} replay{world} {command}"),
+        reproduce: format!("{program} replay{world} --plan {}", typed_path(&plan_path)),
         shrunk,
         plan_path,
         trace_path,

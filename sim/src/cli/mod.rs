@@ -1,7 +1,7 @@
 //! The command line: campaigns, replays, plans.
 //!
-//! Exit codes: 0, all properties held; 1, one did not; 2, an option or a plan is wrong. A violation
-//! ends with one command that reproduces it.
+//! Exit codes: 0, all properties that were judged held; 1, one did not; 2, an option or a plan is
+//! wrong; 130, it was interrupted. A violation ends with one command that reproduces it.
 
 mod args;
 mod campaign;
@@ -20,6 +20,9 @@ pub const VIOLATED: u8 = 1;
 /// An option or a plan is wrong.
 pub const MISUSED: u8 = 2;
 
+/// Somebody interrupted it, and what was done until then violated nothing.
+pub const INTERRUPTED: u8 = 130;
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -29,11 +32,12 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Plan(args)) => replay::print_plan(&args),
         Some(Command::Worlds) => Ok(replay::print_worlds()),
+        Some(Command::Faults) => Ok(replay::print_faults()),
         Some(Command::Bugs(options)) => return crate::bugs::run(&options),
         Some(Command::Hunt(options)) => return crate::bugs::hunt::run(&options),
     };
     ExitCode::from(code.unwrap_or_else(|message| {
-        eprintln!("accord-sim: {message}");
+        complain!("accord-sim: {message}");
         MISUSED
     }))
 }

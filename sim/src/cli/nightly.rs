@@ -5,7 +5,7 @@
 //! campaign fixed (`seed 42 --servers 5 --set limits=tiny`), or `plan some.plan`, from the file's
 //! own directory. Empty lines and what follows a `#` are for people.
 
-use super::args::{WorldArgs, read_plan};
+use super::args::{WorldArgs, read_plan, typed_path};
 use crate::plan::Plan;
 use clap::{Args, Parser};
 use std::fs;
@@ -41,7 +41,7 @@ pub struct Regression {
     pub line: String,
     /// Its plan.
     pub plan: Plan,
-    /// The command that runs it.
+    /// What `replay` is told to run it.
     pub command: String,
 }
 
@@ -99,12 +99,12 @@ fn regression(directory: &Path, line: &str) -> Result<Regression, String> {
     })?;
     let (plan, command) = match parsed {
         Line::Seed { seed, world } => {
-            let command = format!("cargo sim replay --seed {seed}{}", world.typed());
+            let command = format!("--seed {seed}{}", world.typed());
             (Plan::draw(seed, &world.overrides()?), command)
         }
         Line::Plan { file } => {
             let file = directory.join(file);
-            (read_plan(&file)?, format!("cargo sim replay --plan {}", file.display()))
+            (read_plan(&file)?, format!("--plan {}", typed_path(&file)))
         }
     };
     Ok(Regression { line: line.to_owned(), plan, command })
@@ -155,7 +155,7 @@ mod tests {
         let found = regression(here, "seed 7 --servers 5 --set operations=9").expect("a good line");
         assert_eq!((found.plan.options.seed, found.plan.options.servers), (7, 5));
         assert_eq!(found.plan.options.operations, 9);
-        assert_eq!(found.command, "cargo sim replay --seed 7 --servers 5 --set operations=9");
+        assert_eq!(found.command, "--seed 7 --servers 5 --set operations=9");
         for (line, named) in [
             ("seed", "expected `seed S`"),
             ("seed x", "invalid value 'x'"),

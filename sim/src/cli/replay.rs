@@ -3,7 +3,7 @@
 use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
 use crate::page;
-use crate::plan::{Kind, Plan};
+use crate::plan::{Kind, Plan, Words};
 use crate::properties::Property;
 use crate::report::{self, Counts};
 use crate::trace::Story;
@@ -43,29 +43,29 @@ pub fn run(args: &ReplayArgs) -> Result<u8, String> {
             run
         }
     };
-    println!("seed {} digest {:016x}", plan.options.seed, run.digest);
-    print!("{}", report::counts_table(&run.counts));
+    say!("seed {} digest {:016x}", plan.options.seed, run.digest);
+    say_text!("{}", report::counts_table(&run.counts));
     if let Some(dir) = &args.histories {
-        for path in save_histories(dir, &plan, &run)? {
-            println!("history: {}", path.display());
+        for path in save_histories(dir, plan.options.seed, &run)? {
+            say!("history: {}", path.display());
         }
     }
     if let Some(trace) = &args.trace {
-        println!("trace: {}", trace.display());
+        say!("trace: {}", trace.display());
     }
     if let Some(page) = &args.html {
-        println!("page: {}", page.display());
+        say!("page: {}", page.display());
     }
     for why in &run.undecided {
-        println!("undecided: {why}");
+        say!("undecided: {why}");
     }
     Ok(match &run.violation {
         None => {
-            println!("{}", held(&run.counts));
+            say!("{}", held(&run.counts));
             HELD
         }
         Some(violation) => {
-            println!("VIOLATION of {violation}");
+            say!("VIOLATION of {violation}");
             VIOLATED
         }
     })
@@ -105,14 +105,14 @@ pub fn run_told(
     }
 }
 
-/// Saves the histories of a run, one file each. Returns their paths.
+/// Saves the histories of a run, one file each, under the name of a seed. Returns their paths.
 ///
 /// # Errors
 /// If one cannot be written.
-pub fn save_histories(dir: &Path, plan: &Plan, run: &Run) -> Result<Vec<PathBuf>, String> {
+pub fn save_histories(dir: &Path, seed: u64, run: &Run) -> Result<Vec<PathBuf>, String> {
     std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let save = |(name, history): &(&'static str, accord_models::History)| {
-        let path = dir.join(format!("seed-{}.{name}.edn", plan.options.seed));
+        let path = dir.join(format!("seed-{seed}.{name}.edn"));
         std::fs::write(&path, history.to_string())
             .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(path)
@@ -126,25 +126,47 @@ pub fn save_histories(dir: &Path, plan: &Plan, run: &Run) -> Result<Vec<PathBuf>
 /// For people: what is wrong with the arguments.
 pub fn print_plan(args: &PlanArgs) -> Result<u8, String> {
     let plan = Plan::draw(args.seed, &args.world.overrides()?);
-    print!("{}", fit::fit(args.kind, &plan).0);
+    say_text!("{}", fit::fit(args.kind, &plan).0);
     Ok(HELD)
 }
 
 /// Prints which worlds there are, and what each can express.
 pub fn print_worlds() -> u8 {
     for world in WorldKind::ALL {
-        println!("{}", world.name());
+        say!("{}: {}", world.name(), says(world));
         for kind in Kind::ALL {
             match fit::expressed(world, kind) {
-                Expressed::Fully => {}
-                Expressed::With(how) => println!("  {:<12} {how}", kind.name()),
-                Expressed::Not(why) => println!("  {:<12} left out: {why}", kind.name()),
+                Expressed::Fully => say!("  {:<12} as a plan says it", kind.name()),
+                Expressed::With(how) => say!("  {:<12} {how}", kind.name()),
+                Expressed::Not(why) => say!("  {:<12} left out: {why}", kind.name()),
             }
         }
         for lost in fit::options_lost(world) {
-            println!("  not here     {lost}");
+            say!("  not here     {lost}");
         }
-        println!("  everything else of a plan as it is said");
+    }
+    say!("what each kind does and takes: accord-sim faults");
+    HELD
+}
+
+const fn says(world: WorldKind) -> &'static str {
+    match world {
+        WorldKind::Bare => "the core's machines, driven directly",
+        WorldKind::Turmoil => "whole servers and clients of accord-net in turmoil",
+        WorldKind::Madsim => "whole servers and clients of accord-net in madsim",
+    }
+}
+
+/// Prints every kind of fault.
+pub fn print_faults() -> u8 {
+    say!(
+        "`for SPAN` stands before what lasts; what has none is over at once. docs/plans.md says more."
+    );
+    for kind in Kind::ALL {
+        let Words { arguments, says, example } = kind.words();
+        say!("{} {arguments}", kind.name());
+        say!("    {says}");
+        say!("    {example}");
     }
     HELD
 }

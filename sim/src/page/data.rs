@@ -7,6 +7,7 @@
 use crate::clock::WorldTime;
 use crate::options::Options;
 use crate::plan::{FaultKind, Plan};
+use crate::properties::Property;
 use crate::record::{Message, Record, Sort, Spell, Told};
 use crate::trace::Actor;
 use crate::workload::{WorkloadKind, check_options};
@@ -28,6 +29,8 @@ pub(super) fn of(plan: &Plan, run: &Run) -> Json {
     let events = events(record, &lanes, &mut texts);
     let messages = messages(record, &lanes, &spans, &mut texts);
     let (operations, explanations) = operations(run, &lanes);
+    let judged = |property: &Property| run.counts.is_judged(*property);
+    let not_judged = Property::ALL.into_iter().filter(|property| !judged(property));
     json!({
         "seed": plan.options.seed,
         "digest": format!("{:016x}", run.digest),
@@ -40,6 +43,7 @@ pub(super) fn of(plan: &Plan, run: &Run) -> Json {
             "detail": violation.detail,
         })),
         "undecided": run.undecided,
+        "not_judged": not_judged.map(Property::name).collect::<Vec<_>>(),
         "left_out": record.left_out,
         "lanes": lanes.json(&plan.options),
         "sorts": Sort::ALL.map(Sort::name),

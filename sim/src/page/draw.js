@@ -113,7 +113,15 @@ function isSeen(from, to) {
   return from <= view.to && to >= view.from;
 }
 
-// A label that stands within its room, or not at all.
+// Where labels stand already: left, right, middle. Emptied before each drawing.
+let standing = [];
+const LABEL_HEIGHT = 11;
+
+function isFree(left, right, y) {
+  return standing.every((other) => Math.abs(other.y - y) >= LABEL_HEIGHT || other.right <= left || other.left >= right);
+}
+
+// A label that stands within its room and over no other, or not at all.
 function label(pen, words, from, to, y, ink) {
   const left = Math.max(from, 2);
   if (words === "" || to - left < 14) return;
@@ -125,6 +133,9 @@ function label(pen, words, from, to, y, ink) {
     shown = `${shown.slice(0, Math.floor(shown.length * 0.85) - 1)}\u2026`;
   }
   if (shown.length <= 3 && shown !== words) return;
+  const right = left + pen.measureText(shown).width;
+  if (!isFree(left, right, y)) return;
+  standing.push({ left, right, y });
   pen.fillStyle = ink;
   pen.fillText(shown, left, y);
   drawn.labels += 1;
@@ -146,9 +157,10 @@ function drawFaults(pen) {
     }
     if (!wanted.lanes[0]) continue;
     const world = places[0];
-    // Faults that overlap share the world's lane in up to three rows.
+    // Faults that overlap share the world's lane in up to three rows. With more of them at once, a
+    // row is drawn over; its label then stands where there is room, or not at all.
     let row = ends.findIndex((until) => until <= from);
-    if (row < 0) row = ends.length < 3 ? ends.length : 2;
+    if (row < 0) row = ends.length < 3 ? ends.length : ends.indexOf(Math.min(...ends));
     ends[row] = from + Math.max(width, 3);
     const height = (world.bottom - world.top - 4) / 3;
     const top = world.top + 2 + row * height;
@@ -479,6 +491,7 @@ function drawStrip() {
 
 function draw() {
   for (const name of Object.keys(drawn)) drawn[name] = 0;
+  standing = [];
   view.width = document.getElementById("field").clientWidth;
   layOut();
   const pen = fit(canvas, view.width, view.height);

@@ -23,6 +23,11 @@ function refresh() {
   requestAnimationFrame(() => { due = false; redraw(); });
 }
 
+// How many there are of something, with its word.
+function count(number, word) {
+  return `${number} ${word}${number === 1 ? "" : "s"}`;
+}
+
 function redraw() {
   draw();
   nameLanes();
@@ -30,7 +35,8 @@ function redraw() {
   for (const [name, count] of Object.entries(drawn)) told[`drawn${name[0].toUpperCase()}${name.slice(1)}`] = String(count);
   told.from = String(Math.round(view.from));
   told.to = String(Math.round(view.to));
-  byId("found").textContent = `${steps.length} events and messages, ${ops.filter(isOperationWanted).length} operations ` +
+  const chosen = ops.filter(isOperationWanted).length;
+  byId("found").textContent = `${steps.length} events and messages, ${count(chosen, "operation")} ` +
     `chosen; ${drawn.events + drawn.messages} and ${drawn.operations} in view (${spanWords(Math.round(view.to - view.from))})`;
 }
 
@@ -183,7 +189,7 @@ function tellConflict() {
   const ordered = ops.filter((op) => op.order !== null).length;
   if (!data.violation) {
     element("h2", panel, "every property held");
-    element("p", panel, `${ordered} of ${ops.length} operations have a place in an order that the checker found; ` +
+    element("p", panel, `${ordered} of ${count(ops.length, "operation")} ${ordered === 1 ? "has" : "have"} a place in an order that the checker found; ` +
       "the others failed, are of unknown outcome and not needed, or are judged by rules instead of an order", "soft");
   }
 }
@@ -365,11 +371,13 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readPalette(); refresh(); });
   window.addEventListener("resize", refresh);
   const verdict = byId("verdict");
-  verdict.textContent = data.violation ? `VIOLATION of ${data.violation.property}` : "every property held";
+  const good = data.not_judged.length === 0 ? "every property held" : "every property that was judged held";
+  verdict.textContent = data.violation ? `VIOLATION of ${data.violation.property}` : good;
+  verdict.title = data.not_judged.length === 0 ? "" : `not judged: ${data.not_judged.join(", ")}`;
   verdict.className = data.violation ? "bad" : "good";
   const servers = lanes.filter((lane) => lane.kind === "server").length;
-  byId("summary").textContent = `${servers} servers, ${lanes.length - 1 - servers} clients, ${exactly(end)}, ` +
-    `${ev.at.length} events, ${ms.sent.length} messages, ${ops.length} operations, ${faults.length} faults` +
+  byId("summary").textContent = `${count(servers, "server")}, ${count(lanes.length - 1 - servers, "client")}, ${exactly(end)}, ` +
+    `${count(ev.at.length, "event")}, ${count(ms.sent.length, "message")}, ${count(ops.length, "operation")}, ${count(faults.length, "fault")}` +
     (data.left_out > 0 ? `; ${data.left_out} older ones are left out` : "");
   byId("plan").textContent = data.plan;
   followAddress();

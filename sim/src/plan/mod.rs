@@ -11,10 +11,12 @@ pub mod draw;
 pub mod fault;
 mod scenario;
 pub mod text;
+mod words;
 
 pub use draw::{FaultMix, Overrides};
 pub use fault::{Fault, FaultKind, Kind, Nodes};
 pub use text::PlanError;
+pub use words::Words;
 
 use crate::options::Options;
 use std::fmt;

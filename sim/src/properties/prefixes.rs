@@ -10,18 +10,52 @@ use accord_core::ids::{Index, NodeId};
 use accord_core::replica::io::Entry;
 use accord_core::wire::{Encode, Writer};
 use std::collections::BTreeMap;
+use std::fmt;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What was applied, as far as anybody showed it.
 #[derive(Debug, Default)]
 pub struct Prefixes {
-    entries: BTreeMap<Index, (u64, NodeId)>,
-    states: BTreeMap<Index, (u64, NodeId)>,
+    entries: BTreeMap<Index, First>,
+    states: BTreeMap<Index, (u64, Life)>,
+    /// How often each server has started.
+    lives: BTreeMap<NodeId, u64>,
     last: Index,
     scratch: Writer,
 }
 
+/// One life of a server, from a start of its process to its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Life {
+    node: NodeId,
+    /// From 1; zero if nobody said that it started.
+    number: u64,
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in life {}", self.node, self.number)
+    }
+}
+
+/// The entry that was applied first at an index, and by whom.
+#[derive(Clone, Debug)]
+struct First {
+    hash: u64,
+    by: Life,
+    entry: Entry,
+}
+
 impl Prefixes {
+    /// A server's process starts: another life of it.
+    pub fn on_started(&mut self, node: NodeId) {
+        *self.lives.entry(node).or_default() += 1;
+    }
+
+    fn life(&self, node: NodeId) -> Life {
+        Life { node, number: self.lives.get(&node).copied().unwrap_or_default() }
+    }
+
     /// The largest index that any server has applied.
     pub const fn last(&self) -> Index {
         self.last
@@ -35,14 +69,18 @@ impl Prefixes {
         self.scratch.clear();
         entry.encode(&mut self.scratch);
         let hash = xxh3_64(self.scratch.as_slice());
-        let (first, by) = *self.entries.entry(entry.index).or_insert((hash, node));
-        let new = by == node && entry.index > self.last;
+        let here = self.life(node);
+        let new = || First { hash, by: here, entry: entry.clone() };
+        let first = self.entries.entry(entry.index).or_insert_with(new);
+        let new = first.by.node == node && entry.index > self.last;
         self.last = self.last.max(entry.index);
-        if first == hash {
+        if first.hash == hash {
             return Ok(new);
         }
-        let (index, epoch) = (entry.index, entry.epoch);
-        Err(format!("{node} applied another entry at {index} (of {epoch}) than {by}: {entry:?}"))
+        let (index, First { by, entry: other, .. }) = (entry.index, first);
+        Err(format!(
+            "{here} applied at {index} another entry than {by}: {entry:?}, before {other:?}"
+        ))
     }
 
     /// After applying `index`, the state of `node` has the chained digest `digest`.
@@ -51,11 +89,12 @@ impl Prefixes {
     /// If another server's state had a different one there.
     pub fn on_state(&mut self, node: NodeId, index: Index, digest: u64) -> Judgement {
         self.last = self.last.max(index);
-        let (first, by) = *self.states.entry(index).or_insert((digest, node));
+        let here = self.life(node);
+        let (first, by) = *self.states.entry(index).or_insert((digest, here));
         if first == digest {
             return Ok(());
         }
-        Err(format!("after {index}, {node} has digest {digest:016x} and {by} had {first:016x}"))
+        Err(format!("after {index}, {here} has digest {digest:016x} and {by} had {first:016x}"))
     }
 }
 
@@ -80,5 +119,17 @@ mod tests {
         assert_eq!(prefixes.on_state(NodeId(1), Index(1), 7), Ok(()));
         assert!(prefixes.on_state(NodeId(2), Index(1), 8).is_err());
         assert_eq!(prefixes.last(), Index(1));
+    }
+
+    #[test]
+    fn a_server_that_contradicts_itself_is_told_with_both_lives_and_both_entries() {
+        let mut prefixes = Prefixes::default();
+        prefixes.on_started(NodeId(3));
+        assert_eq!(prefixes.on_applied(NodeId(3), &marker(5, 97)), Ok(true));
+        prefixes.on_started(NodeId(3));
+        let said = prefixes.on_applied(NodeId(3), &marker(6, 97)).expect_err("another entry");
+        let begins = "n3 in life 2 applied at i97 another entry than n3 in life 1: ";
+        assert!(said.starts_with(begins), "{said}");
+        assert!(said.contains("epoch: e6") && said.contains("epoch: e5"), "{said}");
     }
 }

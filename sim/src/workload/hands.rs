@@ -67,7 +67,7 @@ impl Hands<'_> {
         self.env.trace.event(
             self.env.now,
             Actor::Client(self.client),
-            20,
+            crate::digest::kind::SUBMIT,
             &request.0.to_le_bytes(),
         );
         self.env.tell(Actor::Client(self.client), || format!("submits {request} {txn:?}"));
@@ -81,7 +81,12 @@ impl Hands<'_> {
         let floor = self.env.judges.fresh_reads.floor(self.life, consistency);
         self.floors.insert(read, floor);
         *self.outstanding += 1;
-        self.env.trace.event(self.env.now, Actor::Client(client), 21, &read.0.to_le_bytes());
+        self.env.trace.event(
+            self.env.now,
+            Actor::Client(client),
+            crate::digest::kind::READ,
+            &read.0.to_le_bytes(),
+        );
         let id = read.0;
         self.env.tell(Actor::Client(client), || {
             format!("begins read {id} {consistency:?} {what:?}, due at {floor}")

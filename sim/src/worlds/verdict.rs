@@ -102,6 +102,11 @@ impl Director {
         counts.epochs = env.judges.epochs.count();
         counts.simulated_ns = env.now.as_nanos();
         counts.core_events = env.trace.events();
+        for (number, workload) in self.stage.workloads.iter().enumerate() {
+            let workload = &mut *workload.borrow_mut();
+            crate::digest::history(&mut env.trace, env.now, number, workload.history());
+        }
+        crate::digest::verdict(&mut env.trace, env.now, env.violation.as_ref());
         let mut histories = Vec::new();
         let mut undecided = Vec::new();
         for workload in &self.stage.workloads {

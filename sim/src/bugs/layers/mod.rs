@@ -67,7 +67,7 @@ pub fn run(
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
-            eprintln!("error: {message}");
+            complain!("error: {message}");
             ExitCode::from(super::BAD_INPUT)
         }
     }
@@ -102,10 +102,10 @@ fn fill(
     })?;
     let wanted: Vec<Cell> = cells.into_iter().map(|(_, cell)| cell).collect();
     let rows = summary::rows(&wanted, &state);
-    print!("\n{}", summary::text(&rows));
+    say_text!("\n{}", summary::text(&rows));
     write(&table.join("layers.csv"), &summary::csv(&rows))?;
     write(&table.join("layers.svg"), &plot::svg(&rows)?)?;
-    eprintln!("table: {}", table.join("layers.csv").display());
+    complain!("table: {}", table.join("layers.csv").display());
     Ok(well)
 }
 
@@ -149,7 +149,7 @@ fn fill_cells(
     for (bug, cell) in cells {
         if again || state.get(cell).is_none() {
             let outcome = run(bug, cell, &|now| bar.set_message(format!("{cell}: {now}")));
-            bar.suspend(|| eprintln!("{cell}: {outcome}"));
+            bar.suspend(|| complain!("{cell}: {outcome}"));
             well &= !matches!(outcome, Outcome::Broken(_));
             state.keep(cell, outcome)?;
         }
