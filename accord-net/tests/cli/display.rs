@@ -111,6 +111,11 @@ fn the_largest_value_can_be_put_and_a_refusal_names_its_bound_and_number() {
     assert!(error.contains("k\"... (70000 bytes): the key is too long"), "{error}");
     assert!(error.contains("the servers' state.key_bytes_max, 4096 unless"), "{error}");
     assert!(error.len() < 300, "{error}");
+    let error = cluster.run(&["txn", &format!("put {} 1", "k".repeat(5000))]).failed(1);
+    assert!(error.contains("kkk... (5004 bytes)): the key is too long: "), "{error}");
+    assert!(error.len() < 350, "{error}");
+    let error = cluster.run(&["txn", &"k".repeat(5000)]).failed(2);
+    assert!(error.contains("k\"... (5000 bytes)") && error.len() < 300, "{error}");
     let error = cluster.run(&["watch", &"k".repeat(4097)]).failed(2);
     assert!(error.contains("at most 4096 bytes can be watched"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! Transactions as they are typed: words, quotes and semicolons.
 
-use super::print::quoted;
+use super::print::{named, quoted};
 use accord_core::ids::Revision;
 use accord_core::state::{Compare, Flags, ListQuery, Range, Relation, Step, Txn as CoreTxn, Width};
 use accord_net::settings::closest;
@@ -228,7 +228,7 @@ impl Parser {
     fn expected(&self, what: &str) -> String {
         match self.tokens.get(self.at) {
             Some(Token::Word(at, word)) => {
-                format!("at {at}: expected {what}, found {}", quoted(word))
+                format!("at {at}: expected {what}, found {}", named(word))
             }
             Some(Token::End(at)) => format!("at {at}: expected {what}, found the statement's end"),
             None => format!("at the end: expected {what}"),

@@ -84,6 +84,14 @@ pub fn named(key: &[u8]) -> String {
     shortened(key, NAMED_BYTES_MAX)
 }
 
+/// The beginning of a step in a message; all of it, if it is not long.
+pub fn cut(label: &str) -> String {
+    match label.char_indices().nth(2 * NAMED_BYTES_MAX) {
+        Some((end, _)) => format!("{}... ({} bytes)", &label[..end], label.len()),
+        None => label.to_owned(),
+    }
+}
+
 /// True for text that a terminal shows as it is.
 fn is_text(bytes: &[u8]) -> bool {
     let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');

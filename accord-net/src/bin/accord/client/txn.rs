@@ -64,7 +64,7 @@ pub async fn run(args: &TxnArgs, context: &mut Context) -> Result<u8, Failure> {
 fn aborted(program: &Program, step: u32, error: StepError) -> Failure {
     let at = step as usize;
     let labels = [program.then.get(at), program.otherwise.get(at)];
-    let labels: Vec<_> = labels.into_iter().flatten().map(String::as_str).collect();
+    let labels: Vec<_> = labels.into_iter().flatten().map(|label| print::cut(label)).collect();
     let mut failure = Failure::from(Error::Failed(CallFailure::Aborted { step, error }));
     failure.message = format!(
         "nothing was done: step {} ({}): {}",
