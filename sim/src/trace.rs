@@ -2,8 +2,9 @@
 //! data ([`crate::record`]).
 //!
 //! The digest is how determinism is tested: two runs of a plan must end with equal digests, in
-//! every build, process and thread. What goes into it: [`crate::digest`]. The story is for people who look for the cause of a violation;
-//! writing it changes nothing that happens, so a silent run and a told one have equal digests.
+//! every build, process and thread. What goes into it: [`crate::digest`]. The story is for people
+//! who look for the cause of a violation; writing it changes nothing that happens, so a silent run
+//! and a told one have equal digests.
 
 use crate::clock::WorldTime;
 use crate::record::Record;
