@@ -1,9 +1,11 @@
 //! The layers: what each runs on a bug, and how what it says is read.
 //!
-//! `tests` are those of the core; `bare`, `turmoil` and `madsim` are worlds of the simulator, all
-//! run in the copy that has the bug; `stateright` is the exhaustive models, which make a copy of
-//! their own. Invariant: what fails without the bug as well is not counted, so it is looked at
-//! once without a bug.
+//! `tests` are those of the part that the bug is in; `bare`, `turmoil` and `madsim` are worlds of
+//! the simulator, all run in the copy that has the bug; `stateright` is the exhaustive models, which
+//! make a copy of their own.
+//!
+//! Invariant: what fails without the bug as well is not counted, so it is looked at once without a
+//! bug.
 
 use super::super::catalogue::{Bug, Patched};
 use super::super::hunt::{self, Catch, Hunt};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 /// A layer of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
-    /// Unit, property and trace tests of the core.
+    /// Tests of the part that the bug is in: core, storage, checkers.
     Tests,
     /// The bare simulated world.
     Bare,
@@ -297,6 +299,9 @@ impl Suite {
         if patched.keys().any(|path| path.starts_with("accord-net")) {
             return Self { package: "accord-net", arguments: &["--lib", "--test", "storage"] };
         }
+        if patched.keys().all(|path| path.starts_with("models")) {
+            return Self { package: "accord-models", arguments: &[] };
+        }
         Self { package: "accord-core", arguments: &[] }
     }
 }
@@ -352,6 +357,17 @@ fn read_models(said: &str, wrong: &str, seconds: f64) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bug_is_tried_by_the_tests_of_its_part() {
+        let package = |paths: &[&str]| {
+            let patched = paths.iter().map(|path| (PathBuf::from(path), String::new()));
+            Suite::of(&patched.collect()).package
+        };
+        assert_eq!(package(&["models/src/check/lock.rs"]), "accord-models");
+        assert_eq!(package(&["models/src/check/lock.rs", "accord-core/src/x.rs"]), "accord-core");
+        assert_eq!(package(&["accord-net/src/storage/log.rs"]), "accord-net");
+    }
 
     #[test]
     fn failed_tests_are_told_by_their_names() {
