@@ -1,8 +1,8 @@
 //! The layers: what each runs on a bug, and how what it says is read.
 //!
 //! `tests` are those of the part that the bug is in; `bare`, `turmoil` and `madsim` are worlds of
-//! the simulator, all run in the copy that has the bug; `stateright` is the exhaustive models, which
-//! make a copy of their own.
+//! the simulator, all run in the copy that has the bug; `stateright` is the exhaustive models, and
+//! they make a copy of their own.
 //!
 //! Invariant: what fails without the bug as well is not counted, so it is looked at once without a
 //! bug.
