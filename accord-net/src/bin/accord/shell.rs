@@ -233,24 +233,23 @@ impl Shell {
             return out::MISUSED;
         }
         let Self { context, runtime, signals, terminated, .. } = self;
-        // What came at the prompt does not concern this command.
-        *terminated |= signals.take() == Some(Kind::Terminate);
         let code = runtime.block_on(async {
+            // What came at the prompt does not concern this command.
+            signals.settle();
             if command.takes_signals() {
                 return client::execute(command, context).await;
             }
             tokio::select! {
                 biased;
                 code = client::execute(command, context) => code,
-                kind = signals.next() => {
-                    *terminated |= kind == Kind::Terminate;
+                _ = signals.next() => {
                     complain("interrupted; a change that was under way may still be made");
                     out::UNKNOWN
                 }
             }
         });
         // And what the command took for its own end does not concern the next.
-        *terminated |= signals.take() == Some(Kind::Terminate);
+        *terminated = runtime.block_on(async { signals.settle() });
         code
     }
 

@@ -1,6 +1,7 @@
 //! The signals by which a command is asked to end.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 /// Tells when the standard input ends: whoever holds its other end is gone then, however it ended.
@@ -16,6 +17,9 @@ pub fn parents_end() -> io::Result<oneshot::Receiver<()>> {
     })?;
     Ok(end)
 }
+
+/// True once anybody in this process has taken SIGTERM.
+static TERMINATED: AtomicBool = AtomicBool::new(false);
 
 /// Which signal it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,27 +56,26 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Takes those that have come already, and tells whether there were any; SIGTERM before SIGINT.
+    /// Forgets interruptions that have come already, and tells whether this process was told to
+    /// end. To be called within the runtime.
     ///
     /// Each waiter gets a signal of its own, so one that a command took for itself (the end of a
-    /// watch) waits here still, and does not concern what comes next.
-    pub fn take(&mut self) -> Option<Kind> {
+    /// watch) comes here too, and does not concern what comes next. It may even be on its way here
+    /// still: waiters are woken one after the other. Only a new waiter knows nothing of it.
+    pub fn settle(&mut self) -> bool {
         #[cfg(unix)]
         {
             use std::task::{Context, Poll, Waker};
-            let mut context = Context::from_waker(Waker::noop());
-            let mut came = None;
-            let waiters =
-                [(Kind::Interrupt, &mut self.interrupt), (Kind::Terminate, &mut self.terminate)];
-            for (kind, signal) in waiters {
-                while let Poll::Ready(Some(())) = signal.poll_recv(&mut context) {
-                    came = Some(kind);
-                }
+            use tokio::signal::unix::{SignalKind, signal};
+            if let Ok(fresh) = signal(SignalKind::interrupt()) {
+                self.interrupt = fresh;
             }
-            came
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Some(())) = self.terminate.poll_recv(&mut context) {
+                TERMINATED.store(true, Ordering::Relaxed);
+            }
         }
-        #[cfg(not(unix))]
-        None
+        TERMINATED.load(Ordering::Relaxed)
     }
 
     /// Waits for the next of them. Safe to cancel.
@@ -80,7 +83,10 @@ impl Signals {
         #[cfg(unix)]
         tokio::select! {
             _ = self.interrupt.recv() => Kind::Interrupt,
-            _ = self.terminate.recv() => Kind::Terminate,
+            _ = self.terminate.recv() => {
+                TERMINATED.store(true, Ordering::Relaxed);
+                Kind::Terminate
+            }
         }
         #[cfg(not(unix))]
         match tokio::signal::ctrl_c().await {
