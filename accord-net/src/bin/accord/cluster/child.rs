@@ -48,7 +48,7 @@ pub struct Child {
     ended: Option<ExitStatus>,
     /// Where its log goes, and how long that was before it started.
     log: Option<(PathBuf, u64)>,
-    /// The last lines that it said, if its log goes nowhere.
+    /// The last lines that it said and nobody was shown, if its log goes nowhere.
     last: VecDeque<String>,
 }
 
@@ -177,7 +177,7 @@ impl Child {
         self.ended
     }
 
-    /// It said this.
+    /// It said this, which nobody was shown.
     pub fn note(&mut self, line: &str) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
@@ -185,7 +185,7 @@ impl Child {
         self.last.push_back(line.to_owned());
     }
 
-    /// The last lines that it said.
+    /// The last lines that it said; without a file for its log, of those that nobody was shown.
     pub fn last_words(&self) -> Vec<String> {
         let Some((path, from)) = &self.log else { return self.last.iter().cloned().collect() };
         let end = tail(path, *from).unwrap_or_default();

@@ -25,7 +25,8 @@ impl Display {
     /// Shows how a server is: `state` in a word or two, `details` only where they are live.
     pub fn show(&mut self, id: u32, place: &str, state: &str, details: &str) {
         let Some(live) = &self.live else {
-            let line = format!("accord: server {id} at {place}: {state}\n");
+            let at = if place.is_empty() { String::new() } else { format!(" at {place}") };
+            let line = format!("accord: server {id}{at}: {state}\n");
             if self.shown.insert(id, line.clone()).as_ref() != Some(&line) {
                 out::print_text(&line);
             }

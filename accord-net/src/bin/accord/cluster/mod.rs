@@ -392,12 +392,11 @@ impl Cluster<'_> {
                 self.places.insert(id, (clients, http));
             }
             Said::Line(line) => {
-                if let Some(child) = self.children.iter_mut().find(|child| child.id == id) {
-                    child.note(&line);
-                }
-                // Other lines of the log are for those who ask for a directory.
+                // Other lines of the log are for those who ask for a directory, or for its end.
                 if [" WARN ", " ERROR ", "accord: "].iter().any(|mark| line.contains(mark)) {
                     self.display.say(&format!("server {id}: {line}"));
+                } else if let Some(child) = self.children.iter_mut().find(|child| child.id == id) {
+                    child.note(&line);
                 }
             }
         }
