@@ -21,7 +21,10 @@
 //! # }
 //! ```
 //!
-//! What has no call of its own here is reached through [`Client::run`].
+//! Locks, elections, queues and barriers: [`recipes`]. What has no call of its own is reached
+//! through [`Client::run`].
+
+pub mod recipes;
 
 use crate::client::txn::Txn;
 use crate::client::{

@@ -268,7 +268,7 @@ impl Cluster {
     /// [`ConnectError`].
     pub async fn client_of(&self, at: usize) -> Result<Client, ConnectError> {
         let options = self.client_options(0);
-        let servers = vec![self.members[at].client_addr];
+        let servers = vec![self.members[at].client_addr.into()];
         Client::connect(ClientOptions { servers, ..options }).await
     }
 }

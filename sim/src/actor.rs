@@ -51,7 +51,7 @@ impl ClientActor {
     pub fn new(id: u32, options: &Options) -> Self {
         let mut rng = Rng::of(options.seed, Concern::Client, u64::from(id));
         let clock = Clock::new(Duration::from_millis(rng.below(10_000)));
-        let config = config(options, &mut rng);
+        let config = ClientConfig { lease: proves_lease(id), ..config(options, &mut rng) };
         let share = u64::from(CONCURRENT_MAX / options.clients).max(1);
         let outstanding_max = rng.within(1, share) as u32;
         Self {
@@ -106,6 +106,9 @@ impl ClientActor {
     fn end_life(&mut self, env: &mut Env, workload: &mut dyn Workload) {
         workload.on_life_ended(self.heard.life, env.now.as_nanos());
         env.judges.watches.on_life_ended(self.heard.life);
+        if let Some(session) = self.heard.session {
+            env.judges.leases.on_gone(session);
+        }
         self.core = None;
         self.timer.disarm();
         self.heard = Hearing::new(self.heard.life + self.lives_step);
@@ -259,6 +262,10 @@ impl ClientActor {
         }
         if let Some(core) = &self.core {
             core.check();
+            if let (Some(session), Some(until)) = (core.session(), core.lease_ends()) {
+                env.judges.leases.on_belief(session, self.clock.world(until));
+                env.judge(Property::LeasesEnd, Ok(()));
+            }
             if let Some(deadline) = core.next_deadline() {
                 let at = self.clock.world(deadline).max(env.now);
                 if let Some(armed) = self.timer.arm(at) {
@@ -325,6 +332,11 @@ fn through_codec_down(env: &mut Env, message: ServerMessage) -> ServerMessage {
         env.fail(Property::Invariants, format!("{message:?} is decoded as {decoded:?}"));
     }
     message
+}
+
+/// True for every other client, beginning with the first: these know their leases.
+pub(crate) const fn proves_lease(client: u32) -> bool {
+    client % 2 == 1
 }
 
 /// How a client of this world is set up.

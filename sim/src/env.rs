@@ -17,6 +17,7 @@ use crate::properties::durable::Durable;
 use crate::properties::epochs::Epochs;
 use crate::properties::exactly_once::ExactlyOnce;
 use crate::properties::fresh_reads::FreshReads;
+use crate::properties::leases::Leases;
 use crate::properties::prefixes::Prefixes;
 use crate::properties::silence::Silence;
 use crate::properties::snapshots::Snapshots;
@@ -142,6 +143,8 @@ pub struct Judges {
     pub barriers: Barriers,
     /// The group keeps its contract.
     pub contract: Contract,
+    /// No client believes in its session for too long.
+    pub leases: Leases,
     /// What the cluster did, for those who compare with it.
     pub committed: Committed,
 }
@@ -161,6 +164,7 @@ impl Judges {
             snapshots: Snapshots::default(),
             barriers: Barriers::default(),
             contract: Contract::default(),
+            leases: Leases::default(),
             committed: Committed::new(crate::setup::state_limits(options)),
         }
     }

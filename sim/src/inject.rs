@@ -93,11 +93,13 @@ impl World {
             }
             FaultKind::ClockRate(node, percent) => {
                 let now = self.env.now;
+                self.env.judges.leases.on_clock_moved();
                 self.node_mut(*node).clock.set_rate(now, *percent);
                 self.with_node(*node, |node, env, _| node.on_clock_changed(env));
             }
             FaultKind::ClockLeap(node, by) => {
                 let now = self.env.now;
+                self.env.judges.leases.on_clock_moved();
                 self.node_mut(*node).clock.leap(now, *by);
                 self.with_node(*node, |node, env, _| node.on_clock_changed(env));
             }

@@ -186,6 +186,10 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
     }
     let judgement = env.judges.committed.on_entry(entry);
     env.judge(Property::SessionsLast, judgement);
+    for session in env.judges.committed.expired().to_vec() {
+        let judgement = env.judges.leases.on_expired(session, env.now);
+        env.judge(Property::LeasesEnd, judgement);
+    }
     match &entry.body {
         Body::Marker { .. } => {
             let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);

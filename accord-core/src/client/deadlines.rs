@@ -91,6 +91,11 @@ impl<K: Number, V> Pending<K, V> {
         }
     }
 
+    /// Adds a number once more that was removed.
+    pub(super) fn insert_again(&mut self, number: K, deadline: Instant, value: V) {
+        self.tree.insert(number, deadline, value);
+    }
+
     pub(super) fn get(&self, number: K) -> Option<&V> {
         let at = self.line.place(number.number());
         let held = match at.and_then(|at| self.line.places[at].as_ref()) {

@@ -31,6 +31,10 @@ pub struct ClientConfig {
     pub backoff_max: Duration,
     /// How long to stay with a server that is not in the primary component.
     pub patience: Duration,
+    /// Prove with each ping that the session lives, by a linearizable read of it, so that the
+    /// client knows its lease: see [`super::Client::lease_ends`]. Without it, the lease counts from
+    /// the last opening or attachment.
+    pub lease: bool,
 }
 
 impl ClientConfig {
@@ -47,6 +51,7 @@ impl ClientConfig {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(2),
             patience: Duration::from_secs(1),
+            lease: false,
         }
     }
 
@@ -226,6 +231,9 @@ pub enum ClientError {
     /// The request is larger than a message can be.
     #[error("the request is larger than a message can be")]
     TooLarge,
+    /// The request is not one whose outcome is unknown and that is kept.
+    #[error("the request is not one whose outcome is unknown and can be asked for")]
+    NotKept,
     /// The client was closed or its session has ended.
     #[error("the client was closed or its session has ended")]
     Ended,

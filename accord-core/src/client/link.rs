@@ -4,10 +4,12 @@
 //! primary component for longer than the client's patience. Attempts wait longer each time, by the
 //! client's own randomness, so that many clients of a lost server do not move as one.
 
-use super::io::{ClientEvent, ClientOutput};
+use super::io::{ClientEvent, ClientOutput, ReadId};
+use super::requests::Dormant;
 use super::{Client, Life};
 use crate::ids::{Revision, SessionId};
-use crate::protocol::{ClientMessage, SessionEnd, SessionRefusal};
+use crate::protocol::{ClientMessage, Consistency, SessionEnd, SessionRefusal};
+use crate::state::ReadQuery;
 use crate::time::{Duration, DurationExt, Instant};
 
 /// The wait before an attempt stops doubling after so many.
@@ -98,6 +100,7 @@ impl Client {
         let LinkPhase::Connecting { deadline } = self.link.phase else { return };
         self.link.phase = LinkPhase::Beginning { deadline };
         self.link.heard = self.now;
+        self.lease.begin(self.now);
         self.send(match self.session {
             Some(session) => ClientMessage::Attach { session, seen: self.seen },
             None => ClientMessage::Open { timeout_ms: self.config.session_timeout_ms },
@@ -112,6 +115,7 @@ impl Client {
         if self.link.is_ready() {
             self.suspended = true;
             self.on_link_lost();
+            self.dormant.values_mut().for_each(Dormant::on_link_lost);
             self.event(ClientEvent::Suspended);
         }
         let doublings = self.link.attempts.min(DOUBLINGS_MAX);
@@ -153,6 +157,7 @@ impl Client {
 
     fn on_ready(&mut self, timeout_ms: u32, revision: Revision) {
         self.see(revision);
+        self.lease.confirm();
         self.timeout = Duration::from_millis(u64::from(timeout_ms));
         self.link.phase = LinkPhase::Ready;
         self.link.attempts = 0;
@@ -195,7 +200,18 @@ impl Client {
 
     pub(super) fn on_pong(&mut self, nonce: u64, revision: Revision) {
         self.see(revision);
+        self.lease.on_pong(nonce);
         self.advance_watches(nonce, revision);
+    }
+
+    /// Asks beside a ping whether the session is open, if that is wanted.
+    fn probe(&mut self, nonce: u64) {
+        let Some(session) = self.session.filter(|_| self.config.lease) else { return };
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        self.lease.on_ping(nonce, read, self.now);
+        let (consistency, query) = (Consistency::Linearizable, ReadQuery::Session { session });
+        self.send(ClientMessage::Read { read: read.0, consistency, query });
     }
 
     fn ping_interval(&self) -> Duration {
@@ -243,6 +259,7 @@ impl Client {
             self.link.nonce += 1;
             self.link.ping_due = self.now + self.ping_interval();
             self.send(ClientMessage::Ping { nonce });
+            self.probe(nonce);
         }
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! - every request has exactly one of three outcomes: done (it ran exactly once), failed (it never
 //!   ran and never will) or unknown; what was never sent fails, and is never unknown;
+//! - a request that is kept can be asked for again after its outcome was unknown: the same number,
+//!   so that it never runs twice, and the cluster keeps its outcome as long;
 //! - after a reconnection the watches are registered again first, each from the last revision that
 //!   it is known to be complete to, then the requests are sent again in order, then the reads;
 //! - nothing older is read than what was seen before, at whichever server.
@@ -14,6 +16,7 @@
 mod deadlines;
 mod encoder;
 pub mod io;
+mod lease;
 mod link;
 mod reads;
 mod requests;
@@ -28,9 +31,10 @@ use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
 use deadlines::Pending;
 use encoder::Encoder;
+use lease::Lease;
 use link::Link;
 use reads::PendingRead;
-use requests::PendingRequest;
+use requests::{Dormant, PendingRequest};
 use watches::ClientWatch;
 
 /// One client session. See the module's documentation.
@@ -43,14 +47,17 @@ pub struct Client {
     link: Link,
     /// The session, once it is open.
     session: Option<SessionId>,
-    /// Its timeout.
+    /// Its timeout, as the cluster granted it.
     timeout: Duration,
+    lease: Lease,
     /// True between the loss of a connection and the next attachment.
     suspended: bool,
     /// The latest revision in anything that was received.
     seen: Revision,
     next_request: RequestId,
     requests: Pending<RequestId, PendingRequest>,
+    /// Requests whose outcome is unknown and may be asked for again.
+    dormant: BTreeMap<RequestId, Dormant>,
     next_read: u64,
     reads: Pending<ReadId, PendingRead>,
     next_watch: WatchId,
@@ -88,10 +95,12 @@ impl Client {
             life: Life::Running,
             session: None,
             timeout,
+            lease: Lease::new(),
             suspended: false,
             seen: Revision(0),
             next_request: RequestId(1),
             requests: Pending::new(),
+            dormant: BTreeMap::new(),
             next_read: 1,
             reads: Pending::new(),
             next_watch: WatchId(1),
@@ -149,6 +158,19 @@ impl Client {
         if self.life == Life::Ended { None } else { self.session }
     }
 
+    /// The session's timeout as the cluster granted it; until it is open, as it is wished for.
+    pub const fn session_timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Until when the session surely lives, if it is open: no server ends it for silence before,
+    /// as far as the clocks run at the same pace. It moves with the pings if the configuration
+    /// says so ([`ClientConfig::lease`]). What relies on the session, such as a lock, must be given
+    /// up before.
+    pub fn lease_ends(&self) -> Option<Instant> {
+        self.session().map(|_| self.lease.ends(self.timeout))
+    }
+
     /// The latest revision in anything that was received.
     pub const fn seen(&self) -> Revision {
         self.seen
@@ -165,6 +187,8 @@ impl Client {
         let Self {
             config: _,
             encoder: _,
+            // It is told to others, and changes nothing of what the client does.
+            lease: _,
             rng,
             now,
             life,
@@ -175,6 +199,7 @@ impl Client {
             seen,
             next_request,
             requests,
+            dormant,
             next_read,
             reads,
             next_watch,
@@ -183,7 +208,8 @@ impl Client {
         } = self;
         crate::fingerprint::of(&(
             (rng, now, life, link, session, timeout, suspended, seen),
-            (next_request, requests, next_read, reads, next_watch, watches, outputs),
+            (next_request, requests, dormant),
+            (next_read, reads, next_watch, watches, outputs),
         ))
     }
 
@@ -265,6 +291,7 @@ impl Client {
 
     fn stop(&mut self) {
         self.watches.clear();
+        self.dormant.clear();
         self.drop_link();
         self.life = Life::Ended;
     }
@@ -291,6 +318,8 @@ impl Client {
         assert!(self.watches.len() <= self.config.watches_max, "watches are bounded");
         assert!(self.next_request >= self.acked_below(), "numbers ascend");
         self.requests.check();
+        let settled = |request: &RequestId| self.requests.get(*request).is_none();
+        assert!(self.dormant.keys().all(settled), "what is under way is not dormant");
         self.reads.check();
         let over = self.life == Life::Ended;
         assert!(!over || (self.requests.is_empty() && self.reads.is_empty()), "all is settled");

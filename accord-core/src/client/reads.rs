@@ -69,6 +69,9 @@ impl Client {
 
     pub(super) fn on_read_reply(&mut self, read: ReadId, revision: Revision, result: ReadResult) {
         self.see(revision);
+        if self.lease.on_read(read, matches!(result, ReadResult::Session(_))) {
+            return;
+        }
         if self.reads.remove(read).is_some() {
             self.event(ClientEvent::ReadDone { read, revision, result });
         }

@@ -21,6 +21,22 @@ pub(super) struct PendingRequest {
     txn: Bytes,
     /// How often it was sent, each time over another connection.
     sends: u32,
+    /// The application may ask for it again if its outcome stays unknown.
+    kept: bool,
+}
+
+/// A request whose outcome is unknown, and that is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Dormant {
+    pending: PendingRequest,
+    /// It was sent over the present connection, whose server takes it no second time.
+    sent_here: bool,
+}
+
+impl Dormant {
+    pub(super) const fn on_link_lost(&mut self) {
+        self.sent_here = false;
+    }
 }
 
 impl Client {
@@ -67,16 +83,79 @@ impl Client {
         }
         let request = self.next_request;
         self.next_request = request.next();
-        self.requests.insert(request, self.now + timeout, PendingRequest { txn, sends: 0 });
+        self.requests.insert(
+            request,
+            self.now + timeout,
+            PendingRequest { txn, sends: 0, kept: false },
+        );
         if self.link.is_ready() {
             self.send_request(request);
         }
         Ok(request)
     }
 
-    /// No outcome below this number is waited for.
+    /// Keeps a request that is under way, until it is forgotten: if its outcome stays unknown, it
+    /// can be asked for again. Until then it has its place among the requests at once.
+    pub fn keep(&mut self, request: RequestId) {
+        if let Some(pending) = self.requests.get_mut(request) {
+            pending.kept = true;
+        }
+    }
+
+    /// Keeps a request no longer. One that is under way goes on.
+    pub fn forget(&mut self, request: RequestId) {
+        self.dormant.remove(&request);
+        if let Some(pending) = self.requests.get_mut(request) {
+            pending.kept = false;
+        }
+    }
+
+    /// Asks what became of a request that is kept and whose outcome was unknown, by sending it
+    /// again under its number: if it ran, its recorded outcome is the answer, and if not, it runs
+    /// now, or was passed over by a later one. Another outcome comes for it, as for a new request.
+    ///
+    /// # Errors
+    /// [`ClientError::NotKept`] or [`ClientError::Ended`]: nothing happened.
+    pub fn ask_again(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        self.now = self.now.max(now);
+        if self.life != Life::Running {
+            return Err(ClientError::Ended);
+        }
+        let Dormant { pending, sent_here } =
+            self.dormant.remove(&request).ok_or(ClientError::NotKept)?;
+        self.requests.insert_again(request, self.now + timeout, pending);
+        if sent_here {
+            // This server had its time to answer. The next is asked.
+            self.leave();
+        } else if self.link.is_ready() {
+            self.send_request(request);
+        }
+        Ok(())
+    }
+
+    /// No outcome below this number is waited for, or may be asked for.
     pub(super) fn acked_below(&self) -> RequestId {
-        self.requests.first().unwrap_or(self.next_request)
+        let pending = self.requests.first().unwrap_or(self.next_request);
+        self.dormant.keys().next().map_or(pending, |dormant| pending.min(*dormant))
+    }
+
+    /// The outcome is unknown.
+    fn lose_sight(&mut self, request: RequestId, pending: PendingRequest, cause: Cause) {
+        let over = matches!(
+            cause,
+            Cause::SessionLost
+                | Cause::Rejected(RequestError::SessionEnded | RequestError::Acknowledged { .. })
+        );
+        if pending.kept && !over {
+            let sent_here = self.link.is_ready();
+            self.dormant.insert(request, Dormant { pending, sent_here });
+        }
+        self.event(ClientEvent::Unknown { request, cause });
     }
 
     fn send_request(&mut self, request: RequestId) {
@@ -102,10 +181,10 @@ impl Client {
             Outcome::Refused(error) => error,
         };
         let cause = Cause::Rejected(error);
-        self.event(match pending.sends == 1 || holds_for_every_copy(error) {
-            true => ClientEvent::Failed { request, cause },
-            false => ClientEvent::Unknown { request, cause },
-        });
+        match pending.sends == 1 || holds_for_every_copy(error) {
+            true => self.event(ClientEvent::Failed { request, cause }),
+            false => self.lose_sight(request, pending, cause),
+        }
     }
 
     pub(super) fn on_request_refused(&mut self, request: RequestId, reason: Refusal) {
@@ -117,8 +196,8 @@ impl Client {
                 self.event(ClientEvent::Failed { request, cause });
             }
             (_, Refusal::TooLarge) => {
-                self.requests.remove(request);
-                self.event(ClientEvent::Unknown { request, cause });
+                let pending = self.requests.remove(request).expect("it is pending");
+                self.lose_sight(request, pending, cause);
             }
             // It stays to be seen what became of the earlier copies.
             _ => self.leave(),
@@ -140,10 +219,10 @@ impl Client {
 
     fn give_up(&mut self, request: RequestId, cause: Cause) {
         let pending = self.requests.remove(request).expect("the caller found it");
-        self.event(match pending.sends {
-            0 => ClientEvent::Failed { request, cause },
-            _ => ClientEvent::Unknown { request, cause },
-        });
+        match pending.sends {
+            0 => self.event(ClientEvent::Failed { request, cause }),
+            _ => self.lose_sight(request, pending, cause),
+        }
     }
 }
 

@@ -67,6 +67,14 @@ pub enum Failure {
     /// The client has ended: it was closed, or its session is lost.
     #[error("the client has ended")]
     Ended,
+    /// No server answered a reader in time.
+    #[error("no server answered within {timeout_ms} ms{}", listed(.reasons))]
+    Unreachable {
+        /// How long was tried.
+        timeout_ms: u64,
+        /// What went wrong last at each server.
+        reasons: Vec<String>,
+    },
     /// A result that is of another kind than was asked for: the server is of another release, or
     /// broken.
     #[error("the server's answer does not fit the question")]

@@ -18,7 +18,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let cluster = Cluster::start(1)?;
 //! # let servers = cluster.addresses();
-//! // `servers` is such as `vec!["127.0.0.1:7850".parse()?]`.
+//! // `servers` is such as `["127.0.0.1:7850", "db-2.example:7850"]`.
 //! let client = Client::connect(ClientOptions::new(servers)).await?;
 //! client.put("greeting", "hello").await?;
 //! let record = client.get("greeting").await?.expect("it was just put");
@@ -38,21 +38,25 @@
 //! ```
 //!
 //! Read on: [`txn`] for transactions, [`Client::list`] and [`Client::read`] for reads,
-//! [`Client::watch`] for watches, [`Client::watch_members`] for who is there,
-//! [`Client::create_sequence`] for keys with numbers from the order, [`Error`] for outcomes and
-//! deadlines, [`recipes`] for locks, elections, queues and barriers, [`crate::blocking`] for
-//! programs without async, [`crate::embedded`] for a cluster to test with.
+//! [`Reader`] for reads without a session, [`Client::watch`] for watches,
+//! [`Client::watch_members`] for who is there, [`Client::create_sequence`] for keys with numbers
+//! from the order, [`Error`] for outcomes and deadlines, [`Pending::again`] for those that are
+//! unknown, [`recipes`] for locks, elections, queues and barriers, [`crate::blocking`] for programs
+//! without async, [`crate::embedded`] for a cluster to test with.
 
+mod address;
 mod bytes_like;
 mod error;
 mod options;
 #[cfg(feature = "testing")]
 pub mod raw;
+mod reader;
 mod reads;
 pub mod recipes;
 mod shared;
 mod task;
 pub mod txn;
+mod undo;
 mod watch;
 
 pub use accord_core::client::{Cause, ClientError};
@@ -63,16 +67,20 @@ pub use accord_core::state::{
     ReadQuery, ReadResult, Relation, SessionInfo, Stat, Step, StepError, StepResult, Width,
 };
 pub use accord_core::time::Duration;
+pub use address::ServerAddr;
 pub use bytes_like::IntoBytes;
 pub use error::{ConnectError, Error, Failure};
 pub use options::ClientOptions;
+pub use reader::Reader;
 pub use reads::{List, Read, Record};
 pub use shared::SessionState;
 pub use watch::{Watch, WatchEnd, WatchItem};
 
 use crate::env::Env;
 use crate::env::real::Real;
+use accord_core::ids::RequestId;
 use accord_core::state::{Branch, Results, TxnOutcome};
+use accord_core::time::Instant;
 use accord_core::wire::Encode;
 use shared::{RequestResult, Shared};
 use std::future::Future;
@@ -155,14 +163,63 @@ impl Done {
 }
 
 /// A transaction under way. Dropping it does not stop it.
+///
+/// As long as it is held it can be asked for again: see [`Pending::again`].
 #[derive(Debug)]
 #[must_use = "whether it was done is told here"]
-pub struct Pending(oneshot::Receiver<RequestResult>);
+pub struct Pending {
+    shared: Arc<Shared>,
+    request: RequestId,
+    waiting: oneshot::Receiver<RequestResult>,
+}
+
+impl Pending {
+    /// Asks again what became of it, after [`Error::Unknown`], at another server if the present one
+    /// did not answer: for as long as the session lives, that tells which. It never runs twice: if
+    /// it ran, the outcome that was recorded is the answer; if not, it runs now, or has failed
+    /// because a later one of this session was done before it.
+    ///
+    /// The cluster keeps the outcome until this is dropped, and it counts among
+    /// [`ClientOptions::requests_max`].
+    ///
+    /// ```
+    /// use accord_net::client::txn::Steps;
+    /// use accord_net::client::{Duration, Error};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// let mut payment = client.begin(Steps::new().increment("paid", 1)).await?;
+    /// let mut outcome = (&mut payment).await;
+    /// while let Err(Error::Unknown(_)) = outcome {
+    ///     outcome = payment.again(Duration::from_secs(10)).await;
+    /// }
+    /// assert_eq!(outcome?.number(0), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`]: of the transaction; or [`Error::Failed`] with [`ClientError::NotKept`] or
+    /// [`Failure::Ended`] if there is nothing to be asked, and what is known stays as it was: the
+    /// outcome came, or the session has ended.
+    pub async fn again(&mut self, timeout: Duration) -> Result<Done, Error> {
+        self.waiting = self.shared.ask_again(self.request, timeout)?;
+        self.await
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.shared.forget(self.request);
+    }
+}
 
 impl Future for Pending {
     type Output = Result<Done, Error>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|received| match received {
+        Pin::new(&mut self.waiting).poll(cx).map(|received| match received {
             Ok(result) => result.and_then(done),
             // The client's task was ended with its runtime: the request may be on its way.
             Err(_) => Err(Error::Unknown(Cause::SessionLost)),
@@ -247,6 +304,35 @@ impl Client {
         self.shared().session_id().expect("the session was open when the client was handed out")
     }
 
+    /// How long the session outlives the last word of this client, as the cluster granted it.
+    pub fn session_timeout(&self) -> Duration {
+        self.shared().lock().core.session_timeout()
+    }
+
+    /// How long, from now on, the session surely lives: no server ends it for silence before, as
+    /// far as the clocks run at the same pace. Zero when it may have ended. It grows back with each
+    /// answer of a server to a ping, of which there are three in a [`Self::session_timeout`].
+    ///
+    /// What relies on the session, such as the work under a lock, has to be over before. Time that
+    /// a machine is suspended does not count here, and does for the servers: what locks protect
+    /// should check the fencing token as well ([`recipes`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// let (left, granted) = (client.lease_left(), client.session_timeout());
+    /// assert!(left > granted / 2 && left <= granted, "a session that goes well");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lease_left(&self) -> Duration {
+        let shared = self.shared();
+        let state = shared.lock();
+        state.core.lease_ends().unwrap_or(Instant::ZERO).since(shared.now())
+    }
+
     /// Where the session stands, now and as it changes.
     pub fn states(&self) -> state_watch::Receiver<SessionState> {
         self.shared().session.subscribe()
@@ -259,7 +345,9 @@ impl Client {
     /// [`Error::Failed`]: it was not begun.
     pub async fn begin(&self, txn: impl Into<Txn>) -> Result<Pending, Error> {
         let encoded = txn.into().as_core().to_bytes();
-        Ok(Pending(self.shared().submit(encoded, self.timeout).await?))
+        let shared = self.shared().clone();
+        let (request, waiting) = shared.submit(encoded, self.timeout, None).await?;
+        Ok(Pending { shared, request, waiting })
     }
 
     /// Runs a transaction.

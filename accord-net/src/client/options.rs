@@ -1,15 +1,15 @@
 //! How a client is set up.
 
+use super::address::ServerAddr;
 use accord_core::client::ClientConfig;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
-use std::net::SocketAddr;
 
 /// How a client is set up. [`ClientOptions::new`] has values for most uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
     /// The servers to try. Any one of them suffices; all of them are better.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<ServerAddr>,
     /// How long the session may outlive the last sign of this client. The server may take another
     /// value.
     pub session_timeout: Duration,
@@ -33,13 +33,23 @@ pub struct ClientOptions {
     pub watch_events_max: usize,
     /// How long to stay with a server that is not in the primary component.
     pub patience: Duration,
+    /// Prove with each ping that the session lives, by a linearizable read of it, so that
+    /// [`super::Client::lease_left`] is known. Without it, the lease counts from the last time that
+    /// the session was opened or attached.
+    pub lease: bool,
 }
 
 impl ClientOptions {
-    /// A client of these servers.
-    pub fn new(servers: Vec<SocketAddr>) -> Self {
+    /// A client of these servers: addresses, or `HOST:PORT`.
+    ///
+    /// ```
+    /// # use accord_net::client::ClientOptions;
+    /// let options = ClientOptions::new(["db-1.example:9090", "10.0.0.7:9090"]);
+    /// assert_eq!(options.servers[0].to_string(), "db-1.example:9090");
+    /// ```
+    pub fn new<S: Into<ServerAddr>>(servers: impl IntoIterator<Item = S>) -> Self {
         Self {
-            servers,
+            servers: servers.into_iter().map(Into::into).collect(),
             session_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
@@ -50,6 +60,7 @@ impl ClientOptions {
             watches_max: 100_000,
             watch_events_max: 10_000,
             patience: Duration::from_secs(1),
+            lease: true,
         }
     }
 
@@ -65,6 +76,7 @@ impl ClientOptions {
             watches_max: self.watches_max.max(1),
             attach_timeout: self.attach_timeout.max(Duration::from_millis(1)),
             patience: self.patience.max(Duration::from_millis(1)),
+            lease: self.lease,
             ..ClientConfig::new(servers)
         }
     }

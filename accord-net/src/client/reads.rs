@@ -1,8 +1,8 @@
 //! Reads outside of transactions, and lists that come page by page.
 
-use super::Client;
 use super::bytes_like::IntoBytes;
 use super::error::{Error, Failure};
+use super::{Client, Reader};
 use accord_core::ids::{Revision, SessionId};
 use accord_core::protocol::Consistency;
 use accord_core::state::{ListEntry, ListQuery, Range, ReadQuery, ReadResult, SessionInfo, Stat};
@@ -20,15 +20,42 @@ pub struct Record {
     pub revision: Revision,
 }
 
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    Client(&'a Client),
+    Reader(&'a Reader),
+}
+
+impl Source<'_> {
+    async fn query(
+        self,
+        query: ReadQuery,
+        consistency: Consistency,
+    ) -> Result<(ReadResult, Revision), Error> {
+        match self {
+            Self::Client(client) => client.query(query, consistency).await,
+            Self::Reader(reader) => reader.query(query, consistency).await,
+        }
+    }
+}
+
 /// A read that is being put together. See [`Client::read`].
 #[derive(Clone, Debug)]
 #[must_use = "a read does nothing until it is sent"]
 pub struct Read<'a> {
-    client: &'a Client,
+    source: Source<'a>,
     key: Bytes,
     offset: u64,
     length_max: u64,
     consistency: Consistency,
+}
+
+impl<'a> Read<'a> {
+    pub(super) fn new(source: Source<'a>, key: Bytes) -> Self {
+        let consistency = Consistency::Linearizable;
+        Self { source, key, offset: 0, length_max: u64::MAX, consistency }
+    }
 }
 
 impl Read<'_> {
@@ -50,9 +77,9 @@ impl Read<'_> {
     /// # Errors
     /// [`Error`].
     pub async fn send(self) -> Result<Option<Record>, Error> {
-        let Self { client, key, offset, length_max, consistency } = self;
+        let Self { source, key, offset, length_max, consistency } = self;
         let query = ReadQuery::Get { key, offset, length_max };
-        match client.query(query, consistency).await? {
+        match source.query(query, consistency).await? {
             (ReadResult::Value { value, stat }, revision) => {
                 Ok(Some(Record { value, stat, revision }))
             }
@@ -66,7 +93,7 @@ impl Read<'_> {
 #[derive(Clone, Debug)]
 #[must_use = "a list does nothing until its entries are asked for"]
 pub struct List<'a> {
-    client: &'a Client,
+    source: Source<'a>,
     query: ListQuery,
     consistency: Consistency,
     page: VecDeque<ListEntry>,
@@ -75,6 +102,14 @@ pub struct List<'a> {
 
 /// Entries asked for at once, unless told otherwise.
 const PAGE_ENTRIES: u32 = 1000;
+
+impl<'a> List<'a> {
+    pub(super) const fn new(source: Source<'a>, range: Range) -> Self {
+        let query = ListQuery { range, after: None, limit: PAGE_ENTRIES, keys_only: false };
+        let consistency = Consistency::Linearizable;
+        Self { source, query, consistency, page: VecDeque::new(), more: true }
+    }
+}
 
 impl List<'_> {
     /// From what the server has applied: see [`Read::local`].
@@ -109,7 +144,7 @@ impl List<'_> {
     pub async fn next(&mut self) -> Result<Option<ListEntry>, Error> {
         while self.page.is_empty() && self.more {
             let query = ReadQuery::List(self.query.clone());
-            let (ReadResult::Listed(page), _) = self.client.query(query, self.consistency).await?
+            let (ReadResult::Listed(page), _) = self.source.query(query, self.consistency).await?
             else {
                 return Err(Error::Failed(Failure::Unexpected));
             };
@@ -138,13 +173,7 @@ impl List<'_> {
 impl Client {
     /// Begins a read: linearizable and of the whole value, unless told otherwise.
     pub fn read(&self, key: impl IntoBytes) -> Read<'_> {
-        Read {
-            client: self,
-            key: key.into_bytes(),
-            offset: 0,
-            length_max: u64::MAX,
-            consistency: Consistency::Linearizable,
-        }
+        Read::new(Source::Client(self), key.into_bytes())
     }
 
     /// Reads a record. `None`: there is no such record.
@@ -187,9 +216,7 @@ impl Client {
 
     /// Lists the records in a range of keys.
     pub const fn list_range(&self, range: Range) -> List<'_> {
-        let query = ListQuery { range, after: None, limit: PAGE_ENTRIES, keys_only: false };
-        let consistency = Consistency::Linearizable;
-        List { client: self, query, consistency, page: VecDeque::new(), more: true }
+        List::new(Source::Client(self), range)
     }
 
     /// The open sessions, in the order in which they joined.

@@ -37,11 +37,11 @@
 
 use super::bytes_like::IntoBytes;
 use super::error::{Error, Failure};
-use super::txn::{Steps, Txn, exists};
-use super::{Client, WatchEnd};
-use accord_core::ids::Revision;
+use super::txn::{Steps, Txn, exists, missing};
+use super::{Client, Done, WatchEnd};
+use accord_core::ids::{Revision, SessionId};
 use accord_core::protocol::{EventMask, WatchFilter};
-use accord_core::state::{Event, Range};
+use accord_core::state::{Event, Flags, Range};
 use accord_core::wire::Encode;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -56,9 +56,13 @@ struct Place {
 }
 
 impl Place {
+    /// Takes a place. If the caller goes meanwhile, or does not learn of it, it is given up.
     async fn take(client: &Client, line: &str, value: Bytes) -> Result<Self, Error> {
-        let (key, token) = client.create_sequence(line, value, true).await?;
-        Ok(Self { client: client.clone(), key, token, given_up: false })
+        let steps = Steps::new().write(line, value, 0, Flags::SEQUENCE | Flags::EPHEMERAL);
+        let undo = |done: &Done| done.sequence_key(0).map(giving_up);
+        let done = client.txn_or_undo(steps.into(), undo).await?;
+        let key = done.sequence_key(0).cloned().ok_or(Error::Failed(Failure::Unexpected))?;
+        Ok(Self { client: client.clone(), key, token: done.revision, given_up: false })
     }
 
     /// The key of whoever is right before this place.
@@ -89,20 +93,26 @@ impl Place {
         }
     }
 
+    /// Gives it up. If that fails, or is not waited for, it goes on by itself.
     async fn give_up(mut self) -> Result<(), Error> {
+        self.client.txn(giving_up(&self.key)).await?;
         self.given_up = true;
-        let delete = Txn::when(exists(&self.key)).then(Steps::new().delete(&self.key));
-        self.client.txn(delete).await.map(|_| ())
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.given_up {
-            let delete = Txn::when(exists(&self.key)).then(Steps::new().delete(&self.key));
+            let delete = giving_up(&self.key);
             self.client.shared().submit_unattended(delete.as_core().to_bytes());
         }
     }
+}
+
+/// Gives up the place with this key. No key is used for two places.
+fn giving_up(key: &Bytes) -> Txn {
+    Txn::when(exists(key)).then(Steps::new().delete(key))
 }
 
 /// Waits until a record that existed at `revision` or later is gone.
@@ -124,21 +134,70 @@ async fn wait_for_end(client: &Client, key: Bytes, revision: Revision) -> Result
 pub struct Lock {
     client: Client,
     line: String,
+    owner: Bytes,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// What the holder says of itself: see [`Lock::owned_by`].
+    pub owner: Bytes,
+    /// The holder's fencing token.
+    pub token: Revision,
+    /// The holder's session.
+    pub session: SessionId,
 }
 
 impl Lock {
     /// The lock of this name.
     pub fn new(client: &Client, name: &str) -> Self {
-        Self { client: client.clone(), line: format!("lock/{name}/") }
+        Self { client: client.clone(), line: format!("lock/{name}/"), owner: Bytes::new() }
+    }
+
+    /// What others are shown of whoever acquires the lock through this: such as a host, a process
+    /// and what it is for.
+    #[must_use]
+    pub fn owned_by(mut self, owner: impl IntoBytes) -> Self {
+        self.owner = owner.into_bytes();
+        self
+    }
+
+    /// Who holds the lock. `None`: nobody does.
+    ///
+    /// ```
+    /// # use accord_net::client::recipes::Lock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = accord_net::embedded::Cluster::start(1)?;
+    /// # let client = cluster.client().await?;
+    /// let lock = Lock::new(&client, "door").owned_by("db-1, nightly backup");
+    /// assert_eq!(lock.holder().await?, None);
+    /// let held = lock.acquire().await?;
+    /// let holder = lock.holder().await?.expect("it is held");
+    /// assert_eq!((&holder.owner[..], holder.token), (&b"db-1, nightly backup"[..], held.token()));
+    /// assert_eq!(holder.session, client.session());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn holder(&self) -> Result<Option<Holder>, Error> {
+        let first = self.client.list(&self.line).page_entries(1).next().await?;
+        Ok(first.map(|entry| Holder {
+            owner: entry.value.unwrap_or_default(),
+            token: entry.stat.created,
+            session: entry.stat.owner.unwrap_or_default(),
+        }))
     }
 
     /// Waits for the lock. Dropping the future gives up the place in the line.
     ///
     /// # Errors
-    /// [`Error`]. After [`Error::Unknown`] the session may stand in the line without knowing: end
-    /// it to be sure.
+    /// [`Error`]. After [`Error::Unknown`] the session may stand in the line without knowing; it
+    /// gives up the place as soon as it knows.
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
-        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        let place = Place::take(&self.client, &self.line, self.owner.clone()).await?;
         place.first(&self.line).await?;
         Ok(LockGuard(place))
     }
@@ -148,7 +207,7 @@ impl Lock {
     /// # Errors
     /// As [`Self::acquire`].
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
-        let place = Place::take(&self.client, &self.line, Bytes::new()).await?;
+        let place = Place::take(&self.client, &self.line, self.owner.clone()).await?;
         match place.before(&self.line).await? {
             None => Ok(Some(LockGuard(place))),
             Some(_) => {
@@ -177,7 +236,7 @@ impl LockGuard {
     /// Releases the lock and waits for the cluster's answer.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]; the lock is released nevertheless, as soon as that is possible.
     pub async fn release(self) -> Result<(), Error> {
         self.0.give_up().await
     }
@@ -229,7 +288,7 @@ impl Leadership {
     /// Resigns and waits for the cluster's answer.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]; it resigns nevertheless, as soon as that is possible.
     pub async fn resign(self) -> Result<(), Error> {
         self.0.give_up().await
     }
@@ -256,16 +315,22 @@ impl Queue {
         self.client.create_sequence(&self.line, item, false).await.map(|_| ())
     }
 
-    /// Takes the first item, if there is one.
+    /// Takes the first item, if there is one. If the future is dropped, no item is taken, or it is
+    /// put back in its place; only if the session ends before that it is lost.
     ///
     /// # Errors
-    /// [`Error`]. After [`Error::Unknown`] an item may have been taken and lost.
+    /// [`Error`]. After [`Error::Unknown`] an item that was taken is put back likewise.
     pub async fn pop(&self) -> Result<Option<Bytes>, Error> {
         loop {
             let mut list = self.client.list(&self.line).page_entries(1).keys_only();
             let Some(first) = list.next().await? else { return Ok(None) };
-            let take = Steps::new().get(&first.key).delete(&first.key);
-            let done = self.client.txn(Txn::when(exists(&first.key)).then(take)).await?;
+            let key = first.key;
+            let take = Txn::when(exists(&key)).then(Steps::new().get(&key).delete(&key));
+            let put_back = move |done: &Done| {
+                let item = done.value(0).filter(|_| done.held())?;
+                Some(Txn::when(missing(&key)).then(Steps::new().create(&key, item)))
+            };
+            let done = self.client.txn_or_undo(take, put_back).await?;
             // Otherwise another consumer was faster: try the next.
             if done.held() {
                 let item = done.value(0).cloned();
@@ -364,7 +429,7 @@ impl Inside {
     /// Leaves, and waits until all parties have.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]; it leaves nevertheless, as soon as that is possible.
     pub async fn leave(self) -> Result<(), Error> {
         let (client, token) = (self.place.client.clone(), self.place.token);
         self.place.give_up().await?;

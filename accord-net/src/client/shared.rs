@@ -5,7 +5,9 @@
 //! came back, under the same lock. Nothing is awaited under it. Invariants:
 //!
 //! - every request, read and watch that the core has is waited for here under its number;
-//! - when the client ends, everybody who waits is told.
+//! - when the client ends, everybody who waits is told;
+//! - what was begun by somebody who no longer waits is undone, where that was asked for, as soon as
+//!   it is known to have been done: see `Undo`. No such thing is forgotten while the session lives.
 
 use super::error::{ConnectError, Error, Failure};
 use super::options::ClientOptions;
@@ -13,17 +15,23 @@ use super::watch::{WatchEnd, WatchSink};
 use crate::env::Clock;
 use accord_core::client::{Cause, Client as Core, ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
-use accord_core::protocol::{Consistency, EventMask, WatchFilter};
-use accord_core::state::{Outcome, ReadQuery, ReadResult, TxnOutcome};
+use accord_core::protocol::{Consistency, EventMask, Refusal, WatchFilter};
+use accord_core::state::{Outcome, ReadQuery, ReadResult, RequestError, TxnOutcome};
 use accord_core::time::{Duration, DurationExt, Instant};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 /// How a request ended.
 pub(super) type RequestResult = Result<TxnOutcome, Error>;
+/// The transaction, encoded, that undoes what came of another, if there is anything to undo.
+pub(super) type Undo = Arc<dyn Fn(&TxnOutcome) -> Option<Bytes> + Send + Sync>;
+
+/// How long something that nobody waits for may take before it is tried again.
+const UNATTENDED: Duration = Duration::from_secs(600);
+
 /// How a read ended: what was read, and at which revision.
 pub(super) type ReadDone = Result<(ReadResult, Revision), Error>;
 
@@ -79,6 +87,8 @@ pub(super) struct State {
     requests: BTreeMap<RequestId, WaitingRequest>,
     /// Invariant: the bytes of `requests`.
     request_bytes: usize,
+    /// Transactions that nobody waits for and that found no room.
+    unattended: VecDeque<Bytes>,
     reads: BTreeMap<ReadId, oneshot::Sender<ReadDone>>,
     watches: BTreeMap<WatchId, WatchSink>,
     session: Option<SessionId>,
@@ -91,12 +101,43 @@ pub(super) struct State {
 
 struct WaitingRequest {
     bytes: usize,
-    done: oneshot::Sender<RequestResult>,
+    waiter: Waiter,
+}
+
+/// Who waits for a request.
+enum Waiter {
+    /// An application.
+    Call(oneshot::Sender<RequestResult>),
+    /// An application; and if it does not wait to the end, what was done is undone.
+    Undoable(oneshot::Sender<RequestResult>, Undo),
+    /// Nobody: it only has to be known what is to be undone.
+    Pursuit(Undo),
+    /// Nobody: it only has to be done.
+    Unattended(Bytes),
+}
+
+/// True if a request that failed like this may be done the next time.
+const fn passes(cause: Cause) -> bool {
+    match cause {
+        Cause::Timeout => true,
+        Cause::Refused(refusal) => !matches!(refusal, Refusal::TooLarge),
+        Cause::Rejected(error) => {
+            matches!(error, RequestError::WindowFull | RequestError::PassedOver { .. })
+        }
+        Cause::SessionLost => false,
+    }
 }
 
 impl State {
+    /// Notes who waits for a request that the core has just taken.
+    fn wait_for(&mut self, request: RequestId, bytes: usize, waiter: Waiter) {
+        self.core.keep(request);
+        self.requests.insert(request, WaitingRequest { bytes, waiter });
+        self.request_bytes += bytes;
+    }
+
     fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.reads.is_empty()
+        self.requests.is_empty() && self.reads.is_empty() && self.unattended.is_empty()
     }
 }
 
@@ -107,6 +148,7 @@ impl Shared {
             core,
             requests: BTreeMap::new(),
             request_bytes: 0,
+            unattended: VecDeque::new(),
             reads: BTreeMap::new(),
             watches: BTreeMap::new(),
             session: None,
@@ -171,12 +213,13 @@ impl Shared {
         }
     }
 
-    /// Begins a request, once there is room for it.
+    /// Begins a request, once there is room for it. It is kept until it is forgotten.
     pub(super) async fn submit(
         &self,
         txn: Bytes,
         timeout: Duration,
-    ) -> Result<oneshot::Receiver<RequestResult>, Error> {
+        undo: Option<Undo>,
+    ) -> Result<(RequestId, oneshot::Receiver<RequestResult>), Error> {
         let bytes = txn.len();
         let submitted = self.when_room(&self.request_room, |state| {
             let fits = state.requests.is_empty()
@@ -189,9 +232,12 @@ impl Shared {
                 Err(error) => Some(Err(error.into())),
                 Ok(request) => {
                     let (done, waiting) = oneshot::channel();
-                    state.requests.insert(request, WaitingRequest { bytes, done });
-                    state.request_bytes += bytes;
-                    Some(Ok(waiting))
+                    let waiter = match &undo {
+                        Some(undo) => Waiter::Undoable(done, undo.clone()),
+                        None => Waiter::Call(done),
+                    };
+                    state.wait_for(request, bytes, waiter);
+                    Some(Ok((request, waiting)))
                 }
             }
         });
@@ -245,10 +291,70 @@ impl Shared {
         }
     }
 
-    /// Begins a request if there is room for it at once, and waits for nothing.
+    /// Asks again what became of a request that is kept and whose outcome was unknown.
+    pub(super) fn ask_again(
+        &self,
+        request: RequestId,
+        timeout: Duration,
+    ) -> Result<oneshot::Receiver<RequestResult>, Error> {
+        let state = &mut *self.lock();
+        state.core.ask_again(self.now(), request, timeout)?;
+        let (done, waiting) = oneshot::channel();
+        state.wait_for(request, 0, Waiter::Call(done));
+        self.wake.notify_one();
+        Ok(waiting)
+    }
+
+    /// A request is not going to be asked for again.
+    pub(super) fn forget(&self, request: RequestId) {
+        self.lock().core.forget(request);
+        // It may have held back the acknowledgement of later ones, and so their room.
+        self.request_room.notify_one();
+    }
+
+    /// Does a transaction as soon as there is room for it, again until it is done, and waits for
+    /// nothing.
     pub(super) fn submit_unattended(&self, txn: Bytes) {
         let state = &mut *self.lock();
-        if !state.ended && state.core.submit_encoded(self.now(), txn).is_ok() {
+        state.unattended.push_back(txn);
+        self.submit_waiting(state);
+    }
+
+    /// Undoes what became of a request whose outcome is unknown, as soon as it is known.
+    pub(super) fn pursue(&self, request: RequestId, undo: Undo) {
+        self.pursue_in(&mut self.lock(), request, undo);
+    }
+
+    fn pursue_in(&self, state: &mut State, request: RequestId, undo: Undo) {
+        // Otherwise the session has ended, and what dies with it is undone.
+        if state.core.ask_again(self.now(), request, UNATTENDED).is_ok() {
+            state.wait_for(request, 0, Waiter::Pursuit(undo));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Sees to it that what nobody waits for is done, and once only.
+    fn go_on(&self, state: &mut State, request: RequestId, txn: Bytes, result: RequestResult) {
+        match result {
+            Err(Error::Unknown(_)) => {
+                if state.core.ask_again(self.now(), request, UNATTENDED).is_ok() {
+                    state.wait_for(request, 0, Waiter::Unattended(txn));
+                    self.wake.notify_one();
+                }
+            }
+            Err(Error::Failed(Failure::Cause(cause))) if passes(cause) => {
+                state.unattended.push_back(txn);
+            }
+            Ok(_) | Err(Error::Failed(_)) => {}
+        }
+    }
+
+    fn submit_waiting(&self, state: &mut State) {
+        while let Some(txn) = state.unattended.front().filter(|_| !state.ended).cloned() {
+            let begun = state.core.submit_within(self.now(), txn.clone(), UNATTENDED);
+            let Ok(request) = begun else { return };
+            state.unattended.pop_front();
+            state.wait_for(request, 0, Waiter::Unattended(txn));
             self.wake.notify_one();
         }
     }
@@ -272,6 +378,8 @@ impl Shared {
         let state = &mut *self.lock();
         state.core.close(now);
         state.ended = true;
+        // What is left to be undone goes with the session.
+        state.unattended.clear();
         self.wake.notify_one();
         self.turn_away();
     }
@@ -383,8 +491,25 @@ impl Shared {
     fn answer(&self, state: &mut State, request: RequestId, result: RequestResult) {
         let Some(waiting) = state.requests.remove(&request) else { return };
         state.request_bytes -= waiting.bytes;
-        // Whoever asked may no longer wait.
-        let _ = waiting.done.send(result);
+        let undo = match waiting.waiter {
+            Waiter::Call(done) => {
+                // Who asked may no longer wait.
+                let _ = done.send(result);
+                None
+            }
+            Waiter::Undoable(done, undo) => done.send(result).err().map(|result| (result, undo)),
+            Waiter::Pursuit(undo) => Some((result, undo)),
+            Waiter::Unattended(txn) => {
+                self.go_on(state, request, txn, result);
+                None
+            }
+        };
+        match undo {
+            Some((Ok(outcome), undo)) => state.unattended.extend(undo(&outcome)),
+            Some((Err(Error::Unknown(_)), undo)) => self.pursue_in(state, request, undo),
+            Some((Err(Error::Failed(_)), _)) | None => {}
+        }
+        self.submit_waiting(state);
         self.request_room.notify_one();
         self.tell_if_quiet(state);
     }
@@ -405,6 +530,7 @@ impl Shared {
 
     fn end(&self, state: &mut State, how: SessionState) {
         state.ended = true;
+        state.unattended.clear();
         while let Some((_, sink)) = state.watches.pop_first() {
             sink.end(match how {
                 SessionState::Lost => WatchEnd::SessionLost,

@@ -1,5 +1,6 @@
 //! The client's task: one connection at a time, as the core asks, and the bytes over it.
 
+use super::address::ServerAddr;
 use super::shared::Shared;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
@@ -14,7 +15,6 @@ use bytes::{Buf, Bytes};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,7 +35,7 @@ pub(super) async fn run<E: Env>(env: E, shared: Arc<Shared>) {
     let mut task = Task::<E> { shared: shared.clone(), stream: None, server: 0, connect: None };
     let mut sleep = Box::pin(env.sleep_until(Instant::FAR_FUTURE));
     let mut armed = Instant::FAR_FUTURE;
-    let mut connecting = Box::pin(open(env.clone(), shared.options.servers[0]));
+    let mut connecting = Box::pin(open(env.clone(), shared.options.servers[0].clone()));
     let mut is_connecting = false;
     loop {
         let deadline = task.carry_out(&mut is_connecting);
@@ -43,7 +43,7 @@ pub(super) async fn run<E: Env>(env: E, shared: Arc<Shared>) {
             return task.finish().await;
         }
         if let Some(server) = task.connect.take() {
-            connecting.set(open(env.clone(), shared.options.servers[server]));
+            connecting.set(open(env.clone(), shared.options.servers[server].clone()));
             is_connecting = true;
         }
         if let Some(at) = deadline
@@ -70,8 +70,8 @@ pub(super) async fn run<E: Env>(env: E, shared: Arc<Shared>) {
 }
 
 /// Opens a connection and exchanges prefaces.
-async fn open<E: Env>(env: E, at: SocketAddr) -> io::Result<(E::Reader, E::Writer)> {
-    let (mut reader, mut writer) = env.connect(at).await?;
+pub(super) async fn open<E: Env>(env: E, at: ServerAddr) -> io::Result<(E::Reader, E::Writer)> {
+    let (mut reader, mut writer) = at.connect(&env).await?;
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.flush().await?;
     let mut preface = [0; PREFACE_BYTES];

@@ -11,7 +11,9 @@ use accord_core::protocol::Refusal;
 use accord_core::state::Event;
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// What one revision changed, as far as the watch looks.
@@ -53,12 +55,17 @@ pub enum WatchEnd {
 }
 
 /// A watch that is set. Dropping it ends it.
+///
+/// It is a [`futures_core::Stream`] as well: of revisions with events, and at last of the reason
+/// why it has ended.
 pub struct Watch {
     shared: Arc<Shared>,
     id: WatchId,
     stream: Arc<Stream>,
     from: Revision,
     members: Option<Vec<SessionId>>,
+    /// The stream has told why it has ended.
+    told_end: bool,
 }
 
 impl fmt::Debug for Watch {
@@ -81,11 +88,21 @@ struct Inner {
     events: usize,
     complete: Revision,
     end: Option<WatchEnd>,
+    /// Who polls for more.
+    poller: Option<Waker>,
 }
 
 impl Stream {
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// There is something to be taken.
+    fn tell(&self) {
+        self.more.notify_one();
+        if let Some(poller) = self.with(|inner| inner.poller.take()) {
+            poller.wake();
+        }
     }
 }
 
@@ -106,7 +123,7 @@ impl WatchSink {
             inner.complete = inner.complete.max(from);
             inner.set = Some((from, members));
         });
-        self.stream.more.notify_one();
+        self.stream.tell();
     }
 
     /// False if the watch is to end.
@@ -124,7 +141,7 @@ impl WatchSink {
             }
             !self.once
         });
-        self.stream.more.notify_one();
+        self.stream.tell();
         goes_on
     }
 
@@ -132,7 +149,7 @@ impl WatchSink {
         self.stream.with(|inner| {
             inner.end.get_or_insert(end);
         });
-        self.stream.more.notify_one();
+        self.stream.tell();
     }
 }
 
@@ -143,8 +160,9 @@ impl Watch {
         id: WatchId,
         stream: Arc<Stream>,
     ) -> Result<Self, Error> {
+        let told_end = false;
         let mut watch =
-            Self { shared, id, stream: stream.clone(), from: Revision(0), members: None };
+            Self { shared, id, stream: stream.clone(), from: Revision(0), members: None, told_end };
         loop {
             let more = stream.more.notified();
             let set = stream.with(|inner| match (inner.set.take(), &inner.end) {
@@ -206,6 +224,20 @@ impl Watch {
             }
             None => inner.end.clone().map(Err),
         })
+    }
+}
+
+impl futures_core::Stream for Watch {
+    type Item = Result<WatchItem, WatchEnd>;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.told_end {
+            return Poll::Ready(None);
+        }
+        // Enlist before looking, so that what comes in between is not missed.
+        self.stream.with(|inner| inner.poller = Some(cx.waker().clone()));
+        let next = self.try_next();
+        self.told_end = matches!(next, Some(Err(_)));
+        next.map_or(Poll::Pending, |next| Poll::Ready(Some(next)))
     }
 }
 

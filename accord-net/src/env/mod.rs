@@ -72,6 +72,11 @@ pub trait Env: Clone + 'static {
         &self,
         listener: &Self::Listener,
     ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, SocketAddr)>>;
+    /// Looks up the addresses of a `HOST:PORT`. Most worlds have no names.
+    fn lookup(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> {
+        let refused = io::Error::new(io::ErrorKind::Unsupported, format!("{name} is no address"));
+        std::future::ready(Err(refused))
+    }
     /// Opens a stream.
     fn connect(
         &self,

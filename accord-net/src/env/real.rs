@@ -78,6 +78,10 @@ impl Env for Real {
         Ok((reader, writer, from))
     }
 
+    async fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host(name).await?.collect())
+    }
+
     async fn connect(&self, to: SocketAddr) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
         halves(TcpStream::connect(to).await?)
     }

@@ -2,7 +2,10 @@
 
 mod commands;
 mod display;
+mod holds;
 mod processes;
+mod reading;
+mod relay;
 mod settings;
 mod shell;
 mod streams;

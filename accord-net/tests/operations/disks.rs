@@ -99,7 +99,7 @@ fn a_disk_that_fills_up_stops_the_server_and_loses_nothing_that_was_answered() {
     let runtime = tokio::runtime::Runtime::new().expect("it can be made");
     let value = vec![7; 1 << 20];
     let answered = runtime.block_on(async {
-        let mut options = ClientOptions::new(vec![at.parse().expect("an address")]);
+        let mut options = ClientOptions::new([at]);
         options.request_timeout = Duration::from_secs(10);
         let client = Client::connect(options).await.expect("it serves");
         let mut answered = 0;
@@ -115,7 +115,7 @@ fn a_disk_that_fills_up_stops_the_server_and_loses_nothing_that_was_answered() {
     mount(&["-o", "remount,size=300m"], &disk);
     let (_process, at) = server(&dir, &[]);
     runtime.block_on(async {
-        let options = ClientOptions::new(vec![at.parse().expect("an address")]);
+        let options = ClientOptions::new([at]);
         let client = Client::connect(options).await.expect("it serves");
         for number in 0..answered {
             let found = client.get(format!("key/{number}")).await.expect("it can be read");

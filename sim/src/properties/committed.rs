@@ -11,7 +11,7 @@ use super::attachments::Attachments;
 use accord_core::ids::{Index, NodeId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::replica::io::{Body, Entry, commands};
-use accord_core::state::{Event, MemberEvent, MemberEventKind, State};
+use accord_core::state::{Completion, EndCause, Event, MemberEvent, MemberEventKind, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct Committed {
     complete: bool,
     events: BTreeMap<Revision, Arc<[Event]>>,
     ended: Vec<SessionId>,
+    /// Of the last entry.
+    expired: Vec<SessionId>,
     /// Of the last command.
     latest: Vec<Event>,
 }
@@ -41,6 +43,7 @@ impl Committed {
             complete: true,
             events: BTreeMap::new(),
             ended: Vec::new(),
+            expired: Vec::new(),
             latest: Vec::new(),
         }
     }
@@ -50,6 +53,7 @@ impl Committed {
     /// # Errors
     /// If the entry ends a session that it must not end: see [`Attachments`].
     pub fn on_entry(&mut self, entry: &Entry) -> Judgement {
+        self.expired.clear();
         self.complete &= entry.index == self.applied.next();
         if !self.complete {
             return Ok(());
@@ -71,6 +75,9 @@ impl Committed {
                 for command in commands(batch) {
                     let completion = self.state.apply(&command, &mut self.latest);
                     self.attachments.on_command(&command, &completion)?;
+                    if let Completion::Ended { session, cause: EndCause::Expired } = completion {
+                        self.expired.push(session);
+                    }
                     self.keep();
                 }
             }
@@ -129,6 +136,11 @@ impl Committed {
     /// Sessions in the order in which they ended.
     pub fn ended(&self) -> &[SessionId] {
         &self.ended
+    }
+
+    /// Sessions that the last entry ended for their silence.
+    pub fn expired(&self) -> &[SessionId] {
+        &self.expired
     }
 
     /// Who was a member at `revision`, ascending.

@@ -9,6 +9,7 @@
 //! | [`fresh_reads`] | a read is not older than what was answered before it | at every read's result |
 //! | [`watches`] | a watch tells all, once, in order, before any result | at every event and result |
 //! | sessions | a session is lost only once the log has ended it | when a client is told so |
+//! | [`leases`] | no client believes in its session when it may have expired | at every expiry |
 //! | [`attachments`] | what ends for silence was silent since its last attachment | at every expiry |
 //! | [`silence`] | only who is silent expires, and no pong follows its proposal | when it goes out |
 //! | [`durable`] | what a server says is on its disk is there | when it is said |
@@ -35,6 +36,7 @@ pub mod durable;
 pub mod epochs;
 pub mod exactly_once;
 pub mod fresh_reads;
+pub mod leases;
 pub mod prefixes;
 pub mod remains;
 pub mod silence;
@@ -69,6 +71,8 @@ pub enum Property {
     DurableWhenSaid,
     /// A state says of its part of the log what the log says.
     StatesTrue,
+    /// No client believes in its session when it may have expired.
+    LeasesEnd,
     /// The group keeps its promises.
     GroupContract,
     /// The states of all servers are equal in the end.
@@ -85,7 +89,7 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgedSurvive,
         Self::DurableWhenSaid,
         Self::PrefixesAgree,
@@ -97,6 +101,7 @@ impl Property {
         Self::SessionsLast,
         Self::SessionsEnd,
         Self::StatesTrue,
+        Self::LeasesEnd,
         Self::DigestsAgree,
         Self::GroupContract,
         Self::Invariants,
@@ -119,6 +124,7 @@ impl Property {
             Self::SessionsEnd => "sessions-end",
             Self::DurableWhenSaid => "durable-when-said",
             Self::StatesTrue => "states-true",
+            Self::LeasesEnd => "leases-end",
             Self::GroupContract => "group-contract",
             Self::DigestsAgree => "digests-agree",
             Self::Convergence => "convergence",
@@ -142,6 +148,7 @@ impl Property {
             Self::SessionsEnd => "the session of a client that is gone ends in time",
             Self::DurableWhenSaid => "what is acknowledged or promised is on the disk",
             Self::StatesTrue => "a state's voters and batches are those at its end",
+            Self::LeasesEnd => "no client believes in its session when it may have expired",
             Self::GroupContract => "the group keeps its promises of order",
             Self::DigestsAgree => "all states are equal in the end",
             Self::Convergence => "the healed world answers all and comes to rest",

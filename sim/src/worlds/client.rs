@@ -8,7 +8,7 @@ use super::life::{Going, Life};
 use super::place::{CLIENT_PORT, Place};
 use super::simulator::Simulator;
 use super::stage::Stage;
-use crate::actor::{CONCURRENT_MAX, config};
+use crate::actor::{CONCURRENT_MAX, config, proves_lease};
 use crate::env::Env;
 use crate::hearing::Hearing;
 use crate::options::Options;
@@ -80,7 +80,8 @@ impl Actor {
                 reads_max: core.reads_max,
                 watches_max: core.watches_max,
                 patience: core.patience,
-                ..ClientOptions::new(servers.collect())
+                lease: proves_lease(id),
+                ..ClientOptions::new(servers)
             },
             think: options.think,
             clock,
@@ -147,6 +148,9 @@ impl Actor {
         self.with_world(stage, |me, env, workload| {
             workload.on_life_ended(me.heard.life, env.now.as_nanos());
             env.judges.watches.on_life_ended(me.heard.life);
+            if let Some(session) = me.heard.session {
+                env.judges.leases.on_gone(session);
+            }
         });
         self.raw = None;
         self.heard = Hearing::new(self.heard.life + self.lives_step);
@@ -180,8 +184,19 @@ impl Actor {
         }
     }
 
+    /// Notes until when the client believes in its session.
+    fn believe(&self, stage: &Stage) {
+        let belief = self.raw.as_ref().and_then(|raw| {
+            raw.look(|core| Some((core.session()?, self.clock.world(core.lease_ends()?))))
+        });
+        if let Some((session, until)) = belief {
+            stage.env.borrow_mut().judges.leases.on_belief(session, until);
+        }
+    }
+
     /// The client has time.
     fn on_think<S: Simulator>(&mut self, stage: &Rc<Stage>) {
+        self.believe(stage);
         let (stormy, left) = {
             let env = stage.env.borrow();
             (env.stormy, env.operations_left > 0)

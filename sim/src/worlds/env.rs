@@ -60,7 +60,7 @@ impl MachineClock {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
     }
 
-    fn world(&self, at: Instant) -> WorldTime {
+    pub(super) fn world(&self, at: Instant) -> WorldTime {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).world(at)
     }
 }

@@ -74,6 +74,7 @@ impl Director {
             FaultKind::ClockRate(node, percent) => self.set_rate(*node, *percent),
             FaultKind::ClockLeap(node, by) => {
                 let now = stage.env.borrow().now;
+                stage.env.borrow_mut().judges.leases.on_clock_moved();
                 stage.machine(*node).borrow().clock.change(|clock| clock.leap(now, *by));
             }
             FaultKind::SlowDisk(node, by) => {
@@ -145,6 +146,7 @@ impl Director {
 
     fn set_rate(&self, node: u32, percent: u32) {
         let now = self.stage.env.borrow().now;
+        self.stage.env.borrow_mut().judges.leases.on_clock_moved();
         self.stage.machine(node).borrow().clock.change(|clock| clock.set_rate(now, percent));
     }
 

@@ -72,6 +72,10 @@ pub enum Command {
     /// Type commands in one session, with history and completion.
     #[command(after_help = shell::EXAMPLES)]
     Shell(shell::ShellArgs),
+    /// Stand between `accord lock` and its command.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard(crate::client::held::GuardArgs),
     /// Print the default configuration of a server, with a comment for every setting.
     Config,
     /// Print a fresh key for the servers of a cluster.

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Client(command) => client::run(&command),
         Command::Shell(args) => shell::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Guard(args) => client::held::guard(&args),
         Command::Config => out::print_text(&accord_net::settings::commented_default()),
         Command::Key => out::print_text(&format!("{}\n", accord_net::settings::new_key())),
         Command::Completions { shell } => args::print_completions(shell),

@@ -93,6 +93,10 @@ impl From<Error> for Failure {
             let message = format!("{error}; look before you do it again");
             return Self { code: out::UNKNOWN, kind: "unknown", message };
         }
+        if let Error::Failed(Call::Unreachable { .. }) = error {
+            let message = error.to_string();
+            return Self { code: out::UNREACHABLE, kind: "unreachable", message };
+        }
         let kind = match error.step_error() {
             Some(StepError::NotFound) => "not_found",
             Some(StepError::Exists) => "exists",

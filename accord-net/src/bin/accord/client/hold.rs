@@ -1,22 +1,23 @@
 //! Locks and elections: a command that runs while they are held, and not a moment longer than this
 //! client can know.
 //!
-//! A client that cannot reach its cluster for as long as its session may be silent must take what
-//! it held for lost, and ends the command. Whatever the command writes should still carry the
-//! fencing token, since no client can know in time.
+//! A session surely lives for a time that was granted, from the last ping that a server answered:
+//! its lease ([`Client::lease_left`]). When a quarter of it is left, no server is likely to answer
+//! in time, and the command is asked to end; when a tenth is left, it is ended, with all that it
+//! started. So it is over before the next holder can begin, as far as clocks run at the same pace.
+//! Whatever the command writes should still carry the fencing token: a machine that is suspended
+//! does not notice.
 
+use super::held::{Running, Start};
 use super::print::{self, Object, put_bytes, shown};
-use super::{Context, Failure};
+use super::{Context, Failure, connection};
 use crate::out::{self, complain};
 use crate::signals::{Kind, Signals};
 use accord_core::time::Duration;
 use accord_net::client::recipes::{Election, Leadership, Lock, LockGuard};
-use accord_net::client::{Client, Error, SessionState};
+use accord_net::client::{Client, Error};
 use clap::Args;
 use std::ffi::OsString;
-use std::process::{Child, Command, ExitStatus};
-use tokio::sync::watch::Receiver;
-use tokio::time::Instant;
 
 pub const LOCK_EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,7 @@ Examples:
   accord lock backup --try -- ./backup.sh   1 at once if somebody else holds it
   accord lock backup --wait-ms 5000 -- ./backup.sh
   accord lock backup                        holds it until Ctrl-C
+  accord lock backup --who                  who holds it: host, process, command; 1 if nobody does
 
 The command finds in its environment
   ACCORD_FENCING_TOKEN   larger than that of every earlier holder
@@ -32,8 +34,11 @@ The command finds in its environment
 so that what it writes can be made to depend on the lock's being held still:
   accord txn \"when created $ACCORD_LOCK_KEY = $ACCORD_FENCING_TOKEN; put report done\"
 
-If the session is lost, or cannot be confirmed for as long as it may be silent, the command is ended
-(SIGTERM, and after five seconds SIGKILL): somebody else may hold the lock by then.
+The session lasts for the timeout that the cluster granted, from the last ping that was answered.
+When a quarter of it is left, the command is asked to end (SIGTERM), with all that it started; when
+a tenth is left, all of it is ended (SIGKILL), before somebody else can hold the lock. The lock is
+released when all has ended that was asked to. If `accord lock` itself is killed, the command is
+ended as well (on Linux).
 
 Exit code: that of the command; 1, the lock was not acquired; 3, it was lost while the command ran;
 4, no server was reached.";
@@ -49,10 +54,16 @@ leadership may be lost, as with `accord lock`.
 
 Exit code: that of the command; 1, not elected; 3, the leadership was lost while the command ran.";
 
-/// How often a command is looked at.
-const LOOK: Duration = Duration::from_millis(10);
-/// How long a command may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(5);
+/// The longest description of a holder that is made up.
+const OWNER_CHARS_MAX: usize = 200;
+/// Of how many parts of the session's timeout one is left when the command is asked to end.
+const ASK_PART: u32 = 4;
+/// The most that is left then.
+const ASK_MAX: Duration = Duration::from_secs(6);
+/// Of how many parts one is left when it is ended.
+const KILL_PART: u32 = 10;
+/// The most that is left then.
+const KILL_MAX: Duration = Duration::from_secs(1);
 
 /// Holds a lock.
 #[derive(Clone, Debug, Args)]
@@ -65,9 +76,30 @@ pub struct LockArgs {
     /// Wait at most so long.
     #[arg(long, value_name = "MS")]
     wait_ms: Option<u64>,
+    /// Print who holds the lock, and do not take it.
+    #[arg(long, conflicts_with_all = ["at_once", "wait_ms", "owner", "command"])]
+    who: bool,
+    /// What others see of this holder [default: host, process and command]
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
     /// How and what to run.
     #[command(flatten)]
     held: HeldArgs,
+}
+
+impl LockArgs {
+    fn owner(&self) -> String {
+        let Some(owner) = &self.owner else {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let host = if host.trim().is_empty() { "?" } else { host.trim() };
+            let words = self.held.command.iter().map(|word| word.to_string_lossy());
+            let command: Vec<_> = words.collect();
+            let owner = format!("{host}, process {}: {}", std::process::id(), command.join(" "));
+            let owner = owner.trim_end_matches([' ', ':']);
+            return owner.chars().take(OWNER_CHARS_MAX).collect();
+        };
+        owner.clone()
+    }
 }
 
 /// What happens while something is held.
@@ -120,11 +152,34 @@ impl Held {
     }
 }
 
+/// Tells who holds a lock.
+async fn who(name: &str, context: &Context) -> Result<u8, Failure> {
+    let reader = context.reader()?;
+    let mut line = reader.list(format!("lock/{name}/").as_bytes()).page_entries(1);
+    let Some(first) = context.reading(async { Ok(line.next().await?) }).await? else {
+        return Err(Failure::failed("free", format!("lock {name}: nobody holds it")));
+    };
+    let (owner, token) = (first.value.unwrap_or_default(), first.stat.created.0);
+    let session = first.stat.owner.unwrap_or_default().0;
+    if context.json {
+        let mut object = Object::new();
+        put_bytes(&mut object, "owner", &owner);
+        object.insert("token".to_owned(), token.into());
+        object.insert("session".to_owned(), session.into());
+        return Ok(out::print_text(&print::line(object)));
+    }
+    let owner = if owner.is_empty() { "no name".to_owned() } else { shown(&owner, false) };
+    Ok(out::print_text(&format!("{owner} (fencing token {token}, session {session})\n")))
+}
+
 pub async fn lock(args: &LockArgs, context: &mut Context) -> Result<u8, Failure> {
+    if args.who {
+        return who(&args.name, context).await;
+    }
     let mut signals = signals()?;
     context.session_timeout = Duration::from_millis(args.held.session_timeout_ms);
     let client = context.client().await?;
-    let lock = Lock::new(&client, &args.name);
+    let lock = Lock::new(&client, &args.name).owned_by(args.owner());
     let taken = || Failure::failed("taken", format!("lock {}: somebody else holds it", args.name));
     let acquiring = async {
         match (args.at_once, args.wait_ms) {
@@ -183,35 +238,56 @@ async fn hold(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let client = context.client().await?;
-    let code = match args.command.split_first() {
-        Some((program, rest)) => {
-            let mut command = Command::new(program);
-            command.args(rest).env("ACCORD_FENCING_TOKEN", held.token().to_string());
-            command.env("ACCORD_SERVERS", context.servers.join(","));
-            if let Some(key) = key {
-                command.env("ACCORD_LOCK_KEY", key);
-            }
-            match command.spawn() {
-                Ok(child) => run(child, &client, context.session_timeout, signals).await,
-                Err(error) => {
-                    let program = program.to_string_lossy();
-                    Err(Failure::misused(format!("cannot run {program}: {error}")))
-                }
+    let margins = Margins::of(client.session_timeout());
+    let code = match args.command.is_empty() {
+        true => wait(&held, &client, margins, context, signals).await,
+        false => {
+            let mut environment = vec![
+                ("ACCORD_FENCING_TOKEN", held.token().to_string()),
+                ("ACCORD_SERVERS", context.servers.join(",")),
+            ];
+            environment.extend(key.map(|key| ("ACCORD_LOCK_KEY", key.to_owned())));
+            let start = Start {
+                command: &args.command,
+                environment,
+                grace: margins.ask.saturating_sub(margins.kill),
+                json: context.json,
+            };
+            match Running::start(start) {
+                Ok(command) => run(command, &client, margins, signals).await,
+                Err(failure) => Err(failure),
             }
         }
-        None => wait(&held, &client, context, signals).await,
     };
     if !client.states().borrow().is_final() {
-        // The session ends next, and with it the record: all that can go wrong goes right then.
-        let _ = held.release().await;
+        // The session ends next, and with it the record: all that can go wrong goes right then, also
+        // if there is no answer while the lease lasts.
+        let _ = tokio::time::timeout(client.lease_left(), held.release()).await;
     }
     code
+}
+
+/// How much of the lease is left when something has to be done.
+#[derive(Clone, Copy, Debug)]
+struct Margins {
+    /// The command is asked to end.
+    ask: Duration,
+    /// It is ended.
+    kill: Duration,
+}
+
+impl Margins {
+    /// Of a session with this timeout.
+    fn of(granted: Duration) -> Self {
+        Self { ask: (granted / ASK_PART).min(ASK_MAX), kill: (granted / KILL_PART).min(KILL_MAX) }
+    }
 }
 
 /// Holds it until interrupted.
 async fn wait(
     held: &Held,
     client: &Client,
+    margins: Margins,
     context: &Context,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
@@ -224,106 +300,67 @@ async fn wait(
     tokio::select! {
         biased;
         _ = signals.next() => Ok(out::DONE),
-        why = lost(client.states(), context.session_timeout) => Err(lost_failure(why)),
+        why = lease_below(client, margins.kill) => Err(lost_failure(why)),
+        () = connection::tell(client) => Err(lost_failure(ENDED)),
     }
 }
 
-fn lost_failure(why: &str) -> Failure {
-    Failure { code: out::UNKNOWN, kind: "session_lost", message: why.to_owned() }
+const ENDED: &str = "the session has ended: somebody else may hold it now";
+
+fn lost_failure(why: impl Into<String>) -> Failure {
+    Failure { code: out::UNKNOWN, kind: "session_lost", message: why.into() }
 }
 
-/// Waits until what is held must be taken for lost.
-async fn lost(mut states: Receiver<SessionState>, session_timeout: Duration) -> &'static str {
+/// Waits until no more than this is left of the session's lease, and says why.
+async fn lease_below(client: &Client, least: Duration) -> String {
+    let mut states = client.states();
     loop {
-        let state = *states.borrow_and_update();
-        if state.is_final() {
-            return "the session has ended: somebody else may hold it now";
+        if states.borrow_and_update().is_final() {
+            return ENDED.to_owned();
         }
-        if state != SessionState::Suspended {
-            if states.changed().await.is_err() {
-                return "the session has ended: somebody else may hold it now";
-            }
-            continue;
+        let left = client.lease_left();
+        if left <= least {
+            return format!(
+                "no server has confirmed the session, of {} ms, for so long that {} ms are left: \
+                 somebody else may hold it soon",
+                client.session_timeout().as_millis(),
+                left.as_millis()
+            );
         }
-        complain("the connection is lost; looking for another server");
-        let again = tokio::time::timeout(session_timeout, states.changed());
-        if again.await.is_err() {
-            return "no server was reached for as long as the session may be silent: somebody else \
-                    may hold it now";
+        // A lease is never cut short, except by the session's end.
+        tokio::select! {
+            () = tokio::time::sleep(left - least) => {}
+            _ = states.changed() => {}
         }
     }
 }
 
 /// Waits for the command's end, and brings it about if what it relies on may be lost.
 async fn run(
-    mut child: Child,
+    mut command: Running,
     client: &Client,
-    session_timeout: Duration,
+    margins: Margins,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    let lost = lost(client.states(), session_timeout);
-    tokio::pin!(lost);
-    loop {
+    let telling = connection::tell(client);
+    let lost = lease_below(client, margins.ask);
+    tokio::pin!(telling, lost);
+    let mut told = false;
+    let why = loop {
         tokio::select! {
             biased;
-            status = ended(&mut child) => return status.map(code),
-            why = &mut lost => {
-                complain(why);
-                end(&mut child).await;
-                return Err(lost_failure("the command was ended"));
-            }
-            kind = signals.next() => pass_on(&mut child, kind),
+            code = command.ended() => return code,
+            why = &mut lost => break why,
+            kind = signals.next() => command.signal(kind),
+            () = &mut telling, if !told => told = true,
         }
+    };
+    complain(&why);
+    command.signal(Kind::Terminate);
+    tokio::select! {
+        biased;
+        _ = command.ended() => {}
+        _ = lease_below(client, margins.kill) => command.kill().await,
     }
-}
-
-async fn ended(child: &mut Child) -> Result<ExitStatus, Failure> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) => tokio::time::sleep(LOOK).await,
-            Err(error) => return Err(Failure::failed("failed", format!("the command: {error}"))),
-        }
-    }
-}
-
-fn code(status: ExitStatus) -> u8 {
-    #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return u8::try_from(128 + signal).unwrap_or(u8::MAX);
-    }
-    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(out::FAILED)
-}
-
-/// Asks the command to end, and ends it if it does not.
-async fn end(child: &mut Child) {
-    pass_on(child, Kind::Terminate);
-    let deadline = Instant::now() + GRACE;
-    if tokio::time::timeout_at(deadline, ended(child)).await.is_err() {
-        // It may have ended in between.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-/// Gives a signal to the command. Ctrl-C on a terminal reaches it by itself.
-fn pass_on(child: &mut Child, kind: Kind) {
-    use std::io::IsTerminal;
-    if kind == Kind::Interrupt && std::io::stdin().is_terminal() {
-        return;
-    }
-    #[cfg(target_os = "linux")]
-    {
-        use nix::sys::signal::{Signal, kill};
-        let signal = match kind {
-            Kind::Interrupt => Signal::SIGINT,
-            Kind::Terminate => Signal::SIGTERM,
-        };
-        // The child was not waited for, so the number is still its own.
-        if let Ok(pid) = i32::try_from(child.id()) {
-            let _ = kill(nix::unistd::Pid::from_raw(pid), signal);
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = child.kill();
+    Err(lost_failure("the command was ended"))
 }

@@ -2,16 +2,19 @@
 //!
 //! 1. [`values`]: get, put, list, copy; [`delete`], [`count`] (incr); [`word`]: their arguments.
 //! 2. [`lang`] and [`txn`]: transactions as they are written and run.
-//! 3. [`watch`], [`hold`] (lock, elect), [`queue`], [`status`] (and members).
+//! 3. [`watch`], [`hold`] (lock, elect) and [`held`] (the command meanwhile), [`queue`],
+//!    [`status`] (and members).
 //! 4. [`mod@bench`]: a load, measured.
 //! 5. [`admin`]: changing the cluster; [`files`]: what needs no server.
 
 mod admin;
 mod bench;
+mod connection;
 mod count;
 mod delete;
 mod failure;
 mod files;
+pub mod held;
 mod hold;
 mod lang;
 mod print;
@@ -26,8 +29,9 @@ pub use failure::Failure;
 
 use crate::out;
 use accord_core::time::Duration;
-use accord_net::client::{Client, ClientOptions};
+use accord_net::client::{Client, ClientOptions, Reader, ServerAddr};
 use clap::{Args, Subcommand};
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -190,7 +194,7 @@ impl Context {
             (None, None) => TIMEOUT_MS_DEFAULT,
         };
         let timeout = Duration::from_millis(timeout_ms.max(1));
-        let session_timeout = ClientOptions::new(Vec::new()).session_timeout;
+        let session_timeout = ClientOptions::new(Vec::<ServerAddr>::new()).session_timeout;
         let (json, lasting) = (connection.json, false);
         Ok(Self { servers, timeout, json, session_timeout, lasting, client: None })
     }
@@ -205,19 +209,54 @@ impl Context {
         {
             return Ok(client.clone());
         }
-        let mut addresses = Vec::new();
-        for server in &self.servers {
-            addresses.extend(resolve(server)?);
-        }
-        let mut options = ClientOptions::new(addresses.clone());
-        (options.connect_timeout, options.request_timeout) = (self.timeout, self.timeout);
-        options.session_timeout = self.session_timeout;
+        let options = self.options()?;
         let client = tokio::select! {
             biased;
             client = Client::connect(options) => client?,
-            failure = nobody(&addresses) => return Err(failure),
+            failure = nobody(&self.servers) => return Err(failure),
         };
         Ok(self.client.insert(client).clone())
+    }
+
+    fn options(&self) -> Result<ClientOptions, Failure> {
+        for server in &self.servers {
+            let port = server.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                return Err(Failure::misused(format!("server `{server}`: expected HOST:PORT")));
+            }
+        }
+        let mut options = ClientOptions::new(self.servers.iter().map(String::as_str));
+        (options.connect_timeout, options.request_timeout) = (self.timeout, self.timeout);
+        options.session_timeout = self.session_timeout;
+        Ok(options)
+    }
+
+    /// Waits for what a reader reads: a session is opened only for what needs one.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn reading<T>(
+        &self,
+        reading: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            read = reading => read,
+            failure = nobody(&self.servers) => Err(failure),
+        }
+    }
+
+    /// What reads without a session, unless there is one.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn reader(&self) -> Result<Reads, Failure> {
+        match &self.client {
+            Some(client) if !client.states().borrow().is_final() => {
+                Ok(Reads::Session(client.clone()))
+            }
+            _ => Ok(Reads::Reader(Box::new(Reader::new(self.options()?)?))),
+        }
     }
 
     /// Ends the session.
@@ -225,6 +264,33 @@ impl Context {
         if let Some(client) = self.client.take() {
             // If it takes longer, the session ends by its timeout.
             let _ = tokio::time::timeout(FAREWELL, client.close()).await;
+        }
+    }
+}
+
+/// What reads.
+#[derive(Debug)]
+pub enum Reads {
+    /// A session that is open.
+    Session(Client),
+    /// No session.
+    Reader(Box<Reader>),
+}
+
+impl Reads {
+    /// Begins a read.
+    pub fn read(&self, key: &[u8]) -> accord_net::client::Read<'_> {
+        match self {
+            Self::Session(client) => client.read(key),
+            Self::Reader(reader) => reader.read(key),
+        }
+    }
+
+    /// Begins a list.
+    pub fn list(&self, prefix: &[u8]) -> accord_net::client::List<'_> {
+        match self {
+            Self::Session(client) => client.list(prefix),
+            Self::Reader(reader) => reader.list(prefix),
         }
     }
 }
@@ -240,16 +306,24 @@ pub fn resolve(server: &str) -> Result<Vec<SocketAddr>, Failure> {
     Ok(found.collect())
 }
 
-/// Ends if all servers refuse connections: then there is nothing to wait for.
-async fn nobody(addresses: &[SocketAddr]) -> Failure {
+/// Ends if all servers refuse connections or have names that nobody knows: then there is nothing
+/// to wait for.
+async fn nobody(servers: &[String]) -> Failure {
     tokio::time::sleep(DOUBT).await;
-    for at in addresses {
-        match tokio::net::TcpStream::connect(at).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            _ => return std::future::pending().await,
+    let mut listed = Vec::new();
+    for server in servers {
+        let Ok(addresses) = tokio::net::lookup_host(server).await else {
+            listed.push(format!("{server} (the name cannot be looked up)"));
+            continue;
+        };
+        for at in addresses {
+            match tokio::net::TcpStream::connect(at).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => return std::future::pending().await,
+            }
         }
+        listed.push(server.clone());
     }
-    let listed: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
     Failure {
         code: out::UNREACHABLE,
         kind: "unreachable",

@@ -104,12 +104,12 @@ fn check_revision(key: &[u8], rev: u64, record: &Record) -> Result<(), Failure> 
 
 pub async fn get(args: &GetArgs, context: &mut Context) -> Result<u8, Failure> {
     let key = args.escapes.bytes(&args.key)?;
-    let client = context.client().await?;
-    let mut read = client.read(&key[..]).part(args.offset, args.length);
+    let reader = context.reader()?;
+    let mut read = reader.read(&key[..]).part(args.offset, args.length);
     if args.local {
         read = read.local();
     }
-    let record = read.send().await?;
+    let record = context.reading(async { Ok(read.send().await?) }).await?;
     let Some(record) = record else {
         return Err(Failure::failed("not_found", format!("{}: not found", named(&key))));
     };
@@ -323,8 +323,8 @@ pub struct ListArgs {
 pub async fn list(args: &ListArgs, context: &mut Context) -> Result<u8, Failure> {
     let prefix = args.escapes.maybe(args.prefix.as_ref())?.unwrap_or_default();
     let after = args.escapes.maybe(args.after.as_ref())?;
-    let client = context.client().await?;
-    let mut list = client.list(prefix);
+    let reader = context.reader()?;
+    let mut list = reader.list(&prefix[..]);
     if args.keys {
         list = list.keys_only();
     }
@@ -336,17 +336,20 @@ pub async fn list(args: &ListArgs, context: &mut Context) -> Result<u8, Failure>
     }
     let mut left = args.limit.unwrap_or(u64::MAX);
     list = list.page_entries(u32::try_from(left.min(1000)).unwrap_or(1000));
-    while left > 0
-        && let Some(entry) = list.next().await?
-    {
-        left -= 1;
-        let value_bytes_max = if args.full { usize::MAX } else { LISTED_BYTES_MAX };
-        out::print_text(&match context.json {
-            true => print::line(entry_object(&entry)),
-            false => entry_line(&entry, value_bytes_max),
-        });
-    }
-    Ok(out::DONE)
+    let listing = async {
+        while left > 0
+            && let Some(entry) = list.next().await?
+        {
+            left -= 1;
+            let value_bytes_max = if args.full { usize::MAX } else { LISTED_BYTES_MAX };
+            out::print_text(&match context.json {
+                true => print::line(entry_object(&entry)),
+                false => entry_line(&entry, value_bytes_max),
+            });
+        }
+        Ok(out::DONE)
+    };
+    context.reading(listing).await
 }
 
 /// An entry of a list as JSON.

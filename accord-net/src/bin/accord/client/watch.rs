@@ -2,13 +2,14 @@
 
 use super::print::{self, Object, put_bytes, quoted};
 use super::word::{Escapes, Word};
-use super::{Context, Failure};
+use super::{Context, Failure, connection};
 use crate::out;
 use crate::signals::Signals;
 use accord_core::protocol::{Consistency, WATCH_KEY_BYTES_MAX};
 use accord_core::state::ReadQuery;
 use accord_net::client::{
-    Client, Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchFilter,
+    Client, Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchEnd,
+    WatchFilter,
 };
 use clap::Args;
 
@@ -23,7 +24,8 @@ Examples:
 
 `r12 changed page [3+2 of 9] = ab` says: at revision 12 two bytes at byte 3 were written, and the
 value has 9 bytes now. No event is missed or told twice, also over lost connections; if history is
-gone, the command ends and says from which revision on events are known.
+gone, the command ends and says from which revision on events are known. The standard error tells
+when the connection is lost, when it is back, and when the session has expired, which ends it.
 
 Exit code: 0, interrupted, or all that was asked for is told; 1, the watch ended.";
 
@@ -101,16 +103,22 @@ pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure>
     })?;
     // For people, and for scripts that must not change anything before the watch is set.
     out::complain(&format!("watching what happens after revision {}", watch.from().0));
-    let told = async {
+    let connection = connection::tell(&client);
+    let following = async {
         if let Some(from) = from {
             tell_future(&client, from).await;
         }
         follow(args, context.json, watch).await
     };
-    tokio::select! {
-        biased;
-        code = told => code,
-        _ = signals.next() => Ok(out::DONE),
+    tokio::pin!(connection, following);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            code = &mut following => return code,
+            _ = signals.next() => return Ok(out::DONE),
+            () = &mut connection, if !told => told = true,
+        }
     }
 }
 
@@ -129,8 +137,10 @@ async fn tell_future(client: &Client, from: Revision) {
 
 async fn follow(args: &WatchArgs, json: bool, mut watch: Watch) -> Result<u8, Failure> {
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut complete = watch.from();
     while left > 0 {
-        let item = watch.next().await?;
+        let item = watch.next().await.map_err(|end| told_up_to(complete, end))?;
+        complete = item.revision;
         for event in item.events.iter() {
             if left == 0 {
                 break;
@@ -144,6 +154,16 @@ async fn follow(args: &WatchArgs, json: bool, mut watch: Watch) -> Result<u8, Fa
         }
     }
     Ok(out::DONE)
+}
+
+/// The watch has ended; another can go on where it was.
+fn told_up_to(complete: Revision, end: WatchEnd) -> Failure {
+    let lost = end == WatchEnd::SessionLost;
+    let mut failure = Failure::from(end);
+    if lost {
+        failure.message += &format!("; `--from {}` goes on from here", complete.0);
+    }
+    failure
 }
 
 const fn kind(event: &Event) -> &'static str {
