@@ -30,15 +30,17 @@ struct Watch {
     answered: Option<u64>,
     ended: Option<u64>,
     events: Vec<(u64, Change)>,
+    /// Results that its session saw: when, and of which revision.
+    results: Vec<(u64, u64)>,
 }
 
 /// All that is known; times are events of the history.
 struct World {
     writes: Vec<Write>,
-    watch: Watch,
-    /// Results that its session saw: when, and of which revision.
-    results: Vec<(u64, u64)>,
-    log: Option<Vec<Change>>,
+    /// Each of a session of its own.
+    watches: Vec<Watch>,
+    /// What servers gave as the log.
+    logs: Vec<Vec<Change>>,
 }
 
 impl Watch {
@@ -53,16 +55,20 @@ impl World {
     /// The promise in its plainest form, for some log that can be and some revision from which on
     /// the watch reports.
     fn is_right(&self) -> bool {
-        let Some(log) = self.log.clone().or_else(|| self.guessed_log()) else { return false };
+        let longest = self.logs.iter().max_by_key(|log| log.len()).cloned();
+        let Some(log) = longest.or_else(|| self.guessed_log()) else { return false };
+        if self.logs.iter().any(|shorter| !log.starts_with(shorter)) {
+            return false;
+        }
         let is_in_order = log.windows(2).all(|pair| pair[0].0 <= pair[1].0);
         let mut answered = self.writes.iter().filter(|write| write.is_answered);
         if !is_in_order || answered.any(|write| !log.contains(&write.change)) {
             return false;
         }
-        match self.watch.answered {
-            Some(_) => self.reports(&log, self.watch.from),
-            None => (0..=10).any(|from| self.reports(&log, from)),
-        }
+        self.watches.iter().all(|watch| match watch.answered {
+            Some(_) => self.reports(watch, &log, watch.from),
+            None => (0..=10).any(|from| self.reports(watch, &log, from)),
+        })
     }
 
     /// What was acknowledged and what was reported, if each report can be of some write.
@@ -77,7 +83,9 @@ impl World {
                 unknown.entry(write.change.1).or_default().push(write.invoked);
             }
         }
-        for (at, change) in &self.watch.events {
+        let mut events: Vec<_> = self.watches.iter().flat_map(|watch| &watch.events).collect();
+        events.sort_unstable();
+        for (at, change) in events {
             let mut asked = self.writes.iter().filter(|write| write.is_answered);
             if asked.any(|write| write.change == *change && write.invoked < *at) {
                 continue;
@@ -96,15 +104,14 @@ impl World {
         Some(log)
     }
 
-    fn reports(&self, log: &[Change], from: u64) -> bool {
-        let watch = &self.watch;
+    fn reports(&self, watch: &Watch, log: &[Change], from: u64) -> bool {
         let mut due: Vec<Change> =
             log.iter().copied().filter(|change| change.0 > from && watch.wants(change)).collect();
         if let (true, Some(first)) = (watch.is_once, due.first().map(|change| change.0)) {
             due.retain(|change| change.0 == first);
         }
         let told: Vec<Change> = watch.events.iter().map(|(_, change)| *change).collect();
-        if self.log.is_none() {
+        if self.logs.is_empty() {
             // Within a revision nobody knows the order: it is the one in which they were told.
             let place = |change: &Change| told.iter().position(|it| it == change);
             due.sort_by_key(|change| (change.0, place(change).unwrap_or(told.len()), *change));
@@ -112,7 +119,7 @@ impl World {
         if !due.starts_with(&told) {
             return false;
         }
-        self.results.iter().all(|(at, revision)| {
+        watch.results.iter().all(|(at, revision)| {
             let is_watching = watch.answered.is_some_and(|answered| answered < *at)
                 && watch.ended.is_none_or(|ended| *at < ended);
             let reported = watch.events.iter().filter(|(event, _)| event < at).count();
@@ -131,14 +138,47 @@ pub(super) fn case(rng: &mut Rng) -> Case {
 }
 
 fn draw(rng: &mut Rng) -> World {
-    let mut time = 10;
-    let mut tick = |rng: &mut Rng| {
-        time += 2 + 2 * rng.below(3);
-        time
-    };
+    let mut clock = Clock(10);
+    let mut watches: Vec<Watch> = (0..1 + rng.below(3) / 2).map(|_| draw_watch(rng)).collect();
     let mut log: Vec<Change> = Vec::new();
     let mut writes = Vec::new();
-    let mut watch = Watch {
+    for revision in 1..=1 + rng.below(5) {
+        let invoked = if rng.once_in(3) { 0 } else { clock.tick(rng) };
+        let mut keys = vec![0, 1, 2, 3];
+        let first = log.len();
+        for _ in 0..=rng.below(2) {
+            let key = keys.remove(rng.place(keys.len()));
+            let change = (revision, key, rng.place(KINDS.len()));
+            log.push(change);
+            writes.push(Write { change, invoked, is_answered: !rng.once_in(4) });
+        }
+        for watch in &mut watches {
+            watch.hear(rng, &mut clock, revision, &log[first..]);
+        }
+    }
+    for watch in &mut watches {
+        watch.ended = rng.once_in(4).then(|| clock.tick(rng));
+    }
+    let mut logs = Vec::new();
+    while rng.once_in(2) && logs.len() < 2 {
+        let length = if rng.once_in(2) { log.len() } else { 1 + rng.place(log.len()) };
+        logs.push(log[..length].to_vec());
+    }
+    World { writes, watches, logs }
+}
+
+/// Times of what happens: even ones.
+struct Clock(u64);
+
+impl Clock {
+    fn tick(&mut self, rng: &mut Rng) -> u64 {
+        self.0 += 2 + 2 * rng.below(3);
+        self.0
+    }
+}
+
+fn draw_watch(rng: &mut Rng) -> Watch {
+    Watch {
         is_prefix: rng.once_in(2),
         key: rng.pick(&[0, 3, 3]),
         kind: rng.once_in(3).then(|| rng.place(KINDS.len())),
@@ -148,42 +188,32 @@ fn draw(rng: &mut Rng) -> World {
         answered: (!rng.once_in(6)).then_some(4),
         ended: None,
         events: Vec::new(),
-    };
-    let mut results = Vec::new();
-    let mut fired = None;
-    for revision in 1..=1 + rng.below(5) {
-        let invoked = if rng.once_in(3) { 0 } else { tick(rng) };
-        let mut keys = vec![0, 1, 2, 3];
-        for _ in 0..=rng.below(2) {
-            let key = keys.remove(rng.place(keys.len()));
-            let change = (revision, key, rng.place(KINDS.len()));
-            log.push(change);
-            writes.push(Write { change, invoked, is_answered: !rng.once_in(4) });
-        }
-        let mut told: Vec<Change> = log
-            .iter()
-            .copied()
-            .filter(|change| change.0 == revision && revision > watch.from && watch.wants(change))
-            .collect();
+        results: Vec::new(),
+    }
+}
+
+impl Watch {
+    /// Is told of a revision, mostly, and of a result of it or of the one before.
+    fn hear(&mut self, rng: &mut Rng, clock: &mut Clock, revision: u64, changes: &[Change]) {
+        let wanted = |change: &Change| revision > self.from && self.wants(change);
+        let mut told: Vec<Change> = changes.iter().copied().filter(wanted).collect();
         if rng.once_in(8) {
             // Half of what the revision did.
             told.truncate(1);
         }
-        if !told.is_empty() && (!watch.is_once || fired.is_none()) && !rng.once_in(12) {
-            fired = Some(revision);
-            watch.events.extend(told.into_iter().map(|change| (tick(rng), change)));
+        if !(self.is_once && !self.events.is_empty() || rng.once_in(12)) {
+            self.events.extend(told.into_iter().map(|change| (clock.tick(rng), change)));
         }
         if rng.once_in(2) {
             let seen = revision - rng.below(2).min(revision - 1);
-            results.push((tick(rng), seen));
+            self.results.push((clock.tick(rng), seen));
         }
     }
-    watch.ended = rng.once_in(4).then(|| tick(rng));
-    World { writes, watch, results, log: rng.once_in(2).then_some(log) }
 }
 
 fn disturb(rng: &mut Rng, world: &mut World) {
-    let events = &mut world.watch.events;
+    let number = rng.place(world.watches.len());
+    let Watch { events, results, .. } = &mut world.watches[number];
     if !events.is_empty() {
         let (at, other) = (rng.place(events.len()), rng.place(events.len()));
         match rng.below(6) {
@@ -207,65 +237,80 @@ fn disturb(rng: &mut Rng, world: &mut World) {
             _ => {}
         }
     }
-    if !world.results.is_empty() && rng.once_in(3) {
-        let at = rng.place(world.results.len());
-        world.results[at].1 = 1 + rng.below(5);
+    if !results.is_empty() && rng.once_in(3) {
+        let at = rng.place(results.len());
+        results[at].1 = 1 + rng.below(5);
     }
-    if let Some(log) = world.log.as_mut().filter(|_| rng.once_in(4)) {
+    if let Some(log) = world.logs.last_mut().filter(|_| rng.once_in(4)) {
         let (at, other) = (rng.place(log.len()), rng.place(log.len()));
         if rng.once_in(2) { log.swap(at, other) } else { log.truncate(at.max(1)) }
     }
 }
 
 fn write(rng: &mut Rng, world: &World) -> String {
-    let watch = &world.watch;
-    let mut lines: Vec<(u64, String)> = Vec::new();
-    let mut line = |at: u64, kind: &str, process: u64, f: &str, value: String| {
-        let text = format!("{{:type :{kind}, :f :{f}, :value {value}, :process {process}}}\n");
-        lines.push((at, text));
-    };
-    let change = |rng: &mut Rng, (revision, key, kind): Change| {
-        let (key, kind) = (KEYS[key], KINDS[kind]);
-        format!(":kind :{kind}, :key \"{key}\", :revision {}", whole(rng, revision))
-    };
+    let mut lines = Lines { lines: Vec::new(), processes: 0 };
+    for (number, watch) in world.watches.iter().enumerate() {
+        write_watch(rng, &mut lines, number as u64 + 1, watch);
+    }
+    for log in &world.logs {
+        let log: Vec<String> =
+            log.iter().map(|seen| format!("{{{}}}", spell_change(rng, *seen))).collect();
+        lines.told(1_000, "log", &format!("[{}]", log.join(" ")));
+    }
+    for write in &world.writes {
+        let asked = format!("{{:session 9 :key \"{}\"}}", KEYS[write.change.1]);
+        let made = format!("{{:session 9 {}}}", spell_change(rng, write.change));
+        let answer = write.is_answered.then_some((900, made));
+        lines.operation((write.invoked, asked), answer, "write");
+    }
+    lines.lines.sort_by_key(|(at, _)| *at);
+    lines.lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Lines with their times.
+struct Lines {
+    lines: Vec<(u64, String)>,
+    processes: u64,
+}
+
+impl Lines {
+    fn operation(&mut self, asked: (u64, String), answer: Option<(u64, String)>, f: &str) {
+        let process = self.processes;
+        self.processes += 1;
+        let events = [("invoke", Some(asked)), ("ok", answer)];
+        for (kind, (at, value)) in events.into_iter().filter_map(|(kind, it)| Some((kind, it?))) {
+            let line = format!("{{:type :{kind}, :f :{f}, :value {value}, :process {process}}}\n");
+            self.lines.push((at, line));
+        }
+    }
+
+    fn told(&mut self, at: u64, f: &str, value: &str) {
+        self.operation((at, value.to_owned()), Some((at, value.to_owned())), f);
+    }
+}
+
+fn spell_change(rng: &mut Rng, (revision, key, kind): Change) -> String {
+    let (key, kind) = (KEYS[key], KINDS[kind]);
+    format!(":kind :{kind}, :key \"{key}\", :revision {}", whole(rng, revision))
+}
+
+fn write_watch(rng: &mut Rng, lines: &mut Lines, session: u64, watch: &Watch) {
     let about = if watch.is_prefix { "prefix" } else { "key" };
     let kinds = watch.kind.map_or(String::new(), |kind| format!(" :kinds [:{}]", KINDS[kind]));
     let once = if watch.is_once { " :once true" } else { "" };
-    let asked = format!(":session 1 :watch 1 :{about} \"{}\"{kinds}{once}", KEYS[watch.key]);
-    line(watch.invoked, "invoke", 1, "watch", format!("{{{asked}}}"));
-    if let Some(at) = watch.answered {
-        line(at, "ok", 1, "watch", format!("{{{asked} :from {}}}", whole(rng, watch.from)));
-    }
-    let mut process = 2;
-    let mut told = |at: u64, f: &str, value: String| {
-        process += 1;
-        line(at, "invoke", process, f, value.clone());
-        line(at, "ok", process, f, value);
-    };
+    let id = format!(":session {session} :watch 1");
+    let asked = format!("{id} :{about} \"{}\"{kinds}{once}", KEYS[watch.key]);
+    let from = whole(rng, watch.from);
+    let answer = watch.answered.map(|at| (at, format!("{{{asked} :from {from}}}")));
+    lines.operation((watch.invoked, format!("{{{asked}}}")), answer, "watch");
     for (at, seen) in &watch.events {
-        told(*at, "event", format!("{{:session 1 :watch 1 {}}}", change(rng, *seen)));
+        lines.told(*at, "event", &format!("{{{id} {}}}", spell_change(rng, *seen)));
     }
-    for (at, revision) in &world.results {
-        told(*at, "read", format!("{{:session 1 :revision {}}}", whole(rng, *revision)));
+    for (at, revision) in &watch.results {
+        let revision = whole(rng, *revision);
+        lines.told(*at, "read", &format!("{{:session {session} :revision {revision}}}"));
     }
     if let Some(at) = watch.ended {
-        told(at, rng.pick(&["unwatch", "lost"]), "{:session 1 :watch 1}".to_owned());
+        lines.told(at, rng.pick(&["unwatch", "lost"]), &format!("{{{id}}}"));
     }
-    if let Some(log) = &world.log {
-        let log: Vec<String> =
-            log.iter().map(|seen| format!("{{{}}}", change(rng, *seen))).collect();
-        told(1_000, "log", format!("[{}]", log.join(" ")));
-    }
-    for (number, write) in world.writes.iter().enumerate() {
-        let process = 500 + number as u64;
-        let key = KEYS[write.change.1];
-        let asked = format!("{{:session 2 :key \"{key}\"}}");
-        line(write.invoked, "invoke", process, "write", asked);
-        if write.is_answered {
-            let made = format!("{{:session 2 {}}}", change(rng, write.change));
-            line(900, "ok", process, "write", made);
-        }
-    }
-    lines.sort_by_key(|(at, _)| *at);
-    lines.into_iter().map(|(_, line)| line).collect()
 }
