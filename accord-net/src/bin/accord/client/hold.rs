@@ -260,8 +260,8 @@ async fn hold(
         }
     };
     if !client.states().borrow().is_final() {
-        // The session ends next, and with it the record: all that can go wrong goes right then, also
-        // if there is no answer while the lease lasts.
+        // The session ends next, and with it the record: all that can go wrong goes right then,
+        // also if there is no answer while the lease lasts.
         let _ = tokio::time::timeout(client.lease_left(), held.release()).await;
     }
     code
