@@ -244,8 +244,8 @@ pub struct LoadArgs {
     pub seconds: f64,
     /// Seconds of load before that, at least; then until the rate is stable, at most ten times as
     /// long. ZooKeeper needs a minute after its start.
-    #[arg(long, default_value_t = 2.0)]
-    pub warm: f64,
+    #[arg(long, alias = "warm", default_value_t = 2.0)]
+    pub warm_up: f64,
     /// Measurements, one after the other.
     #[arg(long, default_value_t = 1)]
     pub repeat: usize,
@@ -325,10 +325,11 @@ pub struct WatchArgs {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Files that `compare` or `curves` wrote; several are put together.
+    /// Files that `compare` or `curves` wrote; several are put together. Of a results.csv, which
+    /// does not say with what it was measured, plots alone are made.
     #[arg(required = true, value_name = "RESULTS.JSON")]
     pub results: Vec<PathBuf>,
-    /// Where tables and plots go.
+    /// Where tables, plots, JSON and CSV go.
     #[arg(long, value_name = "DIR", default_value = "target/report")]
     pub out: PathBuf,
 }

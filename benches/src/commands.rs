@@ -8,7 +8,7 @@ use crate::load::{Measurement, Target, Timing, explain, measure};
 use crate::plan::Depth;
 use crate::progress::Progress;
 use crate::report::{grouped, time};
-use crate::results::{Manifest, Results};
+use crate::results::{Manifest, Results, is_csv};
 use crate::systems::{Cluster, Mode, System, accord};
 use crate::workload::Workload;
 use crate::{plots, regress, report, watch};
@@ -111,6 +111,13 @@ fn write_report(results: &Results, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes plots alone: measurements in a CSV do not say with what they were made.
+fn write_plots(results: &Results, out: &Path) -> Result<()> {
+    let plots = plots::draw_all(results, out)?;
+    accord_jepsen::complain!("{} plots: {}", plots.len(), out.display());
+    Ok(())
+}
+
 /// Tables and plots of results that were measured before.
 ///
 /// # Errors
@@ -125,6 +132,10 @@ pub fn redraw(args: &ReportArgs) -> Result<()> {
         all.skipped.extend(results.skipped);
         all.measurements.extend(results.measurements);
     }
+    if args.results.iter().any(|path| is_csv(path)) {
+        return write_plots(&all, &args.out);
+    }
+    all.write(&args.out)?;
     write_report(&all, &args.out)
 }
 
@@ -135,7 +146,7 @@ pub fn redraw(args: &ReportArgs) -> Result<()> {
 pub fn load(args: &LoadArgs) -> Result<()> {
     let workload = Workload::from(&args.workload);
     workload.check()?;
-    let warm = seconds(args.warm)?;
+    let warm = seconds(args.warm_up)?;
     let timing = Timing { warm, warm_max: warm * 10, measure: seconds(args.seconds)? };
     let cluster = match args.addresses.is_empty() {
         true => Some(Cluster::start(args.cluster.setup(args.system, args.mode))?),

@@ -3,8 +3,8 @@
 //! One generator drives all systems with the same workloads ([`generator`], [`workload`]), over a
 //! protocol without IO for each ([`systems`]). [`load`] measures one workload on one cluster;
 //! [`compare`], [`curves`], [`watch`] and [`regress`] are made of many of those, in turns;
-//! [`stats`], [`report`] and [`plots`] make figures of them. What the figures mean, and what they
-//! do not, is in `docs/benchmarks.md`.
+//! [`stats`], [`report`] and [`plots`] make figures of them, which [`svg`] draws. What the figures
+//! mean, and what they do not, is in `docs/benchmarks.md`.
 
 mod cli;
 mod commands;
@@ -23,6 +23,7 @@ mod regress;
 mod report;
 mod results;
 mod stats;
+mod svg;
 mod systems;
 mod watch;
 mod workload;

@@ -111,7 +111,9 @@ pub fn say_row(measurements: &[Measurement], progress: &Progress) {
 }
 
 /// What is compared: Accord with all others, and Accord over Corosync with other systems.
-fn compared<'a, 'b>(sides: &'a [Side<'b>]) -> impl Iterator<Item = (&'a Side<'b>, &'a Side<'b>)> {
+pub fn compared<'a, 'b>(
+    sides: &'a [Side<'b>],
+) -> impl Iterator<Item = (&'a Side<'b>, &'a Side<'b>)> {
     sides.iter().flat_map(move |one| {
         let others = sides.iter().filter(move |other| match one.system {
             System::Accord => other.system != System::Accord,

@@ -1,9 +1,11 @@
 //! Results on disk: everything as JSON, the measurements as CSV, and what they were made with.
 
 use crate::failure::{During, Result, wrong};
-use crate::load::Measurement;
+use crate::load::{Latency, Measurement};
+use crate::measure::Usage;
 use crate::systems::process::find;
 use crate::systems::{Cluster, Mode, System};
+use crate::workload::Workload;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -136,6 +138,68 @@ fn output(program: &str, args: &[&str]) -> String {
     )
 }
 
+/// One line of a CSV, as it is read: what pictures and tables are made of.
+#[derive(Deserialize)]
+struct Read {
+    row: String,
+    round: usize,
+    system: System,
+    mode: Mode,
+    servers: usize,
+    connections: usize,
+    window: usize,
+    value_bytes: usize,
+    read_percent: u32,
+    steps: usize,
+    rate: Option<u64>,
+    requests: u64,
+    seconds: f64,
+    servers_us: f64,
+    generator_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    p999_us: f64,
+    max_us: f64,
+    resident_bytes: u64,
+    written_bytes: u64,
+    #[serde(default)]
+    log_syncs: Option<u64>,
+    #[serde(default)]
+    daemons_seconds: f64,
+}
+
+impl From<Read> for Measurement {
+    /// What the lines do not have, such as the 90th percentile, is not a number.
+    fn from(line: Read) -> Self {
+        let Read { connections, window, value_bytes, read_percent, steps, rate, .. } = line;
+        let sizes = Workload { connections, window, value_bytes, ..Workload::default() };
+        let seconds_of = |us: f64| us * line.requests as f64 / 1e6;
+        let (p90_us, mean_us) = (f64::NAN, f64::NAN);
+        let Read { p50_us, p99_us, p999_us, max_us, resident_bytes, written_bytes, .. } = line;
+        Self {
+            workload: Workload { read_percent, steps, rate, ..sizes },
+            reads: line.requests * u64::from(read_percent) / 100,
+            latency: Latency { p50_us, p90_us, p99_us, p999_us, max_us, mean_us },
+            servers_usage: Usage {
+                cpu_seconds: seconds_of(line.servers_us),
+                resident_bytes,
+                written_bytes,
+                ..Usage::default()
+            },
+            generator_seconds: seconds_of(line.generator_us),
+            row: line.row,
+            round: line.round,
+            system: line.system,
+            mode: line.mode,
+            servers: line.servers,
+            requests: line.requests,
+            seconds: line.seconds,
+            log_syncs: line.log_syncs,
+            daemons_seconds: line.daemons_seconds,
+        }
+    }
+}
+
 /// One line of the CSV.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -197,15 +261,32 @@ impl<'a> Line<'a> {
     }
 }
 
+/// True if a file of results is a CSV, which has no manifest.
+pub fn is_csv(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+}
+
 impl Results {
-    /// Reads what [`Self::write`] wrote.
+    /// Reads what [`Self::write`] wrote: the JSON with everything, or the CSV with measurements
+    /// alone.
     ///
     /// # Errors
     /// If there is no such file, or it is something else.
     pub fn read(path: &Path) -> Result<Self> {
+        if is_csv(path) {
+            return Self::read_csv(path);
+        }
         let text = std::fs::read_to_string(path).during(path.display())?;
         serde_json::from_str(&text)
             .map_err(|error| wrong(format!("{} has no results: {error}", path.display())))
+    }
+
+    fn read_csv(path: &Path) -> Result<Self> {
+        let unusable = |error| wrong(format!("{} has no results: {error}", path.display()));
+        let mut csv = csv::Reader::from_path(path).map_err(unusable)?;
+        let lines = csv.deserialize().map(|line| line.map(|line: Read| line.into()));
+        let measurements = lines.collect::<std::result::Result<Vec<_>, _>>().map_err(unusable)?;
+        Ok(Self { measurements, ..Self::default() })
     }
 
     /// Writes `results.json` and `results.csv`.

@@ -107,7 +107,18 @@ fn a_tiny_comparison_of_accord_writes_results_tables_and_plots() {
     let mut report = Command::new(BENCH);
     report.arg("report").arg(&json).arg("--out").arg(&again);
     succeeded(&report.output().expect("it runs"));
-    for name in ["report.md", "memory-rate.svg", "persistent-cpu.svg"] {
+    for name in ["results.csv", "results.json"] {
+        let read = |dir: &Path| std::fs::read_to_string(dir.join(name)).expect("it is there");
+        assert_eq!(read(&out).lines().count(), read(&again).lines().count(), "{name}");
+    }
+    let plots = place.join("plots");
+    let mut report = Command::new(BENCH);
+    report.arg("report").arg(out.join("results.csv")).arg("--out").arg(&plots);
+    succeeded(&report.output().expect("it runs"));
+    assert!(!plots.join("report.md").exists(), "a CSV does not say with what it was measured");
+    let svg = |dir: &Path| std::fs::read_to_string(dir.join("memory-rate.svg")).expect("a plot");
+    assert_eq!(svg(&out), svg(&plots), "it is the same of the CSV");
+    for name in ["report.md", "memory-rate.svg", "memory-ratio.svg", "persistent-cpu.svg"] {
         let read = |dir: &Path| std::fs::read_to_string(dir.join(name)).expect("it is there");
         let text = read(&out);
         assert!(text.contains("Accord"), "{name}");
