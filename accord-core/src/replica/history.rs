@@ -40,7 +40,7 @@ impl Recovery {
         fork: LogPosition,
     ) -> Self {
         let mut bytes = Writer::new();
-        bytes.u64(before.recoveries.last().map_or(0, |last| last.id));
+        bytes.u64(before.id());
         bytes.u64(u64::from(era.0));
         node.encode(&mut bytes);
         store.encode(&mut bytes);
@@ -83,6 +83,11 @@ impl History {
     /// The recoveries, oldest first.
     pub fn recoveries(&self) -> &[Recovery] {
         &self.recoveries
+    }
+
+    /// Tells it from every other history; zero before the first recovery.
+    pub(super) fn id(&self) -> u64 {
+        self.recoveries.last().map_or(0, |last| last.id)
     }
 
     /// The era at its end.

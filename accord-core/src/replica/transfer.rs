@@ -152,7 +152,9 @@ impl Replica {
             live_bytes: 0,
             live_first: epoch.begin,
             peer: source,
-            request: Ticket(0),
+            // Histories that were recovered apart have epochs of the same numbers, and an answer
+            // from one of them may still be under way: their requests have other numbers.
+            request: Ticket(epoch.plan.voters.history.id() >> 1),
             deadline: Some(now),
             paced: false,
             pace: Pace::new(self.config.limits.transfer_bytes_per_second_max, now),
