@@ -1,3 +1,5 @@
+//! What plots show, and that they can be told apart in print.
+
 use super::*;
 use crate::load::Latency;
 use crate::measure::Usage;
