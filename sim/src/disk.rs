@@ -207,6 +207,16 @@ impl Disk {
         }
     }
 
+    /// Server `node` starts, and is killed or loses power in the middle of it.
+    pub fn fail_start(&mut self, node: NodeId, power: bool) {
+        self.crash();
+        match &mut self.engine {
+            Some(engine) => engine.fail_start(node, power),
+            None if power => self.lose_power(),
+            None => {}
+        }
+    }
+
     /// What a loss of power now would leave to the next start of server `node`. Only for the real
     /// storage code, and only for a part of the times that it is asked: it is much work.
     pub fn after_power_loss(&mut self, node: NodeId) -> Option<Result<Option<Recovered>, String>> {

@@ -21,6 +21,8 @@ const STEPS_MAX: u64 = 6;
 /// Changes of the disk that are still made when the power fails, at most.
 const LAST_CHANGES_MAX: u64 = 24;
 
+/// Changes of the disk that a start makes which is cut off, at most.
+const START_CHANGES_MAX: u64 = 12;
 /// After the start of a process, what it says is tried so often in any case.
 const ASKED_FIRST: u64 = 2;
 /// Then one in so many.
@@ -133,6 +135,18 @@ impl Engine {
     pub fn lose_power(&mut self) {
         self.crash();
         self.disk.lose_power();
+    }
+
+    /// Server `node` starts, and is killed or loses power in the middle of it.
+    pub fn fail_start(&mut self, node: NodeId, power: bool) {
+        self.crash();
+        self.disk.cut_after(Some(self.rng.below(START_CHANGES_MAX)));
+        // Cut off sooner or later, or done just before the end.
+        drop(Store::open(self.disk.clone(), node, options()));
+        match power {
+            true => self.lose_power(),
+            false => self.crash(),
+        }
     }
 
     /// What a loss of power now would leave, on a copy of the disk: asked in earnest for the first

@@ -32,6 +32,8 @@ use crate::story;
 use crate::trace::{Actor, Story, Trace};
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{ConnId, NodeId};
+use accord_core::replica::history::Recovery;
+use accord_core::replica::log::Log;
 use accord_core::server::work::Done;
 use bytes::Bytes;
 
@@ -114,6 +116,8 @@ pub enum Event {
     Deliver(u32),
     /// The adversary may form new views.
     Reform,
+    /// The operator looks what has to be done about a loss of a majority.
+    Operator,
     /// The world looks whether it has come to rest.
     Look,
 }
@@ -147,6 +151,10 @@ pub struct Judges {
     pub leases: Leases,
     /// What the cluster did, for those who compare with it.
     pub committed: Committed,
+    /// The recovery of the cluster, and whether its entry is committed.
+    pub recovery: Option<(Recovery, bool)>,
+    /// The recovery gave up what somebody may have seen.
+    pub lost: bool,
 }
 
 impl Judges {
@@ -166,7 +174,23 @@ impl Judges {
             contract: Contract::default(),
             leases: Leases::default(),
             committed: Committed::new(crate::setup::state_limits(options)),
+            recovery: None,
+            lost: false,
         }
+    }
+
+    /// A log shows that the cluster was recovered with it: what is not in it is given up, and
+    /// nothing else. True if somebody had applied some of that.
+    fn on_recovery(&mut self, recovery: Recovery, log: &Log) -> bool {
+        let kept = self.committed.common(log, recovery.fork.index);
+        self.recovery = Some((recovery, false));
+        self.lost = self.prefixes.last() > kept;
+        self.prefixes.give_up_after(kept);
+        self.epochs.give_up_after(kept);
+        self.acknowledged.give_up_after(kept);
+        self.snapshots.give_up_after(kept);
+        self.committed.give_up_after(kept);
+        self.lost
     }
 }
 
@@ -256,6 +280,18 @@ impl Env {
             Err(detail) => self.fail(property, detail),
             Ok(()) if self.canary == Some(property) => self.fail(property, "the canary sings"),
             Ok(()) => {}
+        }
+    }
+
+    /// Looks whether this log begins a new era.
+    pub fn look_for_recovery(&mut self, log: &Log) {
+        let last = log.voters().history.recoveries().last().copied();
+        let known = self.judges.recovery.map(|(recovery, _)| recovery);
+        let Some(recovery) = last.filter(|_| last != known) else { return };
+        self.met(Situation::Recovered);
+        self.tell(Actor::World, || format!("is recovered: {recovery:?}"));
+        if self.judges.on_recovery(recovery, log) {
+            self.met(Situation::RecoveredWithLoss);
         }
     }
 

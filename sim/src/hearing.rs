@@ -79,6 +79,16 @@ impl Hearing {
         let life = self.life;
         let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
         let judgement = match event {
+            // The end of all sessions makes no events: nobody's past leads over it.
+            ClientEvent::Watching { watch, from, .. }
+                if self.session.is_some_and(|session| session.0 >= committed.era_began().0)
+                    && *from < committed.era_began() =>
+            {
+                let began = committed.era_began();
+                Err(format!(
+                    "{watch} goes on from {from}, and the cluster was recovered at {began}"
+                ))
+            }
             ClientEvent::Watching { watch, from, members } => {
                 let seen = env.judges.fresh_reads.told_to(life);
                 watches.on_watching((life, *watch), *from, members.as_deref(), seen, committed)
@@ -106,6 +116,8 @@ impl Hearing {
         };
         let judgement = env.judges.acknowledged.on_answered(session, request);
         env.judge(Property::AcknowledgedSurvive, judgement);
+        let judgement = env.judges.committed.judge_told(session, request, outcome);
+        env.judge(Property::StateAsDocumented, judgement);
         if let Outcome::Txn(TxnOutcome::Committed { revision, results, .. }) = outcome {
             env.judges.fresh_reads.on_told(self.life, *revision);
             if results.iter().any(changes) {

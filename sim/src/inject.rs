@@ -9,6 +9,7 @@ use crate::digest::kind;
 use crate::env::Event;
 use crate::node::{Node, NodeInput, close_down};
 use crate::plan::{Fault, FaultKind};
+use crate::situations::Situation;
 use crate::trace::Actor;
 use crate::world::World;
 use accord_core::ids::{ConnId, NodeId, StoreId};
@@ -80,6 +81,9 @@ impl World {
             FaultKind::Crash(node) => return self.crash(*node),
             FaultKind::PowerLoss(node) => self.lose_power(*node),
             FaultKind::Blackout => (1..=self.nodes_count()).for_each(|node| self.lose_power(node)),
+            FaultKind::StartKill(node) => self.fail_start(*node, false),
+            FaultKind::StartLoss(node) => self.fail_start(*node, true),
+            FaultKind::Recover => return self.begin_recovery(number),
             FaultKind::Wipe(node) => return self.wipe(*node),
             FaultKind::Rot(node) => return self.rot(*node),
             FaultKind::Swap(node) => return self.swap_out(*node),
@@ -131,8 +135,11 @@ impl World {
             }
             FaultKind::Crash(node)
             | FaultKind::PowerLoss(node)
+            | FaultKind::StartKill(node)
+            | FaultKind::StartLoss(node)
             | FaultKind::Wipe(node)
             | FaultKind::Rot(node) => self.raise(*node),
+            FaultKind::Recover => self.end_recovery(),
             FaultKind::Swap(node) => self.swap_back(*node),
             FaultKind::Blackout => (1..=self.nodes_count()).for_each(|node| self.raise(node)),
             FaultKind::Amnesia | FaultKind::Oblivion => {
@@ -173,14 +180,14 @@ impl World {
     }
 
     /// The process dies and is kept down.
-    fn take_down(&mut self, node: u32) {
+    pub(crate) fn take_down(&mut self, node: u32) {
         self.node_mut(node).downs += 1;
         self.with_node(node, |node, env, _| node.kill(env));
         self.env.reform_soon();
     }
 
     /// One fault less keeps the server down: if it was the last, the process starts.
-    fn raise(&mut self, node: u32) {
+    pub(crate) fn raise(&mut self, node: u32) {
         let machine = self.node_mut(node);
         machine.downs = machine.downs.checked_sub(1).expect("a fault ends once, after it began");
         if machine.downs == 0 && !machine.stopped {
@@ -196,7 +203,13 @@ impl World {
         true
     }
 
-    fn lose_power(&mut self, node: u32) {
+    fn fail_start(&mut self, node: u32, power: bool) {
+        self.take_down(node);
+        self.node_mut(node).disk.fail_start(NodeId(node), power);
+        self.env.met(Situation::FailedStart);
+    }
+
+    pub(crate) fn lose_power(&mut self, node: u32) {
         self.node_mut(node).disk.power_fails();
         self.take_down(node);
         self.node_mut(node).disk.lose_power();
@@ -207,8 +220,14 @@ impl World {
             return false;
         }
         self.take_down(node);
-        self.node_mut(node).forget();
+        self.forget(node);
         true
+    }
+
+    /// Everything that the machine remembers is gone.
+    pub(crate) fn forget(&mut self, node: u32) {
+        self.node_mut(node).forget();
+        self.env.judges.durable.forget(node);
     }
 
     fn rot(&mut self, node: u32) -> bool {
@@ -221,6 +240,7 @@ impl World {
         // Whether the damage is found decides the next start; until then nobody may rely on the
         // disk.
         machine.store = None;
+        self.env.judges.durable.forget(node);
         true
     }
 
@@ -230,6 +250,7 @@ impl World {
         }
         self.take_down(node);
         self.node_mut(node).swap_out();
+        self.env.judges.durable.forget(node);
         self.raise(node);
         true
     }
@@ -242,6 +263,7 @@ impl World {
         }
         self.take_down(node);
         self.node_mut(node).swap_back();
+        self.env.judges.durable.forget(node);
         self.raise(node);
     }
 
@@ -276,7 +298,7 @@ impl World {
     fn lose_memory(&mut self, number: usize, lost: Vec<u32>) {
         for node in &lost {
             self.take_down(*node);
-            self.node_mut(*node).forget();
+            self.forget(*node);
         }
         self.forgotten.insert(number, lost);
         self.amnesia = Some(self.env.now);
@@ -287,13 +309,13 @@ impl World {
         self.env.judges.prefixes.last().0 > 0
     }
 
-    fn remembers(&self, node: NodeId, store: StoreId) -> bool {
+    pub(crate) fn remembers(&self, node: NodeId, store: StoreId) -> bool {
         self.nodes.get(node.0 as usize - 1).is_some_and(|node| node.store == Some(store))
     }
 
     /// Every voter set that may be in force, or come in force: those at the end of living logs,
     /// those of servers that are down as last seen, and what changes under way would make of them.
-    fn voter_sets(&self) -> Vec<VoterSet> {
+    pub(crate) fn voter_sets(&self) -> Vec<VoterSet> {
         let mut sets: Vec<_> = self.nodes.iter().filter_map(Node::voters).collect();
         sets.sort_by_key(|(last, _)| *last);
         sets.into_iter().map(|(_, set)| set).filter(|set| !set.is_empty()).collect()
@@ -336,7 +358,10 @@ impl World {
     }
 
     fn change_voters(&mut self, change: VoterChange) -> bool {
-        let primary = self.nodes.iter().find(|node| {
+        // Not always the same one: two servers may ask at the same moment.
+        let first = self.changes.len() % self.nodes.len();
+        let (before, after) = self.nodes.split_at(first);
+        let primary = after.iter().chain(before).find(|node| {
             let epoch = node.process.as_ref().and_then(|it| it.server.replica().open_epoch());
             node.pauses == 0 && epoch.is_some()
         });

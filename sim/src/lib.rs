@@ -42,6 +42,7 @@ pub mod plan;
 pub mod process;
 pub mod properties;
 pub mod record;
+pub mod recovery;
 pub mod report;
 pub mod rng;
 pub mod schedule;

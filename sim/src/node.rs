@@ -191,7 +191,8 @@ impl Node {
         let (store, last) = (recovered.store, recovered.log.last());
         if options.mode == Durability::Persistent {
             let found = (!recovered.fresh).then_some(&recovered);
-            env.judges.durable.on_started(self.id, found);
+            let judgement = env.judges.durable.on_started(self.id, found);
+            env.judge(Property::DurableWhenSaid, judgement);
         }
         if recovered.snapshot.is_some() && last.index > recovered.log.base().index {
             env.met(Situation::StartedFromState);
@@ -235,6 +236,7 @@ impl Node {
             Ok(Opened::Rotten) => {
                 env.tell(self.actor(), || "finds its disk damaged, and replaces it".to_owned());
                 self.disk.wipe();
+                env.judges.durable.forget(self.id);
                 let empty = self.disk.open(NodeId(self.id));
                 assert!(matches!(empty, Ok(Opened::Blank)), "a new disk is empty");
                 None

@@ -108,6 +108,7 @@ impl Showing {
 
     /// Shows the judges what is new at server `id`, whose clock says `now`.
     pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env, now: Instant) {
+        env.look_for_recovery(server.replica().log());
         let epoch = server.replica().open_epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
@@ -190,6 +191,8 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
         let judgement = env.judges.leases.on_expired(session, env.now);
         env.judge(Property::LeasesEnd, judgement);
     }
+    let judgement = env.judges.committed.judge_commands();
+    env.judge(Property::StateAsDocumented, judgement);
     match &entry.body {
         Body::Marker { .. } => {
             let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);
@@ -204,6 +207,10 @@ fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
             }
         }
         Body::Voters(set) => {
+            if let Some(recovery) = set.recovery_at(entry.index).copied() {
+                env.judges.recovery = Some((recovery, true));
+                env.judges.epochs.on_era(recovery.era);
+            }
             let (index, set) = (entry.index, set.clone());
             env.tell(Actor::World, || format!("voters at {index}: {set:?}"));
         }

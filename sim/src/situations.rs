@@ -29,11 +29,19 @@ pub enum Situation {
     HeardTooLate,
     /// A linearizable read was answered in a later epoch than it came in.
     ReadOverEpochs,
+    /// A start was cut off half-way.
+    FailedStart,
+    /// The cluster was recovered after the loss of a majority.
+    Recovered,
+    /// The recovery gave up entries that some server had applied.
+    RecoveredWithLoss,
+    /// A server came back with a disk that the recovered cluster had given up.
+    LeftBehind,
 }
 
 impl Situation {
     /// Every situation, in the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::DroppedOnTheWay,
         Self::StartedFromState,
         Self::StateBeforeChange,
@@ -45,6 +53,10 @@ impl Situation {
         Self::ExpiredOrphan,
         Self::HeardTooLate,
         Self::ReadOverEpochs,
+        Self::FailedStart,
+        Self::Recovered,
+        Self::RecoveredWithLoss,
+        Self::LeftBehind,
     ];
 
     /// The word for it in reports.
@@ -61,6 +73,10 @@ impl Situation {
             Self::ExpiredOrphan => "expired-orphan",
             Self::HeardTooLate => "heard-too-late",
             Self::ReadOverEpochs => "read-over-epochs",
+            Self::FailedStart => "failed-start",
+            Self::Recovered => "recovered",
+            Self::RecoveredWithLoss => "recovered-with-loss",
+            Self::LeftBehind => "left-behind",
         }
     }
 
@@ -78,6 +94,10 @@ impl Situation {
             Self::ExpiredOrphan => "a session expired that had no server",
             Self::HeardTooLate => "a client heard after its session's end was proposed",
             Self::ReadOverEpochs => "a read answered in a later epoch than it came in",
+            Self::FailedStart => "a start that was cut off half-way",
+            Self::Recovered => "a cluster recovered after the loss of a majority",
+            Self::RecoveredWithLoss => "... which gave up what had been applied",
+            Self::LeftBehind => "a server back with a disk that was given up",
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::properties::remains::Remains;
 use crate::properties::{Property, Violation};
 use crate::record::Record;
+use crate::recovery::Recovering;
 use crate::report::Counts;
 use crate::setup;
 use crate::trace::{Actor, Story};
@@ -50,6 +51,8 @@ pub struct World {
     pub(crate) active: BTreeSet<usize>,
     /// Servers that a fault made forget, by the fault's number.
     pub(crate) forgotten: BTreeMap<usize, Vec<u32>>,
+    /// The loss of a majority, and what the operator does about it.
+    pub(crate) recovering: Option<Recovering>,
     /// When a majority lost its memory, if it did.
     pub(crate) amnesia: Option<WorldTime>,
     /// Changes of voters that were asked for: some may come in force at any time.
@@ -116,6 +119,7 @@ impl World {
             clients,
             active: BTreeSet::new(),
             forgotten: BTreeMap::new(),
+            recovering: None,
             amnesia: None,
             changes: Vec::new(),
             healed_at: None,
@@ -248,6 +252,7 @@ impl World {
                     self.nodes.iter().filter(|node| node.is_live()).map(|node| node.id).collect();
                 self.env.reform(&self.plan.options, &up);
             }
+            Event::Operator => self.operate(),
             Event::Look => self.look(),
         }
     }
@@ -431,7 +436,10 @@ impl World {
             self.with_client(client, |client, env, workload, _| client.give_up(env, workload));
         }
         for workload in &mut self.workloads {
-            workload.check(&mut self.env);
+            // What clients saw of what was given up is explained by nothing.
+            if !self.env.judges.lost {
+                workload.check(&mut self.env);
+            }
             if workload.history().count(Outcome::Ok) > 0 {
                 self.env.judge(Property::Workload, Ok(()));
             }
@@ -475,6 +483,8 @@ impl World {
             process.server.check();
             let state = process.server.state();
             state.check();
+            let judgement = self.env.judges.committed.judge_end(state);
+            self.env.judge(Property::StateAsDocumented, judgement);
             let applied = process.server.applied();
             states.push(crate::properties::digests::FinalState {
                 node: NodeId(node.id),

@@ -95,17 +95,22 @@ fn possible(kind: Kind, options: &Options) -> bool {
         // The adversary carries messages itself: packets exist only below the ring.
         Kind::Sever => ring && options.nodes() > 2,
         Kind::Loss | Kind::Duplicate | Kind::Reorder => ring && several,
-        Kind::PowerLoss | Kind::Blackout | Kind::Rot | Kind::SlowDisk | Kind::FailDisk => {
-            persistent
-        }
+        Kind::PowerLoss
+        | Kind::Blackout
+        | Kind::StartKill
+        | Kind::StartLoss
+        | Kind::Rot
+        | Kind::SlowDisk
+        | Kind::FailDisk => persistent,
         Kind::Wipe => options.servers >= 3,
         Kind::Swap => persistent && options.servers >= 3,
         // In memory mode, a crash forgets: it needs a majority that remembers.
         Kind::Crash => persistent || options.servers >= 3,
         Kind::AddVoter => options.observers > 0,
         Kind::RemoveVoter => options.servers >= 2,
-        // Drawn by itself: nothing that comes after it means anything.
-        Kind::Amnesia | Kind::Oblivion => false,
+        // Drawn by themselves: nothing that comes after the first two means anything, and nobody
+        // recovers a cluster every other minute.
+        Kind::Amnesia | Kind::Oblivion | Kind::Recover => false,
         Kind::Pause
         | Kind::ClockRate
         | Kind::ClockLeap
@@ -227,6 +232,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     let something = weights.iter().any(|weight| *weight > 0);
     let count = if something { rng.log_uniform(1, 32) } else { 0 };
     let amnesia = draw_amnesia(options, mix, rng);
+    let recovery = draw_recovery(options, mix);
     let mut faults: Vec<Fault> = (0..count)
         .map(|number| {
             let rng = &mut Rng::of(options.seed, Concern::Plan, 1 + number);
@@ -238,6 +244,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
             Fault { at, lasts, kind }
         })
         .chain(amnesia)
+        .chain(recovery)
         .chain(super::scenario::draw(options, mix))
         .collect();
     faults.sort_by_key(|fault| fault.at);
@@ -256,6 +263,41 @@ fn draw_amnesia(options: &Options, mix: &FaultMix, rng: &mut Rng) -> Option<Faul
     };
     (drawn && possible && mix.kinds.contains(&fault.kind.kind())).then_some(fault)
 }
+
+/// In one world in eight of those that could, a majority is lost, and the operator goes on without.
+fn draw_recovery(options: &Options, mix: &FaultMix) -> Vec<Fault> {
+    // Its own stream: which worlds have it changes nothing else in any.
+    let rng = &mut Rng::of(options.seed, Concern::Plan, RECOVERY_STREAM);
+    let drawn = rng.below(8) == 0 || !mix.swarm;
+    let possible = options.servers >= 3 && mix.kinds.contains(&Kind::Recover);
+    let safety_ms = options.safety.to_millis();
+    let at_ms = rng.within(safety_ms / 8, safety_ms * 5 / 8);
+    let fault = Fault {
+        at: Duration::from_millis(at_ms),
+        lasts: Duration::from_millis(rng.log_uniform(1_000, 8_000)),
+        kind: FaultKind::Recover,
+    };
+    if !drawn || !possible {
+        return Vec::new();
+    }
+    let mut faults = vec![fault];
+    if rng.percent(60) && mix.kinds.contains(&Kind::Partition) {
+        // The others go on without those who are to be left, who then lack what the lost had.
+        let before_ms = rng.within(200, 2_500).min(at_ms);
+        let last = options.servers - options.servers / 2..=options.servers;
+        let left: Nodes = last.skip(1).collect();
+        let until_ms = at_ms + rng.within(500, 3_000);
+        faults.push(Fault {
+            at: Duration::from_millis(at_ms - before_ms),
+            lasts: Duration::from_millis(until_ms + before_ms - at_ms),
+            kind: FaultKind::Partition(left),
+        });
+    }
+    faults
+}
+
+/// Numbers the draws of recoveries, apart from those of single faults.
+const RECOVERY_STREAM: u64 = 1 << 33;
 
 fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
     let nodes = u64::from(options.nodes());
@@ -280,6 +322,8 @@ fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
         Kind::Crash => FaultKind::Crash(node),
         Kind::PowerLoss => FaultKind::PowerLoss(node),
         Kind::Blackout => FaultKind::Blackout,
+        Kind::StartKill => FaultKind::StartKill(node),
+        Kind::StartLoss => FaultKind::StartLoss(node),
         Kind::Wipe => FaultKind::Wipe(node),
         Kind::Rot => FaultKind::Rot(node),
         Kind::Swap => FaultKind::Swap(node),
@@ -303,6 +347,7 @@ fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
         Kind::Gone => FaultKind::Gone(client),
         Kind::Amnesia => FaultKind::Amnesia,
         Kind::Oblivion => FaultKind::Oblivion,
+        Kind::Recover => FaultKind::Recover,
     }
 }
 

@@ -92,6 +92,10 @@ pub enum FaultKind {
     PowerLoss(u32),
     /// All servers lose power at once.
     Blackout,
+    /// The process is killed, and again in the middle of its next start.
+    StartKill(u32),
+    /// The process is killed, and the machine loses power in the middle of its next start.
+    StartLoss(u32),
     /// The machine dies and comes back with an empty disk.
     Wipe(u32),
     /// The process dies, and before it starts again, a bit of its disk has turned.
@@ -125,6 +129,10 @@ pub enum FaultKind {
     /// In memory mode: all servers lose their memory at once. They must not begin anew by
     /// themselves.
     Oblivion,
+    /// A majority of the voters is lost, and the operator recovers the cluster from what is left.
+    /// In the end the lost ones come back: some with their old disks, and as many with empty ones
+    /// as it takes for the old ones to be no majority of their own.
+    Recover,
 }
 
 /// The kinds of fault, for counting and for choosing.
@@ -141,6 +149,8 @@ pub enum Kind {
     Crash,
     PowerLoss,
     Blackout,
+    StartKill,
+    StartLoss,
     Wipe,
     Rot,
     Swap,
@@ -157,11 +167,12 @@ pub enum Kind {
     Gone,
     Amnesia,
     Oblivion,
+    Recover,
 }
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::Partition,
         Self::OneWay,
         Self::Sever,
@@ -172,6 +183,8 @@ impl Kind {
         Self::Crash,
         Self::PowerLoss,
         Self::Blackout,
+        Self::StartKill,
+        Self::StartLoss,
         Self::Wipe,
         Self::Rot,
         Self::Swap,
@@ -188,6 +201,7 @@ impl Kind {
         Self::Gone,
         Self::Amnesia,
         Self::Oblivion,
+        Self::Recover,
     ];
 
     /// The word for it in plans and on the command line.
@@ -203,6 +217,8 @@ impl Kind {
             Self::Crash => "crash",
             Self::PowerLoss => "powerloss",
             Self::Blackout => "blackout",
+            Self::StartKill => "startkill",
+            Self::StartLoss => "startloss",
             Self::Wipe => "wipe",
             Self::Rot => "rot",
             Self::Swap => "swap",
@@ -219,6 +235,7 @@ impl Kind {
             Self::Gone => "gone",
             Self::Amnesia => "amnesia",
             Self::Oblivion => "oblivion",
+            Self::Recover => "recover",
         }
     }
 
@@ -250,6 +267,8 @@ impl FaultKind {
             Self::Crash(_) => Kind::Crash,
             Self::PowerLoss(_) => Kind::PowerLoss,
             Self::Blackout => Kind::Blackout,
+            Self::StartKill(_) => Kind::StartKill,
+            Self::StartLoss(_) => Kind::StartLoss,
             Self::Wipe(_) => Kind::Wipe,
             Self::Rot(_) => Kind::Rot,
             Self::Swap(_) => Kind::Swap,
@@ -266,6 +285,7 @@ impl FaultKind {
             Self::Gone(_) => Kind::Gone,
             Self::Amnesia => Kind::Amnesia,
             Self::Oblivion => Kind::Oblivion,
+            Self::Recover => Kind::Recover,
         }
     }
 
@@ -277,6 +297,8 @@ impl FaultKind {
             Self::Sever(a, b) => [*a, *b].into_iter().collect(),
             Self::Crash(node)
             | Self::PowerLoss(node)
+            | Self::StartKill(node)
+            | Self::StartLoss(node)
             | Self::Wipe(node)
             | Self::Rot(node)
             | Self::Swap(node)
@@ -297,7 +319,8 @@ impl FaultKind {
             | Self::Isolate(_)
             | Self::Gone(_)
             | Self::Amnesia
-            | Self::Oblivion => Nodes::default(),
+            | Self::Oblivion
+            | Self::Recover => Nodes::default(),
         }
     }
 
@@ -327,6 +350,8 @@ impl fmt::Display for FaultKind {
             }
             Self::Crash(number)
             | Self::PowerLoss(number)
+            | Self::StartKill(number)
+            | Self::StartLoss(number)
             | Self::Wipe(number)
             | Self::Rot(number)
             | Self::Swap(number)
@@ -338,7 +363,7 @@ impl fmt::Display for FaultKind {
             | Self::Unreachable(number)
             | Self::Isolate(number)
             | Self::Gone(number) => write!(f, " {number}"),
-            Self::Blackout | Self::Amnesia | Self::Oblivion => Ok(()),
+            Self::Blackout | Self::Amnesia | Self::Oblivion | Self::Recover => Ok(()),
         }
     }
 }

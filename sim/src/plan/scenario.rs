@@ -6,7 +6,7 @@
 
 use super::draw::FaultMix;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::Options;
+use crate::options::{Group, Options};
 use crate::rng::{Concern, Rng};
 use accord_core::replica::config::Durability;
 use accord_core::time::{Duration, DurationExt};
@@ -14,7 +14,7 @@ use accord_core::time::{Duration, DurationExt};
 /// Numbers the draws of scenarios, apart from those of single faults.
 const STREAM: u64 = 1 << 32;
 /// A world has a scenario with this chance, in percent, if it can have one.
-const CHANCE_PERCENT: u32 = 25;
+const CHANCE_PERCENT: u32 = 50;
 
 /// The faults of a scenario, or none.
 pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
@@ -24,10 +24,22 @@ pub(super) fn draw(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     }
     let persistent = options.mode == Durability::Persistent;
     let of_disks = [Kind::Swap, Kind::SlowDisk, Kind::PowerLoss, Kind::Partition];
-    let mut faults = match rng.below(4) {
+    let of_starts = [Kind::StartKill, Kind::StartLoss, Kind::Crash, Kind::PowerLoss];
+    let of_voters = [Kind::AddVoter, Kind::RemoveVoter, Kind::Partition];
+    let slow_and_alone = [Kind::SlowDisk, Kind::Partition, Kind::OneWay, Kind::Pause];
+    let adversary = options.group == Group::Adversary;
+    let mut faults = match rng.below(10) {
+        6.. if adversary && persistent && mix.has_all(&slow_and_alone) => {
+            dropped_on_the_way(options, rng)
+        }
         0 if persistent && mix.has_all(&of_disks) => old_disk_returns(options, rng),
         1 if persistent && mix.has_all(&of_disks) => old_copies_return(options, rng),
         2 if persistent && mix.has_all(&of_disks) => carousel(options, rng),
+        3 | 4 if persistent && mix.has_all(&slow_and_alone) => dropped_on_the_way(options, rng),
+        9 if mix.has_all(&[Kind::Isolate, Kind::Partition]) => silences(options, rng),
+        5 if persistent && mix.has_all(&of_starts) => bad_starts(options, rng),
+        6 | 7 if mix.has_all(&of_voters) => voters_move(options, rng),
+        8 if mix.has_all(&[Kind::Crash, Kind::Partition]) => far_behind(options, rng),
         _ if mix.has_all(&[Kind::Pause, Kind::Partition]) => drowsiness(options, rng),
         _ => Vec::new(),
     };
@@ -141,6 +153,147 @@ fn carousel(options: &Options, rng: &mut Rng) -> Vec<Fault> {
     for node in 1..=options.servers {
         let by = Duration::from_millis(slow_ms);
         faults.push(fault(begin, at, FaultKind::SlowDisk(node, by)));
+    }
+    faults
+}
+
+/// One server after the other, its disk so slow that what it writes is under way for seconds, is
+/// alone for a moment and comes back: what only it had is dropped while it is being written, and
+/// what comes in its place is acknowledged by the others. Who takes the old write for the new one
+/// vouches for what is not on its disk.
+fn dropped_on_the_way(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut at = rng.within(200, 1_500);
+    let all = Nodes::first(options.nodes());
+    let ring = options.group == Group::Ring;
+    // The adversary delivers to one what nobody else gets, and changes views at once.
+    let (rounds, gap_ms) = if ring { (rng.within(3, 10), 1_500) } else { (rng.within(8, 24), 300) };
+    for _ in 0..rounds {
+        let node = rng.within(1, u64::from(options.servers)) as u32;
+        let slow = Duration::from_millis(rng.within(1_000, 6_000));
+        let alone = at + rng.within(250, 600);
+        let back = alone + rng.within(gap_ms / 8, gap_ms);
+        let end = back + rng.within(gap_ms / 2, 2 * gap_ms);
+        if ring {
+            // While it stands still, its clients' requests pile up; then, for one turn of the
+            // token, it says all of them to nobody but itself.
+            let others = all.iter().filter(|other| *other != node).collect();
+            let mute = FaultKind::OneWay([node].into_iter().collect(), others);
+            let naps = alone - rng.within(20, 200);
+            faults.push(fault(naps, alone, FaultKind::Pause(node)));
+            faults.push(fault(alone - 1, back, mute));
+        }
+        faults.push(fault(at, end, FaultKind::SlowDisk(node, slow)));
+        let cut = alone + if ring { 60 } else { 0 };
+        if cut < back {
+            faults.push(fault(cut, back, FaultKind::Partition([node].into_iter().collect())));
+        }
+        at = end + rng.within(100, 800);
+    }
+    faults
+}
+
+/// One process after the other dies and does not come up at once: it is killed again in the middle
+/// of its start, or the power goes then, or soon after the start.
+fn bad_starts(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut at = rng.within(200, 1_500);
+    for _ in 0..rng.within(4, 16) {
+        let node = rng.within(1, u64::from(options.servers)) as u32;
+        let up = at + rng.within(1, 300);
+        let first = match rng.below(3) {
+            0 => FaultKind::StartKill(node),
+            1 => FaultKind::StartLoss(node),
+            _ => FaultKind::Crash(node),
+        };
+        faults.push(fault(at, up, first));
+        if rng.percent(70) {
+            // What the start found in the system's memory, and what came of it, is soon relied on.
+            let lost = up + rng.log_uniform(1, 1_000);
+            faults.push(fault(lost, lost + rng.within(1, 200), FaultKind::PowerLoss(node)));
+        }
+        at = up + rng.within(100, 1_500);
+    }
+    faults
+}
+
+/// The voters change twice or more, one right after the other, and those who were a majority before
+/// are cut off from the others. Who counts two changes at once, or a change that is not committed,
+/// has a majority on each side.
+fn voters_move(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let (servers, nodes) = (options.servers, options.nodes());
+    let order = shuffled(servers, rng);
+    let mut faults = Vec::new();
+    let mut at = rng.within(300, (options.safety.to_millis() / 3).max(300));
+    for round in 0..rng.within(1, 3) {
+        let changes: Vec<FaultKind> = if nodes > servers && (round % 2 == 0 || servers < 4) {
+            (servers + 1..=nodes).map(FaultKind::AddVoter).collect()
+        } else {
+            order.iter().rev().take(2).map(|node| FaultKind::RemoveVoter(*node)).collect()
+        };
+        // At one moment, by two servers; or one after the other is committed.
+        let apart = *rng.pick(&[0, 0, 2, 20, 300]);
+        for change in changes {
+            faults.push(fault(at, at, change));
+            at += apart;
+        }
+        let cut = at + rng.log_uniform(1, 600);
+        let back = cut + rng.within(500, 4_000);
+        let old_majority: Nodes = order[..servers as usize / 2 + 1].iter().copied().collect();
+        faults.push(fault(cut, back, FaultKind::Partition(old_majority)));
+        at = back + rng.within(200, 1_500);
+    }
+    faults
+}
+
+/// A server is alone, restarts there, and comes back when the others have gone so far that it needs
+/// their state, in which its earlier start's last words stand; then it is alone again, with its
+/// clients' new requests.
+fn far_behind(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut at = rng.within(300, 2_000);
+    while at < options.safety.to_millis() && faults.len() < NAPS_MAX {
+        let node = rng.within(1, u64::from(options.servers)) as u32;
+        let only = || FaultKind::Partition([node].into_iter().collect());
+        let back = at + rng.within(1_000, 5_000);
+        let dies = rng.within(at, at + 300);
+        faults.push(fault(at, back, only()));
+        faults.push(fault(dies, dies + rng.within(1, 400), FaultKind::Crash(node)));
+        let again = back + rng.within(200, 2_000);
+        let end = again + rng.within(200, 2_000);
+        faults.push(fault(again, end, only()));
+        at = end + rng.within(100, 1_500);
+    }
+    faults
+}
+
+/// Clients fall silent for about their timeouts, while what is proposed takes long to be committed
+/// and the primary component goes and comes back.
+fn silences(options: &Options, rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let safety_ms = options.safety.to_millis();
+    for client in 1..=options.clients {
+        let mut at = rng.within(200, 2_000);
+        while at < safety_ms && faults.len() < NAPS_MAX {
+            let back = at + rng.log_uniform(300, 9_000);
+            faults.push(fault(at, back, FaultKind::Isolate(client)));
+            at = back + rng.within(200, 3_000);
+        }
+    }
+    let mut at = rng.within(500, 2_500);
+    while at < safety_ms && faults.len() < NAPS_MAX * 2 {
+        // Nobody has a majority, for less than a timeout or for much more.
+        let back = at + rng.log_uniform(50, 6_000);
+        for node in 2..=options.servers {
+            faults.push(fault(at, back, FaultKind::Partition([node].into_iter().collect())));
+        }
+        at = back + rng.within(500, 4_000);
+    }
+    if options.mode == Durability::Persistent {
+        for node in 1..=options.servers {
+            let by = Duration::from_millis(rng.log_uniform(20, 1_000));
+            faults.push(fault(200, safety_ms, FaultKind::SlowDisk(node, by)));
+        }
     }
     faults
 }

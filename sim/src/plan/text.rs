@@ -237,6 +237,8 @@ fn read_kind(kind: Kind, words: &mut Words<'_>) -> Result<FaultKind, PlanError> 
         Kind::Crash => FaultKind::Crash(words.next(node)?),
         Kind::PowerLoss => FaultKind::PowerLoss(words.next(node)?),
         Kind::Blackout => FaultKind::Blackout,
+        Kind::StartKill => FaultKind::StartKill(words.next(node)?),
+        Kind::StartLoss => FaultKind::StartLoss(words.next(node)?),
         Kind::Wipe => FaultKind::Wipe(words.next(node)?),
         Kind::Rot => FaultKind::Rot(words.next(node)?),
         Kind::Swap => FaultKind::Swap(words.next(node)?),
@@ -256,6 +258,7 @@ fn read_kind(kind: Kind, words: &mut Words<'_>) -> Result<FaultKind, PlanError> 
         Kind::Gone => FaultKind::Gone(words.next(client)?),
         Kind::Amnesia => FaultKind::Amnesia,
         Kind::Oblivion => FaultKind::Oblivion,
+        Kind::Recover => FaultKind::Recover,
     })
 }
 

@@ -99,6 +99,22 @@ const WORDS: [(Kind, Words); Kind::ALL.len()] = [
         ),
     ),
     (
+        Kind::StartKill,
+        words(
+            "SERVER",
+            "the process is killed, and again in the middle of its next start; it starts again at the end",
+            "at 1s for 300ms startkill 2",
+        ),
+    ),
+    (
+        Kind::StartLoss,
+        words(
+            "SERVER",
+            "the process is killed, and the machine loses power in the middle of its next start",
+            "at 1s for 300ms startloss 2",
+        ),
+    ),
+    (
         Kind::Wipe,
         words(
             "SERVER",
@@ -220,6 +236,14 @@ const WORDS: [(Kind, Words); Kind::ALL.len()] = [
             "",
             "all servers lose their memory at once; they must not begin again by themselves",
             "at 1500ms for 300ms oblivion",
+        ),
+    ),
+    (
+        Kind::Recover,
+        words(
+            "",
+            "a majority of the voters is lost, the operator recovers the cluster from the rest, and the lost ones come back",
+            "at 1s for 2s recover",
         ),
     ),
 ];

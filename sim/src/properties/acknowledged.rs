@@ -6,12 +6,14 @@
 
 use super::Judgement;
 use accord_core::ids::{Index, NodeId, RequestId, SessionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests in the committed log, and those that were answered.
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     committed: BTreeMap<(SessionId, RequestId), Index>,
+    /// Requests that a recovery gave up.
+    given_up: BTreeSet<(SessionId, RequestId)>,
     answered_count: u64,
     answered_last: Index,
     /// Up to this index, entries were seen one by one; beyond gaps nothing is known.
@@ -29,6 +31,16 @@ impl Acknowledged {
         self.unseen = true;
     }
 
+    /// The cluster was recovered from what it had at `kept`: nobody is owed what came after it.
+    pub fn give_up_after(&mut self, kept: Index) {
+        let all = std::mem::take(&mut self.committed);
+        let (kept_ones, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.into_iter().partition(|(_, index)| *index <= kept);
+        self.committed = kept_ones;
+        self.given_up.extend(lost.into_keys());
+        self.answered_last = self.answered_last.min(kept);
+    }
+
     /// A client was told that the request is done.
     ///
     /// # Errors
@@ -40,7 +52,7 @@ impl Acknowledged {
                 self.answered_last = self.answered_last.max(*index);
                 Ok(())
             }
-            None if self.unseen => Ok(()),
+            None if self.unseen || self.given_up.contains(&(session, request)) => Ok(()),
             None => Err(format!("{session} {request} was answered, and no server has applied it")),
         }
     }
@@ -70,5 +82,9 @@ mod tests {
         assert!(acknowledged.on_answered(SessionId(1), RequestId(2)).is_err());
         assert_eq!(acknowledged.on_end(NodeId(1), Index(9)), Ok(()));
         assert!(acknowledged.on_end(NodeId(2), Index(8)).is_err());
+        acknowledged.give_up_after(Index(8));
+        assert_eq!(acknowledged.on_end(NodeId(2), Index(8)), Ok(()));
+        assert_eq!(acknowledged.on_answered(SessionId(1), RequestId(1)), Ok(()), "told late");
+        assert!(acknowledged.on_answered(SessionId(1), RequestId(2)).is_err());
     }
 }

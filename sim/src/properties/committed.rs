@@ -8,26 +8,40 @@
 
 use super::Judgement;
 use super::attachments::Attachments;
-use accord_core::ids::{Index, NodeId, Revision, SessionId};
+use super::naive::Naive;
+use accord_core::ids::{Index, NodeId, RequestId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::replica::io::{Body, Entry, commands};
-use accord_core::state::{Completion, EndCause, Event, MemberEvent, MemberEventKind, State};
+use accord_core::replica::log::Log;
+use accord_core::state::{
+    Command, Completion, EndCause, Event, MemberEvent, MemberEventKind, Outcome, ReadQuery,
+    ReadResult, State,
+};
+use accord_core::wire::Decode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The events of the committed log.
 #[derive(Debug)]
 pub struct Committed {
+    limits: Limits,
     state: State,
     applied: Index,
     /// The last batch of each origin: its salt and its number.
     batches: BTreeMap<NodeId, (u64, u64)>,
     attachments: Attachments,
+    naive: Naive,
     complete: bool,
     events: BTreeMap<Revision, Arc<[Event]>>,
     ended: Vec<SessionId>,
     /// Of the last entry.
     expired: Vec<SessionId>,
+    /// Every entry, for when some of them are given up.
+    log: Vec<Entry>,
+    /// The revision with which the present era began.
+    era_began: Revision,
+    /// What the naive model says of a command that did something else.
+    unlike: Option<String>,
     /// Of the last command.
     latest: Vec<Event>,
 }
@@ -36,7 +50,9 @@ impl Committed {
     /// Nothing was committed so far, in a cluster with these bounds.
     pub fn new(limits: Limits) -> Self {
         Self {
-            state: State::new(limits),
+            state: State::new(limits.clone()),
+            naive: Naive::new(limits.clone()),
+            limits,
             applied: Index(0),
             batches: BTreeMap::new(),
             attachments: Attachments::default(),
@@ -44,6 +60,9 @@ impl Committed {
             events: BTreeMap::new(),
             ended: Vec::new(),
             expired: Vec::new(),
+            log: Vec::new(),
+            unlike: None,
+            era_began: Revision(0),
             latest: Vec::new(),
         }
     }
@@ -59,11 +78,18 @@ impl Committed {
             return Ok(());
         }
         self.applied = entry.index;
+        self.log.push(entry.clone());
         match &entry.body {
-            Body::Marker { members } => self.state.apply_marker(members),
+            Body::Marker { members } => {
+                self.state.apply_marker(members);
+                self.naive.on_marker(members);
+            }
             Body::Voters(set) => {
                 if let Some(recovery) = set.recovery_at(entry.index) {
+                    self.ended.extend(self.state.sessions().map(|(session, _)| session));
                     self.state.apply_recovery(recovery.revisions_skipped());
+                    self.naive.on_recovery(recovery.revisions_skipped());
+                    self.era_began = self.state.revision();
                 }
             }
             Body::Batch { origin, salt, number, commands: batch } => {
@@ -79,6 +105,12 @@ impl Committed {
                         self.expired.push(session);
                     }
                     self.keep();
+                    let decoded = Command::from_bytes(&command);
+                    let judged = decoded
+                        .map(|decoded| self.naive.on_command(&decoded, command.len(), &completion));
+                    if let Ok(Err(unlike)) = judged {
+                        self.unlike.get_or_insert(unlike);
+                    }
                 }
             }
         }
@@ -88,6 +120,87 @@ impl Committed {
     /// Some entries were applied without being seen.
     pub const fn on_unseen(&mut self) {
         self.complete = false;
+    }
+
+    /// How far a log agrees with what was seen, but not beyond `fork`. Two entries of one epoch at
+    /// one index are one.
+    pub fn common(&self, log: &Log, fork: Index) -> Index {
+        let differs =
+            |seen: &&Entry| log.get(seen.index).is_some_and(|entry| entry.epoch != seen.epoch);
+        let first = self.log.iter().find(differs).map(|seen| seen.index.prev());
+        first.map_or(fork, |common| common.min(fork))
+    }
+
+    /// The cluster goes on from `kept`: what came after it is given up, and every session that
+    /// began after it has ended.
+    pub fn give_up_after(&mut self, kept: Index) {
+        if !self.complete || self.applied <= kept {
+            return;
+        }
+        let mut again = Self::new(self.limits.clone());
+        for entry in self.log.iter().take_while(|entry| entry.index <= kept) {
+            again.on_entry(entry).expect("it was judged before");
+        }
+        again.ended = std::mem::take(&mut self.ended);
+        let began_after = |session: &SessionId| again.state.session(*session).is_none();
+        let sessions = self.state.sessions().map(|(session, _)| session);
+        let gone: Vec<SessionId> = sessions.filter(began_after).collect();
+        again.ended.extend(gone);
+        *self = again;
+    }
+
+    /// Takes what the naive model says of commands since this was last asked.
+    ///
+    /// # Errors
+    /// If one did something else.
+    pub fn judge_commands(&mut self) -> Judgement {
+        self.unlike.take().map_or(Ok(()), Err)
+    }
+
+    /// Judges what a client was told by the naive model.
+    ///
+    /// # Errors
+    /// See [`Naive::on_told`].
+    pub fn judge_told(
+        &self,
+        session: SessionId,
+        request: RequestId,
+        outcome: &Outcome,
+    ) -> Judgement {
+        if self.complete { self.naive.on_told(session, request, outcome) } else { Ok(()) }
+    }
+
+    /// Judges what a client read by the naive model.
+    ///
+    /// # Errors
+    /// See [`Naive::on_read`].
+    pub fn judge_read(
+        &self,
+        revision: Revision,
+        query: &ReadQuery,
+        result: &ReadResult,
+    ) -> Judgement {
+        if self.complete { self.naive.on_read(revision, query, result) } else { Ok(()) }
+    }
+
+    /// Judges a server's state in the end: it has what the naive model has, and is what carrying
+    /// out the whole log comes to, wherever it has it from.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn judge_end(&self, state: &State) -> Judgement {
+        if !self.complete {
+            return Ok(());
+        }
+        if state.digest_full() != self.state.digest_full() {
+            return Err("a state is not what the log comes to from its beginning on".to_owned());
+        }
+        self.naive.on_end(state)
+    }
+
+    /// The revision with which the present era began; zero if there was no recovery.
+    pub const fn era_began(&self) -> Revision {
+        self.era_began
     }
 
     fn keep(&mut self) {
@@ -146,7 +259,9 @@ impl Committed {
     /// Who was a member at `revision`, ascending.
     pub fn members_at(&self, revision: Revision) -> BTreeSet<SessionId> {
         let mut members = BTreeSet::new();
-        for (_, group) in self.events.range(..=revision) {
+        // A recovery ends all sessions, and makes no events.
+        let era = if revision >= self.era_began { self.era_began } else { Revision(0) };
+        for (_, group) in self.events.range(era..=revision) {
             for event in group.iter() {
                 match event {
                     Event::Member(MemberEvent {

@@ -80,6 +80,13 @@ impl Content {
         Self { promised: recovered.promised, base: log.base(), epochs: epochs(log) }
     }
 
+    /// What tells it from what it was before and after.
+    fn ends(&self) -> (Epoch, Index, Option<Epoch>) {
+        // To have an entry of an epoch is to have promised it.
+        let epoch = self.epoch_at(self.last());
+        (self.promised.max(epoch.unwrap_or_default()), self.last(), epoch)
+    }
+
     fn last(&self) -> Index {
         Index(self.base.index.0 + self.epochs.len() as u64)
     }
@@ -145,11 +152,32 @@ fn epochs(log: &Log) -> VecDeque<Epoch> {
 }
 
 impl Durable {
+    /// What is on the disk of a server may be anything from now on, until it starts.
+    pub fn forget(&mut self, node: u32) {
+        self.disks.remove(&node);
+    }
+
     /// A persistent server starts with what its disk has; `None`: nothing.
-    pub fn on_started(&mut self, node: u32, recovered: Option<&Recovered>) {
+    ///
+    /// # Errors
+    /// If that is not what was synced, with or without the first of what was written after it.
+    pub fn on_started(&mut self, node: u32, recovered: Option<&Recovered>) -> Judgement {
         let content = recovered.map(Content::of).unwrap_or_default();
         let (durable, written) = (content.clone(), content);
-        self.disks.insert(node, Held { durable, written, ..Held::default() });
+        let before = self.disks.insert(node, Held { durable, written, ..Held::default() });
+        let Some(Held { durable: mut left, waiting, .. }) = before else { return Ok(()) };
+        let (found, synced) = (self.disks[&node].durable.ends(), left.ends());
+        let mut may_be = found == synced;
+        for (_, change) in waiting {
+            left.change(change);
+            may_be |= found == left.ends();
+        }
+        if may_be {
+            return Ok(());
+        }
+        let (at, written) = (words_of(found), words_of(left.ends()));
+        let synced = words_of(synced);
+        Err(format!("n{node} finds {at}; it had synced {synced}, and written {written}"))
     }
 
     /// A server writes a record. True if it drops entries that are on their way to the disk.
@@ -216,6 +244,11 @@ impl Durable {
     }
 }
 
+fn words_of((promised, last, epoch): (Epoch, Index, Option<Epoch>)) -> String {
+    let epoch = epoch.unwrap_or_default();
+    format!("a log up to {epoch}/{last} and a promise of {promised}")
+}
+
 fn words(said: Said) -> String {
     match said {
         Said::Log(at) => format!("that it holds the log of {} up to {}", at.epoch, at.index),
@@ -242,7 +275,7 @@ mod tests {
 
     fn written(records: &[Record]) -> Durable {
         let mut durable = Durable::default();
-        durable.on_started(1, None);
+        assert_eq!(durable.on_started(1, None), Ok(()));
         for (at, record) in records.iter().enumerate() {
             durable.on_written(1, Ticket(at as u64 + 1), record);
         }
@@ -272,6 +305,23 @@ mod tests {
         durable.on_synced(1, Ticket(4));
         assert!(acknowledges(&mut durable, 3, 2));
         assert!(written(&records[..2]).on_written(1, Ticket(9), &Record::Truncate(Index(2))));
+    }
+
+    #[test]
+    fn a_start_finds_what_was_synced_and_perhaps_some_of_what_was_written() {
+        let identity = Record::Identity { node: NodeId(1), store: StoreId(7), bootstrap: true };
+        let records = [identity, append(1, 1), append(1, 2), append(1, 3)];
+        let found = |count: usize| {
+            let mut durable = written(&records);
+            durable.on_synced(1, Ticket(2));
+            let left = Recovered::replay(NodeId(1), records[..count].to_vec()).expect("in order");
+            durable.on_started(1, left.as_ref()).is_ok()
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(found), [false, false, true, true, true]);
+        let mut durable = written(&records);
+        durable.on_synced(1, Ticket(4));
+        durable.forget(1);
+        assert_eq!(durable.on_started(1, None), Ok(()), "it was wiped");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::Judgement;
 use accord_core::group::ViewId;
-use accord_core::ids::{Epoch, Index, NodeId};
+use accord_core::ids::{Epoch, Era, Index, NodeId};
 use std::collections::BTreeMap;
 
 /// The epochs opened so far.
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 pub struct Epochs {
     opened: BTreeMap<Epoch, (ViewId, NodeId)>,
     markers: BTreeMap<Epoch, Index>,
+    era: Era,
 }
 
 impl Epochs {
@@ -21,11 +22,25 @@ impl Epochs {
         self.opened.len() as u64
     }
 
+    /// The cluster goes on from `kept`: the markers after it are given up.
+    pub fn give_up_after(&mut self, kept: Index) {
+        self.markers.retain(|_, index| *index <= kept);
+    }
+
+    /// The cluster goes on in this era: none before it is served any more.
+    pub fn on_era(&mut self, era: Era) {
+        self.era = self.era.max(era);
+    }
+
     /// `node` has opened `epoch` in `view`.
     ///
     /// # Errors
-    /// If it was opened in another view.
+    /// If it was opened in another view, or if it is of an era that was given up.
     pub fn on_opened(&mut self, node: NodeId, epoch: Epoch, view: ViewId) -> Judgement {
+        if epoch.era() < self.era {
+            let era = self.era;
+            return Err(format!("{node} opened {epoch}, and the cluster was recovered to {era}"));
+        }
         let (first, by) = *self.opened.entry(epoch).or_insert((view, node));
         if first == view {
             return Ok(());
@@ -62,6 +77,10 @@ mod tests {
         assert_eq!(epochs.on_opened(NodeId(1), Epoch(1), view(1)), Ok(()));
         assert_eq!(epochs.on_opened(NodeId(2), Epoch(1), view(1)), Ok(()));
         assert!(epochs.on_opened(NodeId(2), Epoch(1), view(2)).is_err());
+        epochs.on_era(Era(1));
+        assert!(epochs.on_opened(NodeId(2), Epoch(9), view(9)).is_err(), "given up");
+        let next = Epoch::before_first(Era(1)).next();
+        assert_eq!(epochs.on_opened(NodeId(2), next, view(9)), Ok(()));
         assert_eq!(epochs.on_marker(Epoch(2), Index(5)), Ok(()));
         assert!(epochs.on_marker(Epoch(2), Index(6)).is_err());
         assert!(epochs.on_marker(Epoch(1), Index(7)).is_err());

@@ -14,6 +14,7 @@
 //! | [`silence`] | only who is silent expires, and no pong follows its proposal | when it goes out |
 //! | [`durable`] | what a server says is on its disk is there | when it is said |
 //! | [`snapshots`] | a state names voters and batches as the log does | when it is written |
+//! | [`naive`] | a command does what a naive model does | at every entry, answer, and the end |
 //! | [`barriers`] | a barrier of its own stands between a read and its answer | at every answer |
 //! | [`remains`] | the session of a client that is gone ends, and with it its locks | at the end |
 //! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
@@ -37,6 +38,7 @@ pub mod epochs;
 pub mod exactly_once;
 pub mod fresh_reads;
 pub mod leases;
+pub mod naive;
 pub mod prefixes;
 pub mod remains;
 pub mod silence;
@@ -73,6 +75,8 @@ pub enum Property {
     StatesTrue,
     /// No client believes in its session when it may have expired.
     LeasesEnd,
+    /// Every command does what the naive model of the state does.
+    StateAsDocumented,
     /// The group keeps its promises.
     GroupContract,
     /// The states of all servers are equal in the end.
@@ -89,7 +93,7 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgedSurvive,
         Self::DurableWhenSaid,
         Self::PrefixesAgree,
@@ -102,6 +106,7 @@ impl Property {
         Self::SessionsEnd,
         Self::StatesTrue,
         Self::LeasesEnd,
+        Self::StateAsDocumented,
         Self::DigestsAgree,
         Self::GroupContract,
         Self::Invariants,
@@ -125,6 +130,7 @@ impl Property {
             Self::DurableWhenSaid => "durable-when-said",
             Self::StatesTrue => "states-true",
             Self::LeasesEnd => "leases-end",
+            Self::StateAsDocumented => "state-as-documented",
             Self::GroupContract => "group-contract",
             Self::DigestsAgree => "digests-agree",
             Self::Convergence => "convergence",
@@ -147,6 +153,7 @@ impl Property {
             Self::SessionsLast => "a session ends for silence alone, and by the log",
             Self::SessionsEnd => "the session of a client that is gone ends in time",
             Self::DurableWhenSaid => "what is acknowledged or promised is on the disk",
+            Self::StateAsDocumented => "a command does what the naive model does",
             Self::StatesTrue => "a state's voters and batches are those at its end",
             Self::LeasesEnd => "no client believes in its session when it may have expired",
             Self::GroupContract => "the group keeps its promises of order",

@@ -61,6 +61,13 @@ impl Prefixes {
         self.last
     }
 
+    /// The cluster goes on from `kept`: what came after it is given up.
+    pub fn give_up_after(&mut self, kept: Index) {
+        self.entries.split_off(&kept.next());
+        self.states.split_off(&kept.next());
+        self.last = self.last.min(kept);
+    }
+
     /// `node` has applied `entry`. True if it is the first to show this index.
     ///
     /// # Errors

@@ -61,6 +61,15 @@ impl Snapshots {
         false
     }
 
+    /// The cluster goes on from `kept`: what came after it is given up.
+    pub fn give_up_after(&mut self, kept: Index) {
+        self.voters.split_off(&kept.next());
+        for batches in self.batches.values_mut() {
+            batches.split_off(&kept.next());
+        }
+        self.last = self.last.min(kept);
+    }
+
     /// Some entries were applied without being seen.
     pub const fn on_unseen(&mut self) {
         self.complete = false;

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod membership;
 pub mod queue;
 pub mod register;
+pub mod store;
 pub mod transaction;
 pub mod watch;
 
@@ -45,11 +46,13 @@ pub enum WorkloadKind {
     Watch,
     /// Sessions that come, move and go while their requests count, judged for exactly once.
     Churn,
+    /// Transactions of every sort, judged by the naive model of the state.
+    Store,
 }
 
 impl WorkloadKind {
     /// Every workload.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Register,
         Self::Transaction,
         Self::Lock,
@@ -57,6 +60,7 @@ impl WorkloadKind {
         Self::Membership,
         Self::Watch,
         Self::Churn,
+        Self::Store,
     ];
 
     /// The word for it in plans and on the command line.
@@ -69,6 +73,7 @@ impl WorkloadKind {
             Self::Membership => "membership",
             Self::Watch => "watch",
             Self::Churn => "churn",
+            Self::Store => "store",
         }
     }
 
@@ -81,7 +86,7 @@ impl WorkloadKind {
             Self::Queue => Some(Model::Queue),
             Self::Membership => Some(Model::Session),
             Self::Watch => Some(Model::Watch),
-            Self::Churn => None,
+            Self::Churn | Self::Store => None,
         }
     }
 
@@ -101,6 +106,7 @@ pub fn create(kind: WorkloadKind, options: &Options) -> Box<dyn Workload> {
         WorkloadKind::Membership => Box::new(membership::Membership::new(options)),
         WorkloadKind::Watch => Box::new(watch::Watches::new(options)),
         WorkloadKind::Churn => Box::new(churn::Churn::new(options)),
+        WorkloadKind::Store => Box::new(store::Stores::new(options)),
     }
 }
 

@@ -63,6 +63,7 @@ impl Director {
             FaultKind::Crash(node) => return self.crash(*node, control),
             FaultKind::PowerLoss(node) => self.lose_power(*node, control),
             FaultKind::Blackout => self.all().for_each(|node| self.lose_power(node, control)),
+            FaultKind::StartKill(_) | FaultKind::StartLoss(_) | FaultKind::Recover => return false,
             FaultKind::Wipe(node) => return self.wipe(*node, control),
             FaultKind::Rot(node) => return self.rot(*node, control),
             FaultKind::Swap(node) => return self.swap_out(*node, control),
@@ -132,6 +133,9 @@ impl Director {
             FaultKind::FailDisk(node) => stage.machine(*node).borrow_mut().failing = false,
             FaultKind::Unreachable(node) => self.cut_clients(*node, false),
             FaultKind::Isolate(client) => self.isolate(*client, false),
+            FaultKind::StartKill(_) | FaultKind::StartLoss(_) | FaultKind::Recover => {
+                unreachable!("{kind} is left out of these worlds' plans")
+            }
             FaultKind::ClockLeap(..)
             | FaultKind::AddVoter(_)
             | FaultKind::RemoveVoter(_)

@@ -65,6 +65,8 @@ pub const fn expressed(world: WorldKind, kind: Kind) -> Expressed {
         }
         Kind::Crash => Expressed::With("peers see the end of streams at once: none is half open"),
         Kind::Pause => Expressed::With("the disk's syncs stand still as well"),
+        Kind::StartKill | Kind::StartLoss => Expressed::Not("a start is not cut off half-way"),
+        Kind::Recover => Expressed::Not("no operator recovers a cluster there"),
         _ => Expressed::Fully,
     }
 }
