@@ -142,7 +142,9 @@ fn forward(command: &str, arguments: &[OsString]) -> ExitCode {
     match become_program(explorer.arg(command).args(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{EXPLORER} is neither beside this program nor to be built here: {error}");
+            complain(format_args!(
+                "{EXPLORER} is neither beside this program nor to be built here: {error}"
+            ));
             ExitCode::from(EXIT_UNDECIDED)
         }
     }
@@ -167,7 +169,7 @@ fn become_program(program: &mut process::Command) -> std::io::Result<ExitCode> {
 fn run_self_check(arguments: &SelfCheckArguments) -> ExitCode {
     let SelfCheckArguments { histories, seed, model: named } = arguments;
     let Some(end) = seed.checked_add(*histories).filter(|_| *histories > 0) else {
-        eprintln!("expected at least one history, and seeds up to {}", u64::MAX);
+        complain(format_args!("expected at least one history, and seeds up to {}", u64::MAX));
         return ExitCode::from(EXIT_UNDECIDED);
     };
     let chosen = |model: &Model| named.is_empty() || named.iter().any(|name| name == model.name());
@@ -178,7 +180,7 @@ fn run_self_check(arguments: &SelfCheckArguments) -> ExitCode {
             if told.elapsed() >= TOLD_EVERY {
                 told = Instant::now();
                 let done = tally.valid + tally.invalid;
-                eprintln!("{}: {done} of {histories} histories", model.name());
+                complain(format_args!("{}: {done} of {histories} histories", model.name()));
             }
         });
         let seconds = begun.elapsed().as_secs_f64();
@@ -216,7 +218,7 @@ fn run_check(arguments: &CheckArguments) -> ExitCode {
             if arguments.json {
                 say(format_args!("{:#}\n", json!({"verdict": "bad-input", "why": why})));
             }
-            eprintln!("{why}");
+            complain(format_args!("{why}"));
             ExitCode::from(EXIT_UNDECIDED)
         }
     }
@@ -281,6 +283,11 @@ fn list() {
 /// Writes to the standard output. A reader that has gone away (`| head`) is no error.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stdout().write_fmt(text);
+}
+
+/// Writes a line to the standard error. It is no error either if nobody reads it.
+fn complain(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

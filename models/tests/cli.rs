@@ -250,3 +250,19 @@ fn every_model_is_listed_with_its_operations() {
         }
     }
 }
+
+/// The code of a panic is no verdict.
+#[test]
+fn a_reader_that_has_gone_away_changes_no_exit_code() {
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for arguments in [&["list"][..], &["check", "no-such.edn", "--model", "lock"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_accord-models"));
+        let status = command.args(arguments).stdout(gone()).stderr(gone()).status().unwrap();
+        assert_eq!(status.code(), run(arguments).status.code(), "{arguments:?}");
+        assert_ne!(status.code(), Some(101), "{arguments:?}");
+    }
+}

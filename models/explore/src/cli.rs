@@ -231,8 +231,13 @@ fn explore(arguments: &ExploreArguments) -> ExitCode {
 }
 
 fn refuse(why: &str) -> ExitCode {
-    eprintln!("{why}");
+    complain(format_args!("{why}"));
     ExitCode::from(BAD_INPUT)
+}
+
+/// Writes a line to the standard error. It is no error either if nobody reads it.
+pub(crate) fn complain(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Writes to the standard output. A reader that has gone away (`| head`) is no error.

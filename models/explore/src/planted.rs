@@ -5,7 +5,7 @@
 //! states until a counterexample turns up. Nothing of the sources themselves is changed.
 
 use crate::cases::KNOWN_BUGS;
-use crate::cli::say;
+use crate::cli::{complain, say};
 use accord_sim::bugs::catalogue::{Bug, Catalogue};
 use accord_sim::bugs::tree::{Tree, workspace};
 use std::path::Path;
@@ -39,7 +39,7 @@ pub fn run(names: &[String]) -> ExitCode {
     let (root, bugs) = match chosen {
         Ok(chosen) => chosen,
         Err(error) => {
-            eprintln!("{error}");
+            complain(format_args!("{error}"));
             return ExitCode::from(BAD_INPUT);
         }
     };
