@@ -325,7 +325,9 @@ impl World {
     fn may_forget(&self, forgetting: &[u32]) -> bool {
         let changes = self.changes.clone();
         let sets = self.voter_sets();
-        self.formed()
+        // What is left of a lost majority is all that there is.
+        !self.awaits_recovery()
+            && self.formed()
             && !sets.is_empty()
             && sets.iter().all(|set| {
                 let changed = changes.iter().filter_map(|change| set.changed(*change).ok());

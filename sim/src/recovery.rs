@@ -37,8 +37,9 @@ pub(crate) struct Recovering {
     voters: VoterSet,
     /// Servers that are down for it.
     lost: Vec<u32>,
-    /// The operator has asked for the recovery.
-    asked: bool,
+    /// The server that the operator asked for the recovery. While servers may not hear each other,
+    /// no other one is asked: two recoveries apart are two clusters.
+    asked: Option<u32>,
     /// The fault is over, and the lost are to come back.
     over: bool,
     /// How often each server was seen to be left behind.
@@ -49,6 +50,11 @@ impl World {
     fn serves(&self, node: u32) -> bool {
         let process = self.nodes[node as usize - 1].process.as_ref();
         process.is_some_and(|process| process.server.replica().open_epoch().is_some())
+    }
+
+    /// True while a majority is lost and has not come back.
+    pub(crate) fn awaits_recovery(&self) -> bool {
+        self.recovering.as_ref().is_some_and(|recovering| !recovering.lost.is_empty())
     }
 
     fn remembers_nothing(&self) -> bool {
@@ -81,7 +87,7 @@ impl World {
             }
         }
         let behind = BTreeMap::new();
-        self.recovering = Some(Recovering { voters, lost, asked: false, over: false, behind });
+        self.recovering = Some(Recovering { voters, lost, asked: None, over: false, behind });
         self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Operator);
         true
     }
@@ -101,7 +107,7 @@ impl World {
             }
             // A recovery that was begun is brought to its end: the servers that it reached may have
             // promised to serve nothing older.
-            None if recovering.asked => {}
+            None if recovering.asked.is_some() => {}
             None => {
                 let lost = self.recovering.take().map(|it| it.lost).unwrap_or_default();
                 lost.into_iter().for_each(|node| self.raise(node));
@@ -146,6 +152,9 @@ impl World {
     }
 
     fn ask_to_recover(&mut self) {
+        let asked = self.recovering.as_ref().and_then(|it| it.asked);
+        let only = asked.filter(|_| self.env.stormy);
+        let may_be_asked = |node: &&Node| only.is_none_or(|only| only == node.id);
         let stopped = |node: &&Node| {
             let status = node.status().filter(|_| node.is_live());
             let closed = status.and_then(|status| status.replica.closed);
@@ -154,11 +163,11 @@ impl World {
         let end = |node: &&Node| -> LogPosition {
             node.process.as_ref().map(|it| it.server.replica().log().last()).unwrap_or_default()
         };
-        let best =
-            self.nodes.iter().filter(stopped).max_by_key(end).filter(|best| end(best).index.0 > 0);
+        let stopped = self.nodes.iter().filter(stopped).filter(may_be_asked);
+        let best = stopped.max_by_key(end).filter(|best| end(best).index.0 > 0);
         let Some(best) = best.map(|node| node.id) else { return };
         if let Some(recovering) = &mut self.recovering {
-            recovering.asked = true;
+            recovering.asked = Some(best);
         }
         let request = AdminRequest::ForceRecovery;
         let input = Input::Admin { admin: ADMIN, request };
