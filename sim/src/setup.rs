@@ -73,6 +73,8 @@ pub fn state_limits(options: &Options) -> Limits {
             ephemerals_max: 4,
             outcomes_max: 4,
             outcome_bytes_max: 2048,
+            // Many a client is granted less than it wishes for.
+            timeout_ms_max: 2000,
             ..Limits::default()
         },
     }
