@@ -2,7 +2,8 @@
 //!
 //! `sim/bugs/*.patch` is a catalogue of known mistakes, each a small patch with its story. The core
 //! carries none of them: each is applied to a copy of the sources, the copy is built, and its own
-//! simulator goes through the seeds until one of them shows a violation. A patch that does not
+//! simulator goes through the seeds until one of them shows a violation. What no world shows in
+//! time, the tests of the part that it is in must, or the exhaustive models. A patch that does not
 //! apply, a copy that does not compile and a bug that is not found are failures. So is a seed that
 //! fails without the bug as well, since it would prove nothing.
 //!
@@ -22,6 +23,7 @@ use crate::worlds::WorldKind;
 use catalogue::{Bug, Catalogue};
 use hunt::Hunt;
 use indicatif::{ProgressBar, ProgressStyle};
+use layers::layer;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +55,9 @@ pub struct Options {
     /// Only see whether every patch applies: nothing is built and nothing runs.
     #[arg(long, conflicts_with = "write_table")]
     pub check: bool,
+    /// Try the worlds only: what they do not find is not tried by tests and models.
+    #[arg(long)]
+    pub worlds_only: bool,
     /// Print the results as one object of JSON.
     #[arg(long)]
     pub json: bool,
@@ -61,6 +66,8 @@ pub struct Options {
     pub layers: layers::Options,
 }
 
+/// What worlds say of a bug that they are not asked for.
+const NO_WORLDS: Verdict = Verdict::NotFound { seeds: 0 };
 /// Bad input: nothing was tried.
 const BAD_INPUT: u8 = 2;
 
@@ -106,13 +113,25 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
         threads: options.threads.unwrap_or_else(hunt::threads_available),
         shrink: options.shrink.is_some(),
     };
+    let mut runner = layer::Runner::new(root, hunt.threads);
     let bar = progress_bar(bugs.len());
     let mut trials = Vec::new();
     let mut kept = Ok(());
     for bug in bugs {
-        let trial = Trial::run(root, bug, hunt, options.html.as_deref(), |now| {
-            bar.set_message(format!("{}: {now}", bug.name));
-        });
+        let tell = |now: &str| bar.set_message(format!("{}: {now}", bug.name));
+        let in_checkers = bug.apply(root).is_ok_and(|patched| layer::is_in_checkers(&patched));
+        let mut trial = if in_checkers {
+            Trial { bug: bug.clone(), verdict: NO_WORLDS, hunted: Duration::ZERO }
+        } else {
+            Trial::run(root, bug, hunt, options.html.as_deref(), tell)
+        };
+        if !options.worlds_only && matches!(trial.verdict, Verdict::NotFound { .. }) {
+            match runner.beside_worlds(bug, &tell) {
+                Ok(Some(by)) => trial.verdict = Verdict::FoundBeside { by },
+                Ok(None) => {}
+                Err(why) => trial.verdict = Verdict::Broken(why),
+            }
+        }
         bar.inc(1);
         bar.suspend(|| complain!("{trial}"));
         if let Some(directory) = &options.shrink {
@@ -132,7 +151,7 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     if !options.json {
         say_text!("{}", hint(&trials, options));
     }
-    let well = trials.iter().all(|trial| matches!(trial.verdict, Verdict::Found(_)));
+    let well = trials.iter().all(|trial| trial.verdict.is_found());
     let written = options.write_table.as_ref().map_or(Ok(()), |page| table::write(page, &trials));
     let errors = [written.err().map(|error| error.to_string()), kept.err()];
     errors.iter().flatten().for_each(|error| complain!("error: {error}"));

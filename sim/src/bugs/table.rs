@@ -39,6 +39,7 @@ fn cells(trial: &Trial) -> [String; 4] {
         Verdict::Found(Catch { seed, property, .. }) => {
             ["yes".into(), (seed + 1).to_string(), seconds, property.clone()]
         }
+        Verdict::FoundBeside { by } => ["yes".into(), "-".into(), "-".into(), by.clone()],
         Verdict::NotFound { seeds } => ["NO".into(), format!("> {seeds}"), seconds, "-".into()],
         Verdict::Broken(_) => ["BROKEN".into(), "-".into(), "-".into(), "-".into()],
         Verdict::FailsAnyway(Catch { seed, property, .. }) => {
@@ -49,7 +50,7 @@ fn cells(trial: &Trial) -> [String; 4] {
 
 /// How many bugs were found.
 fn found(trials: &[Trial]) -> usize {
-    trials.iter().filter(|trial| matches!(trial.verdict, Verdict::Found(_))).count()
+    trials.iter().filter(|trial| trial.verdict.is_found()).count()
 }
 
 /// The table for a terminal.
@@ -78,6 +79,7 @@ pub fn json(trials: &[Trial]) -> Value {
 fn trial_json(trial: &Trial) -> Value {
     let (verdict, catch, seeds, why) = match &trial.verdict {
         Verdict::Found(catch) => ("found", Some(catch), Some(catch.seed + 1), None),
+        Verdict::FoundBeside { by } => ("found-beside", None, None, Some(by)),
         Verdict::NotFound { seeds } => ("not-found", None, Some(*seeds), None),
         Verdict::Broken(why) => ("broken", None, None, Some(why)),
         Verdict::FailsAnyway(catch) => ("fails-anyway", Some(catch), Some(catch.seed + 1), None),
@@ -147,6 +149,7 @@ mod tests {
         vec![
             trial(Verdict::Found(catch.clone())),
             trial(Verdict::NotFound { seeds: 900 }),
+            trial(Verdict::FoundBeside { by: "tests: some::test".into() }),
             trial(Verdict::Broken("why".into())),
             trial(Verdict::FailsAnyway(catch)),
         ]
@@ -155,12 +158,22 @@ mod tests {
     #[test]
     fn each_verdict_has_its_row_and_only_what_is_found_counts() {
         let text = text(&trials());
-        for part in ["yes", "NO", "BROKEN", "VOID", "42", "> 900", "1.2", "1 of 4 bugs found"] {
+        for part in [
+            "yes",
+            "NO",
+            "BROKEN",
+            "VOID",
+            "42",
+            "> 900",
+            "1.2",
+            "tests: some",
+            "2 of 5 bugs found",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let row = "| some-bug | It is a\\|b | yes | 42 | 1.2 | exactly-once |";
         assert!(markdown(&trials()).contains(row));
-        assert_eq!(json(&trials())["bugs"][2]["detail"], "why");
+        assert_eq!(json(&trials())["bugs"][3]["detail"], "why");
     }
 
     #[test]

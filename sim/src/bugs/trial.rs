@@ -26,6 +26,11 @@ pub struct Trial {
 pub enum Verdict {
     /// The simulator finds it.
     Found(Catch),
+    /// No world shows it, but another layer of the tests does.
+    FoundBeside {
+        /// Which layer, and what in it.
+        by: String,
+    },
     /// It does not, in so many worlds.
     NotFound {
         /// How many.
@@ -139,6 +144,13 @@ pub fn hunt_in(program: &Path, hunt: Hunt, progress: &impl Fn(&str)) -> Result<R
     result.ok_or_else(|| format!("the copy's simulator ended with {status} and no result"))
 }
 
+impl Verdict {
+    /// True if the nets caught the bug.
+    pub const fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_) | Self::FoundBeside { .. })
+    }
+}
+
 /// What a hunt's result means, given what comes of a seed without the bug.
 pub fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict {
     match report {
@@ -169,6 +181,7 @@ impl fmt::Display for Trial {
                 let detail = detail.lines().next().unwrap_or_default();
                 write!(f, "{name}: found in {seconds:.1} s, seed {seed}: {detail}")
             }
+            Verdict::FoundBeside { by } => write!(f, "{name}: found by {by}"),
             Verdict::NotFound { seeds } => {
                 write!(f, "{name}: NOT FOUND in {seeds} seeds, {seconds:.1} s")
             }

@@ -195,6 +195,28 @@ impl Runner {
         Ok(program)
     }
 
+    /// Which layer other than the worlds finds the bug: the tests of its part, then the models.
+    ///
+    /// # Errors
+    /// For people: what could not be tried.
+    pub fn beside_worlds(
+        &mut self,
+        bug: &Bug,
+        tell: &dyn Fn(&str),
+    ) -> Result<Option<String>, String> {
+        for layer in [Layer::Tests, Layer::Stateright] {
+            let cell = Cell { bug: bug.name.clone(), layer, from: 0, budget_seconds: 0 };
+            match self.run(bug, &cell, tell) {
+                Outcome::Found(Found { by, .. }) => {
+                    return Ok(Some(format!("{}: {by}", layer.name())));
+                }
+                Outcome::Missed { .. } | Outcome::NotBuilt(_) => {}
+                Outcome::Broken(why) => return Err(why),
+            }
+        }
+        Ok(None)
+    }
+
     fn world(
         &mut self,
         world: WorldKind,
@@ -294,12 +316,17 @@ struct Suite {
     arguments: &'static [&'static str],
 }
 
+/// True if a bug lies in the checkers alone: no world comes to anything else with it.
+pub fn is_in_checkers(patched: &Patched) -> bool {
+    patched.keys().all(|path| path.starts_with("models"))
+}
+
 impl Suite {
     fn of(patched: &Patched) -> Self {
         if patched.keys().any(|path| path.starts_with("accord-net")) {
             return Self { package: "accord-net", arguments: &["--lib", "--test", "storage"] };
         }
-        if patched.keys().all(|path| path.starts_with("models")) {
+        if is_in_checkers(patched) {
             return Self { package: "accord-models", arguments: &[] };
         }
         Self { package: "accord-core", arguments: &[] }
@@ -329,6 +356,7 @@ fn read_verdict(verdict: Verdict, from: u64, seconds: f64) -> Outcome {
         Verdict::Found(Catch { seed, property, .. }) => {
             Outcome::Found(Found { by: property, seeds: seed - from + 1, seconds })
         }
+        Verdict::FoundBeside { by } => Outcome::Found(Found { by, seeds: 0, seconds }),
         Verdict::NotFound { seeds } => Outcome::Missed { seeds, seconds },
         Verdict::FailsAnyway(Catch { seed, .. }) => {
             Outcome::Broken(format!("seed {seed} fails without the bug as well"))
