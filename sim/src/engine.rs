@@ -150,7 +150,7 @@ impl Engine {
     }
 
     /// What a loss of power now would leave, on a copy of the disk: asked in earnest for the first
-    /// words of a process, and for one in [`ASKED_EVERY`] of the others.
+    /// words of a process, and for one in some dozens of the others.
     pub fn after_power_loss(&mut self, node: NodeId) -> Option<Result<Option<Recovered>, String>> {
         self.asked += 1;
         let early = self.asked <= ASKED_FIRST;
