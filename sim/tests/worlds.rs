@@ -67,7 +67,7 @@ fn each_workload_gets_its_operations_done_in_calm_worlds() {
             WorkloadKind::ALL.into_iter().zip(["memory", "persistent"].iter().cycle())
         {
             let more = [("workloads", kind.name()), ("mode", *mode), ("servers", "3")];
-            let run = run(world, 5, &short(&more, FaultMix::none()));
+            let run = run(world, 6, &short(&more, FaultMix::none()));
             assert_eq!(run.violation, None, "{world:?}, {}", kind.name());
             assert!(run.counts.operations_ok >= 10, "{world:?}, {}: {:?}", kind.name(), run.counts);
             assert_eq!(run.counts.faults_total(), 0);
