@@ -13,6 +13,7 @@ use crate::properties::acknowledged::Acknowledged;
 use crate::properties::barriers::Barriers;
 use crate::properties::committed::Committed;
 use crate::properties::contract::Contract;
+use crate::properties::divergence::Divergence;
 use crate::properties::durable::Durable;
 use crate::properties::epochs::Epochs;
 use crate::properties::exactly_once::ExactlyOnce;
@@ -139,6 +140,8 @@ pub struct Judges {
     pub watches: Watches,
     /// Only who is silent expires.
     pub silence: Silence,
+    /// Who has a damaged state stops, and nobody else.
+    pub divergence: Divergence,
     /// What is said to be durable is.
     pub durable: Durable,
     /// States say what the log says.
@@ -168,6 +171,7 @@ impl Judges {
             fresh_reads: FreshReads::default(),
             watches: Watches::default(),
             silence: Silence::default(),
+            divergence: Divergence::default(),
             durable: Durable::default(),
             snapshots: Snapshots::default(),
             barriers: Barriers::default(),

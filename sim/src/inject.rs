@@ -117,6 +117,7 @@ impl World {
             FaultKind::Gone(client) => self.replace_client(*client),
             FaultKind::Amnesia => return self.lose_majority(number),
             FaultKind::Oblivion => return self.lose_everybody(number),
+            FaultKind::Damage(node) => return self.damage(*node),
         }
         true
     }
@@ -175,7 +176,8 @@ impl World {
             | FaultKind::AddVoter(_)
             | FaultKind::RemoveVoter(_)
             | FaultKind::HangUp(_)
-            | FaultKind::Gone(_) => unreachable!("{kind} is over at once"),
+            | FaultKind::Gone(_)
+            | FaultKind::Damage(_) => unreachable!("{kind} is over at once"),
         }
     }
 
@@ -352,7 +354,8 @@ impl World {
         let Some(store) = set.voters.get(&NodeId(node)).copied() else { return false };
         let removal = VoterChange::Remove { node: NodeId(node), store, returning: false };
         self.changes.push(removal);
-        if !self.may_forget(&[]) || set.voters.len() <= 1 {
+        let outvoted = self.is_damaged() && !self.outvotes_one();
+        if !self.may_forget(&[]) || set.voters.len() <= 1 || outvoted {
             self.changes.pop();
             return false;
         }
@@ -372,6 +375,37 @@ impl World {
         let request = AdminRequest::ChangeVoters(request);
         self.tell_node(primary, NodeInput::Server(Box::new(Input::Admin { admin, request })));
         true
+    }
+
+    /// The state of a server is damaged, unless the others could not tell.
+    fn damage(&mut self, node: u32) -> bool {
+        let lasting = self.options().mode == Durability::Persistent;
+        let recovers = self.recovering.is_some() || self.amnesia.is_some();
+        if !lasting || recovers || self.is_damaged() || !self.formed() || !self.outvotes_one() {
+            return false;
+        }
+        let Some(process) = &mut self.node_mut(node).process else { return false };
+        process.server.damage();
+        self.env.judges.divergence.on_damaged(NodeId(node));
+        true
+    }
+
+    /// True if the state of a server is damaged now.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.nodes.iter().filter_map(|node| node.process.as_ref()).any(|it| it.server.is_damaged())
+    }
+
+    /// True if the voters without any one of them are a majority, whatever changes come in force.
+    fn outvotes_one(&self) -> bool {
+        let sets = self.voter_sets();
+        let several = |set: &VoterSet| set.voters.len() >= 3;
+        !sets.is_empty()
+            && sets.iter().all(|set| {
+                let removals = |change: &&VoterChange| matches!(change, VoterChange::Remove { .. });
+                let removals = self.changes.iter().filter(removals);
+                let mut changed = removals.filter_map(|change| set.changed(*change).ok());
+                several(set) && changed.all(|set| several(&set))
+            })
     }
 
     fn hang_up(&mut self, node: u32) -> bool {

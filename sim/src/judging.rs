@@ -32,6 +32,21 @@ pub fn has_barrier(payload: &Bytes) -> bool {
     matches!(GroupMessage::from_payload(payload), Ok(GroupMessage::Frame(frame)) if frame.barrier)
 }
 
+/// A server stopped itself because its digest differs. In a world that damaged no state, none may:
+/// returns the property that is violated.
+pub fn on_mismatch(env: &mut Env, id: u32, server: &Server) -> Option<Property> {
+    if !env.judges.divergence.is_tried() {
+        return Some(Property::DigestsAgree);
+    }
+    let stopped = (NodeId(id), server.is_damaged());
+    if server.is_damaged() {
+        env.met(Situation::Diverged);
+    }
+    let judgement = env.judges.divergence.on_stopped(stopped, &server.status().replica);
+    env.judge(Property::DivergenceNoticed, judgement);
+    None
+}
+
 impl Judged<'_> {
     /// Judges an output before it is carried out.
     pub fn judge(&mut self, env: &mut Env, output: &Output) {

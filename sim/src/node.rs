@@ -10,7 +10,7 @@ use crate::conns::{ToClient, ToServer};
 use crate::digest::kind;
 use crate::disk::{Disk, Opened, Platters};
 use crate::env::{Env, Event};
-use crate::judging::{Judged, has_barrier};
+use crate::judging::{Judged, has_barrier, on_mismatch};
 use crate::options::Options;
 use crate::process::{Process, Showing};
 use crate::properties::Property;
@@ -544,7 +544,10 @@ impl Node {
     fn on_halt(&mut self, env: &mut Env, reason: &HaltReason) {
         let property = match reason {
             HaltReason::Diverged { .. } => Some(Property::PrefixesAgree),
-            HaltReason::DigestMismatch { .. } => Some(Property::DigestsAgree),
+            HaltReason::DigestMismatch { .. } => {
+                let server = self.process.as_ref().map(|process| &process.server);
+                server.and_then(|server| on_mismatch(env, self.id, server))
+            }
             HaltReason::BadSnapshot => Some(Property::Invariants),
             HaltReason::StorageFailed => None,
         };

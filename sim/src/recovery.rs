@@ -69,7 +69,8 @@ impl World {
         let whole = voters.voters.iter().all(|(node, store)| self.remembers(*node, *store));
         let aside = self.nodes.iter().any(|node| node.aside.is_some());
         let again = self.recovering.is_some() || self.amnesia.is_some();
-        if !self.formed() || !settled || !whole || aside || again || voters.voters.len() < 3 {
+        let apart = aside || self.is_damaged();
+        if !self.formed() || !settled || !whole || apart || again || voters.voters.len() < 3 {
             return false;
         }
         let mut lost: Vec<u32> = voters.voters.keys().map(|node| node.0).collect();

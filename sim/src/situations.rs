@@ -37,11 +37,13 @@ pub enum Situation {
     RecoveredWithLoss,
     /// A server came back with a disk that the recovered cluster had given up.
     LeftBehind,
+    /// A server whose state was damaged stopped itself.
+    Diverged,
 }
 
 impl Situation {
     /// Every situation, in the order of the report.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DroppedOnTheWay,
         Self::StartedFromState,
         Self::StateBeforeChange,
@@ -57,6 +59,7 @@ impl Situation {
         Self::Recovered,
         Self::RecoveredWithLoss,
         Self::LeftBehind,
+        Self::Diverged,
     ];
 
     /// The word for it in reports.
@@ -77,6 +80,7 @@ impl Situation {
             Self::Recovered => "recovered",
             Self::RecoveredWithLoss => "recovered-with-loss",
             Self::LeftBehind => "left-behind",
+            Self::Diverged => "diverged",
         }
     }
 
@@ -98,6 +102,7 @@ impl Situation {
             Self::Recovered => "a cluster recovered after the loss of a majority",
             Self::RecoveredWithLoss => "... which gave up what had been applied",
             Self::LeftBehind => "a server back with a disk that was given up",
+            Self::Diverged => "a server that stopped itself: its state was damaged",
         }
     }
 }

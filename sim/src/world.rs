@@ -16,6 +16,7 @@ use crate::env::{Env, Event};
 use crate::node::{Node, NodeInput};
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::properties::divergence;
 use crate::properties::remains::Remains;
 use crate::properties::{Property, Violation};
 use crate::record::Record;
@@ -347,11 +348,13 @@ impl World {
         if self.amnesia.is_some() {
             self.ended = waited > AMNESIA_NOTICED.to_nanos();
         } else {
+            let contradicted = self.contradicted();
             let unrest = self.unrest();
             let patient = waited <= self.options().converge.to_nanos();
             // An adversary that forms views for ever gives sessions their time for ever.
-            self.ended = unrest.is_none() && (self.dead_are_gone() || !patient);
-            if unrest.is_some() {
+            let rests = unrest.is_none() && (contradicted.is_none() || !patient);
+            self.ended = rests && (self.dead_are_gone() || !patient);
+            if !rests {
                 self.remains.on_unrest();
             }
             if let Some(unrest) = unrest
@@ -378,6 +381,15 @@ impl World {
         }
         self.env.reform_soon();
         self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Look);
+    }
+
+    /// A server that serves on although a majority has another state.
+    fn contradicted(&self) -> Option<String> {
+        if !self.env.judges.divergence.is_tried() {
+            return None;
+        }
+        let status = |node: &Node| Some((NodeId(node.id), node.status()?.replica));
+        divergence::contradicted(&self.nodes.iter().filter_map(status).collect::<Vec<_>>())
     }
 
     /// What keeps the healed world from rest, if anything does.
@@ -443,6 +455,10 @@ impl World {
             if workload.history().count(Outcome::Ok) > 0 {
                 self.env.judge(Property::Workload, Ok(()));
             }
+        }
+        if self.env.judges.divergence.is_tried() {
+            let judgement = self.contradicted().map_or(Ok(()), Err);
+            self.env.judge(Property::DivergenceNoticed, judgement);
         }
         if self.amnesia.is_none() {
             self.env.judge(Property::Convergence, Ok(()));

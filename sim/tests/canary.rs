@@ -21,15 +21,17 @@ fn text(output: &Output) -> String {
 fn plan(canary: Option<Property>) -> Plan {
     let mut options = Options { operations: 40, canary, ..Options::default() };
     options.set("safety", "2s").expect("a span");
-    let amnesia = canary == Some(Property::AmnesiaNoticed);
-    if amnesia {
+    if canary == Some(Property::AmnesiaNoticed) {
         options.set("mode", "memory").expect("a mode");
     }
     let mut plan = Plan { options, faults: Vec::new() };
-    if amnesia {
-        let text = plan.to_string().replace("\nend\n", "\nat 1500ms for 100ms amnesia\nend\n");
-        plan = accord_sim::plan::text::read(&text).expect("a plan");
-    }
+    let fault = match canary {
+        Some(Property::AmnesiaNoticed) => "at 1500ms for 100ms amnesia",
+        Some(Property::DivergenceNoticed) => "at 1s damage 2",
+        _ => return plan,
+    };
+    let text = plan.to_string().replace("\nend\n", &format!("\n{fault}\nend\n"));
+    plan = accord_sim::plan::text::read(&text).expect("a plan");
     plan
 }
 

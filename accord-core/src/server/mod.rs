@@ -98,6 +98,9 @@ pub struct Server {
     /// For checkers: what was applied since they last asked.
     #[cfg(feature = "testing")]
     witnessed: Option<Vec<Entry>>,
+    /// For tests: how far the digests that it gives are from those of its state.
+    #[cfg(feature = "testing")]
+    damage: u64,
 }
 
 impl Server {
@@ -144,6 +147,8 @@ impl Server {
             prepared: None,
             #[cfg(feature = "testing")]
             witnessed: None,
+            #[cfg(feature = "testing")]
+            damage: 0,
             state,
             config,
         };
@@ -317,7 +322,10 @@ impl Server {
             }
         }
         if self.replica.wants_digest(entry.index) {
-            self.replica.note_digest(entry.index, self.state.digest());
+            let digest = self.state.digest();
+            #[cfg(feature = "testing")]
+            let digest = digest ^ self.damage;
+            self.replica.note_digest(entry.index, digest);
         }
         self.replica.note_state_bytes(self.state.store_bytes());
         self.answer_ready_reads();
@@ -378,6 +386,8 @@ impl Server {
         };
         let old = core::mem::replace(&mut self.state, state);
         self.discard(old);
+        #[cfg(feature = "testing")]
+        self.repair();
         self.applied = index;
         // Of a session whose end is proposed that remains so: no pong follows it.
         self.restart_timers();
@@ -400,6 +410,25 @@ impl Server {
     #[cfg(feature = "testing")]
     pub fn take_witnessed(&mut self) -> Vec<Entry> {
         self.witnessed.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// From here on its state counts as damaged: the digests that it compares with other servers'
+    /// are wrong, until another state takes its place. Its answers and records stay right, so that
+    /// a checker can tell who has to stop.
+    #[cfg(feature = "testing")]
+    pub const fn damage(&mut self) {
+        self.damage = 1;
+    }
+
+    /// True since [`Self::damage`], until its state is replaced.
+    #[cfg(feature = "testing")]
+    pub const fn is_damaged(&self) -> bool {
+        self.damage != 0
+    }
+
+    #[cfg(feature = "testing")]
+    const fn repair(&mut self) {
+        self.damage = 0;
     }
 
     /// All that bears on what the server does, as one number: see [`crate::fingerprint`].
@@ -435,11 +464,12 @@ impl Server {
             change_last,
             outputs,
             halted,
+            damage,
         } = self;
         crate::fingerprint::of(&(
             (now, rng, replica.fingerprint(), state.digest(), applied, primary, members, conns),
             (attached, tokens, requests_pending, held, reads, watches, history, timers),
-            (changes, change_last, outputs, halted),
+            (changes, change_last, outputs, halted, damage),
         ))
     }
 

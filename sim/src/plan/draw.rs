@@ -67,6 +67,10 @@ impl FaultMix {
         Kind::ALL
             .iter()
             .map(|kind| {
+                if *kind == Kind::Damage {
+                    // Drawn by itself, from a stream of its own.
+                    return 0;
+                }
                 // Drawn for every kind, so that one more kind does not shift the others.
                 let (taken, weight) = (rng.percent(50), rng.within(1, 4) as u32);
                 let allowed = self.kinds.contains(kind) && possible(*kind, options);
@@ -108,9 +112,9 @@ fn possible(kind: Kind, options: &Options) -> bool {
         Kind::Crash => persistent || options.servers >= 3,
         Kind::AddVoter => options.observers > 0,
         Kind::RemoveVoter => options.servers >= 2,
-        // Drawn by themselves: nothing that comes after the first two means anything, and nobody
-        // recovers a cluster every other minute.
-        Kind::Amnesia | Kind::Oblivion | Kind::Recover => false,
+        // Drawn by themselves: nothing that comes after the first two means anything, nobody
+        // recovers a cluster every other minute, and memory is seldom damaged.
+        Kind::Amnesia | Kind::Oblivion | Kind::Recover | Kind::Damage => false,
         Kind::Pause
         | Kind::ClockRate
         | Kind::ClockLeap
@@ -245,6 +249,7 @@ pub fn draw_faults(options: &Options, mix: &FaultMix) -> Vec<Fault> {
         })
         .chain(amnesia)
         .chain(recovery)
+        .chain(draw_damage(options, mix))
         .chain(super::scenario::draw(options, mix))
         .collect();
     faults.sort_by_key(|fault| fault.at);
@@ -295,6 +300,25 @@ fn draw_recovery(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     }
     faults
 }
+
+/// In one world in eight of those that could, the state of one server is damaged.
+fn draw_damage(options: &Options, mix: &FaultMix) -> Option<Fault> {
+    // Its own stream: which worlds have it changes nothing else in any.
+    let rng = &mut Rng::of(options.seed, Concern::Plan, DAMAGE_STREAM);
+    let drawn = rng.below(8) == 0 || !mix.swarm;
+    // In memory mode, who stops itself forgets.
+    let possible = options.mode == Durability::Persistent && options.servers >= 3;
+    let safety_ms = options.safety.to_millis();
+    let fault = Fault {
+        at: Duration::from_millis(rng.within(safety_ms / 8, safety_ms)),
+        lasts: Duration::ZERO,
+        kind: FaultKind::Damage(rng.within(1, u64::from(options.nodes())) as u32),
+    };
+    (drawn && possible && mix.kinds.contains(&Kind::Damage)).then_some(fault)
+}
+
+/// Numbers the draws of damage, apart from those of single faults.
+const DAMAGE_STREAM: u64 = 1 << 34;
 
 /// Numbers the draws of recoveries, apart from those of single faults.
 const RECOVERY_STREAM: u64 = 1 << 33;
@@ -348,6 +372,7 @@ fn draw_kind(kind: Kind, options: &Options, rng: &mut Rng) -> FaultKind {
         Kind::Amnesia => FaultKind::Amnesia,
         Kind::Oblivion => FaultKind::Oblivion,
         Kind::Recover => FaultKind::Recover,
+        Kind::Damage => FaultKind::Damage(node),
     }
 }
 

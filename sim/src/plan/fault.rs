@@ -133,6 +133,9 @@ pub enum FaultKind {
     /// In the end the lost ones come back: some with their old disks, and as many with empty ones
     /// as it takes for the old ones to be no majority of their own.
     Recover,
+    /// The state in this server's memory is damaged: its digests are wrong, until it starts again
+    /// or is given another's state. It must stop itself, and nobody else may.
+    Damage(u32),
 }
 
 /// The kinds of fault, for counting and for choosing.
@@ -168,11 +171,12 @@ pub enum Kind {
     Amnesia,
     Oblivion,
     Recover,
+    Damage,
 }
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Partition,
         Self::OneWay,
         Self::Sever,
@@ -202,6 +206,7 @@ impl Kind {
         Self::Amnesia,
         Self::Oblivion,
         Self::Recover,
+        Self::Damage,
     ];
 
     /// The word for it in plans and on the command line.
@@ -236,6 +241,7 @@ impl Kind {
             Self::Amnesia => "amnesia",
             Self::Oblivion => "oblivion",
             Self::Recover => "recover",
+            Self::Damage => "damage",
         }
     }
 
@@ -248,7 +254,12 @@ impl Kind {
     pub const fn lasts(self) -> bool {
         !matches!(
             self,
-            Self::ClockLeap | Self::AddVoter | Self::RemoveVoter | Self::HangUp | Self::Gone
+            Self::ClockLeap
+                | Self::AddVoter
+                | Self::RemoveVoter
+                | Self::HangUp
+                | Self::Gone
+                | Self::Damage
         )
     }
 }
@@ -286,6 +297,7 @@ impl FaultKind {
             Self::Amnesia => Kind::Amnesia,
             Self::Oblivion => Kind::Oblivion,
             Self::Recover => Kind::Recover,
+            Self::Damage(_) => Kind::Damage,
         }
     }
 
@@ -310,7 +322,8 @@ impl FaultKind {
             | Self::AddVoter(node)
             | Self::RemoveVoter(node)
             | Self::HangUp(node)
-            | Self::Unreachable(node) => [*node].into_iter().collect(),
+            | Self::Unreachable(node)
+            | Self::Damage(node) => [*node].into_iter().collect(),
             Self::Loss(_)
             | Self::Duplicate(_)
             | Self::Reorder(_)
@@ -362,7 +375,8 @@ impl fmt::Display for FaultKind {
             | Self::HangUp(number)
             | Self::Unreachable(number)
             | Self::Isolate(number)
-            | Self::Gone(number) => write!(f, " {number}"),
+            | Self::Gone(number)
+            | Self::Damage(number) => write!(f, " {number}"),
             Self::Blackout | Self::Amnesia | Self::Oblivion | Self::Recover => Ok(()),
         }
     }

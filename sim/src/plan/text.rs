@@ -259,6 +259,7 @@ fn read_kind(kind: Kind, words: &mut Words<'_>) -> Result<FaultKind, PlanError> 
         Kind::Amnesia => FaultKind::Amnesia,
         Kind::Oblivion => FaultKind::Oblivion,
         Kind::Recover => FaultKind::Recover,
+        Kind::Damage => FaultKind::Damage(words.next(node)?),
     })
 }
 

@@ -246,6 +246,14 @@ const WORDS: [(Kind, Words); Kind::ALL.len()] = [
             "at 1s for 2s recover",
         ),
     ),
+    (
+        Kind::Damage,
+        words(
+            "SERVER",
+            "the state in the server's memory is damaged: it must stop itself, and nobody else may; see below when it is skipped",
+            "at 1s damage 2",
+        ),
+    ),
 ];
 
 const fn words(arguments: &'static str, says: &'static str, example: &'static str) -> Words {

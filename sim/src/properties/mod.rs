@@ -19,6 +19,7 @@
 //! | [`remains`] | the session of a client that is gone ends, and with it its locks | at the end |
 //! | [`contract`] | the group keeps its promises | at every delivery, and at the end |
 //! | [`digests`] | the states are equal, and add up | at the end |
+//! | [`divergence`] | a server whose state differs stops, and no other | when it stops, and at the end |
 //! | convergence | the healed world answers all and comes to rest | at the end |
 //! | invariants | no machine finds itself in an impossible state | at every step |
 //! | amnesia | a lost majority is noticed, and nothing is served | after it |
@@ -33,6 +34,7 @@ pub mod barriers;
 pub mod committed;
 pub mod contract;
 pub mod digests;
+pub mod divergence;
 pub mod durable;
 pub mod epochs;
 pub mod exactly_once;
@@ -87,13 +89,15 @@ pub enum Property {
     Invariants,
     /// A majority's lost memory is noticed.
     AmnesiaNoticed,
+    /// A server whose state was damaged stops itself, and no other.
+    DivergenceNoticed,
     /// What clients saw is explained by the model of their workload.
     Workload,
 }
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgedSurvive,
         Self::DurableWhenSaid,
         Self::PrefixesAgree,
@@ -111,6 +115,7 @@ impl Property {
         Self::GroupContract,
         Self::Invariants,
         Self::AmnesiaNoticed,
+        Self::DivergenceNoticed,
         Self::Convergence,
         Self::Workload,
     ];
@@ -136,6 +141,7 @@ impl Property {
             Self::Convergence => "convergence",
             Self::Invariants => "invariants",
             Self::AmnesiaNoticed => "amnesia-noticed",
+            Self::DivergenceNoticed => "divergence-noticed",
             Self::Workload => "workload",
         }
     }
@@ -161,6 +167,7 @@ impl Property {
             Self::Convergence => "the healed world answers all and comes to rest",
             Self::Invariants => "no machine is in an impossible state",
             Self::AmnesiaNoticed => "a majority's lost memory is noticed",
+            Self::DivergenceNoticed => "a server with a damaged state stops, and no other",
             Self::Workload => "the clients' history is one that the model allows",
         }
     }

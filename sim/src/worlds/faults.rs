@@ -63,7 +63,10 @@ impl Director {
             FaultKind::Crash(node) => return self.crash(*node, control),
             FaultKind::PowerLoss(node) => self.lose_power(*node, control),
             FaultKind::Blackout => self.all().for_each(|node| self.lose_power(node, control)),
-            FaultKind::StartKill(_) | FaultKind::StartLoss(_) | FaultKind::Recover => return false,
+            FaultKind::StartKill(_)
+            | FaultKind::StartLoss(_)
+            | FaultKind::Recover
+            | FaultKind::Damage(_) => return false,
             FaultKind::Wipe(node) => return self.wipe(*node, control),
             FaultKind::Rot(node) => return self.rot(*node, control),
             FaultKind::Swap(node) => return self.swap_out(*node, control),
@@ -133,7 +136,10 @@ impl Director {
             FaultKind::FailDisk(node) => stage.machine(*node).borrow_mut().failing = false,
             FaultKind::Unreachable(node) => self.cut_clients(*node, false),
             FaultKind::Isolate(client) => self.isolate(*client, false),
-            FaultKind::StartKill(_) | FaultKind::StartLoss(_) | FaultKind::Recover => {
+            FaultKind::StartKill(_)
+            | FaultKind::StartLoss(_)
+            | FaultKind::Recover
+            | FaultKind::Damage(_) => {
                 unreachable!("{kind} is left out of these worlds' plans")
             }
             FaultKind::ClockLeap(..)

@@ -67,6 +67,7 @@ pub const fn expressed(world: WorldKind, kind: Kind) -> Expressed {
         Kind::Pause => Expressed::With("the disk's syncs stand still as well"),
         Kind::StartKill | Kind::StartLoss => Expressed::Not("a start is not cut off half-way"),
         Kind::Recover => Expressed::Not("no operator recovers a cluster there"),
+        Kind::Damage => Expressed::Not("no state is damaged there"),
         _ => Expressed::Fully,
     }
 }
