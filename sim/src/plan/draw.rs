@@ -302,19 +302,31 @@ fn draw_recovery(options: &Options, mix: &FaultMix) -> Vec<Fault> {
 }
 
 /// In one world in eight of those that could, the state of one server is damaged.
-fn draw_damage(options: &Options, mix: &FaultMix) -> Option<Fault> {
+fn draw_damage(options: &Options, mix: &FaultMix) -> Vec<Fault> {
     // Its own stream: which worlds have it changes nothing else in any.
     let rng = &mut Rng::of(options.seed, Concern::Plan, DAMAGE_STREAM);
     let drawn = rng.below(8) == 0 || !mix.swarm;
     // In memory mode, who stops itself forgets.
     let possible = options.mode == Durability::Persistent && options.servers >= 3;
     let safety_ms = options.safety.to_millis();
-    let fault = Fault {
-        at: Duration::from_millis(rng.within(safety_ms / 8, safety_ms)),
-        lasts: Duration::ZERO,
-        kind: FaultKind::Damage(rng.within(1, u64::from(options.nodes())) as u32),
-    };
-    (drawn && possible && mix.kinds.contains(&Kind::Damage)).then_some(fault)
+    let at_ms = rng.within(safety_ms / 8, safety_ms);
+    let node = rng.within(1, u64::from(options.nodes())) as u32;
+    let kind = FaultKind::Damage(node);
+    if !drawn || !possible || !mix.kinds.contains(&Kind::Damage) {
+        return Vec::new();
+    }
+    let mut faults = vec![Fault { at: Duration::from_millis(at_ms), lasts: Duration::ZERO, kind }];
+    if rng.percent(40) && mix.kinds.contains(&Kind::Wipe) {
+        // Another voter has its vote back in the same epoch: it counts with the others.
+        let readmitted = node % options.servers + 1;
+        let before_ms = rng.within(300, 2_000).min(at_ms);
+        faults.push(Fault {
+            at: Duration::from_millis(at_ms - before_ms),
+            lasts: Duration::from_millis(rng.within(1, before_ms.max(2) / 2)),
+            kind: FaultKind::Wipe(readmitted),
+        });
+    }
+    faults
 }
 
 /// Numbers the draws of damage, apart from those of single faults.
