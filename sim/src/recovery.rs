@@ -146,15 +146,16 @@ impl World {
                 self.bring_back_the_lost();
             }
             Some((_, true)) => self.replace_who_is_left_behind(),
-            Some((_, false)) => {}
-            None => self.ask_to_recover(),
+            // Who was asked may have lost its first entry with its power: it is asked again.
+            Some((_, false)) => self.ask_to_recover(true),
+            None => self.ask_to_recover(false),
         }
         self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Operator);
     }
 
-    fn ask_to_recover(&mut self) {
+    fn ask_to_recover(&mut self, begun: bool) {
         let asked = self.recovering.as_ref().and_then(|it| it.asked);
-        let only = asked.filter(|_| self.env.stormy);
+        let only = asked.filter(|_| self.env.stormy || begun);
         let may_be_asked = |node: &&Node| only.is_none_or(|only| only == node.id);
         let stopped = |node: &&Node| {
             let status = node.status().filter(|_| node.is_live());
@@ -194,5 +195,21 @@ impl World {
                 self.raise(node);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{plan, world};
+
+    #[test]
+    fn a_recovery_whose_first_entry_is_lost_with_the_power_is_asked_for_again() {
+        let text = "accord-sim plan 1\nseed 41\nservers 3\nclients 1\nmode persistent\ngroup ring\n\
+            limits roomy\nworkloads register\noperations 1\nthink 194294373ns\nsafety 1122ms\n\
+            delay-min 1905us\ndelay-max 1988us\nsync-min 467us\nsync-max 468us\ncheck-every 64\n\
+            at 300ms for 911ms slowdisk 3 376ms\nat 300ms for 474ms partition 3\n\
+            at 606ms for 125ms recover\nat 1083ms for 1ms powerloss 3\nend\n";
+        let plan = plan::text::read(text).expect("a plan");
+        assert_eq!(world::run(&plan, None).violation, None);
     }
 }
