@@ -36,6 +36,8 @@ struct Counts {
     /// Of starts after the process alone was killed.
     images_after_kill: u64,
     went_on: u64,
+    /// Of starts after the process alone was killed, too.
+    went_on_after_kill: u64,
     /// Starts that found only what was durable, all, or something between.
     found: [u64; 3],
 }
@@ -116,6 +118,12 @@ fn cut(
 ) {
     counts.cuts += 1;
     let cut = counts.cuts;
+    // The process alone is killed, and the next one writes on before the power goes: what it
+    // builds on was in the system's memory only, unless its start saw to that.
+    let killed = disk.fork(cut);
+    killed.crash();
+    verify_going_on(&killed, cut);
+    counts.went_on_after_kill += 1;
     for image_seed in cut * IMAGES..(cut + 1) * IMAGES {
         let image = lost_power(disk, image_seed);
         let copy = image.fork(image_seed);
@@ -198,6 +206,6 @@ fn the_power_goes_at_every_change_and_nothing_durable_is_lost() {
     println!("{counts:?}");
     assert!(counts.cuts > 1000 && counts.images == counts.cuts * IMAGES, "{counts:?}");
     assert!(counts.images_at_start > 5000 && counts.went_on > 100, "{counts:?}");
-    assert!(counts.images_after_kill > 5000, "{counts:?}");
+    assert!(counts.images_after_kill > 5000 && counts.went_on_after_kill > 1000, "{counts:?}");
     assert!(counts.found.iter().all(|count| *count > 0), "every outcome is met: {counts:?}");
 }
