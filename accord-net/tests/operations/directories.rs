@@ -200,7 +200,12 @@ fn a_directory_made_without_permission_to_form_a_cluster_is_given_it_while_it_ho
 #[test]
 fn the_end_of_the_terminal_stops_a_server_in_order() {
     let parent = TempDir::new().expect("there is a place for it");
-    let (mut process, _) = server(&parent.path().join("n1"), &["--bootstrap"]);
+    // The tests themselves may run under nohup.
+    let mut heeding = std::process::Command::new("env");
+    heeding.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_accord")]);
+    heeding.args(flags(&parent.path().join("n1"))).arg("--bootstrap");
+    let mut process = Process::start(&mut heeding);
+    process.line(" listens for clients at ");
     process.signal(Signal::SIGHUP);
     process.line("SIGHUP; settings are read at a start");
     assert_eq!(process.end().code(), Some(0));
