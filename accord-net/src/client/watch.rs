@@ -246,3 +246,27 @@ impl Drop for Watch {
         self.shared.unwatch(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accord_core::state::{MemberEvent, MemberEventKind};
+
+    fn events(revision: u64) -> Arc<[Event]> {
+        let (revision, session) = (Revision(revision), SessionId(1));
+        let event = MemberEvent { revision, kind: MemberEventKind::Joined, session, members: 1 };
+        Arc::new([Event::Member(event)])
+    }
+
+    #[test]
+    fn who_lags_is_told_of_the_last_revision_that_waits_for_it() {
+        let stream = Arc::<Stream>::default();
+        let mut sink = WatchSink::new(stream.clone(), 1, false);
+        sink.on_set(Revision(3), None);
+        assert!(sink.on_events(Revision(4), events(4)));
+        assert!(!sink.on_events(Revision(5), events(5)), "there is room for one event");
+        let (waiting, end) = stream.with(|inner| (inner.items.pop_back(), inner.end.clone()));
+        assert_eq!(waiting.map(|item| item.revision), Some(Revision(4)));
+        assert_eq!(end, Some(WatchEnd::Lagged { complete: Revision(4) }));
+    }
+}
