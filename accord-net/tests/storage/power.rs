@@ -93,7 +93,7 @@ fn verify_going_on(image: &SimDisk, seed: u64) {
     let Some(recovered) = recovered else { return };
     let mut rng = Rng::new(seed);
     let mut epoch = recovered.promised.0;
-    for _ in 0..3 {
+    for _ in 0..rng.below(4) {
         epoch += 1 + rng.below(3);
         store.commit(&[Record::Promise(Epoch(epoch))]).expect("a healthy disk");
     }
