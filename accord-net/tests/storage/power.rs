@@ -5,7 +5,7 @@
 //! durable, and of what was under way a prefix. Some starts are cut in turn, at every change that
 //! they make, also after a kill of the process alone; and some stores go on being written to.
 
-use crate::script::{Author, Model, NODE, check, identity, prefixes, tiny};
+use crate::script::{Author, Model, NODE, batch, check, identity, prefixes, tiny};
 use accord_core::ids::Epoch;
 use accord_core::replica::io::Record;
 use accord_core::rng::Rng;
@@ -100,11 +100,23 @@ fn verify_going_on(image: &SimDisk, seed: u64) {
     if rng.chance(1, 2) {
         worker.run().expect("a healthy disk");
     }
-    store.write(&[Record::Promise(Epoch(epoch + 1))]).expect("a healthy disk");
+    let last = recovered.log.last();
+    let under_way = match rng.below(2) {
+        0 => Record::Promise(Epoch(epoch + 1)),
+        // Of several sectors, of which some may reach the disk.
+        _ => {
+            let bytes = rng.below(2500) as usize;
+            batch(last.epoch.0.max(1), last.index.0 + 1, bytes, rng.next_u64() as u8)
+        }
+    };
+    store.write(&[under_way]).expect("a healthy disk");
     image.lose_power();
     drop((store, worker));
-    let again = start(image).recovered.expect("it was there before");
+    let mut again = start(image).recovered.expect("it was there before");
     assert!((epoch..=epoch + 1).contains(&again.promised.0), "{} of {epoch}", again.promised);
+    if again.log.last().index == last.index.next() {
+        again.log.truncate(last.index.next());
+    }
     assert_eq!(again.log, recovered.log);
 }
 
@@ -144,7 +156,7 @@ fn cut(
             let killed = disk.fork(image_seed);
             killed.crash();
             counts.images_after_kill += verify_cut_starts(&killed, models, progress, cut);
-        } else if image_seed.is_multiple_of(7) {
+        } else if image_seed.is_multiple_of(2) {
             counts.went_on += 1;
             verify_going_on(&copy, image_seed);
         }
