@@ -177,13 +177,20 @@ impl World {
     }
 
     fn replace_who_is_left_behind(&mut self) {
-        let left = |node: &&Node| {
+        let left = |node: &Node| {
             let closed = node.status().and_then(|status| status.replica.closed);
-            matches!(closed, Some(ClosedReason::LeftBehind { .. }))
+            match closed {
+                Some(ClosedReason::LeftBehind { .. }) => Some((node.id, true)),
+                // It was asked for a recovery that never began, and another server went on.
+                Some(ClosedReason::PromisedLater { .. }) => Some((node.id, false)),
+                _ => None,
+            }
         };
-        let left: Vec<u32> = self.nodes.iter().filter(left).map(|node| node.id).collect();
-        for node in left {
-            self.env.met(Situation::LeftBehind);
+        let left: Vec<(u32, bool)> = self.nodes.iter().filter_map(left).collect();
+        for (node, behind) in left {
+            if behind {
+                self.env.met(Situation::LeftBehind);
+            }
             let Some(recovering) = &mut self.recovering else { return };
             let seen = recovering.behind.entry(node).or_default();
             *seen += 1;
@@ -201,6 +208,18 @@ impl World {
 #[cfg(test)]
 mod tests {
     use crate::{plan, world};
+
+    #[test]
+    fn who_was_asked_for_a_recovery_that_never_began_gets_an_empty_disk() {
+        let text = "accord-sim plan 1\nseed 400\nservers 3\nobservers 1\nclients 1\nmode persistent\n\
+            storage modelled\ngroup ring\nlimits roomy\nworkloads lock\noperations 1\n\
+            think 521574125ns\nsafety 1486ms\nconverge 60s\ndelay-min 53us\ndelay-max 745us\n\
+            sync-min 1630us\nsync-max 1632us\ncheck-every 8\n\
+            at 300ms for 528ms slowdisk 3 2614ms\nat 300ms for 394ms partition 3\n\
+            at 629ms for 137ms recover\nat 989ms for 367ms oneway 3 to 1,2,4\nend\n";
+        let plan = plan::text::read(text).expect("a plan");
+        assert_eq!(world::run(&plan, None).violation, None);
+    }
 
     #[test]
     fn a_recovery_whose_first_entry_is_lost_with_the_power_is_asked_for_again() {
