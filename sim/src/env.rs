@@ -192,6 +192,9 @@ impl Judges {
         self.prefixes.give_up_after(kept);
         self.epochs.give_up_after(kept);
         self.acknowledged.give_up_after(kept);
+        let acknowledged = &self.acknowledged;
+        self.exactly_once
+            .give_up(|(session, request)| acknowledged.is_committed(*session, *request));
         self.snapshots.give_up_after(kept);
         self.committed.give_up_after(kept);
         self.lost

@@ -120,7 +120,9 @@ impl Hearing {
         env.judge(Property::StateAsDocumented, judgement);
         if let Outcome::Txn(TxnOutcome::Committed { revision, results, .. }) = outcome {
             env.judges.fresh_reads.on_told(self.life, *revision);
-            if results.iter().any(changes) {
+            // A late answer of servers that a recovery gave up says nothing of what goes on.
+            let given_up = env.judges.acknowledged.is_given_up(session, request);
+            if results.iter().any(changes) && !given_up {
                 let judgement = env.judges.exactly_once.on_changed(session, request, *revision);
                 env.judge(Property::ExactlyOnce, judgement);
             }

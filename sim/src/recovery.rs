@@ -156,7 +156,16 @@ impl World {
     fn ask_to_recover(&mut self, begun: bool) {
         let asked = self.recovering.as_ref().and_then(|it| it.asked);
         let only = asked.filter(|_| self.env.stormy || begun);
-        let may_be_asked = |node: &&Node| only.is_none_or(|only| only == node.id);
+        // Another one only if all that run are in its view: else who was asked may go on apart.
+        let live: Vec<u32> = self.nodes.iter().filter(|it| it.is_live()).map(|it| it.id).collect();
+        let sees_all = |node: &Node| {
+            let seen = node.status().map(|status| status.replica.members).unwrap_or_default();
+            live.iter().all(|id| seen.contains(&NodeId(*id)))
+        };
+        let may_be_asked = |node: &&Node| match only {
+            Some(only) => only == node.id,
+            None => asked.is_none_or(|asked| asked == node.id) || sees_all(node),
+        };
         let stopped = |node: &&Node| {
             let status = node.status().filter(|_| node.is_live());
             let closed = status.and_then(|status| status.replica.closed);

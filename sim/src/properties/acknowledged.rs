@@ -41,6 +41,16 @@ impl Acknowledged {
         self.answered_last = self.answered_last.min(kept);
     }
 
+    /// True if a recovery gave up the request.
+    pub fn is_given_up(&self, session: SessionId, request: RequestId) -> bool {
+        self.given_up.contains(&(session, request))
+    }
+
+    /// True if the request is in the committed log as it is known.
+    pub fn is_committed(&self, session: SessionId, request: RequestId) -> bool {
+        self.committed.contains_key(&(session, request))
+    }
+
     /// A client was told that the request is done.
     ///
     /// # Errors

@@ -17,6 +17,13 @@ pub struct ExactlyOnce {
 }
 
 impl ExactlyOnce {
+    /// A recovery gave up what it did not keep: others may have the revisions of that. What a
+    /// recovery takes over in doubt keeps its own (docs/decisions/0027).
+    pub fn give_up(&mut self, kept: impl Fn(&Name) -> bool) {
+        self.of_revision.retain(|_, name| kept(name));
+        self.of_request.retain(|name, _| kept(name));
+    }
+
     /// A client was told that its request, which changes something, took effect at `revision`.
     ///
     /// # Errors
@@ -52,5 +59,7 @@ mod tests {
         assert_eq!(once.on_changed(session, request, Revision(5)), Ok(()), "told again");
         assert!(once.on_changed(session, RequestId(2), Revision(5)).is_err());
         assert!(once.on_changed(session, request, Revision(6)).is_err());
+        once.give_up(|(_, kept)| *kept != request);
+        assert_eq!(once.on_changed(session, RequestId(2), Revision(5)), Ok(()), "of another era");
     }
 }
