@@ -1,4 +1,4 @@
-//! What the commands print, to whoever still listens.
+//! What the commands print, to a reader that may have gone.
 //!
 //! A reader that has gone away (`accord-jepsen run | head`) is no error: what is left to be said
 //! is dropped, and the run goes on to its end, with its own exit code. The standard macros would

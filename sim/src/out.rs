@@ -1,4 +1,4 @@
-//! What the command prints, to whoever still listens.
+//! What the command prints, to a reader that may have gone.
 //!
 //! A reader that has gone away (`accord-sim run | head`) is no error: what is left to be said is
 //! dropped, and the exit code is still the verdict's. The standard macros would panic, which means

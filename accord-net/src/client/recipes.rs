@@ -154,7 +154,7 @@ impl Lock {
         Self { client: client.clone(), line: format!("lock/{name}/"), owner: Bytes::new() }
     }
 
-    /// What others are shown of whoever acquires the lock through this: such as a host, a process
+    /// What others are shown of the holder that this makes: such as a host, a process
     /// and what it is for.
     #[must_use]
     pub fn owned_by(mut self, owner: impl IntoBytes) -> Self {

@@ -268,7 +268,7 @@ fn stops(exit_with_parent: bool) -> io::Result<mpsc::Receiver<&'static str>> {
     Ok(stops)
 }
 
-/// True if whoever started the server had it ignore the end of its terminal (`nohup`).
+/// True if the server was started so that it ignores the end of its terminal (`nohup`).
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

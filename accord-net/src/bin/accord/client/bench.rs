@@ -27,7 +27,7 @@ Examples:
   accord bench --reads-percent 0 --json | jq .writes.p99_ms
 
 It writes records under accord-bench/, and deletes them in the end; Ctrl-C ends it early, and it
-deletes them all the same. It shares the cluster with whoever uses it: mind them. Reads are
+deletes them all the same. It shares the cluster with other users: mind them. Reads are
 linearizable. Latencies are as the clients see them, this machine included, to within 2 %.
 
 Exit code: 0, done; 1, operations failed; 4, no server was reached.";
