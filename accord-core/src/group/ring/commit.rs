@@ -111,9 +111,9 @@ impl Ring {
                 Ok(())
             }
             Stage::Recovery(recovering) => {
-                let circuit = &recovering.circuit;
+                let ring = &recovering.ring;
                 let last = commit.hop as usize == 2 * count && at == 0;
-                if circuit.id != commit.ring || !last || !circuit.is_fresh() {
+                if ring.id != commit.ring || !last || !ring.is_fresh() {
                     return Err(Refusal::Stale);
                 }
                 self.start_token(now);
@@ -143,8 +143,8 @@ impl Ring {
     /// Starts the first token of the ring in recovery: all others are in recovery as well.
     fn start_token(&mut self, now: Instant) {
         let Stage::Recovery(recovering) = &mut self.stage else { return };
-        let token = recovering.circuit.first_token();
-        let accepted = recovering.circuit.accept(&token);
+        let token = recovering.ring.first_token();
+        let accepted = recovering.ring.accept(&token);
         assert!(accepted, "a fresh ring has seen no token");
         self.begin_visit(now, token);
     }

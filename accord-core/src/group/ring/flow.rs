@@ -18,11 +18,11 @@
 //! still receives all that is numbered, and has its turn like the others. One that delivers nothing
 //! at all makes no progress, and after `receive` the others go on without it.
 
-use crate::group::ring::circuit::Circuit;
 use crate::group::ring::config::RingLimits;
 use crate::group::ring::packet::{Proc, Token};
+use crate::group::ring::ring_state::RingState;
 
-impl Circuit {
+impl RingState {
     /// How many datagrams `me` may make in this visit, `resent` having gone already.
     pub(super) fn allowance(
         &self,

@@ -70,7 +70,7 @@ impl Ring {
     /// Leaves a ring whose datagrams do not get through to us.
     pub(super) fn abandon_ring(&mut self, now: Instant) {
         let members = match &self.stage {
-            Stage::Recovery(recovering) => recovering.circuit.members.clone(),
+            Stage::Recovery(recovering) => recovering.ring.members.clone(),
             _ => self.ring.members.clone(),
         };
         let me = self.me;
@@ -152,7 +152,7 @@ impl Ring {
         let abandoned = match &self.stage {
             Stage::Operational => self.ring.contains(sender) && seq_max >= self.ring.id.seq,
             Stage::Commit(c) => c.contains(sender) && seq_max >= c.ring_seq(),
-            Stage::Recovery(r) => r.circuit.contains(sender) && seq_max >= r.circuit.id.seq,
+            Stage::Recovery(r) => r.ring.contains(sender) && seq_max >= r.ring.id.seq,
             Stage::Gather(_) | Stage::Left => false,
         };
         if gathering && abandoned {
@@ -168,7 +168,7 @@ impl Ring {
         let member = match &mut self.stage {
             Stage::Operational => self.ring.contains(sender),
             Stage::Commit(committing) => committing.contains(sender),
-            Stage::Recovery(recovering) => recovering.circuit.contains(sender),
+            Stage::Recovery(recovering) => recovering.ring.contains(sender),
             Stage::Gather(gathering) => {
                 gathering.expected.remove(&sender);
                 false

@@ -7,7 +7,7 @@
 //! ([`recovery`]), so that those who move together have delivered the same. A node alone is a ring
 //! of one, from its start, and delivers at once.
 //!
-//! Read on: [`circuit`] and [`operational`] for ordering, [`flow`] for how much of it at once,
+//! Read on: [`ring_state`] and [`operational`] for ordering, [`flow`] for how much of it at once,
 //! [`presence`] and [`gather`] for membership, [`fragment`] for messages in datagrams, [`packet`]
 //! for the bytes.
 //!
@@ -16,7 +16,6 @@
 //! Sources: Amir et al., TOCS 1995 (ordering, membership, recovery); Babay and Amir, 2016 (token
 //! before data); the choice of a clique is our own.
 
-mod circuit;
 mod clique;
 mod commit;
 mod config;
@@ -27,6 +26,7 @@ mod operational;
 mod packet;
 mod presence;
 mod recovery;
+mod ring_state;
 mod rows;
 mod status;
 mod store;
@@ -45,13 +45,13 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use circuit::Circuit;
 use commit::Committing;
 use fragment::{Outbox, Reassembly};
 use gather::Gathering;
 use packet::{Body, OpenError, Seal};
 use presence::Table;
 use recovery::Recovering;
+use ring_state::RingState;
 use timers::{Timer, Timers};
 
 /// Whom a datagram is for.
@@ -92,7 +92,7 @@ pub struct Ring {
     timers: Timers,
     stage: Stage,
     /// The ring installed last.
-    ring: Circuit,
+    ring: RingState,
     /// The highest ring sequence that we know of. Invariant: at least the installed ring's.
     seq_max: u64,
     /// When we began to gather last.
@@ -129,7 +129,7 @@ impl Ring {
             rng,
             timers: Timers::default(),
             stage: Stage::Operational,
-            ring: Circuit::new(id, vec![me], &config.limits, now),
+            ring: RingState::new(id, vec![me], &config.limits, now),
             seq_max: id.seq,
             standing: Standing::default(),
             gathered_at: now,

@@ -5,7 +5,7 @@
 
 use crate::group::ring::packet::{Body, Data, Packet, Proc, Token};
 use crate::group::ring::store::StoreError;
-use crate::group::ring::{Circuit, Refusal, Ring, Stage, Timer, To};
+use crate::group::ring::{Refusal, Ring, RingState, Stage, Timer, To};
 use crate::group::{GroupEvent, ViewId};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -16,10 +16,10 @@ const TOKEN_SEQ_MAX: u64 = 1 << 62;
 
 impl Ring {
     /// The ring in which tokens are taken now.
-    fn circuit(&mut self) -> Option<&mut Circuit> {
+    fn active_ring(&mut self) -> Option<&mut RingState> {
         match &mut self.stage {
             Stage::Operational => Some(&mut self.ring),
-            Stage::Recovery(recovering) => Some(&mut recovering.circuit),
+            Stage::Recovery(recovering) => Some(&mut recovering.ring),
             Stage::Gather(_) | Stage::Commit(_) | Stage::Left => None,
         }
     }
@@ -30,17 +30,17 @@ impl Ring {
         sender: Proc,
         token: Token,
     ) -> Result<(), Refusal> {
-        let circuit = self.circuit().filter(|circuit| circuit.id == token.ring);
-        let circuit = circuit.ok_or(Refusal::OtherRing)?;
-        if !circuit.contains(sender) || circuit.is_single() {
+        let ring = self.active_ring().filter(|ring| ring.id == token.ring);
+        let ring = ring.ok_or(Refusal::OtherRing)?;
+        if !ring.contains(sender) || ring.is_single() {
             return Err(Refusal::OtherRing);
         }
         // Whatever has come was numbered before the token left for us.
-        let lags = token.hop > circuit.hop && token.seq < circuit.store.high();
+        let lags = token.hop > ring.hop && token.seq < ring.store.high();
         if lags || token.seq > TOKEN_SEQ_MAX || token.hop > TOKEN_SEQ_MAX {
             return Err(Refusal::Malformed);
         }
-        if !circuit.accept(&token) {
+        if !ring.accept(&token) {
             return Err(Refusal::Stale);
         }
         self.begin_visit(now, token);
@@ -52,15 +52,15 @@ impl Ring {
         self.counters.tokens += 1;
         self.timers.set(Timer::TokenLoss, now + self.config.timeouts.token_loss);
         self.timers.clear(Timer::TokenRetransmit);
-        let all_ready = |r: &super::Recovering| token.ready >= r.circuit.size();
+        let all_ready = |r: &super::Recovering| token.ready >= r.ring.size();
         if matches!(&self.stage, Stage::Recovery(r) if all_ready(r)) {
             self.install_recovered(now);
         }
         let limits = self.config.limits;
-        let circuit = self.circuit().expect("tokens are taken in this stage");
-        let resent = circuit.serve(now, &mut token, &limits);
-        let requested = circuit.request_missing(&mut token);
-        let progress_at = circuit.progress_at;
+        let ring = self.active_ring().expect("tokens are taken in this stage");
+        let resent = ring.serve(now, &mut token, &limits);
+        let requested = ring.request_missing(&mut token);
+        let progress_at = ring.progress_at;
         self.counters.requests += requested;
         self.counters.packets_resent += resent.len() as u64;
         let resent_count = resent.len() as u32;
@@ -78,15 +78,15 @@ impl Ring {
     fn end_visit(&mut self, now: Instant, mut token: Token, resent: u32) {
         let packets = self.make_packets(&mut token, resent);
         let me = self.me;
-        let cancelled = self.circuit().is_some_and(|c| core::mem::take(&mut c.hold_cancelled));
+        let cancelled = self.active_ring().is_some_and(|c| core::mem::take(&mut c.hold_cancelled));
         let limits = self.config.limits;
-        let circuit = self.circuit().expect("tokens are taken in this stage");
-        circuit.settle(me.node, &mut token, packets.len() as u32 + resent, &limits);
+        let ring = self.active_ring().expect("tokens are taken in this stage");
+        ring.settle(me.node, &mut token, packets.len() as u32 + resent, &limits);
         if cancelled {
             token.idle = 0;
         }
-        let idle_enough = token.idle >= circuit.size().saturating_mul(2);
-        let keep = idle_enough && circuit.representative() == me;
+        let idle_enough = token.idle >= ring.size().saturating_mul(2);
+        let keep = idle_enough && ring.representative() == me;
         let recovered = self.note_ready(&mut token, packets.len());
         if keep && matches!(self.stage, Stage::Operational) {
             self.ring.held = Some(token);
@@ -112,20 +112,20 @@ impl Ring {
     fn make_packets(&mut self, token: &mut Token, resent: u32) -> Vec<Bytes> {
         let limits = self.config.limits;
         let me = self.me;
-        let circuit = self.circuit().expect("tokens are taken in this stage");
-        let allowance = circuit.allowance(me, token, resent, &limits);
+        let ring = self.active_ring().expect("tokens are taken in this stage");
+        let allowance = ring.allowance(me, token, resent, &limits);
         let mut datagrams = Vec::new();
         for _ in 0..allowance {
             let Some(packet) = self.make_packet(token.ring, token.seq + 1) else {
                 break;
             };
             datagrams.push(packet.datagram.clone());
-            let circuit = self.circuit().expect("tokens are taken in this stage");
-            circuit.keep_own(token, packet);
+            let ring = self.active_ring().expect("tokens are taken in this stage");
+            ring.keep_own(token, packet);
         }
         self.counters.packets_sent += datagrams.len() as u64;
         if let Stage::Recovery(recovering) = &mut self.stage {
-            recovering.circuit.skip_wrapped();
+            recovering.ring.skip_wrapped();
         }
         datagrams
     }
@@ -150,17 +150,17 @@ impl Ring {
         let me = self.me;
         let timeouts = &self.config.timeouts;
         let mut patience = timeouts.token_retransmit;
-        let circuit = match &mut self.stage {
-            Stage::Recovery(recovering) => &mut recovering.circuit,
+        let ring = match &mut self.stage {
+            Stage::Recovery(recovering) => &mut recovering.ring,
             _ => &mut self.ring,
         };
-        if token.idle >= circuit.size() {
+        if token.idle >= ring.size() {
             patience += timeouts.idle_hold;
         }
-        circuit.idle_seen = token.idle;
-        let next = circuit.next_after(me);
+        ring.idle_seen = token.idle;
+        let next = ring.next_after(me);
         let datagram = self.seal.control(me, &Body::Token(token));
-        circuit.passed = Some(datagram.clone());
+        ring.passed = Some(datagram.clone());
         self.transmit(To::Node(next), datagram);
         self.timers.set(Timer::TokenRetransmit, now + patience);
     }
@@ -170,9 +170,9 @@ impl Ring {
         let (datagram, next) = match &self.stage {
             Stage::Commit(committing) => committing.passed(me),
             _ => {
-                let Some(circuit) = self.circuit() else { return };
-                let Some(datagram) = circuit.passed.clone() else { return };
-                (datagram, circuit.next_after(me))
+                let Some(ring) = self.active_ring() else { return };
+                let Some(datagram) = ring.passed.clone() else { return };
+                (datagram, ring.next_after(me))
             }
         };
         self.counters.token_retransmits += 1;
@@ -235,16 +235,16 @@ impl Ring {
         }
         if let Stage::Recovery(recovering) = &mut self.stage {
             // The old ring is as it was when we told the others: only recovery adds to it now.
-            let circuit = &mut recovering.circuit;
-            if data.ring != circuit.id || !circuit.contains(data.packet.origin) {
+            let ring = &mut recovering.ring;
+            if data.ring != ring.id || !ring.contains(data.packet.origin) {
                 return Err(Refusal::OtherRing);
             }
             let carried = data.packet.wrapped.then(|| data.packet.body());
-            circuit.store.insert(data.seq, data.packet).map_err(refused)?;
+            ring.store.insert(data.seq, data.packet).map_err(refused)?;
             if let Some(datagram) = carried {
                 recovering.on_carried(&mut self.ring, &datagram);
             }
-            recovering.circuit.skip_wrapped();
+            recovering.ring.skip_wrapped();
             return Ok(());
         }
         if data.ring != self.ring.id || !self.ring.contains(data.packet.origin) {

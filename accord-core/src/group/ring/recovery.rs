@@ -13,7 +13,7 @@
 use crate::group::ViewId;
 use crate::group::ring::packet::{Commit, Proc, Seal, Token};
 use crate::group::ring::store::Store;
-use crate::group::ring::{Circuit, Ring, Stage, Timer};
+use crate::group::ring::{Ring, RingState, Stage, Timer};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -25,7 +25,7 @@ use bytes::Bytes;
 #[derive(Clone, Debug)]
 pub(super) struct Recovering {
     /// The ring to be.
-    pub(super) circuit: Circuit,
+    pub(super) ring: RingState,
     /// Numbers of old datagrams that we shall carry over, unless another does before us.
     to_carry: VecDeque<u64>,
     /// Numbers of old datagrams that were carried over.
@@ -46,7 +46,7 @@ impl Recovering {
     }
 
     /// Takes an old datagram out of its wrapping, if it is of our old ring.
-    pub(super) fn on_carried(&mut self, old: &mut Circuit, datagram: &Bytes) {
+    pub(super) fn on_carried(&mut self, old: &mut RingState, datagram: &Bytes) {
         let Some(data) = Seal::unwrap(datagram) else { return };
         if data.ring != old.id || !old.contains(data.packet.origin) {
             return;
@@ -57,9 +57,9 @@ impl Recovering {
     }
 
     pub(super) fn check(&self, me: Proc, seq_max: u64) {
-        self.circuit.check(me);
-        assert!(self.circuit.id.seq <= seq_max);
-        assert!(self.circuit.held.is_none(), "no token is kept in recovery");
+        self.ring.check(me);
+        assert!(self.ring.id.seq <= seq_max);
+        assert!(self.ring.held.is_none(), "no token is kept in recovery");
     }
 }
 
@@ -85,27 +85,27 @@ impl Ring {
             .filter(|seq| *seq > highest || holder == Some(self.me))
             .collect();
         let members = commit.members.clone();
-        let circuit = Circuit::new(commit.ring, members, &self.config.limits, now);
+        let ring = RingState::new(commit.ring, members, &self.config.limits, now);
         self.timers.clear_all();
         let carried = BTreeSet::new();
-        let recovering = Recovering { circuit, to_carry, carried };
+        let recovering = Recovering { ring, to_carry, carried };
         self.stage = Stage::Recovery(Box::new(recovering));
     }
 
     pub(super) fn note_commit_passed(&mut self, passed: Bytes) {
         if let Stage::Recovery(recovering) = &mut self.stage {
-            recovering.circuit.passed = Some(passed);
+            recovering.ring.passed = Some(passed);
         }
     }
 
     /// Counts members in a row that are through. True if we find that all are.
     pub(super) fn note_ready(&mut self, token: &mut Token, sent: usize) -> bool {
         let Stage::Recovery(recovering) = &mut self.stage else { return false };
-        let circuit = &recovering.circuit;
+        let ring = &recovering.ring;
         let left = recovering.to_carry.iter().any(|seq| !recovering.carried.contains(seq));
-        let through = sent == 0 && !left && circuit.store.aru() == token.seq;
+        let through = sent == 0 && !left && ring.store.aru() == token.seq;
         token.ready = if through { token.ready.saturating_add(1) } else { 0 };
-        token.ready >= circuit.size()
+        token.ready >= ring.size()
     }
 
     /// Installs the ring in recovery.
@@ -114,22 +114,22 @@ impl Ring {
         let Stage::Recovery(recovering) = stage else {
             panic!("only a ring in recovery is installed from it");
         };
-        self.install(now, recovering.circuit);
+        self.install(now, recovering.ring);
     }
 
     /// Installs a ring of ourselves.
     pub(super) fn install_single(&mut self, now: Instant) {
         self.seq_max += 1;
         let id = ViewId { seq: self.seq_max, representative: self.me.node, salt: self.me.salt };
-        let circuit = Circuit::new(id, vec![self.me], &self.config.limits, now);
+        let ring = RingState::new(id, vec![self.me], &self.config.limits, now);
         self.timers.clear_all();
         self.stage = Stage::Operational;
-        self.install(now, circuit);
+        self.install(now, ring);
     }
 
-    fn install(&mut self, now: Instant, circuit: Circuit) {
+    fn install(&mut self, now: Instant, ring: RingState) {
         self.finish_old_ring();
-        self.ring = circuit;
+        self.ring = ring;
         self.reassembly.clear();
         self.outbox.rewind();
         self.announce_view();

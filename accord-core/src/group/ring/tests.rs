@@ -62,7 +62,7 @@ impl Pair {
     fn ring_id(&mut self) -> ViewId {
         let known = self.rings[self.rng.below(2) as usize].ring.id;
         let forming = match &self.rings[0].stage {
-            Stage::Recovery(recovering) => recovering.circuit.id,
+            Stage::Recovery(recovering) => recovering.ring.id,
             _ => known,
         };
         match self.rng.below(4) {

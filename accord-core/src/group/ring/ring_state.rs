@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 /// What one ring is and how far it got.
 #[derive(Clone, Debug)]
-pub(super) struct Circuit {
+pub(super) struct RingState {
     pub(super) id: ViewId,
     /// Invariant: sorted, contains us, no two runs of one node.
     pub(super) members: Vec<Proc>,
@@ -50,7 +50,7 @@ pub(super) struct Circuit {
     delivered_noted: u64,
 }
 
-impl Circuit {
+impl RingState {
     pub(super) fn new(id: ViewId, members: Vec<Proc>, limits: &RingLimits, now: Instant) -> Self {
         Self {
             id,
