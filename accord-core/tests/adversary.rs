@@ -1,8 +1,8 @@
 //! The adversarial group against the ordering contract: thousands of random schedules never break
 //! it, and reach every situation that it allows and a replica must survive.
 
+use accord_core::group::adversary::coverage::Coverage;
 use accord_core::group::adversary::driver::{Happening, Weights};
-use accord_core::group::adversary::nastiness::Nastiness;
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
 use accord_core::group::contract::{ContractChecker, Run, Violation};
 use accord_core::group::{GroupEvent, SubmitError};
@@ -89,7 +89,7 @@ impl Judged {
     }
 }
 
-fn counters(n: &Nastiness) -> [(&'static str, u64); 13] {
+fn counters(n: &Coverage) -> [(&'static str, u64); 13] {
     [
         ("delivered to its sender only", n.delivered_to_sender_only),
         ("delivered to some only", n.delivered_to_some_only),
@@ -119,11 +119,11 @@ fn schedule(seed: u64) -> Result<Judged, Violation> {
 
 #[test]
 fn random_schedules_keep_the_contract_and_reach_all_that_it_allows() {
-    let mut total = counters(&Nastiness::default());
+    let mut total = counters(&Coverage::default());
     let mut deliveries = 0;
     for seed in 0..3000 {
         let judged = schedule(seed).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
-        for (sum, (_, more)) in total.iter_mut().zip(counters(judged.group.nastiness())) {
+        for (sum, (_, more)) in total.iter_mut().zip(counters(judged.group.coverage())) {
             sum.1 += more;
         }
         deliveries += judged.checker.deliveries();
@@ -184,7 +184,7 @@ fn a_sender_cut_off_delivers_to_itself_what_nobody_else_ever_sees() {
     group.form_views(&[vec![one, two, three]]);
     assert_eq!(events(&mut group, 2), ["v3.n1 [n1, n2, n3]"]);
     assert_eq!(events(&mut group, 3), ["v3.n1 [n1, n2, n3]"]);
-    assert_eq!(group.nastiness().delivered_to_sender_only, 2);
+    assert_eq!(group.coverage().delivered_to_sender_only, 2);
 }
 
 #[test]

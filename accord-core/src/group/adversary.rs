@@ -18,10 +18,10 @@
 //! prefixes need no care, and virtual synchrony is one number: where those who move together stop,
 //! which is fixed when the new view forms. Read [`driver`] next for the dice.
 
+pub mod coverage;
 pub mod driver;
-pub mod nastiness;
 
-use self::nastiness::{Nastiness, Noted};
+use self::coverage::{Coverage, Noted};
 use super::{GroupEvent, MEMBERS_MAX, SubmitError, View, ViewId};
 use crate::ids::NodeId;
 use crate::rng::Rng;
@@ -156,7 +156,7 @@ pub struct AdversarialGroup {
     members: BTreeMap<NodeId, Member>,
     /// Views that a live member is in or moves to.
     views: BTreeMap<ViewId, ViewState>,
-    nastiness: Noted<Nastiness>,
+    coverage: Noted<Coverage>,
 }
 
 impl AdversarialGroup {
@@ -167,8 +167,8 @@ impl AdversarialGroup {
     pub fn new(nodes: &[NodeId], limits: AdversaryLimits, seed: u64) -> Self {
         assert!(nodes.len() <= MEMBERS_MAX, "at most {MEMBERS_MAX} nodes");
         let members = nodes.iter().map(|node| (*node, Member::default())).collect();
-        let (views, nastiness) = (BTreeMap::new(), Noted::default());
-        Self { limits, seed, members, views, nastiness }
+        let (views, coverage) = (BTreeMap::new(), Noted::default());
+        Self { limits, seed, members, views, coverage }
     }
 
     fn member(&self, node: NodeId) -> &Member {
@@ -217,9 +217,9 @@ impl AdversarialGroup {
         able && !member.waiting.is_empty() && member.ordered < self.limits.messages_max
     }
 
-    /// How often each nasty situation arose.
-    pub const fn nastiness(&self) -> &Nastiness {
-        &self.nastiness.0
+    /// How often each rare situation arose that the contract allows.
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage.0
     }
 
     /// Starts a node that is down. It is in no view, and remembers nothing.
@@ -276,7 +276,7 @@ impl AdversarialGroup {
             return Err(SubmitError::TooLarge { bytes, bytes_max });
         }
         if member.waiting.len() + member.ordered >= messages_max {
-            self.nastiness.0.refused += 1;
+            self.coverage.0.refused += 1;
             return Err(SubmitError::Full);
         }
         let view = member.view;
@@ -398,7 +398,7 @@ impl AdversarialGroup {
             let member = self.members.get_mut(node).expect("just seen");
             let end = member.place().map_or(0, |place| ends[&place]);
             if loss == Loss::Everything {
-                self.nastiness.0.lost_unordered += member.waiting.len() as u64;
+                self.coverage.0.lost_unordered += member.waiting.len() as u64;
                 member.waiting.clear();
             }
             (member.seq, member.ordered) = (seq, 0);
@@ -460,7 +460,7 @@ impl AdversarialGroup {
             let view = &self.views[&id];
             view.order.iter().skip(delivered - view.dropped).filter(own).count()
         });
-        self.nastiness.0.abandoned += 1;
+        self.coverage.0.abandoned += 1;
         self.tidy(missed);
         true
     }

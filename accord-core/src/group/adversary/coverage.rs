@@ -1,5 +1,5 @@
-//! Counts how often the nasty situations arise that the contract allows, so that tests can assert
-//! that they do.
+//! Coverage: counts the rare situations that the contract allows, so that tests can assert that
+//! they arose.
 //!
 //! Invariant: nothing here has an influence on what can happen; see [`Noted`].
 
@@ -10,7 +10,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
-/// Something noted for [`Nastiness`] only. It has no influence on what can happen, so two groups
+/// Something noted for [`Coverage`] only. It has no influence on what can happen, so two groups
 /// that differ in it are equal: a model checker need not tell them apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Noted<T>(pub(super) T);
@@ -25,10 +25,10 @@ impl<T> Hash for Noted<T> {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// How often each allowed-but-nasty situation arose. Tests assert that they do; no part of the
-/// state, so two groups that differ in these alone are equal.
+/// How often each situation arose that the contract allows and that is hard to reach. Not a part of
+/// the state: two groups that differ in these counters alone are equal.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Nastiness {
+pub struct Coverage {
     /// A message was delivered to its sender and, at last, to nobody else.
     pub delivered_to_sender_only: u64,
     /// A message was delivered to some of its view's members and never to others that lived.
@@ -60,8 +60,8 @@ pub struct Nastiness {
 impl AdversarialGroup {
     pub(super) fn count_delivery(&mut self, node: NodeId, id: ViewId, later: bool) {
         let stale = self.is_stale(node, id);
-        self.nastiness.0.delivered_in_stale_view += u64::from(stale);
-        self.nastiness.0.delivered_in_later_view += u64::from(later);
+        self.coverage.0.delivered_in_stale_view += u64::from(stale);
+        self.coverage.0.delivered_in_later_view += u64::from(later);
     }
 
     /// True if another live node was a member of the view and is not any more.
@@ -93,11 +93,11 @@ impl AdversarialGroup {
         };
         let restarted = members.iter().any(forgot);
         let lagging = members.iter().any(|node| !self.member(*node).moves.is_empty());
-        self.nastiness.0.disjoint_views += u64::from(disjoint);
-        self.nastiness.0.same_seq += u64::from(same_seq);
-        self.nastiness.0.merges += u64::from(places.len() > 1);
-        self.nastiness.0.quick_restarts += u64::from(restarted);
-        self.nastiness.0.lagging_by_views += u64::from(lagging);
+        self.coverage.0.disjoint_views += u64::from(disjoint);
+        self.coverage.0.same_seq += u64::from(same_seq);
+        self.coverage.0.merges += u64::from(places.len() > 1);
+        self.coverage.0.quick_restarts += u64::from(restarted);
+        self.coverage.0.lagging_by_views += u64::from(lagging);
     }
 
     /// Counts who was never delivered the first message that a view still holds.
@@ -117,8 +117,8 @@ impl AdversarialGroup {
             }
         }
         let lost_to_sender = !own && others > 0 && lives(&sender);
-        self.nastiness.0.delivered_to_sender_only += u64::from(own && others == 0 && missed > 0);
-        self.nastiness.0.delivered_to_some_only += u64::from(others > 0 && missed > 0);
-        self.nastiness.0.lost_to_sender_only += u64::from(lost_to_sender);
+        self.coverage.0.delivered_to_sender_only += u64::from(own && others == 0 && missed > 0);
+        self.coverage.0.delivered_to_some_only += u64::from(others > 0 && missed > 0);
+        self.coverage.0.lost_to_sender_only += u64::from(lost_to_sender);
     }
 }
