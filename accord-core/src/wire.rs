@@ -193,10 +193,10 @@ pub struct Reader {
     end: usize,
 }
 
-/// What a [`Reader`] goes on with after a part of its input.
+/// The end of what a [`Reader`] was reading before it entered a part: see [`Reader::enter`].
 #[derive(Debug)]
 #[must_use]
-pub struct Rest {
+pub struct OuterEnd {
     end: usize,
 }
 
@@ -218,19 +218,19 @@ impl Reader {
     ///
     /// # Errors
     /// [`WireError::Truncated`] or [`WireError::Varint`].
-    pub fn enter(&mut self) -> Result<Rest, WireError> {
+    pub fn enter(&mut self) -> Result<OuterEnd, WireError> {
         let found = self.varint()?;
         let (bytes, left) = (usize::try_from(found).unwrap_or(usize::MAX), self.remaining());
         if bytes > left {
             return Err(WireError::Truncated { needed: bytes - left });
         }
-        let rest = Rest { end: self.end };
+        let outer = OuterEnd { end: self.end };
         self.end = self.at + bytes;
-        Ok(rest)
+        Ok(outer)
     }
     /// Goes on after a part, whether or not all of it was read.
-    pub const fn leave(&mut self, rest: Rest) {
-        (self.at, self.end) = (self.end, rest.end);
+    pub const fn leave(&mut self, outer: OuterEnd) {
+        (self.at, self.end) = (self.end, outer.end);
     }
     /// Bytes read so far.
     pub const fn position(&self) -> usize {

@@ -1,60 +1,61 @@
-//! Handing out what is committed, so that a long rest does not stand in the way of what is new.
+//! Applies committed entries in slices, so that a long backlog does not delay new entries.
 //!
-//! It is handed out a piece at a time; what is left is due at once, as a timer, and other events
-//! have their turn in between. After a restart, when nearly all of a log may be left, that would
-//! not be enough: the others wait at every message for this server's piece, and each of their
-//! messages would bring another. So beside the commitment of new entries, only as much of a long
-//! rest is handed out as they add to it. It never grows for that, and mostly shrinks while there is
-//! nothing else to do.
+//! A slice is `apply_bytes_max`. A short backlog is applied as soon as entries commit: one slice at
+//! once, the next by a timer that is due immediately, so that other events come in turn.
+//!
+//! After a restart the backlog may be nearly the whole log. Applying a slice per delivery would then
+//! slow every message of the group down, because the other servers wait for this one. So a long
+//! backlog shrinks by timer only. A delivery applies no more of it than the delivery added: the
+//! backlog never grows, and it shrinks while the server has nothing else to do.
 
 use super::Replica;
 use super::io::Action;
 use crate::ids::Index;
 
-/// From so many pieces on, a rest is long: more than a busy group commits at once.
-const LONG_PIECES: usize = 64;
+/// A backlog of this many slices is long: more than a busy group commits at once.
+const LONG_SLICES: usize = 64;
 
-/// What is committed and held, and not handed out yet.
+/// Committed entries that are not handed to the state yet.
 #[derive(Clone, Copy, Debug, Default, Hash)]
-pub(super) struct Rest {
+pub(super) struct Backlog {
     bytes: usize,
-    /// What timers have brought it down to. Invariant: at most `bytes`.
-    brought_to: usize,
+    /// The lowest `bytes` that a slice left. Invariant: at most `bytes`.
+    low_mark: usize,
 }
 
-impl Rest {
+impl Backlog {
     pub(super) fn check(&self, none: bool) {
-        assert_eq!(self.bytes == 0, none, "the rest is what is committed and not handed out");
-        assert!(self.brought_to <= self.bytes, "what timers left is a part of the rest");
+        assert_eq!(self.bytes == 0, none, "backlog bytes and indexes disagree");
+        assert!(self.low_mark <= self.bytes, "the backlog is below its low mark");
     }
 }
 
 impl Replica {
-    /// Hands out a piece of the rest: at least an entry.
+    /// Applies one slice of the backlog: at least one entry.
     pub(super) fn advance(&mut self) {
         let bytes_max = self.config.limits.apply_bytes_max.max(1);
         let mut bytes = 0;
         while self.applied < self.commit && bytes < bytes_max {
             bytes += self.hand_out();
         }
-        self.rest.brought_to = self.rest.bytes;
+        self.backlog.low_mark = self.backlog.bytes;
         self.consider_checkpoint();
         self.trim();
     }
 
-    /// Notes that what is held up to `commit` is committed.
+    /// Commits the entries up to `commit`, which are all held, and applies what is due.
     pub(super) fn commit_up_to(&mut self, commit: Index) {
-        let piece = self.config.limits.apply_bytes_max.max(1);
-        let long = self.rest.bytes >= piece.saturating_mul(LONG_PIECES);
+        let slice = self.config.limits.apply_bytes_max.max(1);
+        let long = self.backlog.bytes >= slice.saturating_mul(LONG_SLICES);
         while self.commit < commit {
             self.commit = self.commit.next();
-            self.rest.bytes += self.cost_bytes(self.commit);
+            self.backlog.bytes += self.cost_bytes(self.commit);
         }
         if !long {
             return self.advance();
         }
         while self.applied < self.commit {
-            let added = self.rest.bytes - self.rest.brought_to;
+            let added = self.backlog.bytes - self.backlog.low_mark;
             if self.cost_bytes(self.applied.next()) > added {
                 break;
             }
@@ -66,12 +67,12 @@ impl Replica {
         self.log.get(index).expect("committed entries are held").cost_bytes()
     }
 
-    /// Hands out the next entry, and says what it cost.
+    /// Hands the next entry to the state. Returns its cost in bytes.
     fn hand_out(&mut self) -> usize {
         self.applied = self.applied.next();
         let mut entry = self.log.get(self.applied).expect("committed entries are held").clone();
         let bytes = entry.cost_bytes();
-        self.rest.bytes -= bytes;
+        self.backlog.bytes -= bytes;
         self.skip_if_repeated(&mut entry);
         self.actions.push_back(Action::Commit(entry));
         bytes
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_rest_is_left_to_timers_and_does_not_grow_without_them() {
+    fn a_long_backlog_is_left_to_timers_and_does_not_grow_without_them() {
         let mut first = replica(Recovered::fresh(StoreId(7), true), 1);
         let mut written = settle(&mut first);
         written.extend(open(&mut first));
@@ -135,21 +136,21 @@ mod tests {
         let recovered = Recovered::replay(ME, written).expect("a log").expect("an identity");
         let mut second = replica(recovered, 2);
         open(&mut second);
-        let (applied, rest) = (second.applied, second.rest.bytes);
-        assert!(second.commit.0 > 100 && applied.0 <= 2, "a piece of it: {applied}");
+        let (applied, backlog) = (second.applied, second.backlog.bytes);
+        assert!(second.commit.0 > 100 && applied.0 <= 2, "one slice of it: {applied}");
         for _ in 0..100 {
             second.propose(b"new").expect("taken");
             settle(&mut second);
-            let longest = rest + 64 + 400 + 16;
-            assert!(second.rest.bytes <= longest, "{} of {longest}", second.rest.bytes);
+            let longest = backlog + 64 + 400 + 16;
+            assert!(second.backlog.bytes <= longest, "{} of {longest}", second.backlog.bytes);
         }
-        let beside = second.applied.0 - applied.0;
-        assert!((1..30).contains(&beside), "as much as was added: {beside} entries");
+        let meanwhile = second.applied.0 - applied.0;
+        assert!((1..30).contains(&meanwhile), "as much as was added: {meanwhile} entries");
         while second.applied < second.commit {
-            assert_eq!(second.next_deadline(), Some(Instant::ZERO), "the rest is due");
+            assert_eq!(second.next_deadline(), Some(Instant::ZERO), "the backlog is due");
             second.handle_timer(Instant::ZERO);
             settle(&mut second);
         }
-        assert_eq!((second.rest.bytes, second.commit), (0, second.log.last().index));
+        assert_eq!((second.backlog.bytes, second.commit), (0, second.log.last().index));
     }
 }

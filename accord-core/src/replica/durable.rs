@@ -3,7 +3,7 @@
 //! Records are written in order and complete in order. In memory mode the medium is memory: a
 //! record is durable at once, and nothing is written.
 
-use super::applying::Rest;
+use super::applying::Backlog;
 use super::io::{Action, Body, Entry, Record, Snapshot, Ticket};
 use super::{Phase, Replica};
 use crate::group::Standing;
@@ -179,7 +179,7 @@ impl Replica {
         self.log = super::log::Log::after(&snapshot);
         self.applied = snapshot.last.index;
         self.commit = snapshot.last.index;
-        self.rest = Rest::default();
+        self.backlog = Backlog::default();
         self.origins = snapshot.origins.clone();
         self.disk.cut(Index(0));
         self.disk.appended_bytes = 0;

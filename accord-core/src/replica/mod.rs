@@ -36,13 +36,13 @@ pub mod io;
 pub mod log;
 pub mod message;
 mod opening;
-mod pace;
 mod plan;
 mod proposals;
 mod readmission;
 mod reads;
 mod retention;
 mod transfer;
+mod transfer_rate;
 pub mod voters;
 
 use crate::group::{GroupEvent, View};
@@ -51,7 +51,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Decode;
 use alloc::collections::{BTreeMap, VecDeque};
-use applying::Rest;
+use applying::Backlog;
 use bytes::Bytes;
 use config::{Durability, ReplicaConfig};
 use durable::Disk;
@@ -81,7 +81,7 @@ pub struct Replica {
     applied: Index,
     /// Known to be committed, and held. Invariant: at most the log's end.
     commit: Index,
-    rest: Rest,
+    backlog: Backlog,
     /// The last applied batch of each server.
     origins: BTreeMap<NodeId, Origin>,
     view: Option<View>,
@@ -127,7 +127,7 @@ impl Replica {
             promised: recovered.promised,
             applied,
             commit: applied,
-            rest: Rest::default(),
+            backlog: Backlog::default(),
             origins: snapshot.as_ref().map(|s| s.origins.clone()).unwrap_or_default(),
             view: None,
             phase: Phase::Idle,
@@ -264,7 +264,7 @@ impl Replica {
             log,
             applied,
             commit,
-            rest,
+            backlog,
             origins,
             view,
             phase,
@@ -278,7 +278,7 @@ impl Replica {
             halted,
         } = self;
         crate::fingerprint::of(&(
-            (store, salt, bootstrap, promised, log, applied, commit, rest, origins),
+            (store, salt, bootstrap, promised, log, applied, commit, backlog, origins),
             (view, phase, proposals, barriers, disk, serving, receiving, actions, halted),
             state_bytes,
         ))
@@ -330,7 +330,7 @@ impl Replica {
         let last = self.log.last();
         assert!(self.applied <= self.commit, "only what is committed is applied");
         assert!(self.commit <= last.index, "what is committed here is held here");
-        self.rest.check(self.applied == self.commit);
+        self.backlog.check(self.applied == self.commit);
         assert!(self.applied >= self.log.base().index, "only what is applied is forgotten");
         assert!(self.disk.durable() <= last.index, "what is durable is in the log");
         assert!(last.epoch <= self.highest_epoch(), "the log is not ahead of its epoch");

@@ -9,7 +9,7 @@
 use super::durable::SnapshotFrame;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
 use super::message::PeerMessage;
-use super::pace::Pace;
+use super::transfer_rate::TransferRate;
 use super::{Phase, Replica};
 use crate::ids::{Epoch, Index, LogPosition, NodeId};
 use crate::pieces::Pieces;
@@ -41,7 +41,7 @@ pub(super) struct Fetching {
     deadline: Option<Instant>,
     /// True while the deadline is the time to ask on, not the time to give up.
     paced: bool,
-    pace: Pace,
+    rate: TransferRate,
     /// The snapshot that the driver is looking at.
     checked: Option<u64>,
     /// True if the log cannot lead to the epoch's, so a snapshot is needed.
@@ -157,7 +157,7 @@ impl Replica {
             request: Ticket(epoch.plan.voters.history.id() >> 1),
             deadline: Some(now),
             paced: false,
-            pace: Pace::new(self.config.limits.transfer_bytes_per_second_max, now),
+            rate: TransferRate::new(self.config.limits.transfer_bytes_per_second_max, now),
             checked: None,
             needs_snapshot: false,
         });
@@ -202,9 +202,9 @@ impl Replica {
         let Phase::Open(open) = &mut self.phase else { return };
         let Some(fetching) = &mut open.fetching else { return };
         if !fetching.needs_snapshot {
-            fetching.pace.note_gap(now, gap);
+            fetching.rate.note_gap(now, gap);
         }
-        let allowed_at = fetching.pace.spend(now, bytes);
+        let allowed_at = fetching.rate.spend(now, bytes);
         if allowed_at <= now {
             return self.fetch(now);
         }
@@ -444,7 +444,7 @@ impl Replica {
                     && let Some(fetching) = &mut open.fetching
                 {
                     // The image was given up before it had arrived.
-                    fetching.pace.hurry();
+                    fetching.rate.double();
                 }
                 other.insert(chunk)
             }
