@@ -9,7 +9,7 @@
 //! - a connection without a session, or that never says what it is for, ends by itself;
 //! - what begins a session fits into one frame: more is not gathered for a client without one.
 
-use super::hub::Hub;
+use super::driver::Driver;
 use crate::env::Env;
 use crate::frame::{FRAME_BYTES_MAX, FrameReader, write_message};
 use accord_core::ids::ConnId;
@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes read at once.
 pub(super) const READ_BYTES: usize = 64 << 10;
 
-/// A connection, as the hub knows it.
+/// A connection, as the driver knows it.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) id: ConnId,
@@ -98,11 +98,11 @@ pub(super) struct Stream<E: Env> {
 }
 
 /// Serves a client until its connection ends.
-pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: Scratch) {
-    let conn = hub.connect(Conn::new);
+pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Stream<E>, scratch: Scratch) {
+    let conn = driver.connect(Conn::new);
     let from = stream.from;
     let mut task = ConnTask {
-        hub: hub.clone(),
+        driver: driver.clone(),
         conn: conn.clone(),
         reader: stream.reader,
         writer: stream.writer,
@@ -117,12 +117,12 @@ pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, stream: Stream<E>, scratch: S
         written: 0,
         stall: None,
     };
-    task.watch(hub.options.net.sessionless_timeout);
+    task.watch(driver.options.net.sessionless_timeout);
     let end = poll_fn(|cx| task.poll(cx)).await;
     tracing::debug!(conn = %conn.id, %from, %end, "connection ended");
-    hub.fragment_bytes.set(hub.fragment_bytes.get() - task.fragment_bytes);
-    hub.metrics.conn_ends.get_or_create(&end.label()).inc();
-    hub.disconnect(conn.id);
+    driver.fragment_bytes.set(driver.fragment_bytes.get() - task.fragment_bytes);
+    driver.metrics.conn_ends.get_or_create(&end.label()).inc();
+    driver.disconnect(conn.id);
 }
 
 /// Why a connection ended.
@@ -165,7 +165,7 @@ impl End {
 }
 
 struct ConnTask<E: Env> {
-    hub: Rc<Hub<E>>,
+    driver: Rc<Driver<E>>,
     conn: Rc<Conn>,
     reader: E::Reader,
     writer: E::Writer,
@@ -210,15 +210,15 @@ impl<E: Env> ConnTask<E> {
             if self.reading {
                 // From here on only the rest of what was said matters.
                 self.reading = false;
-                self.watch(self.hub.options.net.linger_timeout);
+                self.watch(self.driver.options.net.linger_timeout);
             }
         }
         self.poll_watchdog(cx)
     }
 
     fn watch(&mut self, span: Duration) {
-        let at: Instant = self.hub.env.now() + span;
-        self.watchdog = Some(Box::pin(self.hub.env.sleep_until(at)));
+        let at: Instant = self.driver.env.now() + span;
+        self.watchdog = Some(Box::pin(self.driver.env.sleep_until(at)));
     }
 
     /// Ends the connection if its client takes nothing for too long.
@@ -228,8 +228,8 @@ impl<E: Env> ConnTask<E> {
             return Ok(());
         }
         loop {
-            let at = self.hub.env.now() + self.hub.options.net.stall_timeout;
-            let sleep = || Box::pin(self.hub.env.sleep_until(at)) as Pin<Box<_>>;
+            let at = self.driver.env.now() + self.driver.options.net.stall_timeout;
+            let sleep = || Box::pin(self.driver.env.sleep_until(at)) as Pin<Box<_>>;
             let (written, stall) = self.stall.get_or_insert_with(|| (self.written, sleep()));
             if stall.as_mut().poll(cx).is_pending() {
                 return Ok(());
@@ -275,34 +275,34 @@ impl<E: Env> ConnTask<E> {
 
     /// Hands in the messages that have arrived. False if the server wants to hear no more for now.
     fn take_messages(&mut self) -> Result<bool, End> {
-        let now = self.hub.env.now();
+        let now = self.driver.env.now();
         let mut taken = 0;
         let accepted = loop {
-            if !self.hub.accepts(self.conn.id) {
+            if !self.driver.accepts(self.conn.id) {
                 break false;
             }
             match self.frames.next_message()? {
-                Some(payload) => self.hub.on_message(self.conn.id, now, &payload)?,
+                Some(payload) => self.driver.on_message(self.conn.id, now, &payload)?,
                 None => break true,
             }
             taken += 1;
         };
         if taken > 0 {
-            self.hub.ask_for_turn();
+            self.driver.ask_for_turn();
         }
         Ok(accepted)
     }
 
     /// Accounts for what is kept of a message in several frames.
     fn count_fragments(&mut self) -> Result<(), End> {
-        let (kept, counted) = (self.frames.fragment_bytes(), &self.hub.fragment_bytes);
+        let (kept, counted) = (self.frames.fragment_bytes(), &self.driver.fragment_bytes);
         if kept == self.fragment_bytes {
             return Ok(());
         }
         let grows = kept > self.fragment_bytes;
         counted.set(counted.get() - self.fragment_bytes + kept);
         self.fragment_bytes = kept;
-        match grows && counted.get() > self.hub.options.net.fragment_bytes_max {
+        match grows && counted.get() > self.driver.options.net.fragment_bytes_max {
             true => Err(End::Fragments),
             false => Ok(()),
         }
@@ -329,7 +329,7 @@ impl<E: Env> ConnTask<E> {
                 self.unflushed = true;
             }
             if self.leaving_messages > 0 {
-                self.hub.on_written(self.conn.id, std::mem::take(&mut self.leaving_messages));
+                self.driver.on_written(self.conn.id, std::mem::take(&mut self.leaving_messages));
             }
             let outbox = &mut *self.conn.outbox.borrow_mut();
             if outbox.bytes.is_empty() {

@@ -2,13 +2,13 @@
 //!
 //! Records are handed over in batches and made durable in order; all that wait share one sync. The
 //! server's thread never waits for the disk: it is told what has become durable. While too much
-//! waits, the driver takes nothing more from the group ([`super::hub`]), so a slow disk holds the
+//! waits, the driver takes nothing more from the group ([`super::driver`]), so a slow disk holds the
 //! others back instead of filling the memory.
 //!
 //! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
 //! simulated world brings its own.
 
-use super::hub::Hub;
+use super::driver::Driver;
 use super::roster::{self, Roster, RosterFile};
 use crate::env::Env;
 use crate::storage::{
@@ -183,7 +183,7 @@ fn read_roster(path: &Path) -> Result<RosterFile, DiskError> {
     })
 }
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     /// Learns what has become durable, for ever.
     pub(super) async fn follow_journal(self: Rc<Self>) {
         let Some(journal) = &self.journal else { return };

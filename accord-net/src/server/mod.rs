@@ -1,7 +1,7 @@
 //! A running server: the core behind sockets.
 //!
 //! [`start`] opens the sockets and spawns the tasks; [`Running`] is the handle on them. The tasks
-//! of one server share its [`hub`] on one thread:
+//! of one server share its [`driver`] on one thread:
 //!
 //! | task | does |
 //! |---|---|
@@ -12,13 +12,13 @@
 //! | journal | learns what has become durable |
 //! | one for each other server, both ways | `peers` |
 //!
-//! Where next: [`options`], `hub`, `conns`; [`crate::env`] for the world below.
+//! Where next: [`options`], `driver`, `conns`; [`crate::env`] for the world below.
 
 mod conns;
+mod driver;
 mod group;
 #[cfg(feature = "cli")]
 pub mod http;
-mod hub;
 pub mod journal;
 pub mod metrics;
 mod names;
@@ -48,7 +48,7 @@ use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
 use conns::{READ_BYTES, Scratch, Stream};
-use hub::Hub;
+use driver::Driver;
 use journal::Disk;
 use metrics::{Metrics, Reason};
 use operator::OPERATOR_VERSION;
@@ -109,7 +109,7 @@ pub enum Ended {
 
 /// A running server. Dropping the handle does not stop it; ending its `LocalSet` does.
 pub struct Running<E: Env> {
-    hub: Rc<Hub<E>>,
+    driver: Rc<Driver<E>>,
     client_addr: SocketAddr,
     accepting: Rc<Cell<bool>>,
 }
@@ -144,23 +144,23 @@ pub async fn start<E: Env>(
         let listener = env.listen(at).await.map_err(listen("the servers' streams", at))?;
         streams = Some((listener, key));
     }
-    let hub = Hub::new(env.clone(), options, udp, disk, metrics)?;
-    env.spawn(hub.clone().run());
-    env.spawn(hub.clone().follow_journal());
-    env.spawn(hub.clone().follow_work());
-    env.spawn(hub.clone().follow_group());
-    env.spawn(hub.clone().receive_datagrams());
+    let driver = Driver::new(env.clone(), options, udp, disk, metrics)?;
+    env.spawn(driver.clone().run());
+    env.spawn(driver.clone().follow_journal());
+    env.spawn(driver.clone().follow_work());
+    env.spawn(driver.clone().follow_group());
+    env.spawn(driver.clone().receive_datagrams());
     if let Some((listener, key)) = streams {
-        env.spawn(accept_peers(hub.clone(), listener, key));
-        let inner = hub.inner.borrow();
+        env.spawn(accept_peers(driver.clone(), listener, key));
+        let inner = driver.inner.borrow();
         for outbox in inner.peers.values() {
-            env.spawn(peers::dial(hub.clone(), outbox.clone(), key));
+            env.spawn(peers::dial(driver.clone(), outbox.clone(), key));
         }
         inner.tell_roster();
     }
     let accepting = Rc::new(Cell::new(true));
-    env.spawn(accept_clients(hub.clone(), clients, accepting.clone()));
-    Ok(Running { hub, client_addr, accepting })
+    env.spawn(accept_clients(driver.clone(), clients, accepting.clone()));
+    Ok(Running { driver, client_addr, accepting })
 }
 
 fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
@@ -198,20 +198,20 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn accept_peers<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, key: [u8; 32]) {
+async fn accept_peers<E: Env>(driver: Rc<Driver<E>>, listener: E::Listener, key: [u8; 32]) {
     let strangers = Rc::new(Cell::new(0));
-    while hub.halted().is_none() {
-        match hub.env.accept(&listener).await {
+    while driver.halted().is_none() {
+        match driver.env.accept(&listener).await {
             Ok((reader, writer, from)) => {
-                let Some(stranger) = Stranger::new(&strangers, hub.options.net.strangers_max)
+                let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
                 else {
-                    hub.metrics.peers_refused.get_or_create(&Reason::of("too_many")).inc();
+                    driver.metrics.peers_refused.get_or_create(&Reason::of("too_many")).inc();
                     continue;
                 };
                 let stream = Stream { reader, writer, from };
-                hub.env.spawn(peers::accept(hub.clone(), stream, key, stranger));
+                driver.env.spawn(peers::accept(driver.clone(), stream, key, stranger));
             }
-            Err(error) => rest(&hub, &error).await,
+            Err(error) => rest(&driver, &error).await,
         }
     }
 }
@@ -236,37 +236,41 @@ impl Drop for Stranger {
     }
 }
 
-async fn rest<E: Env>(hub: &Hub<E>, error: &io::Error) {
-    if let Some(times) = hub.complaints.accepting.due(hub.env.now()) {
+async fn rest<E: Env>(driver: &Driver<E>, error: &io::Error) {
+    if let Some(times) = driver.complaints.accepting.due(driver.env.now()) {
         tracing::warn!(
             %error, times, "a connection could not be accepted; are there enough file descriptors?"
         );
     }
-    hub.env.sleep_until(hub.env.now() + ACCEPT_REST).await;
+    driver.env.sleep_until(driver.env.now() + ACCEPT_REST).await;
 }
 
-async fn accept_clients<E: Env>(hub: Rc<Hub<E>>, listener: E::Listener, accepting: Rc<Cell<bool>>) {
+async fn accept_clients<E: Env>(
+    driver: Rc<Driver<E>>,
+    listener: E::Listener,
+    accepting: Rc<Cell<bool>>,
+) {
     let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
     let (operators, strangers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    while hub.halted().is_none() {
+    while driver.halted().is_none() {
         let accepted = tokio::select! {
             biased;
-            () = hub.ended.notified() => return,
-            accepted = hub.env.accept(&listener) => accepted,
+            () = driver.ended.notified() => return,
+            accepted = driver.env.accept(&listener) => accepted,
         };
         match accepted {
             Ok(_) if !accepting.get() => {}
             Ok((reader, writer, from)) => {
-                let Some(stranger) = Stranger::new(&strangers, hub.options.net.strangers_max)
+                let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
                 else {
-                    hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
+                    driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
                     continue;
                 };
                 let stream = Stream { reader, writer, from };
                 let (scratch, operators) = (scratch.clone(), operators.clone());
-                hub.env.spawn(welcome(hub.clone(), stream, scratch, operators, stranger));
+                driver.env.spawn(welcome(driver.clone(), stream, scratch, operators, stranger));
             }
-            Err(error) => rest(&hub, &error).await,
+            Err(error) => rest(&driver, &error).await,
         }
     }
 }
@@ -287,30 +291,30 @@ async fn within<E: Env, T>(
 
 /// Finds out what a connection is for, and serves it.
 async fn welcome<E: Env>(
-    hub: Rc<Hub<E>>,
+    driver: Rc<Driver<E>>,
     mut stream: Stream<E>,
     scratch: Scratch,
     operators: Rc<Cell<usize>>,
     stranger: Stranger,
 ) {
-    let span = hub.options.net.preface_timeout;
-    let kind = within(&hub.env, span, greet::<E>(&mut stream)).await;
+    let span = driver.options.net.preface_timeout;
+    let kind = within(&driver.env, span, greet::<E>(&mut stream)).await;
     drop(stranger);
     match kind {
-        Ok(Kind::Client) => conns::serve(hub, stream, scratch).await,
-        Ok(Kind::Operator) if operators.get() < hub.options.net.operators_max => {
+        Ok(Kind::Client) => conns::serve(driver, stream, scratch).await,
+        Ok(Kind::Operator) if operators.get() < driver.options.net.operators_max => {
             operators.set(operators.get() + 1);
-            operator::serve(hub, stream).await;
+            operator::serve(driver, stream).await;
             operators.set(operators.get() - 1);
         }
         Ok(_) => {
-            hub.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
-            if let Some(times) = hub.complaints.operators.due(hub.env.now()) {
+            driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
+            if let Some(times) = driver.complaints.operators.due(driver.env.now()) {
                 tracing::warn!(from = %stream.from, times, "too many operators: hung up");
             }
         }
         Err(error) => {
-            hub.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
+            driver.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
             tracing::debug!(from = %stream.from, %error, "refused a connection");
         }
     }
@@ -355,25 +359,25 @@ impl<E: Env> Running<E> {
 
     /// How the server is.
     pub fn status(&self) -> StatusReport {
-        self.hub.status()
+        self.driver.status()
     }
 
     /// The metrics, up to date.
     pub fn metrics(&self) -> String {
-        self.hub.metrics.observe(&self.hub.status());
-        self.hub.metrics.encode()
+        self.driver.metrics.observe(&self.driver.status());
+        self.driver.metrics.encode()
     }
 
     /// What the disk said, if it failed.
     pub fn disk_error(&self) -> Option<String> {
-        self.hub.disk_error.borrow().clone()
+        self.driver.disk_error.borrow().clone()
     }
 
     /// Waits until the server stops itself.
     pub async fn halted(&self) -> HaltReason {
         loop {
-            let ended = self.hub.ended.notified();
-            if let Some(reason) = self.hub.halted() {
+            let ended = self.driver.ended.notified();
+            if let Some(reason) = self.driver.halted() {
                 return reason;
             }
             ended.await;
@@ -384,25 +388,25 @@ impl<E: Env> Running<E> {
     /// servers; when no session belongs to it any more, or the time for it is up, it leaves the
     /// group.
     pub async fn drain(&self) -> Ended {
-        let hub = &self.hub;
-        let deadline = hub.env.now() + hub.options.net.drain_timeout;
-        hub.draining.set(true);
+        let driver = &self.driver;
+        let deadline = driver.env.now() + driver.options.net.drain_timeout;
+        driver.draining.set(true);
         self.accepting.set(false);
-        hub.hang_up_all();
+        driver.hang_up_all();
         let alone = self.status().members.len() <= 1;
-        while !alone && hub.sessions_owned() > 0 && hub.env.now() < deadline {
-            if let Some(reason) = hub.halted() {
+        while !alone && driver.sessions_owned() > 0 && driver.env.now() < deadline {
+            if let Some(reason) = driver.halted() {
                 return Ended::Halted(reason);
             }
-            hub.env.sleep_until(hub.env.now() + DRAIN_LOOK).await;
+            driver.env.sleep_until(driver.env.now() + DRAIN_LOOK).await;
         }
-        hub.leave();
-        hub.env.sleep_until(hub.env.now() + FAREWELL).await;
+        driver.leave();
+        driver.env.sleep_until(driver.env.now() + FAREWELL).await;
         Ended::Drained
     }
 }
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     /// Sessions that belong to this server.
     fn sessions_owned(&self) -> usize {
         let inner = self.inner.borrow();

@@ -6,7 +6,7 @@
 //! tells where a server is.
 
 use super::Running;
-use super::hub::Hub;
+use super::driver::Driver;
 use crate::env::Env;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
@@ -51,16 +51,16 @@ impl<E: Env> Running<E> {
     ) where
         F: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
-        let hub = &self.hub;
-        let Some(listen) = hub.options.group.listen() else { return };
-        while !names.is_empty() && hub.halted().is_none() {
+        let driver = &self.driver;
+        let Some(listen) = driver.options.group.listen() else { return };
+        while !names.is_empty() && driver.halted().is_none() {
             let all_found = names.iter().all(|name| name.found.is_some());
             let rest = if all_found { tempo.found } else { tempo.missing };
-            hub.env.sleep_until(hub.env.now() + rest).await;
+            driver.env.sleep_until(driver.env.now() + rest).await;
             for name in &mut names {
                 let found = look_up(name.name.clone()).await;
                 match found.map(|found| choose(name.found, &found, listen)) {
-                    Ok(Some(at)) if name.found != Some(at) => move_to(hub, name, at),
+                    Ok(Some(at)) if name.found != Some(at) => move_to(driver, name, at),
                     Ok(Some(_)) => {}
                     Ok(None) => tracing::debug!(name = name.name, "no address that can be used"),
                     Err(error) => tracing::debug!(name = name.name, %error, "not found"),
@@ -84,9 +84,9 @@ fn choose(
     }
 }
 
-fn move_to<E: Env>(hub: &Rc<Hub<E>>, name: &mut PeerName, at: SocketAddr) {
+fn move_to<E: Env>(driver: &Rc<Driver<E>>, name: &mut PeerName, at: SocketAddr) {
     let (node, host) = (name.node, &name.name);
-    match hub.relocate(node, at) {
+    match driver.relocate(node, at) {
         Ok(true) => tracing::info!(%node, host, %at, "another server is found at"),
         Ok(false) => tracing::debug!(%node, host, %at, "operators have said where it is"),
         Err(why) => {

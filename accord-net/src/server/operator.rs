@@ -4,7 +4,7 @@
 //! with what it does.
 
 use super::conns::{READ_BYTES, Stream};
-use super::hub::Hub;
+use super::driver::Driver;
 use super::metrics::Reason;
 use super::roster::{Roster, RosterChange};
 use super::status::{StatusReport, snake_case};
@@ -126,26 +126,26 @@ impl Drop for Held {
 }
 
 /// Answers an operator until the connection ends.
-pub(super) async fn serve<E: Env>(hub: Rc<Hub<E>>, mut stream: Stream<E>) {
-    if let Err(error) = answer_all(&hub, &mut stream).await {
+pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, mut stream: Stream<E>) {
+    if let Err(error) = answer_all(&driver, &mut stream).await {
         let reason = match error.kind() {
             io::ErrorKind::TimedOut => "operator_silent",
             io::ErrorKind::InvalidData => "operator_malformed",
             _ => "operator_io",
         };
-        hub.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
+        driver.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
         tracing::debug!(from = %stream.from, %error, "an operator's connection ended");
     }
 }
 
-async fn answer_all<E: Env>(hub: &Rc<Hub<E>>, stream: &mut Stream<E>) -> io::Result<()> {
-    let patience = hub.options.net.operator_timeout;
+async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Stream<E>) -> io::Result<()> {
+    let patience = driver.options.net.operator_timeout;
     let mut frames = FrameReader::new(OPERATOR_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
     let mut held = None;
     loop {
-        let bytes = within(&hub.env, patience, stream.reader.read(&mut buffer)).await?;
+        let bytes = within(&driver.env, patience, stream.reader.read(&mut buffer)).await?;
         if bytes == 0 {
             return Ok(());
         }
@@ -153,7 +153,7 @@ async fn answer_all<E: Env>(hub: &Rc<Hub<E>>, stream: &mut Stream<E>) -> io::Res
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         while let Some(question) = frames.next_message().map_err(invalid)? {
             let (answer, chunk) = match serde_json::from_slice(&question) {
-                Ok(asked) => answer(hub, asked, &mut held).await,
+                Ok(asked) => answer(driver, asked, &mut held).await,
                 Err(error) => refused(format!("not understood: {error}")),
             };
             let answer = serde_json::to_vec(&answer).expect("an answer has a form in JSON");
@@ -166,7 +166,7 @@ async fn answer_all<E: Env>(hub: &Rc<Hub<E>>, stream: &mut Stream<E>) -> io::Res
                 stream.writer.write_all(&out).await?;
                 stream.writer.flush().await
             };
-            within(&hub.env, patience, leaving).await?;
+            within(&driver.env, patience, leaving).await?;
         }
     }
 }
@@ -178,36 +178,36 @@ fn refused(reason: impl Into<String>) -> Answered {
     (Answer::Refused { reason: reason.into() }, None)
 }
 
-async fn answer<E: Env>(hub: &Rc<Hub<E>>, asked: Asked, held: &mut Option<Held>) -> Answered {
+async fn answer<E: Env>(driver: &Rc<Driver<E>>, asked: Asked, held: &mut Option<Held>) -> Answered {
     match asked {
-        Asked::Status => (Answer::Status(Box::new(hub.status())), None),
-        Asked::Recover => match hub.ask(AdminRequest::ForceRecovery).await {
+        Asked::Status => (Answer::Status(Box::new(driver.status())), None),
+        Asked::Recover => match driver.ask(AdminRequest::ForceRecovery).await {
             Some(AdminReply::Recovering(Ok(()))) => (Answer::Recovering, None),
             Some(AdminReply::Recovering(Err(why))) => refused(why),
             Some(_) | None => refused(STOPPED),
         },
         Asked::AddServer { node, address } => {
-            change_roster(hub, RosterChange::Add(node, address)).await
+            change_roster(driver, RosterChange::Add(node, address)).await
         }
-        Asked::RemoveServer { node } => change_roster(hub, RosterChange::Remove(node)).await,
-        Asked::Promote { node } => change_voters(hub, NodeId(node), true).await,
-        Asked::Demote { node } => change_voters(hub, NodeId(node), false).await,
-        Asked::Image => image(hub, held).await,
+        Asked::RemoveServer { node } => change_roster(driver, RosterChange::Remove(node)).await,
+        Asked::Promote { node } => change_voters(driver, NodeId(node), true).await,
+        Asked::Demote { node } => change_voters(driver, NodeId(node), false).await,
+        Asked::Image => image(driver, held).await,
         Asked::ImageChunk { offset } => chunk(held, offset),
     }
 }
 
 const STOPPED: &str = "the server stopped";
 
-async fn change_roster<E: Env>(hub: &Rc<Hub<E>>, change: RosterChange) -> Answered {
-    match hub.change_roster(change).await {
+async fn change_roster<E: Env>(driver: &Rc<Driver<E>>, change: RosterChange) -> Answered {
+    match driver.change_roster(change).await {
         Ok(roster) => (Answer::Servers(roster), None),
         Err(reason) => refused(reason),
     }
 }
 
-async fn change_voters<E: Env>(hub: &Rc<Hub<E>>, node: NodeId, promote: bool) -> Answered {
-    let status = hub.inner.borrow().server.status().replica;
+async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bool) -> Answered {
+    let status = driver.inner.borrow().server.status().replica;
     let change = match promote {
         true => {
             // Without an incarnation, the core says that it is no member.
@@ -219,9 +219,9 @@ async fn change_voters<E: Env>(hub: &Rc<Hub<E>>, node: NodeId, promote: bool) ->
             VoterChange::Remove { node, store, returning: false }
         }
     };
-    match hub.ask(AdminRequest::ChangeVoters(change)).await {
+    match driver.ask(AdminRequest::ChangeVoters(change)).await {
         Some(AdminReply::VotersChanged(Ok(()))) => {
-            let voters = hub.status().voters;
+            let voters = driver.status().voters;
             (Answer::Voters { voters }, None)
         }
         Some(AdminReply::VotersChanged(Err(error))) => {
@@ -232,17 +232,17 @@ async fn change_voters<E: Env>(hub: &Rc<Hub<E>>, node: NodeId, promote: bool) ->
     }
 }
 
-async fn image<E: Env>(hub: &Rc<Hub<E>>, held: &mut Option<Held>) -> Answered {
+async fn image<E: Env>(driver: &Rc<Driver<E>>, held: &mut Option<Held>) -> Answered {
     // Whoever asks again does not want what it had.
     *held = None;
-    if hub.has_image.replace(true) {
+    if driver.has_image.replace(true) {
         return refused("another backup is being taken from this server; try again later");
     }
-    let mut image = Held { state: Pieces::default(), taken: hub.has_image.clone() };
-    let Some(AdminReply::Image(taken)) = hub.ask(AdminRequest::Image).await else {
+    let mut image = Held { state: Pieces::default(), taken: driver.has_image.clone() };
+    let Some(AdminReply::Image(taken)) = driver.ask(AdminRequest::Image).await else {
         return refused(STOPPED);
     };
-    let head = ImageHead::new(&hub.options, &taken);
+    let head = ImageHead::new(&driver.options, &taken);
     image.state = taken.state;
     *held = Some(image);
     (Answer::Image(Box::new(head)), None)

@@ -14,7 +14,7 @@
 //! code. Codes are BLAKE3 keyed with the cluster's key, over a label and both halves.
 
 use super::conns::{READ_BYTES, Stream};
-use super::hub::Hub;
+use super::driver::Driver;
 use super::metrics::Reason;
 use super::{Stranger, within};
 use crate::env::Env;
@@ -200,10 +200,10 @@ struct Half {
 const HALF_BYTES: usize = 4 + 8 + NONCE_BYTES;
 
 impl Half {
-    fn new<E: Env>(hub: &Hub<E>) -> Self {
+    fn new<E: Env>(driver: &Driver<E>) -> Self {
         let mut nonce = [0; NONCE_BYTES];
-        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&hub.env.draw().to_le_bytes()));
-        Self { node: hub.options.node, cluster: cluster_label(&hub.options.cluster), nonce }
+        nonce.chunks_mut(8).for_each(|part| part.copy_from_slice(&driver.env.draw().to_le_bytes()));
+        Self { node: driver.options.node, cluster: cluster_label(&driver.options.cluster), nonce }
     }
 
     fn to_bytes(self) -> [u8; HALF_BYTES] {
@@ -258,13 +258,13 @@ fn same(mine: [u8; CODE_BYTES], theirs: [u8; CODE_BYTES]) -> bool {
 }
 
 /// Sends what waits for one server, until it does not belong to the cluster any more.
-pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
+pub(super) async fn dial<E: Env>(driver: Rc<Driver<E>>, outbox: Rc<PeerOutbox>, key: [u8; 32]) {
     while !outbox.is_done() {
         if outbox.is_empty() {
             outbox.more.notified().await;
             continue;
         }
-        let Some(sent) = unless_renewed(&outbox, send_all(&hub, &outbox, &key)).await else {
+        let Some(sent) = unless_renewed(&outbox, send_all(&driver, &outbox, &key)).await else {
             tracing::debug!(peer = %outbox.node, "it is back in the group: a new stream");
             continue;
         };
@@ -276,8 +276,8 @@ pub(super) async fn dial<E: Env>(hub: Rc<Hub<E>>, outbox: Rc<PeerOutbox>, key: [
         if outbox.closed.get() {
             return;
         }
-        let redial_at = hub.env.now() + REDIAL;
-        unless_renewed(&outbox, hub.env.sleep_until(redial_at)).await;
+        let redial_at = driver.env.now() + REDIAL;
+        unless_renewed(&outbox, driver.env.sleep_until(redial_at)).await;
     }
 }
 
@@ -290,7 +290,7 @@ async fn unless_renewed<T>(outbox: &PeerOutbox, attempt: impl Future<Output = T>
     }
 }
 
-impl super::hub::Inner {
+impl super::driver::Inner {
     /// The group's view has these members.
     pub(super) fn note_presence(&self, members: &[NodeId]) {
         for (node, peer) in &self.peers {
@@ -299,14 +299,18 @@ impl super::hub::Inner {
     }
 }
 
-async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> io::Result<()> {
+async fn send_all<E: Env>(
+    driver: &Driver<E>,
+    outbox: &PeerOutbox,
+    key: &[u8; 32],
+) -> io::Result<()> {
     let opening = async {
-        let (mut reader, mut writer) = hub.env.connect(outbox.address).await?;
-        let stream_key = introduce(hub, outbox.node, key, &mut reader, &mut writer).await?;
+        let (mut reader, mut writer) = driver.env.connect(outbox.address).await?;
+        let stream_key = introduce(driver, outbox.node, key, &mut reader, &mut writer).await?;
         Ok((reader, writer, stream_key))
     };
     let (mut reader, mut writer, mut stream_key) =
-        within(&hub.env, HANDSHAKE_TIMEOUT, opening).await?;
+        within(&driver.env, HANDSHAKE_TIMEOUT, opening).await?;
     let mut frame = Vec::new();
     let mut seal = |about: About, message: &Bytes, frame: &mut Vec<u8>| {
         frame.clear();
@@ -345,13 +349,13 @@ async fn send_all<E: Env>(hub: &Hub<E>, outbox: &PeerOutbox, key: &[u8; 32]) -> 
 }
 
 async fn introduce<E: Env>(
-    hub: &Hub<E>,
+    driver: &Driver<E>,
     peer: NodeId,
     key: &[u8; 32],
     reader: &mut E::Reader,
     writer: &mut E::Writer,
 ) -> io::Result<StreamKey> {
-    let dialler = Half::new(hub);
+    let dialler = Half::new(driver);
     writer.write_all(&PREFACE.to_bytes()).await?;
     writer.write_all(&dialler.to_bytes()).await?;
     writer.flush().await?;
@@ -374,26 +378,26 @@ async fn introduce<E: Env>(
 
 /// Takes what another server sends over a stream that it opened, until it ends.
 pub(super) async fn accept<E: Env>(
-    hub: Rc<Hub<E>>,
+    driver: Rc<Driver<E>>,
     mut stream: Stream<E>,
     key: [u8; 32],
     stranger: Stranger,
 ) {
     let from = stream.from;
-    let admitting = admit(&hub, &key, &mut stream.reader, &mut stream.writer);
-    let admitted = within(&hub.env, HANDSHAKE_TIMEOUT, admitting).await;
+    let admitting = admit(&driver, &key, &mut stream.reader, &mut stream.writer);
+    let admitted = within(&driver.env, HANDSHAKE_TIMEOUT, admitting).await;
     drop(stranger);
     let ended = match admitted {
-        Ok((node, stream_key)) => receive_all(&hub, &mut stream, node, stream_key).await,
+        Ok((node, stream_key)) => receive_all(&driver, &mut stream, node, stream_key).await,
         Err(error) => {
             let reason = match error.kind() {
                 io::ErrorKind::PermissionDenied => "unauthentic",
                 io::ErrorKind::TimedOut => "silent",
                 _ => "hung_up",
             };
-            hub.metrics.peers_refused.get_or_create(&Reason::of(reason)).inc();
+            driver.metrics.peers_refused.get_or_create(&Reason::of(reason)).inc();
             // Every server of another cluster tries again, five times a second.
-            match hub.complaints.strangers.due(hub.env.now()) {
+            match driver.complaints.strangers.due(driver.env.now()) {
                 Some(times) => tracing::warn!(
                     %from, %error, times,
                     "refused streams that are no server's of this cluster: a server with another \
@@ -406,8 +410,8 @@ pub(super) async fn accept<E: Env>(
     };
     match ended {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            hub.metrics.peers_refused.get_or_create(&Reason::of("malformed")).inc();
-            if let Some(times) = hub.complaints.nonsense.due(hub.env.now()) {
+            driver.metrics.peers_refused.get_or_create(&Reason::of("malformed")).inc();
+            if let Some(times) = driver.complaints.nonsense.due(driver.env.now()) {
                 tracing::warn!(%from, %error, times, "a stream from another server makes no sense");
             }
         }
@@ -417,7 +421,7 @@ pub(super) async fn accept<E: Env>(
 }
 
 async fn receive_all<E: Env>(
-    hub: &Rc<Hub<E>>,
+    driver: &Rc<Driver<E>>,
     stream: &mut Stream<E>,
     node: NodeId,
     mut stream_key: StreamKey,
@@ -442,9 +446,9 @@ async fn receive_all<E: Env>(
                 return Err(invalid(&"a message with a wrong code"));
             }
             match about {
-                _ if about == About::Replica as u8 => hub.on_peer(node, message),
+                _ if about == About::Replica as u8 => driver.on_peer(node, message),
                 _ if about == About::Roster as u8 => {
-                    hub.on_roster(node, &message).map_err(|error| invalid(&error))?;
+                    driver.on_roster(node, &message).map_err(|error| invalid(&error))?;
                 }
                 _ => return Err(invalid(&"a message about nothing that is known")),
             }
@@ -453,7 +457,7 @@ async fn receive_all<E: Env>(
 }
 
 async fn admit<E: Env>(
-    hub: &Hub<E>,
+    driver: &Driver<E>,
     key: &[u8; 32],
     reader: &mut E::Reader,
     writer: &mut E::Writer,
@@ -464,7 +468,7 @@ async fn admit<E: Env>(
     writer.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
     reader.read_exact(&mut half).await?;
-    let halves = Halves { dialler: Half::from_bytes(half), acceptor: Half::new(hub) };
+    let halves = Halves { dialler: Half::from_bytes(half), acceptor: Half::new(driver) };
     writer.write_all(&halves.acceptor.to_bytes()).await?;
     writer.write_all(&halves.acceptor_code(key)).await?;
     writer.flush().await?;
@@ -475,7 +479,7 @@ async fn admit<E: Env>(
     if halves.acceptor.cluster != halves.dialler.cluster {
         return Err(refused("it is of a cluster with another name: see its setting `cluster`"));
     }
-    if halves.dialler.node == hub.options.node {
+    if halves.dialler.node == driver.options.node {
         return Err(refused("it has this server's own number: numbers are unique in a cluster"));
     }
     Ok((halves.dialler.node, halves.stream_key(key)))

@@ -6,7 +6,7 @@
 //! was away learns from the others what was changed meanwhile, also in memory mode. Who votes is
 //! another matter: that is ordered (`accord_core::replica::voters`).
 
-use super::hub::Hub;
+use super::driver::Driver;
 use super::options::{GroupOptions, ServerOptions};
 use super::peers::{self, PeerOutbox};
 use crate::env::Env;
@@ -223,7 +223,7 @@ pub(super) enum RosterChange {
     Remove(u32),
 }
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     /// The servers as this one knows them.
     pub(super) fn roster(&self) -> Roster {
         self.inner.borrow().roster.clone()
@@ -391,7 +391,7 @@ impl<E: Env> Hub<E> {
     }
 }
 
-impl super::hub::Inner {
+impl super::driver::Inner {
     /// Tells all servers which there are.
     pub(super) fn tell_roster(&self) {
         let message = self.roster.to_bytes();

@@ -1,7 +1,7 @@
 //! How a server is, for people, scripts and monitors: one report, as text and as JSON.
 
+use super::driver::Driver;
 use super::group::GroupReport;
-use super::hub::Hub;
 use super::options::ServerOptions;
 use super::roster::Roster;
 use crate::corosync::GroupStatus;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     /// How the server is.
     pub(super) fn status(&self) -> StatusReport {
         let inner = &*self.inner.borrow();

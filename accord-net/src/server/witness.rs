@@ -1,7 +1,7 @@
 //! Looks into a running server: for simulated worlds, which judge more than clients can see.
 
 use super::Running;
-use super::hub::{Hub, Inner};
+use super::driver::{Driver, Inner};
 use crate::env::Env;
 use accord_core::group::ViewId;
 use accord_core::server::{Input, Server};
@@ -25,7 +25,7 @@ impl fmt::Debug for Seat {
     }
 }
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     pub(super) fn show_witness(&self, inner: &mut Inner) {
         if let Some(witness) = &mut *self.seat.witness.borrow_mut() {
             witness(&mut inner.server, self.seat.view.get());
@@ -36,23 +36,23 @@ impl<E: Env> Hub<E> {
 impl<E: Env> Running<E> {
     /// From the next turn of the pump on, `witness` is shown the server.
     pub fn set_witness(&self, witness: Witness) {
-        self.hub.inner.borrow_mut().server.witness();
-        *self.hub.seat.witness.borrow_mut() = Some(witness);
+        self.driver.inner.borrow_mut().server.witness();
+        *self.driver.seat.witness.borrow_mut() = Some(witness);
     }
 
     /// Looks at the server.
     pub fn look<T>(&self, look: impl FnOnce(&Server) -> T) -> T {
-        look(&self.hub.inner.borrow().server)
+        look(&self.driver.inner.borrow().server)
     }
 
     /// Tells the server something, as an operator's connection would.
     pub fn tell(&self, input: Input) {
-        self.hub.inner.borrow_mut().server.handle(self.hub.env.now(), input);
-        self.hub.turn.notify_one();
+        self.driver.inner.borrow_mut().server.handle(self.driver.env.now(), input);
+        self.driver.turn.notify_one();
     }
 
     /// Hangs up on every client.
     pub fn hang_up_all(&self) {
-        self.hub.hang_up_all();
+        self.driver.hang_up_all();
     }
 }

@@ -1,6 +1,6 @@
 //! The driver: carries bytes, time and completions between the core and the world.
 //!
-//! One [`Hub`] is one server. Its tasks share it on one thread and hand in what they receive;
+//! One [`Driver`] is one server. Its tasks share it on one thread and hand in what they receive;
 //! whoever handed something in asks for a turn of the pump, which carries out all that came of it.
 //! Turns are batches: the pump runs after every task that has something by then has had its turn.
 //! No decision about the protocol is made here.
@@ -44,7 +44,7 @@ const EVENTS_A_TURN: usize = 64;
 const RECEIVE_REST: Duration = Duration::from_millis(1);
 
 /// One server, as its tasks share it.
-pub(super) struct Hub<E: Env> {
+pub(super) struct Driver<E: Env> {
     pub(super) env: E,
     pub(super) options: ServerOptions,
     pub(super) metrics: Arc<Metrics>,
@@ -104,7 +104,7 @@ pub(super) struct Inner {
     jobs: Vec<Job>,
 }
 
-impl<E: Env> Hub<E> {
+impl<E: Env> Driver<E> {
     pub(super) fn new(
         env: E,
         mut options: ServerOptions,
@@ -246,11 +246,11 @@ impl<E: Env> Hub<E> {
             self.work.notified().await;
             let jobs = std::mem::take(&mut self.inner.borrow_mut().jobs);
             for job in jobs {
-                let hub = self.clone();
+                let driver = self.clone();
                 self.env.spawn(async move {
-                    let done = hub.env.work(|| job.run()).await;
-                    hub.inner.borrow_mut().server.handle(hub.env.now(), Input::Worked(done));
-                    hub.pump_beside_timers();
+                    let done = driver.env.work(|| job.run()).await;
+                    driver.inner.borrow_mut().server.handle(driver.env.now(), Input::Worked(done));
+                    driver.pump_beside_timers();
                 });
             }
         }
