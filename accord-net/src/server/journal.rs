@@ -1,8 +1,8 @@
 //! The way of a persistent server's records to its disk, beside the server's thread.
 //!
 //! Records are handed over in batches and made durable in order; all that wait share one sync. The
-//! server's thread never waits for the disk: it is told what has become durable. While too much
-//! waits, the driver takes nothing more from the group ([`super::driver`]), so a slow disk holds the
+//! server's thread never waits for the disk: it learns what has become durable. While too much
+//! waits, the [driver](super::driver) takes nothing more from the group, so a slow disk holds the
 //! others back instead of filling the memory.
 //!
 //! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
