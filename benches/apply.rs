@@ -1,11 +1,9 @@
 //! Decoding and applying one command: what each replica pays for each write of the whole cluster.
 
-mod common;
-
 use accord_core::rng::Rng;
 use accord_core::state::{Compare, Flags, Relation, Step, Width};
+use accord_core_bench::{World, scattered, write};
 use bytes::Bytes;
-use common::{World, scattered, write};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,10 +1,8 @@
 //! Taking and restoring a snapshot, and the digest over everything, of 1 M records.
 
-mod common;
-
 use accord_core::limits::Limits;
 use accord_core::state::State;
-use common::World;
+use accord_core_bench::World;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const KEYS: u64 = 1_000_000;

@@ -143,7 +143,7 @@ fn a_curve_is_marked_where_it_was_measured_up_to_the_last_label() {
 
 #[test]
 fn all_pictures_of_recorded_measurements_can_be_drawn_and_read() {
-    let paper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../paper");
+    let paper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../paper");
     let dir = tempfile::tempdir().expect("a directory");
     for file in ["curves/results.csv", "comparison-5/memory/results.csv", "corosync/results.csv"] {
         let results = Results::read(&paper.join(file)).expect("it is recorded");
