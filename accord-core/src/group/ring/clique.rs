@@ -6,8 +6,8 @@
 //! first, among those the largest, then the best of what is left, and so on. So if any clique holds
 //! a majority of the voters, a ring with a majority forms, however many observers pull elsewhere.
 //! Among cliques of one rank, those whose members were in one ring already are preferred (so that
-//! nothing is disturbed without a gain), then lower ids. Totem, and Corosync with it, instead let a
-//! node that hears only some pull those back into gathering again and again.
+//! nothing is disturbed without a gain), then lower ids. Totem, and Corosync with it, lets a node
+//! that hears only some of the others pull those back into gathering repeatedly.
 
 use crate::group::MEMBERS_MAX;
 use crate::group::Standing;

@@ -1,4 +1,4 @@
-//! What a ring is told at its start: who, with whom, under which bounds and in which tempo.
+//! A ring's configuration: node, peers, key, bounds and timeouts.
 
 use crate::group::MEMBERS_MAX;
 use crate::group::ring::packet::{DATA_OVERHEAD_BYTES, FRAGMENT_HEADER_BYTES};
@@ -22,7 +22,7 @@ pub struct RingConfig {
     pub key: [u8; 32],
     /// Bounds.
     pub limits: RingLimits,
-    /// Tempo.
+    /// Timeouts.
     pub timeouts: RingTimeouts,
 }
 
@@ -86,7 +86,7 @@ impl Default for RingLimits {
     }
 }
 
-/// The tempo of a ring.
+/// The timeouts of a ring.
 ///
 /// A dead member is noticed after `token_loss`, and a ring without it forms after `gather` more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,19 +131,19 @@ impl Default for RingTimeouts {
 /// Why a configuration cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// A bound or time-out contradicts another; the text names both.
+    /// A bound or timeout contradicts another; the text names both.
     #[error("{0}")]
     Contradiction(&'static str),
 }
 
 impl RingConfig {
-    /// A member with the default bounds and tempo.
+    /// A member with the default bounds and timeouts.
     pub fn new(node: NodeId, peers: Vec<NodeId>, key: [u8; 32]) -> Self {
         let (limits, timeouts) = Default::default();
         Self { node, peers, key, limits, timeouts }
     }
 
-    /// Checks that the bounds and time-outs fit together.
+    /// Checks that the bounds and timeouts fit together.
     ///
     /// # Errors
     /// [`ConfigError`] names the first pair that does not.

@@ -4,19 +4,19 @@
 //! send in one rotation, so that receive buffers hold it. The *room* is how far numbers may run
 //! ahead of what everybody has, so that every store holds what is on its way.
 //!
-//! Window and room are shared, and who takes all that is left takes it from those behind it, visit
-//! after visit: of three members that always have something to send, the third would get nothing,
-//! for ever. So nobody takes all. Of the *window*, each has a share that the others' use does not
-//! lessen, and takes half of what is left beyond it. Of the *room*, whose use by a member tells
-//! what part of the order is its own, each uses at most as much as it leaves unused (the dynamic
-//! thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998): one alone
-//! gets half of it, and n get one part each of n + 1. Totem's own remedy (Amir et al., TOCS 1995)
-//! is a backlog that the token tells; these rules need nothing told.
+//! Window and room are shared. A member that takes all that is left takes it from those behind it,
+//! visit after visit: of three members that always have something to send, the third would get
+//! nothing. So no member may take all. Of the *window*, each has a share that the others' use does
+//! not lessen, and half of what is left beyond it. Of the *room*, each uses at most as much as it
+//! leaves unused (the dynamic thresholds of Choudhury and Hahne, IEEE/ACM Transactions on
+//! Networking 6(2), 1998): one member alone gets half, n members get one part each of n + 1.
+//! Totem's own remedy (Amir et al., TOCS 1995) counts a backlog in the token; these rules need no
+//! field.
 //!
 //! Invariants: numbers run at most half a store ahead of the token's aru, and at most to the end of
-//! the store of a member that does not deliver. Such a member, which its state machine holds back,
-//! still receives all that is numbered, and has its turn like the others. One that delivers nothing
-//! at all makes no progress, and after `receive` the others go on without it.
+//! the store of a member that does not deliver. Such a member still receives all that is numbered,
+//! and gets its turns. A member that delivers nothing at all makes no progress: after `receive` it
+//! leaves the ring, and the others go on.
 
 use crate::group::ring::config::RingLimits;
 use crate::group::ring::packet::{Proc, Token};

@@ -1,10 +1,10 @@
-//! Gathering: finding out who is there, and agreeing on whom to form a ring with.
+//! Gathering: members find out who is there, and agree on whom to form a ring with.
 //!
-//! Each announces whom it hears. Once all whom it expects are there and hear each other, or their
-//! time is up, each proposes the clique that [`super::clique`] chooses for it from the
-//! announcements. When all of a clique propose it, its first member sends the commit token. Who is
-//! heard but does not come to agree is left out for a while, longer each time, so that no one can
-//! keep the others gathering for ever.
+//! Each member announces whom it hears. It decides when all that it expects are heard and hear each
+//! other, or when their time is up. It then proposes the clique that [`super::clique`] chooses for
+//! it from the announcements. When all members of a clique propose it, the first of them sends the
+//! commit token. A processor that is heard but does not agree is left out for a while, longer each
+//! time. So no processor can keep the others gathering.
 
 use crate::group::ring::clique::Graph;
 use crate::group::ring::packet::{Body, Proc};
@@ -15,18 +15,18 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Gathering periods that one may disagree with a proposal that stands.
-const PATIENCE_PERIODS: u32 = 3;
-/// Announcements go out no closer than this fraction of the announcing interval.
+/// Gathering periods for which a processor may disagree with a proposal that does not change.
+const DISAGREEMENT_PERIODS_MAX: u32 = 3;
+/// Two announcements are at least this fraction of `join` apart.
 const JOIN_GAP_FRACTION: u64 = 8;
 
 /// The state of a gathering.
 #[derive(Clone, Debug)]
 pub(super) struct Gathering {
     started: Instant,
-    /// Who should come: the members of the ring that broke, and whoever else was heard.
+    /// Who should come: the members of the last ring, and all others heard when it began.
     expected: BTreeSet<Proc>,
-    /// All whom we expect are there, or their time is up.
+    /// All expected processors are there, or their time is up.
     decided: bool,
     /// Sorted; empty until decided. Invariant: else it contains us.
     proposal: Vec<Proc>,
@@ -47,7 +47,7 @@ impl Ring {
         self.enter_gather(now);
     }
 
-    /// Starts to gather, from whatever stage but having left.
+    /// Starts to gather, from any stage but `Left`.
     pub(super) fn enter_gather(&mut self, now: Instant) {
         let mut expected: BTreeSet<Proc> = self.hears(now).into_iter().collect();
         expected.extend(&self.ring.members);
@@ -67,7 +67,7 @@ impl Ring {
         self.review(now);
     }
 
-    /// Leaves a ring whose datagrams do not get through to us.
+    /// Leaves a ring whose datagrams do not reach us, and suspects its other members.
     pub(super) fn abandon_ring(&mut self, now: Instant) {
         let members = match &self.stage {
             Stage::Recovery(recovering) => recovering.ring.members.clone(),
@@ -103,7 +103,7 @@ impl Ring {
         hears
     }
 
-    /// What was said before this does not count any more.
+    /// Announcements of before this instant no longer count.
     fn fresh_since(&self, now: Instant) -> Instant {
         let ago = |span: crate::time::Duration| {
             Instant::from_nanos(now.as_nanos().saturating_sub(span.to_nanos()))
@@ -112,8 +112,7 @@ impl Ring {
             Stage::Gather(gathering) => {
                 gathering.started.max(ago(self.config.timeouts.gather.times(2)))
             }
-            // Who was not there when our ring was gathered is not there because of what it said
-            // before.
+            // What was heard before our ring was gathered was already weighed then.
             _ => ago(self.config.timeouts.presence).max(self.gathered_at),
         }
     }
@@ -183,7 +182,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Looks at what is known now, and acts on it.
+    /// Acts on what is known now: gathers, proposes, commits or announces.
     pub(super) fn review(&mut self, now: Instant) {
         match self.stage {
             Stage::Operational => self.review_operational(now),
@@ -196,7 +195,7 @@ impl Ring {
         }
     }
 
-    /// Gathers if that would make a better ring: with more voters, or as many and more members.
+    /// Gathers if a ring of a higher rank is possible: more voters, or as many and more members.
     fn review_operational(&mut self, now: Instant) {
         let outside = self.hears(now).iter().any(|proc| !self.ring.contains(*proc));
         if !outside {
@@ -211,7 +210,7 @@ impl Ring {
         }
     }
 
-    /// Whom to form a ring with, of those who gather.
+    /// The clique to propose, of the processors heard in this gathering.
     fn chosen(&self, now: Instant) -> Vec<Proc> {
         let vertices = self.table.vertices(&self.own_row(now), self.fresh_since(now), &[]);
         Graph::new(&vertices).choose(self.me)
@@ -233,7 +232,7 @@ impl Ring {
         self.commit_if_agreed(now);
     }
 
-    /// True if all whom we expect have been heard in this gathering, and hear each other.
+    /// True if all expected processors were heard in this gathering and hear each other.
     fn all_expected_are_here(&self, now: Instant) -> bool {
         let Stage::Gather(gathering) = &self.stage else { return false };
         let hears = self.hears(now);
@@ -283,23 +282,23 @@ impl Ring {
         if proposal == [self.me] || self.hears(now).is_empty() {
             return self.install_single(now);
         }
-        if stood >= PATIENCE_PERIODS {
-            self.suspect_the_stubborn(now, &proposal);
+        if stood >= DISAGREEMENT_PERIODS_MAX {
+            self.suspect_who_blocks(now, &proposal);
         }
         self.arm_gather_timer(now);
         self.announce_soon(now);
         self.review(now);
     }
 
-    /// Gives up on those who would not agree; if all do, on the one who does not commit.
-    fn suspect_the_stubborn(&mut self, now: Instant, proposal: &[Proc]) {
+    /// Suspects the members that do not agree; if all agree, the first one, which does not commit.
+    fn suspect_who_blocks(&mut self, now: Instant, proposal: &[Proc]) {
         let others = proposal.iter().filter(|proc| **proc != self.me);
-        let mut stubborn: Vec<Proc> =
+        let mut blocking: Vec<Proc> =
             others.filter(|proc| !self.agrees(**proc, proposal)).copied().collect();
-        if stubborn.is_empty() && proposal.first() != Some(&self.me) {
-            stubborn = vec![proposal[0]];
+        if blocking.is_empty() && proposal.first() != Some(&self.me) {
+            blocking = vec![proposal[0]];
         }
-        for proc in stubborn {
+        for proc in blocking {
             self.suspect(now, proc);
         }
     }

@@ -1,15 +1,16 @@
 //! A group of several servers over datagrams that may be lost, doubled, reordered or forged.
 //!
-//! Totem's single-ring protocol: a token goes round, and who holds it numbers and multicasts its
-//! datagrams, so one order is everybody's. When the token is lost, or somebody is heard outside,
-//! the members gather: they announce whom they hear, agree on a clique ([`clique`]), send a commit
-//! token round it twice ([`commit`]), and exchange in the new ring what is missing of the old ones
-//! ([`recovery`]), so that those who move together have delivered the same. A node alone is a ring
-//! of one, from its start, and delivers at once.
+//! Totem's single-ring protocol: a token travels round the members, and its holder numbers and
+//! multicasts datagrams, so all see one order. When the token is lost, or a better ring is
+//! possible, the members gather. They announce whom they hear, agree on a clique ([`clique`]), and
+//! send a commit token round it twice ([`commit`]). Then they recover in the new ring what some of
+//! them lack of the old one ([`recovery`]), so that those who move together have delivered the
+//! same. A node alone is a ring of one, from its start, and delivers at once. `docs/ring.md` has
+//! the whole: messages, timers, what is Totem's and what is ours.
 //!
-//! Read on: [`ring_state`] and [`operational`] for ordering, [`flow`] for how much of it at once,
-//! [`presence`] and [`gather`] for membership, [`fragment`] for messages in datagrams, [`packet`]
-//! for the bytes.
+//! Read next: [`ring_state`] and [`operational`] for ordering, [`flow`] for how much a visit may
+//! send, [`presence`] and [`gather`] for membership, [`fragment`] for messages in datagrams,
+//! [`packet`] for the bytes.
 //!
 //! Invariants, checked by [`Ring::check`]: see the fields marked so in each module.
 //!
@@ -72,7 +73,7 @@ pub struct Transmit {
     pub bytes: Bytes,
 }
 
-/// What the ring is doing, and what it needs for that alone.
+/// What the ring is doing, and the state of that activity.
 #[derive(Clone, Debug)]
 enum Stage {
     Operational,
@@ -149,7 +150,7 @@ impl Ring {
     /// Accepts a message for ordering.
     ///
     /// # Errors
-    /// [`SubmitError::Full`] at the bound of what waits to be sent, and for ever after
+    /// [`SubmitError::Full`] at the bound of what waits to be sent, and always after
     /// [`Self::leave`]; [`SubmitError::TooLarge`].
     pub fn submit(&mut self, now: Instant, payload: Bytes) -> Result<(), SubmitError> {
         if matches!(self.stage, Stage::Left) {
@@ -239,7 +240,7 @@ impl Ring {
 
     /// Does what is due. To be called at [`Self::next_deadline`]; early calls do nothing.
     pub fn handle_timer(&mut self, now: Instant) {
-        // A timer may set itself anew for this very instant: serve each at most once a call.
+        // A timer may set itself for this very instant again: serve each at most once a call.
         for _ in Timer::ALL {
             match self.timers.take_due(now) {
                 Some(Timer::TokenLoss) => self.on_token_loss(now),
@@ -252,8 +253,8 @@ impl Ring {
         }
     }
 
-    /// Changes who may take part. Members of the ring that are no longer listed fall silent to us,
-    /// and a ring without them forms.
+    /// Changes who may take part. Datagrams of members that are no longer listed are refused, so a
+    /// ring without them forms.
     ///
     /// # Errors
     /// [`ConfigError`] if the list contradicts the configuration; nothing changes then.
@@ -268,8 +269,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Tells of this member's vote, as a new state of the log makes it known. Where members cannot
-    /// all be in one ring, it decides with what the others tell who is.
+    /// Sets what this member announces of its vote, as the end of its log has it. Where members
+    /// cannot all be in one ring, the cliques are ranked by it.
     pub fn set_standing(&mut self, now: Instant, standing: Standing) {
         if standing != self.standing && !matches!(self.stage, Stage::Left) {
             self.standing = standing;
@@ -277,8 +278,8 @@ impl Ring {
         }
     }
 
-    /// Tells the others that this run ends, so that they need not find out. What was not delivered
-    /// by then may never be.
+    /// Tells the others that this run ends, so that they need not wait for `token_loss`. Messages
+    /// that were not delivered by then may never be.
     pub fn leave(&mut self, _now: Instant) {
         let leave = self.seal.control(self.me, &Body::Leave);
         self.transmit(To::Broadcast, leave);

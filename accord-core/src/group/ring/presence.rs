@@ -1,4 +1,4 @@
-//! Who is there: what each processor said of itself last, and whom we hear.
+//! Presence: the last row of each processor, and which processors we hear.
 //!
 //! Every announcement carries all fresh rows that its sender knows, so that those who do not hear
 //! each other learn of each other, and all come to compute with the same graph. A row counts its
@@ -131,7 +131,7 @@ impl Table {
         self.peers.get(&proc).map(|peer| &peer.row)
     }
 
-    /// Processors heard at or after `since`, but for those that left or are suspected. Sorted.
+    /// Processors heard at or after `since`, except those that left or are suspected. Sorted.
     pub(super) fn heard_since(&self, now: Instant, since: Instant) -> Vec<Proc> {
         let counts = |peer: &Peer| {
             let suspected = peer.suspicion.is_some_and(|s| s.until > now);

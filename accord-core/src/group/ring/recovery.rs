@@ -1,10 +1,10 @@
-//! Recovery: in the new ring, members that come from one old ring exchange what some of them miss.
+//! Recovery: in the new ring, members that come from one old ring exchange what some of them lack.
 //!
-//! Whoever has an old datagram that another may lack sends it wrapped in a numbered datagram of the
-//! new ring, whose own token sees to it that all get it. When the token finds all members in a row
-//! with nothing left to send and nothing missing, each installs: the old ring's datagrams are
-//! delivered up to the first hole, and the new view begins. Until then nothing of the old ring is
-//! given up, so a recovery that fails may be tried again with other members.
+//! A member with an old datagram that another may lack sends it wrapped in a numbered datagram of
+//! the new ring, whose token ensures that all receive it. When the token finds all members in a row
+//! with nothing left to send and nothing missing, each installs: it delivers the old ring's
+//! datagrams up to the first hole, and the new view begins. Until then nothing of the old ring is
+//! given up, so a recovery that fails can be repeated with other members.
 //!
 //! Why those who move together deliver the same: the old ring takes in nothing but wrapped
 //! datagrams from the moment at which we decide what to send; each of us sends what it alone may

@@ -14,7 +14,7 @@ use crate::time::Instant;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// What one ring is and how far it got.
+/// One ring: who is in it, and how far it got.
 #[derive(Clone, Debug)]
 pub(super) struct RingState {
     pub(super) id: ViewId,
@@ -149,8 +149,8 @@ impl RingState {
         resent
     }
 
-    /// Who gets nothing of what it lacks makes no progress, nor does who holds the others back and
-    /// delivers nothing: the others go on without it.
+    /// Progress is to receive what is missing and, while this member holds the others back, to
+    /// deliver. Without it for `receive`, this member leaves the ring and the others go on.
     fn note_progress(&mut self, now: Instant, token: &Token, limits: &RingLimits) {
         let caught_up = self.store.aru() >= self.seq_seen.min(token.seq);
         let receives = caught_up || self.store.aru() > self.aru_noted;

@@ -1,4 +1,4 @@
-//! What processors announce of themselves and pass on of others, and how it is encoded.
+//! Rows: what processors announce of themselves and pass on of others, and their encoding.
 
 use crate::group::ring::packet::{Proc, decode_procs, encode_procs, invalid};
 use crate::group::{MEMBERS_MAX, Standing, ViewId};
@@ -61,8 +61,8 @@ fn decode_voters(input: &mut Reader) -> Result<Vec<Standing>, WireError> {
 
 /// Rows share one table of processors, to which they refer by bit masks, and one of voter sets.
 pub(super) fn encode_rows(rows: &[Row], out: &mut Writer) {
-    // More than fit are left out, the sender's own coming first: only a group that is restarting
-    // over and over has so many.
+    // Rows that do not fit are left out; the sender's own comes first. Only a group that restarts
+    // repeatedly has that many.
     let mentioned = rows
         .iter()
         .flat_map(|row| core::iter::once(&row.proc).chain(&row.proposal).chain(&row.hears));

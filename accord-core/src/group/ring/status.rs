@@ -1,4 +1,4 @@
-//! What a ring tells about itself: its state and its counters.
+//! A ring's status: its stage and its counters.
 
 use crate::group::View;
 use crate::group::ring::packet::Proc;
@@ -59,7 +59,7 @@ pub struct Counters {
     pub accepted: u64,
     /// Views installed.
     pub views: u64,
-    /// Times that membership was gathered anew.
+    /// Gatherings begun.
     pub gathers: u64,
     /// Gatherings begun because the token, or a forming ring, was lost.
     pub token_losses: u64,
@@ -93,7 +93,7 @@ pub struct Counters {
     pub transmits_dropped: u64,
     /// Announcements by a node of the ring from another run of it: a restart, or a second machine.
     pub node_conflicts: u64,
-    /// Nodes that were heard and would not agree, and were left out for a while.
+    /// Processors that were heard but did not agree, and were left out for a while.
     pub suspicions: u64,
 }
 
