@@ -3,10 +3,10 @@
 //! A slice is `apply_bytes_max`. A short backlog is applied as soon as entries commit: one slice at
 //! once, the next by a timer that is due immediately, so that other events come in turn.
 //!
-//! After a restart the backlog may be nearly the whole log. Applying a slice per delivery would then
-//! slow every message of the group down, because the other servers wait for this one. So a long
-//! backlog shrinks by timer only. A delivery applies no more of it than the delivery added: the
-//! backlog never grows, and it shrinks while the server has nothing else to do.
+//! After a restart the backlog may be nearly the whole log. Applying a slice per delivery would
+//! then slow every message of the group down, because the other servers wait for this one. So a
+//! long backlog shrinks by timer only. A delivery applies no more of it than the delivery added:
+//! the backlog never grows, and it shrinks while the server has nothing else to do.
 
 use super::Replica;
 use super::io::Action;
