@@ -235,9 +235,9 @@ fn disk_table(measurements: &[&Measurement], text: &mut String) {
         return;
     }
     text.push_str(
-        "\nOf the disk: bytes written to files by all servers for a request that is no read, and \
-         how many of those share one sync of one server's log, as the servers count their syncs \
-         (medians).\n\n\
+        "\nBytes that all servers write to files for one request that is not a read, and the number \
+         of these requests that share one sync\nof one server's log, by the servers' own counts of \
+         syncs (medians).\n\n\
          | workload | system | bytes/write | writes/sync |\n|---|---|---|---|\n",
     );
     for row in rows() {
