@@ -1,9 +1,7 @@
 //! Tidiness as a test, for the whole workspace. The rules, each with the message that it gives, are
 //! in [`RULES`]; a rule that nobody checks is not a rule.
 
-mod source;
-
-use source::{code_only, files, item_end, without_tests, words, workspace};
+use accord_tidy::{code_only, files, item_end, without_tests, words, workspace};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

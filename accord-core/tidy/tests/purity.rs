@@ -6,9 +6,7 @@
 //! methods in `clippy.toml`, and `tests/no_std_proof`, which links the crate without the standard
 //! library.
 
-mod source;
-
-use source::{code_only, files, without_tests, words, workspace};
+use accord_tidy::{code_only, files, without_tests, words, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -123,6 +121,6 @@ fn the_core_depends_on_nothing_that_could_bring_impurity() {
 
 #[test]
 fn the_crate_is_declared_no_std_and_free_of_unsafe_code() {
-    let root = include_str!("../src/lib.rs");
+    let root = include_str!("../../src/lib.rs");
     assert!(root.contains("\n#![no_std]\n") && root.contains("\n#![forbid(unsafe_code)]\n"));
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The workspace's directory.
 pub fn workspace() -> PathBuf {
-    let core = Path::new(env!("CARGO_MANIFEST_DIR"));
-    core.parent().expect("the crate is in a workspace").to_path_buf()
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("the package is two levels inside the workspace").to_path_buf()
 }
 
 /// All files below a directory with this extension, sorted, but not what tools leave there.
