@@ -1,7 +1,7 @@
 //! Tidiness as a test, for the whole workspace. The rules, each with the message that it gives, are
 //! in [`RULES`]; a rule that nobody checks is not a rule.
 
-use accord_tidy::{code_only, files, item_end, without_tests, words, workspace};
+use accord_tidy::{code_only, files, glossary, item_end, without_tests, words, workspace};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -251,6 +251,62 @@ fn links_in_documents_resolve() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+fn glossary_text() -> String {
+    fs::read_to_string(workspace().join("docs/glossary.md")).expect("the glossary is readable")
+}
+
+#[test]
+fn terms_of_the_glossary_are_names_in_the_code() {
+    let (terms, _) = glossary::read(&glossary_text());
+    let mut known = BTreeSet::new();
+    for (_, text) in texts("rs") {
+        known.extend(words(&code_only(&text)).map(str::to_string));
+    }
+    let mut seen = BTreeSet::new();
+    for term in &terms {
+        let (line, word) = (term.line, &term.term);
+        assert!(seen.insert(word.clone()), "docs/glossary.md:{line}: {word} is there twice");
+        for name in &term.names {
+            assert!(known.contains(name), "docs/glossary.md:{line}: the code has no {name}");
+        }
+    }
+    assert!(terms.len() > 50, "{} terms were read", terms.len());
+}
+
+#[test]
+fn phrases_that_the_glossary_replaces_are_not_used() {
+    let (_, phrases) = glossary::read(&glossary_text());
+    let mut found = Vec::new();
+    let checked = |path: &str| {
+        let document = path.ends_with(".md") && !path.starts_with("paper/");
+        let source = path.starts_with("accord-core/src") || path.starts_with("accord-net/src");
+        path != "docs/glossary.md" && (document || source)
+    };
+    for (path, text) in ["md", "rs"].iter().flat_map(|extension| texts(extension)) {
+        if checked(&path) {
+            let used = glossary::uses(&text, &phrases);
+            found.extend(used.iter().map(|(line, phrase)| format!("{path}:{line}: {phrase}")));
+        }
+    }
+    assert!(found.is_empty(), "{} remarks:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn terms_and_phrases_are_read_and_found() {
+    let text = "| term | meaning | in the code |\n|---|---|---|\n| a | b | `C`, `D` |\n| e | f | |\n\
+                ## Phrases to avoid\n\n| avoid | say |\n|---|---|\n| g h, i | j |\n";
+    let (terms, phrases) = glossary::read(text);
+    let row = |line, term: &str, names: &[&str]| glossary::Term {
+        line,
+        term: term.into(),
+        names: names.iter().map(|name| (*name).to_string()).collect(),
+    };
+    assert_eq!(terms, [row(3, "a", &["C", "D"]), row(4, "e", &[])]);
+    assert_eq!(phrases, ["g h", "i"]);
+    let used = glossary::uses("// G\n// h_i i.\nx g\n  h", &phrases);
+    assert_eq!(used, [(2, "i".into()), (3, "g h".into())]);
 }
 
 #[test]
