@@ -10,18 +10,16 @@
 //! old cluster never gave. Why so: `docs/decisions/0012-restoring-makes-a-new-cluster.md`.
 
 use crate::env::real::draw;
-use crate::server::ServerOptions;
+use crate::operator::protocol::ImageHead;
 use crate::storage::{OpenError, Options, RealDirectory, StorageError, Store};
 use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
-use accord_core::limits::{Limits, STEPS_MAX};
 use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::history::History;
 use accord_core::replica::io::{Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
-use accord_core::server::Image;
 use accord_core::state::{SnapshotError, State};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -108,112 +106,6 @@ impl BackupError {
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         move |error| Self::Io { what, path, error }
-    }
-}
-
-/// What a state is of: the head of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageHead {
-    /// The name of the cluster.
-    pub cluster: String,
-    /// Its number.
-    pub cluster_id: String,
-    /// The server that gave it.
-    pub node: u32,
-    /// The servers that voted.
-    pub voters: BTreeSet<u32>,
-    /// The epoch of the last entry that it contains.
-    pub epoch: u64,
-    /// The index of that entry.
-    pub index: u64,
-    /// The revision of the state.
-    pub revision: u64,
-    /// The digest of the state, as in `accord status`.
-    pub digest: String,
-    /// The digest of its contents alone.
-    pub content: String,
-    /// Bytes of the state as it is kept.
-    pub bytes: u64,
-    /// The bounds of the state.
-    pub limits: LimitsForm,
-    /// The release that made it.
-    pub version: String,
-    /// When, in seconds since 1970 by the clock of whoever took it.
-    #[serde(default)]
-    pub taken_unix_s: u64,
-}
-
-/// The bounds of a state, by name.
-macro_rules! limits_form {
-    ($($field:ident: $type:ty),* $(,)?) => {
-        /// The bounds of a state, by name.
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[expect(missing_docs, reason = "they are those of `accord_core::limits::Limits`")]
-        pub struct LimitsForm { $(pub $field: $type),* }
-
-        impl From<&Limits> for LimitsForm {
-            fn from(limits: &Limits) -> Self {
-                Self { $($field: limits.$field),* }
-            }
-        }
-
-        impl From<&LimitsForm> for Limits {
-            fn from(form: &LimitsForm) -> Self {
-                Self { $($field: form.$field),* }
-            }
-        }
-    };
-}
-
-limits_form! {
-    key_bytes_max: u32,
-    value_bytes_max: u64,
-    store_bytes_max: u64,
-    command_bytes_max: u64,
-    steps_max: u32,
-    result_bytes_max: u64,
-    page_entries_max: u32,
-    page_bytes_max: u64,
-    sessions_max: u32,
-    ephemerals_max: u32,
-    outcomes_max: u32,
-    outcome_bytes_max: u64,
-    timeout_ms_min: u32,
-    timeout_ms_max: u32,
-}
-
-impl LimitsForm {
-    /// The bounds, if a state can have them.
-    fn checked(&self) -> Option<Limits> {
-        let steps = (1..=STEPS_MAX).contains(&(self.steps_max as usize));
-        let some = self.page_entries_max > 0 && self.sessions_max > 0 && self.outcomes_max > 0;
-        let sound = self.outcome_bytes_max > 0 && self.timeout_ms_min <= self.timeout_ms_max;
-        (steps && some && sound).then(|| self.into())
-    }
-}
-
-impl ImageHead {
-    /// What is said of a state that a server hands out.
-    pub(crate) fn new(options: &ServerOptions, image: &Image) -> Self {
-        // The end of a snapshot is the digest of its contents.
-        let end = image.state.len();
-        let content = image.state.slice(end.saturating_sub(8)..end);
-        let content = content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Self {
-            cluster: options.cluster.clone(),
-            cluster_id: format!("{:016x}", image.voters.cluster.0),
-            node: options.node.0,
-            voters: image.voters.voters.keys().map(|node| node.0).collect(),
-            epoch: image.last.epoch.0,
-            index: image.last.index.0,
-            revision: image.revision.0,
-            digest: format!("{:016x}", image.digest),
-            content: format!("{content:016x}"),
-            bytes: image.state.len() as u64,
-            limits: (&options.state).into(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            taken_unix_s: 0,
-        }
     }
 }
 

@@ -28,8 +28,9 @@
 
 use crate::client::{Client, ClientOptions, ConnectError};
 use crate::env::real::Real;
+use crate::operator::StatusReport;
 use crate::server::metrics::Metrics;
-use crate::server::{GroupOptions, RingOptions, Running, ServerOptions, StatusReport};
+use crate::server::{GroupOptions, RingOptions, Running, ServerOptions};
 use crate::server::{StartError, start};
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;

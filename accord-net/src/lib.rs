@@ -6,15 +6,14 @@
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
 //! 2. [`frame`]: messages in streams.
 //! 3. [`server`]: a running server.
-//! 4. [`client`]: the client library; [`blocking`]: the same without async; [`operator_client`].
-//! 5. [`admin`]: changing a cluster while it serves; [`backup`]: its state in a file.
+//! 4. [`client`]: the client library; [`blocking`]: the same without async.
+//! 5. [`operator`]: asking servers and changing a cluster while it serves; [`backup`]: its state
+//!    in a file.
 //! 6. [`embedded`]: a cluster inside this process, for tests and examples.
 //! 7. [`storage`]: what a persistent server keeps on its disk; [`corosync`]: groups over Corosync,
 //!    for clusters of several machines.
 //! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
-#[cfg(feature = "net")]
-pub mod admin;
 #[cfg(feature = "net")]
 pub mod backup;
 #[cfg(feature = "net")]
@@ -30,7 +29,7 @@ pub mod env;
 #[cfg(feature = "net")]
 pub mod frame;
 #[cfg(feature = "net")]
-pub mod operator_client;
+pub mod operator;
 #[cfg(feature = "net")]
 pub mod ports;
 #[cfg(feature = "net")]

@@ -11,8 +11,8 @@ use crate::nemesis::{Fault, Hit};
 use crate::process::ProcessError;
 use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, served};
 use accord_models::Model;
-use accord_net::admin::{Admin, AdminError};
 use accord_net::client::ConnectError;
+use accord_net::operator::{Operator, OperatorError};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -175,9 +175,9 @@ pub async fn run(
 }
 
 impl Run<'_> {
-    fn admin(&self) -> Admin {
+    fn admin(&self) -> Operator {
         let up = self.cluster.addresses().into_iter().take(self.size as usize);
-        Admin::new(up.collect(), COMMAND)
+        Operator::new(up.collect(), COMMAND)
     }
 
     /// Which server is killed in the middle of a change: each in turn that the cluster can lose.
@@ -286,7 +286,7 @@ async fn insist<T>(
     what: &'static str,
     server: u32,
     patience: Duration,
-    command: impl AsyncFn() -> Result<T, AdminError>,
+    command: impl AsyncFn() -> Result<T, OperatorError>,
 ) -> Result<T, GrowError> {
     let deadline = Instant::now() + patience;
     loop {

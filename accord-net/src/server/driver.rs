@@ -15,10 +15,12 @@ use super::journal::{Batch, Disk, Journal, record_bytes};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::peers::PeerOutbox;
-use super::roster::{self, Roster, RosterFile};
+use super::roster;
+use super::roster_file::RosterFile;
 use super::seldom::Complaints;
 use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env, Udp};
+use crate::operator::roster::Roster;
 use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::{ClientMessage, ServerMessage, decode_client};
@@ -122,7 +124,7 @@ impl<E: Env> Driver<E> {
         if let Some(found) = &found {
             roster::resume(&mut options, found);
         }
-        let roster = found.unwrap_or_else(|| Roster::configured(&options));
+        let roster = found.unwrap_or_else(|| roster::configured(&options));
         let outbox =
             |(node, at)| (node, Rc::new(PeerOutbox::new(node, at, options.net.peer_bytes_max)));
         let peers = roster.peers_of(options.node).into_iter().map(outbox).collect();

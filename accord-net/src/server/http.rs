@@ -9,6 +9,7 @@
 
 use super::Running;
 use crate::env::real::Real;
+use crate::operator::status::StatusReport;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -25,7 +26,7 @@ const WAITING_MAX: usize = 64;
 /// What the HTTP side asks the server's thread, which alone may look at the server.
 enum Question {
     Metrics(oneshot::Sender<String>),
-    Status(oneshot::Sender<super::StatusReport>),
+    Status(oneshot::Sender<StatusReport>),
 }
 
 type Questions = mpsc::Sender<Question>;

@@ -9,8 +9,9 @@
 //! simulated world brings its own.
 
 use super::driver::Driver;
-use super::roster::{self, Roster, RosterFile};
+use super::roster_file::{self, RosterFile};
 use crate::env::Env;
+use crate::operator::roster::Roster;
 use crate::storage::{
     self, Directory, Inspection, OpenError, Opened, Options, RealDirectory, StorageError, Store,
     Worker,
@@ -178,7 +179,7 @@ fn enter(path: &Path) -> Result<RealDirectory, DiskError> {
 
 fn read_roster(path: &Path) -> Result<RosterFile, DiskError> {
     RosterFile::open(path).map_err(|error| {
-        let path = path.join(roster::FILE).display().to_string();
+        let path = path.join(roster_file::FILE).display().to_string();
         DiskError::Roster { path, error }
     })
 }

@@ -5,7 +5,7 @@
 //! Prometheus: what only grows is a counter and ends in `_total`, units are in the names, and there
 //! are no families of a group layer that the server does not use.
 
-use super::status::StatusReport;
+use crate::operator::status::StatusReport;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;

@@ -22,13 +22,14 @@ pub mod http;
 pub mod journal;
 pub mod metrics;
 mod names;
-pub mod operator;
+mod operator;
 pub mod options;
 mod peers;
 #[cfg(feature = "cli")]
 mod process;
 pub mod repair;
-pub mod roster;
+mod roster;
+mod roster_file;
 mod seldom;
 mod status;
 #[cfg(feature = "testing")]
@@ -36,13 +37,15 @@ mod witness;
 
 pub use names::{PeerName, Tempo};
 pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
-pub use status::{CorosyncReport, RingReport, StatusReport};
+pub use roster_file::RosterFile;
 #[cfg(feature = "testing")]
 pub use witness::Witness;
 
 use crate::corosync::CorosyncError;
 use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
+use crate::operator::protocol::OPERATOR_VERSION;
+use crate::operator::status::StatusReport;
 use accord_core::protocol::PROTOCOL_VERSION;
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
@@ -51,7 +54,6 @@ use conns::{READ_BYTES, Scratch, Stream};
 use driver::Driver;
 use journal::Disk;
 use metrics::{Metrics, Reason};
-use operator::OPERATOR_VERSION;
 use options::Streams;
 use std::cell::{Cell, RefCell};
 use std::io;

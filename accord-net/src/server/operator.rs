@@ -6,112 +6,25 @@
 use super::conns::{READ_BYTES, Stream};
 use super::driver::Driver;
 use super::metrics::Reason;
-use super::roster::{Roster, RosterChange};
-use super::status::{StatusReport, snake_case};
+use super::options::ServerOptions;
+use super::roster::RosterChange;
 use super::within;
-use crate::backup::ImageHead;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
+use crate::operator::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, Question};
+use crate::operator::status::snake_case;
 use accord_core::ids::{NodeId, StoreId};
 use accord_core::pieces::Pieces;
 use accord_core::replica::voters::VoterChange;
-use accord_core::server::{AdminReply, AdminRequest};
+use accord_core::server::{AdminReply, AdminRequest, Image};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The version of what operators and servers say to each other.
-pub const OPERATOR_VERSION: u8 = 1;
-/// The longest question or answer.
-pub const OPERATOR_BYTES_MAX: usize = 1 << 20;
 /// The bytes of a state in one message.
 const CHUNK_BYTES: usize = 512 << 10;
-
-/// What an operator asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Asked {
-    /// How the server is.
-    Status,
-    /// Start the cluster anew from what this server has, after the memory of a majority is lost for
-    /// good. What only the lost servers held is lost.
-    Recover,
-    /// Make a server known as one of the cluster's, or as one that is elsewhere now. It does not
-    /// vote. Asked of one server, it tells the others.
-    AddServer {
-        /// Its number.
-        node: u32,
-        /// Where the others reach it.
-        address: SocketAddr,
-    },
-    /// Make it known that a server, which does not vote, is none of the cluster's any more.
-    RemoveServer {
-        /// Its number.
-        node: u32,
-    },
-    /// Let a connected server that has caught up vote.
-    Promote {
-        /// Its number.
-        node: u32,
-    },
-    /// Take the vote from a server; from one that lost its memory, the right to have it back.
-    Demote {
-        /// Its number.
-        node: u32,
-    },
-    /// Hold the state as it is now, to be fetched in chunks over this connection.
-    Image,
-    /// A chunk of the held state. Behind the answer follows a message with its bytes; after the
-    /// last one the state is not held any more.
-    ImageChunk {
-        /// Its first byte.
-        offset: u64,
-    },
-}
-
-/// What an operator is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// How the server is.
-    Status(Box<StatusReport>),
-    /// The cluster is being started anew.
-    Recovering,
-    /// The servers of the cluster, as they are now.
-    Servers(Roster),
-    /// The change is committed: who votes now.
-    Voters {
-        /// Their numbers.
-        voters: Vec<u32>,
-    },
-    /// Who votes was not changed.
-    VotersUnchanged {
-        /// Why, in a word for programs.
-        error: String,
-        /// Why, for people.
-        reason: String,
-    },
-    /// What is held.
-    Image(Box<ImageHead>),
-    /// A chunk follows.
-    ImageChunk {
-        /// Its first byte.
-        offset: u64,
-        /// Its length, in bytes.
-        bytes: u64,
-        /// Its checksum, CRC-32.
-        crc32: u32,
-    },
-    /// It was not done, and why.
-    Refused {
-        /// Why.
-        reason: String,
-    },
-}
 
 /// A state that is held for an operator. One at a time: it may be large.
 struct Held {
@@ -153,7 +66,7 @@ async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Stream<E>) -> i
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         while let Some(question) = frames.next_message().map_err(invalid)? {
             let (answer, chunk) = match serde_json::from_slice(&question) {
-                Ok(asked) => answer(driver, asked, &mut held).await,
+                Ok(question) => answer(driver, question, &mut held).await,
                 Err(error) => refused(format!("not understood: {error}")),
             };
             let answer = serde_json::to_vec(&answer).expect("an answer has a form in JSON");
@@ -178,22 +91,26 @@ fn refused(reason: impl Into<String>) -> Answered {
     (Answer::Refused { reason: reason.into() }, None)
 }
 
-async fn answer<E: Env>(driver: &Rc<Driver<E>>, asked: Asked, held: &mut Option<Held>) -> Answered {
-    match asked {
-        Asked::Status => (Answer::Status(Box::new(driver.status())), None),
-        Asked::Recover => match driver.ask(AdminRequest::ForceRecovery).await {
+async fn answer<E: Env>(
+    driver: &Rc<Driver<E>>,
+    question: Question,
+    held: &mut Option<Held>,
+) -> Answered {
+    match question {
+        Question::Status => (Answer::Status(Box::new(driver.status())), None),
+        Question::Recover => match driver.ask(AdminRequest::ForceRecovery).await {
             Some(AdminReply::Recovering(Ok(()))) => (Answer::Recovering, None),
             Some(AdminReply::Recovering(Err(why))) => refused(why),
             Some(_) | None => refused(STOPPED),
         },
-        Asked::AddServer { node, address } => {
+        Question::AddServer { node, address } => {
             change_roster(driver, RosterChange::Add(node, address)).await
         }
-        Asked::RemoveServer { node } => change_roster(driver, RosterChange::Remove(node)).await,
-        Asked::Promote { node } => change_voters(driver, NodeId(node), true).await,
-        Asked::Demote { node } => change_voters(driver, NodeId(node), false).await,
-        Asked::Image => image(driver, held).await,
-        Asked::ImageChunk { offset } => chunk(held, offset),
+        Question::RemoveServer { node } => change_roster(driver, RosterChange::Remove(node)).await,
+        Question::Promote { node } => change_voters(driver, NodeId(node), true).await,
+        Question::Demote { node } => change_voters(driver, NodeId(node), false).await,
+        Question::Image => image(driver, held).await,
+        Question::ImageChunk { offset } => chunk(held, offset),
     }
 }
 
@@ -242,10 +159,33 @@ async fn image<E: Env>(driver: &Rc<Driver<E>>, held: &mut Option<Held>) -> Answe
     let Some(AdminReply::Image(taken)) = driver.ask(AdminRequest::Image).await else {
         return refused(STOPPED);
     };
-    let head = ImageHead::new(&driver.options, &taken);
+    let head = image_head(&driver.options, &taken);
     image.state = taken.state;
     *held = Some(image);
     (Answer::Image(Box::new(head)), None)
+}
+
+/// What is said of a state that a server hands out.
+fn image_head(options: &ServerOptions, image: &Image) -> ImageHead {
+    // The end of a snapshot is the digest of its contents.
+    let end = image.state.len();
+    let content = image.state.slice(end.saturating_sub(8)..end);
+    let content = content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    ImageHead {
+        cluster: options.cluster.clone(),
+        cluster_id: format!("{:016x}", image.voters.cluster.0),
+        node: options.node.0,
+        voters: image.voters.voters.keys().map(|node| node.0).collect(),
+        epoch: image.last.epoch.0,
+        index: image.last.index.0,
+        revision: image.revision.0,
+        digest: format!("{:016x}", image.digest),
+        content: format!("{content:016x}"),
+        bytes: image.state.len() as u64,
+        limits: (&options.state).into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        taken_unix_s: 0,
+    }
 }
 
 fn chunk(held: &mut Option<Held>, offset: u64) -> Answered {

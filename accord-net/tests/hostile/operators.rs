@@ -3,7 +3,7 @@
 use crate::raw::{Noise, Raw};
 use crate::siege::Siege;
 use accord_net::frame::{FRAME_BYTES_MAX, Kind};
-use accord_net::server::operator::{Answer, OPERATOR_VERSION};
+use accord_net::operator::protocol::{Answer, OPERATOR_VERSION};
 
 async fn operator(siege: &Siege) -> Raw {
     Raw::greeted(siege.target().client_addr(), Kind::Operator, OPERATOR_VERSION).await

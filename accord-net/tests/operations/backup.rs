@@ -3,7 +3,7 @@
 use crate::directories::{flags, server};
 use crate::support::{Process, accord, command};
 use crate::{cluster, contents, on, until, until_voting};
-use accord_net::server::StatusReport;
+use accord_net::operator::StatusReport;
 use std::fs;
 
 /// What servers say that hear one of another cluster.

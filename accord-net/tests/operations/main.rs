@@ -14,7 +14,7 @@ mod strangers;
 mod support;
 
 use accord_jepsen::cluster::{Cluster, ClusterOptions};
-use accord_net::server::StatusReport;
+use accord_net::operator::StatusReport;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};

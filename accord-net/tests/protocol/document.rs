@@ -15,8 +15,8 @@ use accord_core::state::{
 use accord_core::time::DurationExt;
 use accord_core::wire::{Decode, Encode};
 use accord_net::frame::{FRAME_BYTES_MAX, FrameReader, Kind, PREFACE_BYTES, Preface};
+use accord_net::operator::protocol::{Answer, OPERATOR_BYTES_MAX, Question};
 use accord_net::server::NetLimits;
-use accord_net::server::operator::{Answer, Asked, OPERATOR_BYTES_MAX};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -146,12 +146,12 @@ fn the_json_is_what_operators_say_and_hear() {
     let lines = block_lines(&document(), "json");
     let (asked, answers): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.contains("\"op\""));
     for line in &asked {
-        serde_json::from_str::<Asked>(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        serde_json::from_str::<Question>(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
     for line in &answers {
         serde_json::from_str::<Answer>(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
-    let unknown = serde_json::from_str::<Asked>("{\"op\":\"dance\"}").unwrap_err().to_string();
+    let unknown = serde_json::from_str::<Question>("{\"op\":\"dance\"}").unwrap_err().to_string();
     for op in unknown.split('`').skip(3).step_by(2) {
         assert!(asked.iter().any(|line| line.contains(op)), "`{op}` has an example");
         assert!(document().contains(&format!("| `{op}` |")), "`{op}` has a row");

@@ -347,7 +347,7 @@ pub(super) fn launch(
 /// True if the server at an address is in the primary component, with all that should be.
 pub(super) fn serves(address: &SocketAddr) -> bool {
     use accord_net::env::real::Real;
-    use accord_net::operator_client::OperatorClient;
+    use accord_net::operator::OperatorClient;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return false };
     let asked = runtime.block_on(async {

@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, files, resolve};
 use crate::out;
-use accord_net::admin::{Admin, AdminError, Changed, Digests, Member};
+use accord_net::operator::{Changed, Digests, Member, Operator, OperatorError};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -215,7 +215,7 @@ pub async fn run(args: &AdminArgs, context: &mut Context) -> Result<u8, Failure>
 }
 
 /// Asks all servers whose names are known: one that is not may be the one that is lost.
-fn admin(context: &Context) -> Result<Admin, Failure> {
+fn admin(context: &Context) -> Result<Operator, Failure> {
     let (mut servers, mut unknown) = (Vec::new(), Vec::new());
     for server in &context.servers {
         match resolve(server) {
@@ -233,7 +233,7 @@ fn admin(context: &Context) -> Result<Admin, Failure> {
     for failure in unknown {
         out::complain(&format!("{}; the others are asked", failure.message));
     }
-    Ok(Admin::new(servers, context.timeout))
+    Ok(Operator::new(servers, context.timeout))
 }
 
 fn one_address(text: &str) -> Result<SocketAddr, Failure> {
@@ -279,7 +279,7 @@ fn tell(changed: &Changed, json: bool, word: &str, done: &str) -> Result<u8, Fai
     Ok(out::print_text(&text))
 }
 
-async fn members(admin: &Admin, json: bool) -> Result<u8, Failure> {
+async fn members(admin: &Operator, json: bool) -> Result<u8, Failure> {
     for member in admin.members().await? {
         if json {
             print_json(&member);
@@ -303,7 +303,7 @@ async fn members(admin: &Admin, json: bool) -> Result<u8, Failure> {
     Ok(out::DONE)
 }
 
-async fn digest(admin: &Admin, json: bool) -> Result<u8, Failure> {
+async fn digest(admin: &Operator, json: bool) -> Result<u8, Failure> {
     let digests = admin.digests().await?;
     let code = if digests.is_same() { out::DONE } else { out::FAILED };
     if json {
@@ -342,19 +342,19 @@ async fn digest(admin: &Admin, json: bool) -> Result<u8, Failure> {
     Ok(code)
 }
 
-impl From<AdminError> for Failure {
-    fn from(error: AdminError) -> Self {
+impl From<OperatorError> for Failure {
+    fn from(error: OperatorError) -> Self {
         let message = error.to_string();
         match error {
-            AdminError::Unreachable(_) => {
+            OperatorError::Unreachable(_) => {
                 Self { code: out::UNREACHABLE, kind: "unreachable", message }
             }
-            AdminError::NotServing(_) => Self::failed("not_serving", message),
-            AdminError::Mixed(_) => Self::failed("mixed_clusters", message),
-            AdminError::Refused(_) => Self::failed("refused", message),
-            AdminError::NotInTime(_) => Self::failed("not_in_time", message),
-            AdminError::Operator(_) => Self::failed("failed", message),
-            AdminError::Backup(_) => Self::failed("backup", message),
+            OperatorError::NotServing(_) => Self::failed("not_serving", message),
+            OperatorError::Mixed(_) => Self::failed("mixed_clusters", message),
+            OperatorError::Refused(_) => Self::failed("refused", message),
+            OperatorError::NotInTime(_) => Self::failed("not_in_time", message),
+            OperatorError::Ask(_) => Self::failed("failed", message),
+            OperatorError::Backup(_) => Self::failed("backup", message),
         }
     }
 }

@@ -4,8 +4,8 @@ use super::{Context, Failure, resolve};
 use crate::out;
 use accord_core::time::Duration;
 use accord_net::env::real::Real;
-use accord_net::operator_client::{OperatorClient, OperatorError};
-use accord_net::server::StatusReport;
+use accord_net::operator::StatusReport;
+use accord_net::operator::{AskError, OperatorClient};
 use clap::Args;
 use serde_json::json;
 
@@ -93,7 +93,7 @@ pub async fn recover(args: &RecoverArgs, context: &mut Context) -> Result<u8, Fa
     let at = at.ok_or_else(|| Failure::misused(format!("{}: it has no address", args.server)))?;
     let asked = async { OperatorClient::connect(&Real, at).await?.recover().await };
     asked.await.map_err(|error| match error {
-        OperatorError::Refused(why) => Failure::failed("refused", why).about(&args.server),
+        AskError::Refused(why) => Failure::failed("refused", why).about(&args.server),
         error => Failure {
             code: out::UNREACHABLE,
             kind: "unreachable",

@@ -1,7 +1,7 @@
 //! The state of a cluster as it is shown: live lines on a terminal, else a line for each change.
 
 use crate::out;
-use accord_net::server::StatusReport;
+use accord_net::operator::StatusReport;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};

@@ -6,12 +6,12 @@
 //! observer, is promoted when it has caught up, and is demoted before it goes. Everything here may
 //! be asked again: what is done already is said to be.
 
+use super::client::{AskError, OperatorClient};
+use super::protocol::{Answer, Question};
+use super::roster::Roster;
+use super::status::StatusReport;
 use crate::backup::{Backup, BackupError, Writer};
 use crate::env::real::Real;
-use crate::operator_client::{OperatorClient, OperatorError};
-use crate::server::StatusReport;
-use crate::server::operator::{Answer, Asked};
-use crate::server::roster::Roster;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ const IMAGE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why something was not done.
 #[derive(Debug, Error)]
-pub enum AdminError {
+pub enum OperatorError {
     /// Nobody answers.
     #[error("no server answers: {0}")]
     Unreachable(String),
@@ -50,7 +50,7 @@ pub enum AdminError {
     NotInTime(String),
     /// The connection to a server broke.
     #[error(transparent)]
-    Operator(#[from] OperatorError),
+    Ask(#[from] AskError),
     /// A backup could not be written.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -116,7 +116,7 @@ impl Digests {
 
 /// The servers of a cluster, to be asked by an operator.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct Operator {
     servers: Vec<SocketAddr>,
     patience: Duration,
 }
@@ -152,18 +152,18 @@ impl Seen {
         known.chain(&best.members).chain(self.reports.keys()).copied().collect()
     }
 
-    fn not_serving(&self) -> AdminError {
+    fn not_serving(&self) -> OperatorError {
         let why = |(_, report): &(SocketAddr, StatusReport)| {
             let reason = report.reason.as_deref().unwrap_or("it is catching up");
             format!("server {}: {reason}", report.node)
         };
         let mut all: Vec<String> = self.reports.values().map(why).collect();
         all.extend(self.silent.iter().cloned());
-        AdminError::NotServing(all.join("; "))
+        OperatorError::NotServing(all.join("; "))
     }
 }
 
-impl Admin {
+impl Operator {
     /// An operator of the cluster of which these are servers, as clients connect to them.
     /// `patience` is how long a command may take.
     pub const fn new(servers: Vec<SocketAddr>, patience: Duration) -> Self {
@@ -171,7 +171,7 @@ impl Admin {
     }
 
     /// Asks all servers at once how they are.
-    async fn look(&self) -> Result<Seen, AdminError> {
+    async fn look(&self) -> Result<Seen, OperatorError> {
         let mut asked = JoinSet::new();
         for at in self.servers.clone() {
             let patience = self.patience;
@@ -193,7 +193,7 @@ impl Admin {
         }
         seen.silent.sort();
         if seen.reports.is_empty() {
-            return Err(AdminError::Unreachable(seen.silent.join("; ")));
+            return Err(OperatorError::Unreachable(seen.silent.join("; ")));
         }
         let unformed = "0".repeat(16);
         let clusters: BTreeSet<_> = seen
@@ -203,13 +203,13 @@ impl Admin {
             .map(|(_, report)| format!("{} {}", report.cluster, report.cluster_id))
             .collect();
         if clusters.len() > 1 {
-            return Err(AdminError::Mixed(clusters.into_iter().collect::<Vec<_>>().join(", ")));
+            return Err(OperatorError::Mixed(clusters.into_iter().collect::<Vec<_>>().join(", ")));
         }
         Ok(seen)
     }
 
     /// Asks one server something.
-    async fn ask(&self, at: SocketAddr, question: &Asked) -> Result<Answer, AdminError> {
+    async fn ask(&self, at: SocketAddr, question: &Question) -> Result<Answer, OperatorError> {
         let mut server = OperatorClient::connect(&Real, at).await?;
         Ok(server.ask_within(question, CHANGE_PATIENCE).await?)
     }
@@ -217,8 +217,8 @@ impl Admin {
     /// Every server of the cluster: whether it votes, where it is, how far it is.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn members(&self) -> Result<Vec<Member>, AdminError> {
+    /// [`OperatorError`].
+    pub async fn members(&self) -> Result<Vec<Member>, OperatorError> {
         let seen = self.look().await?;
         let (_, best) = seen.best();
         let mut nodes = seen.nodes();
@@ -260,27 +260,27 @@ impl Admin {
     /// elsewhere, if it is one already.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn add_server(&self, node: u32, at: SocketAddr) -> Result<Changed, AdminError> {
+    /// [`OperatorError`].
+    pub async fn add_server(&self, node: u32, at: SocketAddr) -> Result<Changed, OperatorError> {
         let seen = self.look().await?;
         let (asked, best) = seen.best();
         if best.servers.get(&node) == Some(&at.to_string()) {
             return Ok(Self::changed(&seen, node, true));
         }
-        self.change_roster(*asked, &Asked::AddServer { node, address: at }, node).await
+        self.change_roster(*asked, &Question::AddServer { node, address: at }, node).await
     }
 
     /// Asks one server, and waits until all that answer know.
     async fn change_roster(
         &self,
         asked: SocketAddr,
-        question: &Asked,
+        question: &Question,
         node: u32,
-    ) -> Result<Changed, AdminError> {
+    ) -> Result<Changed, OperatorError> {
         let roster = match self.ask(asked, question).await? {
             Answer::Servers(roster) => roster,
-            Answer::Refused { reason } => return Err(AdminError::Refused(reason)),
-            other => return Err(OperatorError::NotUnderstood(format!("{other:?}")).into()),
+            Answer::Refused { reason } => return Err(OperatorError::Refused(reason)),
+            other => return Err(AskError::NotUnderstood(format!("{other:?}")).into()),
         };
         let deadline = Instant::now() + self.patience;
         loop {
@@ -291,7 +291,7 @@ impl Admin {
             if behind.is_empty() {
                 return match Self::agrees(&seen, &roster, node) {
                     true => Ok(Self::changed(&seen, node, false)),
-                    false => Err(AdminError::Refused(
+                    false => Err(OperatorError::Refused(
                         "somebody else changed the list of servers at the same time, and that \
                          counts; look at `accord admin members`, then ask again"
                             .to_owned(),
@@ -300,7 +300,7 @@ impl Admin {
             }
             if Instant::now() > deadline {
                 let why = format!("servers {behind:?} have not heard of it from the others");
-                return Err(AdminError::NotInTime(why));
+                return Err(OperatorError::NotInTime(why));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -317,8 +317,8 @@ impl Admin {
     /// Takes a server out of the cluster; its vote first, if it has one.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn remove_server(&self, node: u32) -> Result<Changed, AdminError> {
+    /// [`OperatorError`].
+    pub async fn remove_server(&self, node: u32) -> Result<Changed, OperatorError> {
         let seen = self.look().await?;
         let (_, best) = seen.best();
         let votes = best.voters.contains(&node) || best.returning.contains(&node);
@@ -334,8 +334,8 @@ impl Admin {
             let others = seen.serving().into_iter().find(|(_, report)| report.node != node);
             let (asked, _) = others.or(seen.serving().first().copied()).unwrap_or(seen.best());
             // The one that is asked may not have applied the end of its vote yet.
-            match self.change_roster(*asked, &Asked::RemoveServer { node }, node).await {
-                Err(AdminError::Refused(why))
+            match self.change_roster(*asked, &Question::RemoveServer { node }, node).await {
+                Err(OperatorError::Refused(why))
                     if why.contains("votes") && Instant::now() < deadline => {}
                 result => return result,
             }
@@ -346,23 +346,23 @@ impl Admin {
     /// Lets a server vote, once it has caught up.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn promote(&self, node: u32) -> Result<Changed, AdminError> {
+    /// [`OperatorError`].
+    pub async fn promote(&self, node: u32) -> Result<Changed, OperatorError> {
         self.change_voters(node, true).await
     }
 
     /// Takes the vote from a server.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn demote(&self, node: u32) -> Result<Changed, AdminError> {
+    /// [`OperatorError`].
+    pub async fn demote(&self, node: u32) -> Result<Changed, OperatorError> {
         self.change_voters(node, false).await
     }
 
-    async fn change_voters(&self, node: u32, promote: bool) -> Result<Changed, AdminError> {
+    async fn change_voters(&self, node: u32, promote: bool) -> Result<Changed, OperatorError> {
         let question = match promote {
-            true => Asked::Promote { node },
-            false => Asked::Demote { node },
+            true => Question::Promote { node },
+            false => Question::Demote { node },
         };
         let deadline = Instant::now() + self.patience;
         let mut asked = false;
@@ -379,7 +379,7 @@ impl Admin {
                     return Ok(Self::changed(&seen, node, !asked));
                 }
                 if !seen.nodes().contains(&node) {
-                    return Err(AdminError::Refused(format!(
+                    return Err(OperatorError::Refused(format!(
                         "server {node} is not of the cluster, which has {}: see `accord admin \
                          add-server`",
                         numbers(&seen.nodes())
@@ -401,14 +401,14 @@ impl Admin {
                         match error.as_str() {
                             "in_progress" | "not_caught_up" | "not_primary" | "unknown"
                             | "not_member" | "already_voter" | "not_voter" => {
-                                why = AdminError::NotInTime(reason);
+                                why = OperatorError::NotInTime(reason);
                             }
-                            _ => return Err(AdminError::Refused(reason)),
+                            _ => return Err(OperatorError::Refused(reason)),
                         }
                     }
-                    Ok(Answer::Refused { reason }) => why = AdminError::NotInTime(reason),
+                    Ok(Answer::Refused { reason }) => why = OperatorError::NotInTime(reason),
                     Ok(other) => {
-                        return Err(OperatorError::NotUnderstood(format!("{other:?}")).into());
+                        return Err(AskError::NotUnderstood(format!("{other:?}")).into());
                     }
                     // It may have been done: the next look tells.
                     Err(error) => why = error,
@@ -425,24 +425,24 @@ impl Admin {
     /// one loses it and is removed.
     ///
     /// # Errors
-    /// [`AdminError`].
+    /// [`OperatorError`].
     pub async fn replace(
         &self,
         old: u32,
         new: u32,
         at: Option<SocketAddr>,
-    ) -> Result<Changed, AdminError> {
+    ) -> Result<Changed, OperatorError> {
         if old == new {
             let why = "a server is replaced by another one, with a number of its own; one that \
                        lost its directory is started with an empty one, and nothing else";
-            return Err(AdminError::Refused(why.to_owned()));
+            return Err(OperatorError::Refused(why.to_owned()));
         }
         if let Some(at) = at {
             self.add_server(new, at).await?;
         }
         match self.promote(new).await {
             // Of an even number, the lost one may be in the way.
-            Err(AdminError::Refused(_)) => {
+            Err(OperatorError::Refused(_)) => {
                 self.demote(old).await?;
                 self.promote(new).await?;
             }
@@ -454,8 +454,8 @@ impl Admin {
     /// Compares the states of all servers, at a common index if one comes up in time.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn digests(&self) -> Result<Digests, AdminError> {
+    /// [`OperatorError`].
+    pub async fn digests(&self) -> Result<Digests, OperatorError> {
         let deadline = Instant::now() + self.patience;
         let mut known: BTreeMap<u64, BTreeMap<u32, String>> = BTreeMap::new();
         loop {
@@ -483,13 +483,13 @@ impl Admin {
     /// `stale`, from the most advanced server that answers, if none serves.
     ///
     /// # Errors
-    /// [`AdminError`]: there is no backup then.
+    /// [`OperatorError`]: there is no backup then.
     pub async fn backup(
         &self,
         path: &Path,
         force: bool,
         stale: bool,
-    ) -> Result<Backup, AdminError> {
+    ) -> Result<Backup, OperatorError> {
         let deadline = Instant::now() + self.patience;
         let seen = self.look().await?;
         let needed = seen.reports.values().map(|(_, report)| report.commit_index).max();
@@ -517,7 +517,7 @@ impl Admin {
         while offset < head.bytes {
             let chunk = server.chunk(offset).await?;
             if chunk.is_empty() {
-                return Err(OperatorError::NotUnderstood("a chunk without bytes".into()).into());
+                return Err(AskError::NotUnderstood("a chunk without bytes".into()).into());
             }
             writer.write(&chunk)?;
             offset += chunk.len() as u64;

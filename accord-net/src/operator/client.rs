@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use accord_net::env::real::Real;
-//! use accord_net::operator_client::OperatorClient;
+//! use accord_net::operator::OperatorClient;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut server = OperatorClient::connect(&Real, "127.0.0.1:7850".parse()?).await?;
@@ -11,11 +11,10 @@
 //! # }
 //! ```
 
-use crate::backup::ImageHead;
+use super::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, OPERATOR_VERSION, Question};
+use super::status::StatusReport;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
-use crate::server::StatusReport;
-use crate::server::operator::{Answer, Asked, OPERATOR_BYTES_MAX, OPERATOR_VERSION};
 use accord_core::time::Duration;
 use bytes::Bytes;
 use std::fmt;
@@ -31,7 +30,7 @@ const PREFACE: Preface = Preface { kind: Kind::Operator, version: OPERATOR_VERSI
 
 /// Why a server was not asked, or did not answer.
 #[derive(Debug, Error)]
-pub enum OperatorError {
+pub enum AskError {
     /// The connection could not be made, or broke.
     #[error("{}{}", .0, remedy(.0))]
     Io(#[from] io::Error),
@@ -77,8 +76,8 @@ impl<E: Env> OperatorClient<E> {
     /// Connects to the server whose clients connect to this address.
     ///
     /// # Errors
-    /// [`OperatorError`].
-    pub async fn connect(env: &E, at: SocketAddr) -> Result<Self, OperatorError> {
+    /// [`AskError`].
+    pub async fn connect(env: &E, at: SocketAddr) -> Result<Self, AskError> {
         let opening = async {
             let (mut reader, mut writer) = env.connect(at).await?;
             writer.write_all(&PREFACE.to_bytes()).await?;
@@ -95,12 +94,12 @@ impl<E: Env> OperatorClient<E> {
     /// How the server is.
     ///
     /// # Errors
-    /// [`OperatorError`].
-    pub async fn status(&mut self) -> Result<StatusReport, OperatorError> {
-        match self.ask(&Asked::Status).await? {
+    /// [`AskError`].
+    pub async fn status(&mut self) -> Result<StatusReport, AskError> {
+        match self.ask(&Question::Status).await? {
             Answer::Status(report) => Ok(*report),
-            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
-            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+            Answer::Refused { reason } => Err(AskError::Refused(reason)),
+            other => Err(AskError::NotUnderstood(format!("{other:?}"))),
         }
     }
 
@@ -108,20 +107,20 @@ impl<E: Env> OperatorClient<E> {
     /// for good. What only the lost servers held is lost.
     ///
     /// # Errors
-    /// [`OperatorError`]; [`OperatorError::Refused`] if there is nothing to recover from.
-    pub async fn recover(&mut self) -> Result<(), OperatorError> {
-        match self.ask(&Asked::Recover).await? {
+    /// [`AskError`]; [`AskError::Refused`] if there is nothing to recover from.
+    pub async fn recover(&mut self) -> Result<(), AskError> {
+        match self.ask(&Question::Recover).await? {
             Answer::Recovering => Ok(()),
-            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
-            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+            Answer::Refused { reason } => Err(AskError::Refused(reason)),
+            other => Err(AskError::NotUnderstood(format!("{other:?}"))),
         }
     }
 
     /// Asks anything. A question that is not answered in time spoils the connection.
     ///
     /// # Errors
-    /// [`OperatorError`].
-    pub async fn ask(&mut self, question: &Asked) -> Result<Answer, OperatorError> {
+    /// [`AskError`].
+    pub async fn ask(&mut self, question: &Question) -> Result<Answer, AskError> {
         self.ask_within(question, PATIENCE).await
     }
 
@@ -131,9 +130,9 @@ impl<E: Env> OperatorClient<E> {
     /// As [`OperatorClient::ask`].
     pub async fn ask_within(
         &mut self,
-        question: &Asked,
+        question: &Question,
         patience: Duration,
-    ) -> Result<Answer, OperatorError> {
+    ) -> Result<Answer, AskError> {
         let env = self.env.clone();
         within(&env, patience, self.exchange(question)).await
     }
@@ -141,52 +140,51 @@ impl<E: Env> OperatorClient<E> {
     /// Has the server hold its state as it is now, to be fetched with [`OperatorClient::chunk`].
     ///
     /// # Errors
-    /// [`OperatorError`].
-    pub async fn image(&mut self, patience: Duration) -> Result<ImageHead, OperatorError> {
-        match self.ask_within(&Asked::Image, patience).await? {
+    /// [`AskError`].
+    pub async fn image(&mut self, patience: Duration) -> Result<ImageHead, AskError> {
+        match self.ask_within(&Question::Image, patience).await? {
             Answer::Image(head) => Ok(*head),
-            Answer::Refused { reason } => Err(OperatorError::Refused(reason)),
-            other => Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+            Answer::Refused { reason } => Err(AskError::Refused(reason)),
+            other => Err(AskError::NotUnderstood(format!("{other:?}"))),
         }
     }
 
     /// The bytes of the held state from `offset` on, as many as the server likes to give.
     ///
     /// # Errors
-    /// [`OperatorError`].
-    pub async fn chunk(&mut self, offset: u64) -> Result<Bytes, OperatorError> {
+    /// [`AskError`].
+    pub async fn chunk(&mut self, offset: u64) -> Result<Bytes, AskError> {
         let env = self.env.clone();
         let fetching = async {
-            let (bytes, crc32) = match self.exchange(&Asked::ImageChunk { offset }).await? {
+            let (bytes, crc32) = match self.exchange(&Question::ImageChunk { offset }).await? {
                 Answer::ImageChunk { offset: at, bytes, crc32 } if at == offset => (bytes, crc32),
-                Answer::Refused { reason } => return Err(OperatorError::Refused(reason)),
-                other => return Err(OperatorError::NotUnderstood(format!("{other:?}"))),
+                Answer::Refused { reason } => return Err(AskError::Refused(reason)),
+                other => return Err(AskError::NotUnderstood(format!("{other:?}"))),
             };
             let chunk = self.hear().await?;
             let whole = chunk.len() as u64 == bytes && crc32fast::hash(&chunk) == crc32;
-            let damaged = || OperatorError::NotUnderstood("a chunk came damaged".to_owned());
+            let damaged = || AskError::NotUnderstood("a chunk came damaged".to_owned());
             whole.then_some(chunk).ok_or_else(damaged)
         };
         within(&env, PATIENCE, fetching).await
     }
 
-    async fn exchange(&mut self, question: &Asked) -> Result<Answer, OperatorError> {
+    async fn exchange(&mut self, question: &Question) -> Result<Answer, AskError> {
         let question = serde_json::to_vec(question).expect("a question has a form in JSON");
         let mut out = Vec::new();
         write_message(&mut out, |out| out.extend_from_slice(&question));
         self.writer.write_all(&out).await?;
         self.writer.flush().await?;
         let answer = self.hear().await?;
-        serde_json::from_slice(&answer)
-            .map_err(|error| OperatorError::NotUnderstood(error.to_string()))
+        serde_json::from_slice(&answer).map_err(|error| AskError::NotUnderstood(error.to_string()))
     }
 
     /// The next message.
-    async fn hear(&mut self) -> Result<Bytes, OperatorError> {
+    async fn hear(&mut self) -> Result<Bytes, AskError> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let next = self.frames.next_message();
-            let next = next.map_err(|error| OperatorError::NotUnderstood(error.to_string()))?;
+            let next = next.map_err(|error| AskError::NotUnderstood(error.to_string()))?;
             if let Some(message) = next {
                 return Ok(message);
             }
@@ -201,11 +199,11 @@ impl<E: Env> OperatorClient<E> {
 async fn within<E: Env, T>(
     env: &E,
     patience: Duration,
-    task: impl Future<Output = Result<T, OperatorError>>,
-) -> Result<T, OperatorError> {
+    task: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
     tokio::select! {
         biased;
         result = task => result,
-        () = env.sleep_until(env.now() + patience) => Err(OperatorError::Timeout),
+        () = env.sleep_until(env.now() + patience) => Err(AskError::Timeout),
     }
 }
