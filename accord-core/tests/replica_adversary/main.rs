@@ -105,6 +105,7 @@ fn a_calm_cluster_commits_and_reads() {
     judge(1, &mut world, &everyone);
 }
 
+// Claims: C-state-same, C-epoch-unique
 #[test]
 fn persistent_servers_survive_everything_the_contract_allows() {
     let total = hunt(0..400, Durability::Persistent, 2_000);
@@ -112,6 +113,7 @@ fn persistent_servers_survive_everything_the_contract_allows() {
     assert!(total.installs > 50 && total.lost_records > 300 && total.wiped > 50, "{total:?}");
 }
 
+// Claims: C-state-same, C-epoch-unique
 #[test]
 fn memory_servers_survive_everything_the_contract_allows() {
     let total = hunt(1_000..1_400, Durability::Memory, 2_000);

@@ -48,6 +48,7 @@ fn heal(app: &mut App, cluster: &mut Cluster) {
     app.take();
 }
 
+// Claims: C-outcome-unknown
 #[test]
 fn what_is_kept_is_not_acknowledged_and_can_be_asked_for() {
     let mut cluster = Cluster::new(3);

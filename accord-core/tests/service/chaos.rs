@@ -172,6 +172,7 @@ fn settle(cluster: &mut Cluster, apps: &mut [App], told: &mut [Told]) {
     }
 }
 
+// Claims: C-write-once, C-watch-complete
 #[test]
 fn whatever_happens_requests_run_once_and_watches_tell_all() {
     let (mut done, mut unknown, mut lost, mut over) = (0, 0, 0, 0);

@@ -60,6 +60,7 @@ fn a_session_opens_executes_reads_and_closes() {
     assert_eq!(cluster.servers[&NodeId(1)].status().sessions, 0);
 }
 
+// Claims: C-write-once
 #[test]
 fn a_retry_after_a_lost_answer_finds_the_recorded_outcome() {
     let mut cluster = Cluster::new(3);
@@ -85,6 +86,7 @@ fn a_retry_after_a_lost_answer_finds_the_recorded_outcome() {
     assert_eq!(cluster.servers[&NodeId(1)].state().revision(), revision);
 }
 
+// Claims: C-watch-first, C-session-order
 #[test]
 fn watches_are_set_again_before_requests_are_sent_again_in_order() {
     let mut cluster = Cluster::new(3);
@@ -118,6 +120,7 @@ fn watches_are_set_again_before_requests_are_sent_again_in_order() {
     assert_eq!(revisions, [2, 3, 4], "each change is told once");
 }
 
+// Claims: C-watch-complete
 #[test]
 fn a_watch_behind_others_at_a_second_loss_misses_nothing() {
     let mut cluster = Cluster::new(3);
@@ -175,6 +178,7 @@ fn a_quiet_watch_is_kept_fresh_by_pings() {
     assert!(!lost, "{:?}", app.events);
 }
 
+// Claims: C-watch-complete
 #[test]
 fn a_one_shot_watch_that_fired_is_over_also_after_a_reconnection() {
     let mut cluster = Cluster::new(3);
@@ -195,6 +199,7 @@ fn a_one_shot_watch_that_fired_is_over_also_after_a_reconnection() {
     assert_eq!(told.len(), 1, "only the first change is told: {told:?}");
 }
 
+// Claims: C-outcome-failed, C-outcome-unknown
 #[test]
 fn what_was_never_sent_fails_and_what_was_sent_is_unknown() {
     let mut cluster = Cluster::new(3);
@@ -215,6 +220,7 @@ fn what_was_never_sent_fails_and_what_was_sent_is_unknown() {
     assert!(events.iter().any(read), "{events:?}");
 }
 
+// Claims: C-session-ends
 #[test]
 fn a_session_that_expired_while_away_is_lost_and_says_so() {
     let mut cluster = Cluster::new(3);
@@ -234,6 +240,7 @@ fn a_session_that_expired_while_away_is_lost_and_says_so() {
     assert_eq!(app.client.submit(cluster.now, &put("k", "2")), Err(ClientError::Ended));
 }
 
+// Claims: C-session-silence
 #[test]
 fn an_idle_session_lives_on_by_pings() {
     let mut cluster = Cluster::new(3);
@@ -289,6 +296,7 @@ fn the_window_counts_from_the_oldest_unanswered_request() {
     assert_eq!(app.said.iter().rev().find_map(acked), Some(RequestId(4)));
 }
 
+// Claims: C-outcome-failed
 #[test]
 fn a_refusal_is_definite_only_if_it_holds_for_every_copy() {
     let full = Outcome::Refused(RequestError::WindowFull);

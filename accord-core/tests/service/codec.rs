@@ -206,6 +206,7 @@ proptest! {
         prop_assert_eq!(decode_server(&encode_server(&message)), Ok(message));
     }
 
+    // Claims: C-input
     #[test]
     fn any_bytes_are_a_message_in_its_one_encoding_or_an_error(
         tag in any::<u8>(),

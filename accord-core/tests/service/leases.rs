@@ -33,6 +33,7 @@ fn ping(app: &mut App, cluster: &mut Cluster) -> Instant {
     cluster.now
 }
 
+// Claims: C-session-lease
 #[test]
 fn the_granted_timeout_counts() {
     let mut cluster = Cluster::with(3, |config| config.state.timeout_ms_max = 1000);
@@ -41,6 +42,7 @@ fn the_granted_timeout_counts() {
     assert_eq!(lease_ends(&app), cluster.now + Duration::from_secs(1));
 }
 
+// Claims: C-session-lease
 #[test]
 fn a_ping_counts_from_its_sending_when_its_pong_has_come() {
     let mut cluster = Cluster::new(3);
@@ -64,6 +66,7 @@ fn a_ping_counts_from_its_sending_when_its_pong_has_come() {
     assert!(lease_ends(&app) > opened + TIMEOUT);
 }
 
+// Claims: C-session-lease
 #[test]
 fn other_answers_prove_nothing() {
     let mut cluster = Cluster::new(3);
@@ -78,6 +81,7 @@ fn other_answers_prove_nothing() {
     assert_eq!(lease_ends(&app), before);
 }
 
+// Claims: C-session-lease
 #[test]
 fn the_pong_of_a_server_outside_the_primary_component_proves_nothing() {
     let mut cluster = Cluster::new(3);

@@ -27,6 +27,7 @@ fn value(message: &ServerMessage) -> &[u8] {
     }
 }
 
+// Claims: C-outcome-done
 #[test]
 fn a_write_is_answered_once_it_is_applied_and_only_to_who_asked() {
     let mut cluster = Cluster::new(3);
@@ -43,6 +44,7 @@ fn a_write_is_answered_once_it_is_applied_and_only_to_who_asked() {
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
 }
 
+// Claims: C-watch-first
 #[test]
 fn a_client_sees_its_own_change_before_the_answer_to_it() {
     let mut cluster = Cluster::new(1);
@@ -58,6 +60,7 @@ fn a_client_sees_its_own_change_before_the_answer_to_it() {
     assert_eq!(committed(&cluster.next(conn).unwrap()), revision);
 }
 
+// Claims: C-watch-first
 #[test]
 fn a_read_by_another_client_comes_after_the_event_that_it_reflects() {
     let mut cluster = Cluster::new(3);
@@ -74,6 +77,7 @@ fn a_read_by_another_client_comes_after_the_event_that_it_reflects() {
     assert!(value(&got[read]) == b"" || event < read, "{got:?}");
 }
 
+// Claims: C-write-once
 #[test]
 fn a_retry_is_answered_from_the_record_and_changes_nothing() {
     let mut cluster = Cluster::new(3);
@@ -91,6 +95,7 @@ fn a_retry_is_answered_from_the_record_and_changes_nothing() {
     assert_eq!(value(&cluster.next(again).unwrap()), b"second");
 }
 
+// Claims: C-write-once
 #[test]
 fn a_request_that_was_under_way_at_two_servers_takes_effect_once() {
     let mut cluster = Cluster::new(3);
@@ -118,6 +123,7 @@ fn attaching_elsewhere_fences_the_old_connection() {
     assert_eq!(cluster.closed(newer), None);
 }
 
+// Claims: C-watch-resume, C-watch-first
 #[test]
 fn a_watch_resumes_where_it_was_cut_off_before_the_recorded_answer() {
     let mut cluster = Cluster::new(3);
@@ -139,6 +145,7 @@ fn a_watch_resumes_where_it_was_cut_off_before_the_recorded_answer() {
     assert_eq!(got.len(), 3, "none twice, none missed: {got:?}");
 }
 
+// Claims: C-watch-resume
 #[test]
 fn a_watch_whose_history_is_gone_is_told_so() {
     let mut cluster = Cluster::with(1, |config| config.limits.history_events_max = 2);
@@ -161,6 +168,7 @@ fn a_watch_whose_history_is_gone_is_told_so() {
     assert_eq!(cluster.take(conn).len(), 3, "set, and two revisions of events");
 }
 
+// Claims: C-watch-whole
 #[test]
 fn a_one_shot_watch_tells_the_first_revision_only() {
     let mut cluster = Cluster::new(1);
@@ -189,6 +197,7 @@ fn a_one_shot_watch_tells_the_first_revision_only() {
     assert_eq!(cluster.servers.values().next().unwrap().status().watches, 0);
 }
 
+// Claims: C-members
 #[test]
 fn members_are_listed_once_and_then_told_by_difference() {
     let mut cluster = Cluster::new(2);
@@ -222,6 +231,7 @@ fn members_are_listed_once_and_then_told_by_difference() {
     assert_eq!(sessions, [third, third], "joined, then left");
 }
 
+// Claims: C-session-silence
 #[test]
 fn a_silent_session_expires_and_one_that_pings_does_not() {
     let mut cluster = Cluster::new(3);
@@ -241,6 +251,7 @@ fn a_silent_session_expires_and_one_that_pings_does_not() {
     assert_eq!(cluster.closed(lively), None);
 }
 
+// Claims: C-session-ends, C-session-silence
 #[test]
 fn an_open_connection_alone_keeps_no_session_and_a_lost_one_ends_none() {
     let mut cluster = Cluster::new(1);
@@ -254,6 +265,7 @@ fn an_open_connection_alone_keeps_no_session_and_a_lost_one_ends_none() {
     assert_eq!(cluster.closed(again), Some(DisconnectReason::SessionExpired));
 }
 
+// Claims: C-session-attached
 #[test]
 fn an_expiry_that_is_under_way_spares_a_session_attached_elsewhere_first() {
     let mut cluster = Cluster::new(2);
@@ -270,6 +282,7 @@ fn an_expiry_that_is_under_way_spares_a_session_attached_elsewhere_first() {
     assert_eq!(cluster.servers.values().next().unwrap().status().sessions, 1);
 }
 
+// Claims: C-session-collected
 #[test]
 fn the_sessions_of_a_lost_server_are_adopted_with_their_time_anew() {
     let mut cluster = Cluster::new(3);
@@ -285,6 +298,7 @@ fn the_sessions_of_a_lost_server_are_adopted_with_their_time_anew() {
     assert_eq!(cluster.closed(saved), None);
 }
 
+// Claims: C-session-collected
 #[test]
 fn an_adopter_that_lags_keeps_no_dead_session_alive() {
     let mut cluster = Cluster::new(5);
@@ -302,6 +316,7 @@ fn an_adopter_that_lags_keeps_no_dead_session_alive() {
     assert_eq!(count(&cluster), 0, "the next one judges in place of the one that lags");
 }
 
+// Claims: C-session-silence, C-read-fresh
 #[test]
 fn a_server_without_a_primary_expires_nobody_and_reads_nothing_stale() {
     let mut cluster = Cluster::new(3);
@@ -360,6 +375,7 @@ fn a_server_that_the_cluster_gave_up_sends_its_clients_away() {
     cluster.attach(3, session);
 }
 
+// Claims: C-bounds
 #[test]
 fn what_exceeds_a_bound_is_refused_by_name() {
     let mut cluster = Cluster::with(1, |config| {
@@ -395,6 +411,7 @@ fn what_exceeds_a_bound_is_refused_by_name() {
     assert_eq!(cluster.servers[&node].status().refusals.len(), 4);
 }
 
+// Claims: C-session-silence
 #[test]
 fn a_client_that_is_not_read_is_alive_while_it_takes_what_is_sent() {
     for takes in [true, false] {
@@ -426,6 +443,7 @@ fn a_client_that_is_not_read_is_alive_while_it_takes_what_is_sent() {
     }
 }
 
+// Claims: C-session-silence
 #[test]
 fn the_silence_of_a_client_that_was_not_read_begins_when_its_connection_ends() {
     for read in [true, false] {
@@ -446,6 +464,7 @@ fn the_silence_of_a_client_that_was_not_read_begins_when_its_connection_ends() {
     }
 }
 
+// Claims: C-watch-complete, C-bounds
 #[test]
 fn a_client_that_takes_nothing_is_disconnected_and_not_gapped() {
     let mut cluster = Cluster::with(1, |config| config.limits.unsent_bytes_max = 1000);
@@ -494,6 +513,7 @@ fn who_speaks_out_of_turn_is_disconnected() {
     assert_eq!(cluster.take(conn), [refused]);
 }
 
+// Claims: C-input
 #[test]
 fn a_malformed_transaction_is_refused_and_disturbs_nothing() {
     let mut cluster = Cluster::new(1);
@@ -562,6 +582,7 @@ fn with_a_large_state_more_of_the_log_is_kept() {
     assert!((8..=25).contains(&large), "a thousand bytes of entries, not {large}");
 }
 
+// Claims: C-write-once
 #[test]
 fn a_request_contained_in_an_installed_state_is_answered_from_its_record() {
     let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
@@ -576,6 +597,7 @@ fn a_request_contained_in_an_installed_state_is_answered_from_its_record() {
     assert_eq!(committed(&cluster.next(conn).unwrap()), Revision(24));
 }
 
+// Claims: C-watch-complete, C-watch-resume
 #[test]
 fn a_watch_does_not_silently_skip_what_an_installed_state_contains() {
     let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
@@ -585,6 +607,7 @@ fn a_watch_does_not_silently_skip_what_an_installed_state_contains() {
     assert!(!cluster.take(conn).iter().any(told));
 }
 
+// Claims: C-session-silence
 #[test]
 fn a_server_that_slept_gives_every_session_its_time_anew() {
     let mut cluster = Cluster::new(1);
@@ -597,6 +620,7 @@ fn a_server_that_slept_gives_every_session_its_time_anew() {
     assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
+// Claims: C-session-silence
 #[test]
 fn a_client_that_the_server_does_not_read_is_not_called_silent() {
     let mut cluster = Cluster::with(2, |config| config.limits.requests_per_conn_max = 1);
@@ -613,6 +637,7 @@ fn a_client_that_the_server_does_not_read_is_not_called_silent() {
     assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
+// Claims: C-voters-change
 #[test]
 fn an_operator_changes_who_votes() {
     let mut cluster = Cluster::new(3);
@@ -638,6 +663,7 @@ fn a_server_whose_disk_failed_stops_for_good() {
     assert_eq!(cluster.servers[&NodeId(1)].next_deadline(), None);
 }
 
+// Claims: C-session-silence
 #[test]
 fn time_without_a_primary_counts_against_nobody() {
     let mut cluster = Cluster::new(3);
@@ -652,6 +678,7 @@ fn time_without_a_primary_counts_against_nobody() {
     assert_eq!(cluster.closed(conn), Some(DisconnectReason::SessionExpired));
 }
 
+// Claims: C-read-monotonic
 #[test]
 fn a_local_read_waits_for_what_its_session_has_seen() {
     let mut cluster = Cluster::new(1);
@@ -668,6 +695,7 @@ fn a_local_read_waits_for_what_its_session_has_seen() {
     assert_eq!(value(&cluster.next(conn).unwrap()), b"4");
 }
 
+// Claims: C-session-order
 #[test]
 fn a_small_request_does_not_overtake_a_large_one_for_which_there_is_no_room() {
     let mut cluster = Cluster::with(2, |config| config.replica.limits.proposals_bytes_max = 600);
@@ -683,6 +711,7 @@ fn a_small_request_does_not_overtake_a_large_one_for_which_there_is_no_room() {
     assert_eq!(revisions, (2..=21).collect::<Vec<u64>>());
 }
 
+// Claims: C-session-pong
 #[test]
 fn no_pong_follows_a_proposed_expiry_not_even_over_an_installed_state() {
     let mut cluster = Cluster::with(3, |config| config.replica.limits.log_bytes_retained = 100);
@@ -710,6 +739,7 @@ fn no_pong_follows_a_proposed_expiry_not_even_over_an_installed_state() {
     assert_eq!(cluster.take(conn), [status(false), status(true), expired], "and no pong");
 }
 
+// Claims: C-recover-numbers, C-recover-sessions
 #[test]
 fn what_the_lost_majority_gave_is_never_given_again_after_a_recovery() {
     let mut cluster = Cluster::new(3);

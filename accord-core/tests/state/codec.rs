@@ -285,6 +285,7 @@ proptest! {
         assert_eq!(outcome.detached(), outcome);
     }
 
+    // Claims: C-input
     #[test]
     fn any_bytes_are_a_value_or_an_error(bytes in bytes(80)) {
         canonical_everywhere(&bytes);
@@ -312,6 +313,7 @@ proptest! {
     }
 }
 
+// Claims: C-input
 #[test]
 fn a_count_is_not_believed_before_there_are_bytes_for_it() {
     // 65,535 comparisons announced, none there.

@@ -315,6 +315,7 @@ fn mirror(mirror: &mut Mirror, event: &accord_core::state::KeyEvent) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+    // Claims: C-state-documented
     #[test]
     fn the_state_is_what_the_naive_model_says(limits in 0usize..3, ops in vec(op(), 1..60)) {
         let roomy = Limits { store_bytes_max: 500, ..Limits::default() };

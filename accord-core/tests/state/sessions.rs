@@ -20,6 +20,7 @@ fn ephemeral(key: &str) -> Txn {
     Txn::of(vec![write(key, "", 0, Flags::CREATE | Flags::EPHEMERAL)])
 }
 
+// Claims: C-write-once
 #[test]
 fn a_retry_is_answered_from_the_record_and_changes_nothing() {
     let mut world = World::new(Limits::tiny());
@@ -169,6 +170,7 @@ fn ended_and_unknown_sessions_are_told_apart() {
     }
 }
 
+// Claims: C-outcome-failed
 #[test]
 fn only_definite_refusals_promise_that_nothing_ran() {
     let number = RequestId(1);
@@ -186,6 +188,7 @@ fn only_definite_refusals_promise_that_nothing_ran() {
     }
 }
 
+// Claims: C-members
 #[test]
 fn joining_and_leaving_are_events_with_the_number_of_members() {
     let mut world = World::new(Limits::tiny());
@@ -219,6 +222,7 @@ fn there_are_at_most_as_many_sessions_as_the_limit_says() {
     assert_eq!(world.apply(&open), opened, "the timeout is raised to the least there is");
 }
 
+// Claims: C-ephemeral
 #[test]
 fn ephemeral_records_die_with_their_session_in_one_revision_before_it_leaves() {
     let mut world = World::new(Limits::tiny());
@@ -252,6 +256,7 @@ fn an_ephemeral_record_that_was_deleted_or_made_anew_is_no_longer_its_first_owne
     assert_eq!(world.value("e"), Some(b"lasting".to_vec()));
 }
 
+// Claims: C-session-attached
 #[test]
 fn an_expiry_counts_for_the_attachment_that_was_silent_and_by_who_may_say_so() {
     let mut world = World::new(Limits::tiny());
@@ -278,6 +283,7 @@ fn an_expiry_counts_for_the_attachment_that_was_silent_and_by_who_may_say_so() {
     assert_eq!(world.events(), ["Left s1 of 0"]);
 }
 
+// Claims: C-session-collected, C-session-attached
 #[test]
 fn an_orphan_may_be_expired_by_anyone_unless_it_is_attached_again() {
     let mut world = World::new(Limits::tiny());

@@ -31,6 +31,7 @@ fn restore(bytes: &Bytes) -> Result<State, SnapshotError> {
     State::restore(bytes, Limits::default())
 }
 
+// Claims: C-state-same
 #[test]
 fn a_restored_state_is_the_same_and_goes_on_the_same() {
     let mut world = full();
@@ -79,6 +80,7 @@ fn a_frozen_state_stays_as_it_was_whatever_is_applied_later() {
     world.state.check();
 }
 
+// Claims: C-recover-numbers, C-recover-sessions
 #[test]
 fn a_renewed_state_keeps_what_lasts_and_gives_no_number_twice() {
     let mut world = full();
@@ -104,6 +106,7 @@ fn a_renewed_state_keeps_what_lasts_and_gives_no_number_twice() {
     assert!(world.value("s00000000000001000002").is_some());
 }
 
+// Claims: C-write-once
 #[test]
 fn recorded_outcomes_survive_a_transfer() {
     let mut world = World::new(Limits::tiny());
@@ -240,6 +243,7 @@ fn every_cut_of_a_snapshot_is_refused() {
 }
 
 proptest! {
+    // Claims: C-input
     #[test]
     fn hostile_payloads_behind_right_checksums_never_panic(
         at in 0usize..400, byte: u8, and in 0usize..400, other: u8,
@@ -273,6 +277,7 @@ proptest! {
         }
     }
 
+    // Claims: C-input
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = bytes;

@@ -214,6 +214,7 @@ fn comparisons_hold_fail_or_miss_their_key() {
     }
 }
 
+// Claims: C-write-atomic
 #[test]
 fn an_empty_branch_commits_without_results_and_a_failing_one_names_itself() {
     let mut world = World::new(Limits::tiny());
@@ -230,6 +231,7 @@ fn an_empty_branch_commits_without_results_and_a_failing_one_names_itself() {
     assert_eq!(world.contents(), []);
 }
 
+// Claims: C-write-atomic
 #[test]
 fn a_transaction_sees_its_own_steps_and_is_taken_back_whole() {
     row(vec![put("b", "1"), Step::Compare(cmp("b", "1")), put("a", "seen")], Ok("seen"));
@@ -364,6 +366,7 @@ fn a_page_is_cut_by_its_bytes_but_has_an_entry() {
     }
 }
 
+// Claims: C-token-ascending
 #[test]
 fn sequence_keys_ascend_and_a_number_taken_back_is_used_again() {
     let mut world = World::new(Limits { key_bytes_max: 99, ..Limits::tiny() });
@@ -411,6 +414,7 @@ fn events_say_what_a_watcher_needs_in_the_order_of_the_steps() {
     assert_eq!(world.events(), Vec::<String>::new());
 }
 
+// Claims: C-token-lock
 #[test]
 fn a_revision_is_taken_by_a_change_and_is_the_fencing_token_of_a_lock() {
     let mut world = World::new(Limits::tiny());

@@ -58,6 +58,7 @@ fn http_tells_whether_a_server_is_ready() {
     assert!(ask("/metrics").contains("# EOF"));
 }
 
+// Claims: C-genesis
 #[test]
 fn a_server_without_permission_to_form_a_cluster_says_so() {
     let (_server, at) = server(&["--http-listen", "off"]);
@@ -118,6 +119,7 @@ fn a_cluster_serves_on_without_one_server_and_tells_of_its_end() {
     assert!(log.contains("the server listens"), "{log}");
 }
 
+// Claims: C-memory-stops, C-recover-asked
 #[test]
 fn a_cluster_whose_majority_forgot_is_started_anew_only_on_command() {
     let directory = tempfile::tempdir().expect("there is a place for it");

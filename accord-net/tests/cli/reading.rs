@@ -4,6 +4,7 @@ use super::relay::Relay;
 use super::support::{Cluster, Process, accord, command, eventually, send};
 use nix::sys::signal::Signal;
 
+// Claims: C-read-no-session
 #[test]
 fn a_read_costs_no_session_and_a_local_one_needs_no_majority() {
     let cluster = Cluster::start(&[]);

@@ -13,6 +13,7 @@ fn cluster() -> Cluster {
     Cluster::start(ClusterOptions::new(env!("CARGO_BIN_EXE_accord"))).expect("the cluster starts")
 }
 
+// Claims: C-write-linearizable
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_are_valid_whatever_happens_to_one_server_at_a_time() {
     let mut cluster = cluster();
@@ -36,6 +37,7 @@ async fn many_sessions_are_served_and_many_leave_at_once() {
     sessions::run(&mut cluster, options, |line| println!("{line}")).await.expect("all are served");
 }
 
+// Claims: C-write-durable
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_the_death_of_all_servers_at_once() {
     let persistent =
@@ -90,6 +92,7 @@ async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
     assert!(as_it_was, "what is set aside is not changed");
 }
 
+// Claims: C-voters-change
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_grows_and_shrinks_while_it_serves_and_servers_die() {
     for persistent in [false, true] {

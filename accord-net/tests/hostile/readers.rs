@@ -33,6 +33,7 @@ async fn floods(siege: &Siege, consistency: Consistency) -> Vec<Raw> {
 }
 
 /// What is answered at once stops the server from reading on, until it loses its patience.
+// Claims: C-bounds
 #[tokio::test]
 async fn who_reads_much_and_takes_nothing_is_hung_up_on() {
     let siege = Siege::begin(|options| options.limits.unsent_bytes_max = 1 << 20).await;

@@ -46,6 +46,7 @@ async fn what_is_no_frame_ends_the_connection() {
     siege.lift().await;
 }
 
+// Claims: C-input
 #[tokio::test]
 async fn what_is_no_message_ends_the_connection() {
     let siege = Siege::begin(|_| {}).await;
@@ -162,6 +163,7 @@ async fn endless(mut raw: Raw) -> usize {
     said
 }
 
+// Claims: C-input
 #[tokio::test]
 async fn a_message_without_an_end_is_not_gathered_for_ever() {
     const ALL: usize = 16 << 20;

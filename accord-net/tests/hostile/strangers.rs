@@ -71,6 +71,7 @@ async fn who_hangs_up_at_once_costs_nothing() {
     siege.lift().await;
 }
 
+// Claims: C-bounds
 #[tokio::test]
 async fn a_flood_of_connections_is_bounded() {
     let siege = Siege::begin(|options| {

@@ -98,11 +98,13 @@ async fn swallowed(what: Swallowed) {
     assert_eq!(again, Err(Error::Failed(Failure::Call(ClientError::NotKept))), "it is known");
 }
 
+// Claims: C-outcome-unknown
 #[tokio::test]
 async fn what_ran_is_answered_from_its_recorded_outcome() {
     swallowed(Swallowed::Answers).await;
 }
 
+// Claims: C-outcome-unknown
 #[tokio::test]
 async fn what_did_not_run_runs_then() {
     swallowed(Swallowed::Everything).await;

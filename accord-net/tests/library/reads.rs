@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use tokio::time::Duration;
 
+// Claims: C-read-no-session
 #[tokio::test]
 async fn a_reader_opens_no_session_and_writes_nothing() {
     let cluster = Cluster::start(3).unwrap();
@@ -30,6 +31,7 @@ async fn a_reader_opens_no_session_and_writes_nothing() {
     }
 }
 
+// Claims: C-read-local
 #[tokio::test]
 async fn a_local_read_needs_no_majority_and_others_say_why_they_have_none() {
     let mut cluster = Cluster::start(3).unwrap();

@@ -28,6 +28,7 @@ async fn three_servers_serve_and_values_of_any_size_pass() {
     assert!(client.close().await);
 }
 
+// Claims: C-session-order
 #[tokio::test]
 async fn many_requests_at_once_keep_their_order() {
     let cluster = Cluster::start(3).unwrap();
@@ -67,6 +68,7 @@ async fn a_client_goes_on_at_another_server_and_its_watch_with_it() {
     assert_ne!(state, SessionState::Lost);
 }
 
+// Claims: C-members, C-ephemeral
 #[tokio::test]
 async fn members_are_told_of_each_other_and_ephemerals_go_with_their_session() {
     let cluster = Cluster::start(3).unwrap();
@@ -109,6 +111,7 @@ async fn a_guard_decides_in_one_round_trip() {
     assert!(client.delete("nobody").await.unwrap_err().is_not_found());
 }
 
+// Claims: C-token-ascending
 #[tokio::test]
 async fn a_lock_passes_in_order_with_rising_tokens() {
     let cluster = Cluster::start(3).unwrap();

@@ -9,6 +9,7 @@ use std::fs;
 /// What servers say that hear one of another cluster.
 const MIXED: &str = "servers of different clusters hear each other";
 
+// Claims: C-restore-apart, C-backup
 #[tokio::test]
 async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() {
     let mut cluster = cluster(3, 3, true);
@@ -80,6 +81,7 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     assert_eq!(on(&cluster, &["get", "last"]).done(), "before the backup\n");
 }
 
+// Claims: C-backup
 #[tokio::test]
 async fn a_backup_that_is_not_as_it_was_written_is_refused() {
     let cluster = cluster(1, 1, false);

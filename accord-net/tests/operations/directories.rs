@@ -54,6 +54,7 @@ fn inspect(dir: &Path) -> crate::support::Ran {
     accord(&["admin", "inspect", dir.to_str().expect("it is text"), "--json"])
 }
 
+// Claims: C-store-owner
 #[test]
 fn another_clusters_and_another_servers_are_named() {
     let (_parent, dir) = lived();
@@ -81,6 +82,7 @@ fn another_clusters_and_another_servers_are_named() {
     process.end();
 }
 
+// Claims: C-store-owner
 #[test]
 fn a_newer_format_is_named() {
     const META: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("meta");
@@ -115,6 +117,7 @@ fn files_cut_short_are_named() {
     }
 }
 
+// Claims: C-store-damage
 #[test]
 fn a_byte_that_changed_is_named_with_its_place() {
     let (_parent, dir) = lived();

@@ -87,6 +87,7 @@ fn a_new_directory_on_a_full_disk_is_named() {
     accord(&["put", "a", "1", "--servers", &at]).done();
 }
 
+// Claims: C-disk-synced
 #[test]
 fn a_disk_that_fills_up_stops_the_server_and_loses_nothing_that_was_answered() {
     if !inside("disks::a_disk_that_fills_up_stops_the_server_and_loses_nothing_that_was_answered") {

@@ -45,6 +45,7 @@ async fn a_server_joins_votes_and_goes_and_every_step_may_be_repeated() {
     until_voting(&cluster, &[1, 2]).await;
 }
 
+// Claims: C-voters-change
 #[tokio::test]
 async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     let mut cluster = cluster(3, 3, true);

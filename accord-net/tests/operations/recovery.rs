@@ -4,6 +4,7 @@
 use crate::{cluster, on, until, until_voting};
 use std::fs;
 
+// Claims: C-recover-behind, C-recover-asked
 #[tokio::test]
 async fn a_majority_is_lost_and_its_disks_come_back_after_the_recovery() {
     let mut cluster = cluster(3, 3, true);

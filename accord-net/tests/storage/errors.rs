@@ -71,6 +71,7 @@ fn segments(disk: &SimDisk) -> Vec<String> {
     names.filter(|name| name.starts_with("log-")).filter(used).collect()
 }
 
+// Claims: C-store-owner, C-store-untouched
 #[test]
 fn another_servers_or_clusters_directory_is_refused_and_says_whose_it_is() {
     let disk = written(1);
@@ -149,6 +150,7 @@ fn a_full_disk_does_not_keep_an_intact_store_from_starting_or_says_that_it_is_fu
 
 /// Every byte of the log that a start reads: a turned bit in it is either damage, named by its
 /// place, or was part of nothing.
+// Claims: C-store-damage
 #[test]
 fn a_turned_bit_anywhere_in_the_log_is_named_and_never_applied() {
     let disk = written(5);
@@ -180,6 +182,7 @@ fn a_turned_bit_anywhere_in_the_log_is_named_and_never_applied() {
     assert!(named > 50, "{named}");
 }
 
+// Claims: C-store-damage
 #[test]
 fn a_turned_bit_anywhere_in_the_checkpoint_is_named_and_never_applied() {
     let disk = written(6);
@@ -298,6 +301,7 @@ fn a_sector_that_cannot_be_read_is_named() {
 }
 
 /// A frame that was synced and whose sectors are zero again is gone, unless it is the very last.
+// Claims: C-store-damage
 #[test]
 fn a_synced_frame_that_is_gone_is_noticed() {
     let disk = SimDisk::new(9);

@@ -127,6 +127,7 @@ fn story(seed: u64, ends: &[End]) -> Result<u64, String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
+    // Claims: C-store-durable, C-store-prefix
     #[test]
     fn what_was_durable_is_there_after_any_end_and_the_rest_is_a_prefix(
         seed: u64,

@@ -212,6 +212,7 @@ fn run(seed: u64, batches: usize) -> Counts {
     std::mem::take(&mut *counts.lock().unwrap())
 }
 
+// Claims: C-store-durable, C-store-prefix
 #[test]
 fn the_power_goes_at_every_change_and_nothing_durable_is_lost() {
     let counts = run(1, 120);

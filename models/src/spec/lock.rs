@@ -1,4 +1,6 @@
 //! A lock whose holders have fencing tokens.
+//!
+//! Claims: C-token-ascending
 
 use std::collections::BTreeSet;
 

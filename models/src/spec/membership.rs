@@ -1,4 +1,6 @@
 //! Sessions that join and leave, as every client observes them.
+//!
+//! Claims: C-members
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,6 @@
 //! A first-in, first-out queue.
+//!
+//! Claims: C-write-linearizable, C-write-once
 
 use super::Spec;
 use crate::edn::Value;

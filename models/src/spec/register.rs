@@ -1,4 +1,6 @@
 //! A register with compare-and-set.
+//!
+//! Claims: C-write-linearizable, C-read-fresh
 
 use std::collections::BTreeMap;
 

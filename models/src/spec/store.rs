@@ -1,4 +1,6 @@
 //! A store of several keys with transactions of reads, writes and compares.
+//!
+//! Claims: C-write-linearizable, C-write-atomic, C-read-fresh
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,6 @@
 //! A watch: what it must deliver, given what was committed.
+//!
+//! Claims: C-watch-complete, C-watch-first, C-watch-whole, C-watch-resume
 
 use std::fmt;
 

@@ -171,6 +171,48 @@ impl Property {
             Self::Workload => "the clients' history is one that the model allows",
         }
     }
+
+    /// The ids of the promises (docs/consistency.md) that are broken where it does not hold.
+    pub const fn claims(self) -> &'static [&'static str] {
+        match self {
+            Self::PrefixesAgree => &["C-state-same"],
+            Self::EpochsUnique => &["C-epoch-unique"],
+            Self::AcknowledgedSurvive => {
+                &["C-outcome-done", "C-write-durable", "C-disk-power", "C-memory-majority"]
+            }
+            Self::ExactlyOnce => &["C-write-once", "C-token-ascending"],
+            Self::ReadsFresh => &["C-read-fresh", "C-read-monotonic"],
+            Self::WatchesTell => &[
+                "C-watch-first",
+                "C-watch-complete",
+                "C-watch-resume",
+                "C-watch-whole",
+                "C-members",
+            ],
+            Self::BarriersFollow => &["C-read-fresh"],
+            Self::SessionsLast => {
+                &["C-session-ends", "C-session-silence", "C-session-attached", "C-session-pong"]
+            }
+            Self::SessionsEnd => &["C-session-collected"],
+            Self::DurableWhenSaid => &["C-disk-synced", "C-disk-power"],
+            Self::StatesTrue => &["C-state-same", "C-write-once"],
+            Self::LeasesEnd => &["C-session-lease"],
+            Self::StateAsDocumented => &["C-state-documented", "C-write-atomic", "C-ephemeral"],
+            Self::GroupContract => &["C-order"],
+            Self::DigestsAgree => &["C-state-same"],
+            Self::Convergence => &["C-converges"],
+            Self::Invariants => &["C-diverged-stops"],
+            Self::AmnesiaNoticed => &["C-memory-stops"],
+            Self::DivergenceNoticed => &["C-diverged-stops"],
+            Self::Workload => &[
+                "C-write-linearizable",
+                "C-write-atomic",
+                "C-read-fresh",
+                "C-read-local",
+                "C-token-lock",
+            ],
+        }
+    }
 }
 
 impl fmt::Display for Property {
@@ -192,7 +234,8 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}: {}", self.property, self.at, self.detail)
+        let claims = self.property.claims().join(", ");
+        write!(f, "{} at {}: {} (breaks {claims})", self.property, self.at, self.detail)
     }
 }
 

@@ -7,6 +7,8 @@
 //! A recovery gives up what only the lost servers held, and they may go on without it. So all of
 //! that is judged by history ([`accord_core::replica::history`]): within one, nothing is lost; and
 //! what is of two is never mixed.
+//!
+//! Claims: C-state-same, C-epoch-unique, C-write-durable, C-read-fresh, C-recover-apart
 
 use super::server::Server;
 use crate::flaw::{self, Flaw};

@@ -5,6 +5,8 @@
 //! core's own `ContractChecker`, which knows nothing of any implementation, judges every event.
 //!
 //! Read next: [`world`] for the state and the steps, `docs/models.md` for what is left out.
+//!
+//! Claims: C-order
 
 mod show;
 pub mod world;

@@ -5,6 +5,8 @@
 //! wish or when the attachment that is named is the present one, a request runs if its number is
 //! above the last that ran. What the counter's changes are is told by a state of the oracle's own
 //! to which the committed log is applied: the way of their events to the watches is what is judged.
+//!
+//! Claims: C-write-once, C-session-order, C-session-attached, C-watch-complete
 
 use crate::flaw::{self, Flaw};
 use crate::kept::Fingerprint;

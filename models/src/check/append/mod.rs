@@ -14,6 +14,8 @@
 //!
 //! Source: Kingsbury & Alvaro, "Elle: inferring isolation anomalies from experimental
 //! observations", 2020; the names of anomalies are Adya's, 1999.
+//!
+//! Claims: C-write-linearizable, C-write-atomic
 
 mod cycle;
 mod graph;
