@@ -4,7 +4,7 @@
 //! time and completions between it and a world, and decides nothing about the protocol. Read on:
 //!
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
-//! 2. [`frame`]: messages in streams.
+//! 2. [`transport`]: streams; [`frame`]: messages in them.
 //! 3. [`server`]: a running server.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async.
 //! 5. [`operator`]: asking servers and changing a cluster while it serves; [`backup`]: its state
@@ -37,3 +37,5 @@ pub mod server;
 #[cfg(feature = "cli")]
 pub mod settings;
 pub mod storage;
+#[cfg(feature = "net")]
+pub mod transport;

@@ -1,6 +1,7 @@
 //! Where servers are: addresses, and names that are looked up each time.
 
 use crate::env::Env;
+use crate::transport::Transport;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -47,14 +48,14 @@ impl fmt::Display for ServerAddr {
 
 impl ServerAddr {
     /// Opens a stream to the server.
-    pub(super) async fn connect<E: Env>(self, env: &E) -> io::Result<(E::Reader, E::Writer)> {
+    pub(super) async fn connect<E: Env>(self, env: &E) -> io::Result<Transport<E>> {
         let name = match self {
-            Self::Address(address) => return env.connect(address).await,
+            Self::Address(address) => return Transport::connect(env, address).await,
             Self::Name(name) => name,
         };
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in env.lookup(&name).await? {
-            match env.connect(address).await {
+            match Transport::connect(env, address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = error,
             }

@@ -9,6 +9,7 @@ use super::{IntoBytes, Record};
 use crate::env::Env;
 use crate::env::real::Real;
 use crate::frame::{FrameReader, write_message};
+use crate::transport::Transport;
 use accord_core::ids::Revision;
 use accord_core::protocol::{
     ClientMessage, Consistency, MESSAGE_BYTES_MAX, Refusal, ServerMessage, decode_server,
@@ -64,8 +65,7 @@ struct State {
 }
 
 struct Conn {
-    reader: <Real as Env>::Reader,
-    writer: <Real as Env>::Writer,
+    stream: Transport<Real>,
     frames: FrameReader,
     next_read: u64,
 }
@@ -174,9 +174,9 @@ impl Reader {
             None => {
                 let opening = open(Real, server);
                 let opened = tokio::time::timeout(self.options.attach_timeout, opening).await;
-                let (reader, writer) = opened.map_err(|_| too_slow())??;
+                let stream = opened.map_err(|_| too_slow())??;
                 let frames = FrameReader::new(MESSAGE_BYTES_MAX);
-                conn.insert(Conn { reader, writer, frames, next_read: 1 })
+                conn.insert(Conn { stream, frames, next_read: 1 })
             }
         };
         let asked = conn.ask(query, consistency);
@@ -199,8 +199,8 @@ impl Conn {
             encode_client_into(&message, &mut writer);
             *bytes = writer.into_vec();
         });
-        self.writer.write_all(&bytes).await?;
-        self.writer.flush().await?;
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await?;
         loop {
             match self.next().await? {
                 ServerMessage::ReadReply { read, revision, result } if read == number => {
@@ -229,7 +229,7 @@ impl Conn {
                 return decode_server(&payload).map_err(|error| broken(error.to_string()));
             }
             let mut bytes = vec![0; READ_BYTES];
-            let count = self.reader.read(&mut bytes).await?;
+            let count = self.stream.read(&mut bytes).await?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

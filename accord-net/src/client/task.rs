@@ -4,6 +4,7 @@ use super::address::ServerAddr;
 use super::shared::Shared;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
+use crate::transport::Transport;
 use accord_core::client::{ClientInput, ClientOutput};
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server,
@@ -70,15 +71,15 @@ pub(super) async fn run<E: Env>(env: E, shared: Arc<Shared>) {
 }
 
 /// Opens a connection and exchanges prefaces.
-pub(super) async fn open<E: Env>(env: E, at: ServerAddr) -> io::Result<(E::Reader, E::Writer)> {
-    let (mut reader, mut writer) = at.connect(&env).await?;
-    writer.write_all(&PREFACE.to_bytes()).await?;
-    writer.flush().await?;
+pub(super) async fn open<E: Env>(env: E, at: ServerAddr) -> io::Result<Transport<E>> {
+    let mut stream = at.connect(&env).await?;
+    stream.write_all(&PREFACE.to_bytes()).await?;
+    stream.flush().await?;
     let mut preface = [0; PREFACE_BYTES];
-    reader.read_exact(&mut preface).await?;
+    stream.read_exact(&mut preface).await?;
     let fits = Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE));
     fits.map_err(|error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok((reader, writer))
+    Ok(stream)
 }
 
 struct Task<E: Env> {
@@ -91,8 +92,7 @@ struct Task<E: Env> {
 }
 
 struct Stream<E: Env> {
-    reader: E::Reader,
-    writer: E::Writer,
+    transport: Transport<E>,
     frames: FrameReader,
     /// What is leaving now.
     leaving: Bytes,
@@ -116,10 +116,9 @@ async fn next_event<E: Env>(stream: &mut Option<Stream<E>>) -> StreamEvent {
 }
 
 impl<E: Env> Stream<E> {
-    fn new(reader: E::Reader, writer: E::Writer) -> Self {
+    fn new(transport: Transport<E>) -> Self {
         Self {
-            reader,
-            writer,
+            transport,
             frames: FrameReader::new(MESSAGE_BYTES_MAX),
             leaving: Bytes::new(),
             outbox: Vec::new(),
@@ -141,7 +140,7 @@ impl<E: Env> Stream<E> {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            let received = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+            let received = ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer));
             Poll::Ready(match received {
                 Err(error) => StreamEvent::Broken(error),
                 Ok(()) if buffer.filled().is_empty() => {
@@ -155,7 +154,7 @@ impl<E: Env> Stream<E> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while !self.leaving.is_empty() {
-                let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.leaving))?;
+                let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.leaving))?;
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
@@ -168,7 +167,7 @@ impl<E: Env> Stream<E> {
             self.leaving = Bytes::from(std::mem::take(&mut self.outbox));
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
+            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
@@ -202,11 +201,11 @@ impl<E: Env> Task<E> {
         state.core.next_deadline()
     }
 
-    fn on_opened(&mut self, result: io::Result<(E::Reader, E::Writer)>) {
+    fn on_opened(&mut self, result: io::Result<Transport<E>>) {
         let now = self.shared.now();
         match result {
-            Ok((reader, writer)) => {
-                self.stream = Some(Stream::new(reader, writer));
+            Ok(transport) => {
+                self.stream = Some(Stream::new(transport));
                 self.shared.lock().core.handle(now, ClientInput::Connected);
             }
             Err(error) => self.on_trouble(error.to_string()),

@@ -16,7 +16,7 @@
 mod batched;
 pub mod real;
 
-use accord_core::time::Instant;
+use accord_core::time::{Duration, Instant};
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
@@ -82,6 +82,20 @@ pub trait Env: Clone + 'static {
         &self,
         to: SocketAddr,
     ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>>;
+}
+
+/// Does something, unless it takes longer than `limit`.
+pub(crate) async fn within<E: Env, T>(
+    env: &E,
+    limit: Duration,
+    task: impl Future<Output = T>,
+) -> Option<T> {
+    let deadline = env.now() + limit;
+    tokio::select! {
+        biased;
+        done = task => Some(done),
+        () = env.sleep_until(deadline) => None,
+    }
 }
 
 /// A socket for datagrams.

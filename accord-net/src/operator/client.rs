@@ -13,8 +13,9 @@
 
 use super::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, OPERATOR_VERSION, Question};
 use super::status::StatusReport;
-use crate::env::Env;
+use crate::env::{Env, within};
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
+use crate::transport::Transport;
 use accord_core::time::Duration;
 use bytes::Bytes;
 use std::fmt;
@@ -61,8 +62,7 @@ fn remedy(error: &io::Error) -> &'static str {
 /// A connection to one server, for questions about it.
 pub struct OperatorClient<E: Env> {
     env: E,
-    reader: E::Reader,
-    writer: E::Writer,
+    stream: Transport<E>,
     frames: FrameReader,
 }
 
@@ -79,16 +79,16 @@ impl<E: Env> OperatorClient<E> {
     /// [`AskError`].
     pub async fn connect(env: &E, at: SocketAddr) -> Result<Self, AskError> {
         let opening = async {
-            let (mut reader, mut writer) = env.connect(at).await?;
-            writer.write_all(&PREFACE.to_bytes()).await?;
-            writer.flush().await?;
+            let mut stream = Transport::connect(env, at).await?;
+            stream.write_all(&PREFACE.to_bytes()).await?;
+            stream.flush().await?;
             let mut preface = [0; PREFACE_BYTES];
-            reader.read_exact(&mut preface).await?;
+            stream.read_exact(&mut preface).await?;
             Preface::from_bytes(preface)?.expect(PREFACE)?;
             let frames = FrameReader::new(OPERATOR_BYTES_MAX);
-            Ok(Self { env: env.clone(), reader, writer, frames })
+            Ok(Self { env: env.clone(), stream, frames })
         };
-        within(env, PATIENCE, opening).await
+        in_time(env, PATIENCE, opening).await
     }
 
     /// How the server is.
@@ -134,7 +134,7 @@ impl<E: Env> OperatorClient<E> {
         patience: Duration,
     ) -> Result<Answer, AskError> {
         let env = self.env.clone();
-        within(&env, patience, self.exchange(question)).await
+        in_time(&env, patience, self.exchange(question)).await
     }
 
     /// Has the server hold its state as it is now, to be fetched with [`OperatorClient::chunk`].
@@ -166,15 +166,15 @@ impl<E: Env> OperatorClient<E> {
             let damaged = || AskError::NotUnderstood("a chunk came damaged".to_owned());
             whole.then_some(chunk).ok_or_else(damaged)
         };
-        within(&env, PATIENCE, fetching).await
+        in_time(&env, PATIENCE, fetching).await
     }
 
     async fn exchange(&mut self, question: &Question) -> Result<Answer, AskError> {
         let question = serde_json::to_vec(question).expect("a question has a form in JSON");
         let mut out = Vec::new();
         write_message(&mut out, |out| out.extend_from_slice(&question));
-        self.writer.write_all(&out).await?;
-        self.writer.flush().await?;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
         let answer = self.hear().await?;
         serde_json::from_slice(&answer).map_err(|error| AskError::NotUnderstood(error.to_string()))
     }
@@ -188,7 +188,7 @@ impl<E: Env> OperatorClient<E> {
             if let Some(message) = next {
                 return Ok(message);
             }
-            match self.reader.read(&mut buffer).await? {
+            match self.stream.read(&mut buffer).await? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 bytes => self.frames.push(Bytes::copy_from_slice(&buffer[..bytes])),
             }
@@ -196,14 +196,10 @@ impl<E: Env> OperatorClient<E> {
     }
 }
 
-async fn within<E: Env, T>(
+async fn in_time<E: Env, T>(
     env: &E,
     patience: Duration,
     task: impl Future<Output = Result<T, AskError>>,
 ) -> Result<T, AskError> {
-    tokio::select! {
-        biased;
-        result = task => result,
-        () = env.sleep_until(env.now() + patience) => Err(AskError::Timeout),
-    }
+    within(env, patience, task).await.unwrap_or(Err(AskError::Timeout))
 }

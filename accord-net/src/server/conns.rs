@@ -12,6 +12,7 @@
 use super::driver::Driver;
 use crate::env::Env;
 use crate::frame::{FRAME_BYTES_MAX, FrameReader, write_message};
+use crate::transport::Transport;
 use accord_core::ids::ConnId;
 use accord_core::protocol::{MESSAGE_BYTES_MAX, ServerMessage, encode_server_into};
 use accord_core::time::{Duration, Instant};
@@ -19,7 +20,6 @@ use accord_core::wire::Writer;
 use bytes::{Buf, Bytes};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -90,22 +90,14 @@ impl Conn {
 /// Memory for reading, shared by the connections of a server.
 pub(super) type Scratch = Rc<RefCell<Box<[u8]>>>;
 
-/// The two halves of a stream, and the bytes that its preface came with.
-pub(super) struct Stream<E: Env> {
-    pub(super) reader: E::Reader,
-    pub(super) writer: E::Writer,
-    pub(super) from: SocketAddr,
-}
-
 /// Serves a client until its connection ends.
-pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Stream<E>, scratch: Scratch) {
+pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Transport<E>, scratch: Scratch) {
     let conn = driver.connect(Conn::new);
-    let from = stream.from;
+    let from = stream.remote();
     let mut task = ConnTask {
         driver: driver.clone(),
         conn: conn.clone(),
-        reader: stream.reader,
-        writer: stream.writer,
+        stream,
         scratch,
         frames: FrameReader::new(FRAME_BYTES_MAX),
         leaving: Bytes::new(),
@@ -167,8 +159,7 @@ impl End {
 struct ConnTask<E: Env> {
     driver: Rc<Driver<E>>,
     conn: Rc<Conn>,
-    reader: E::Reader,
-    writer: E::Writer,
+    stream: Transport<E>,
     scratch: Scratch,
     frames: FrameReader,
     /// What is leaving now.
@@ -264,7 +255,7 @@ impl<E: Env> ConnTask<E> {
             }
             let scratch = &mut *self.scratch.borrow_mut();
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.reader).poll_read(cx, &mut buffer) {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(End::ByClient),
@@ -320,7 +311,7 @@ impl<E: Env> ConnTask<E> {
     fn try_poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
             while !self.leaving.is_empty() {
-                let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.leaving))?;
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.leaving))?;
                 if written == 0 {
                     return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
                 }
@@ -339,7 +330,7 @@ impl<E: Env> ConnTask<E> {
             self.leaving_messages = std::mem::take(&mut outbox.messages);
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))

@@ -46,11 +46,12 @@ use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
 use crate::operator::protocol::OPERATOR_VERSION;
 use crate::operator::status::StatusReport;
+use crate::transport::{Listener, Transport, in_time};
 use accord_core::protocol::PROTOCOL_VERSION;
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
-use conns::{READ_BYTES, Scratch, Stream};
+use conns::{READ_BYTES, Scratch};
 use driver::Driver;
 use journal::Disk;
 use metrics::{Metrics, Reason};
@@ -136,14 +137,15 @@ pub async fn start<E: Env>(
     check(&options, disk.is_some())?;
     let at = options.client_listen;
     let listen = |what, at| move |error| StartError::Listen { what, at, error };
-    let clients = env.listen(at).await.map_err(listen("clients", at))?;
-    let client_addr = env.local_addr(&clients).map_err(listen("clients", at))?;
+    let clients = Listener::bind(&env, at).await.map_err(listen("clients", at))?;
+    let client_addr = clients.local_addr().map_err(listen("clients", at))?;
     let (mut udp, mut streams) = (None, None);
     if let GroupOptions::Ring(RingOptions { listen: at, .. }) = &options.group {
         udp = Some(env.bind_udp(*at).await.map_err(listen("the ring's datagrams", *at))?);
     }
     if let Some(Streams { listen: at, key, .. }) = options.group.streams() {
-        let listener = env.listen(at).await.map_err(listen("the servers' streams", at))?;
+        let listener = Listener::bind(&env, at).await;
+        let listener = listener.map_err(listen("the servers' streams", at))?;
         streams = Some((listener, key));
     }
     let driver = Driver::new(env.clone(), options, udp, disk, metrics)?;
@@ -200,17 +202,16 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn accept_peers<E: Env>(driver: Rc<Driver<E>>, listener: E::Listener, key: [u8; 32]) {
+async fn accept_peers<E: Env>(driver: Rc<Driver<E>>, listener: Listener<E>, key: [u8; 32]) {
     let strangers = Rc::new(Cell::new(0));
     while driver.halted().is_none() {
-        match driver.env.accept(&listener).await {
-            Ok((reader, writer, from)) => {
+        match listener.accept().await {
+            Ok(stream) => {
                 let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
                 else {
                     driver.metrics.peers_refused.get_or_create(&Reason::of("too_many")).inc();
                     continue;
                 };
-                let stream = Stream { reader, writer, from };
                 driver.env.spawn(peers::accept(driver.clone(), stream, key, stranger));
             }
             Err(error) => rest(&driver, &error).await,
@@ -249,7 +250,7 @@ async fn rest<E: Env>(driver: &Driver<E>, error: &io::Error) {
 
 async fn accept_clients<E: Env>(
     driver: Rc<Driver<E>>,
-    listener: E::Listener,
+    listener: Listener<E>,
     accepting: Rc<Cell<bool>>,
 ) {
     let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
@@ -258,17 +259,16 @@ async fn accept_clients<E: Env>(
         let accepted = tokio::select! {
             biased;
             () = driver.ended.notified() => return,
-            accepted = driver.env.accept(&listener) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok(_) if !accepting.get() => {}
-            Ok((reader, writer, from)) => {
+            Ok(stream) => {
                 let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
                 else {
                     driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
                     continue;
                 };
-                let stream = Stream { reader, writer, from };
                 let (scratch, operators) = (scratch.clone(), operators.clone());
                 driver.env.spawn(welcome(driver.clone(), stream, scratch, operators, stranger));
             }
@@ -277,30 +277,16 @@ async fn accept_clients<E: Env>(
     }
 }
 
-/// Gives up on a task that takes too long.
-async fn within<E: Env, T>(
-    env: &E,
-    span: Duration,
-    task: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let deadline = env.now() + span;
-    tokio::select! {
-        biased;
-        result = task => result,
-        () = env.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
 /// Finds out what a connection is for, and serves it.
 async fn welcome<E: Env>(
     driver: Rc<Driver<E>>,
-    mut stream: Stream<E>,
+    mut stream: Transport<E>,
     scratch: Scratch,
     operators: Rc<Cell<usize>>,
     stranger: Stranger,
 ) {
     let span = driver.options.net.preface_timeout;
-    let kind = within(&driver.env, span, greet::<E>(&mut stream)).await;
+    let kind = in_time(&driver.env, span, greet::<E>(&mut stream)).await;
     drop(stranger);
     match kind {
         Ok(Kind::Client) => conns::serve(driver, stream, scratch).await,
@@ -312,12 +298,12 @@ async fn welcome<E: Env>(
         Ok(_) => {
             driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
             if let Some(times) = driver.complaints.operators.due(driver.env.now()) {
-                tracing::warn!(from = %stream.from, times, "too many operators: hung up");
+                tracing::warn!(from = %stream.remote(), times, "too many operators: hung up");
             }
         }
         Err(error) => {
             driver.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
-            tracing::debug!(from = %stream.from, %error, "refused a connection");
+            tracing::debug!(from = %stream.remote(), %error, "refused a connection");
         }
     }
 }
@@ -336,9 +322,9 @@ fn refusal(error: &io::Error) -> &'static str {
 
 /// Reads the other end's preface and answers with this one's, also if they differ: so the other
 /// end can tell its user what is wrong.
-async fn greet<E: Env>(stream: &mut Stream<E>) -> io::Result<Kind> {
+async fn greet<E: Env>(stream: &mut Transport<E>) -> io::Result<Kind> {
     let mut bytes = [0; PREFACE_BYTES];
-    stream.reader.read_exact(&mut bytes).await?;
+    stream.read_exact(&mut bytes).await?;
     let invalid = |error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error);
     let found = Preface::from_bytes(bytes).map_err(invalid)?;
     let version = match found.kind {
@@ -347,8 +333,8 @@ async fn greet<E: Env>(stream: &mut Stream<E>) -> io::Result<Kind> {
         Kind::Peer => return Err(invalid(PrefaceError::Kind)),
     };
     let ours = Preface { kind: found.kind, version };
-    stream.writer.write_all(&ours.to_bytes()).await?;
-    stream.writer.flush().await?;
+    stream.write_all(&ours.to_bytes()).await?;
+    stream.flush().await?;
     found.expect(ours).map_err(invalid)?;
     Ok(found.kind)
 }

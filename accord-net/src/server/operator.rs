@@ -3,16 +3,16 @@
 //! See `docs/protocol.md`. A question names an `op`; what this release does not know is answered
 //! with what it does.
 
-use super::conns::{READ_BYTES, Stream};
+use super::conns::READ_BYTES;
 use super::driver::Driver;
 use super::metrics::Reason;
 use super::options::ServerOptions;
 use super::roster::RosterChange;
-use super::within;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
 use crate::operator::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, Question};
 use crate::operator::status::snake_case;
+use crate::transport::{Transport, in_time};
 use accord_core::ids::{NodeId, StoreId};
 use accord_core::pieces::Pieces;
 use accord_core::replica::voters::VoterChange;
@@ -39,7 +39,7 @@ impl Drop for Held {
 }
 
 /// Answers an operator until the connection ends.
-pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, mut stream: Stream<E>) {
+pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, mut stream: Transport<E>) {
     if let Err(error) = answer_all(&driver, &mut stream).await {
         let reason = match error.kind() {
             io::ErrorKind::TimedOut => "operator_silent",
@@ -47,18 +47,18 @@ pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, mut stream: Stream<E>) 
             _ => "operator_io",
         };
         driver.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
-        tracing::debug!(from = %stream.from, %error, "an operator's connection ended");
+        tracing::debug!(from = %stream.remote(), %error, "an operator's connection ended");
     }
 }
 
-async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Stream<E>) -> io::Result<()> {
+async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Transport<E>) -> io::Result<()> {
     let patience = driver.options.net.operator_timeout;
     let mut frames = FrameReader::new(OPERATOR_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
     let mut held = None;
     loop {
-        let bytes = within(&driver.env, patience, stream.reader.read(&mut buffer)).await?;
+        let bytes = in_time(&driver.env, patience, stream.read(&mut buffer)).await?;
         if bytes == 0 {
             return Ok(());
         }
@@ -76,10 +76,10 @@ async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Stream<E>) -> i
                 write_message(&mut out, |out| out.extend_from_slice(&chunk));
             }
             let leaving = async {
-                stream.writer.write_all(&out).await?;
-                stream.writer.flush().await
+                stream.write_all(&out).await?;
+                stream.flush().await
             };
-            within(&driver.env, patience, leaving).await?;
+            in_time(&driver.env, patience, leaving).await?;
         }
     }
 }

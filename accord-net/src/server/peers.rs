@@ -13,13 +13,14 @@
 //! answers with its number, a nonce and a code over all of that; the dialling end answers with its
 //! code. Codes are BLAKE3 keyed with the cluster's key, over a label and both halves.
 
-use super::conns::{READ_BYTES, Stream};
+use super::Stranger;
+use super::conns::READ_BYTES;
 use super::driver::Driver;
 use super::metrics::Reason;
-use super::{Stranger, within};
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use crate::storage::cluster_label;
+use crate::transport::{Transport, in_time};
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -305,12 +306,11 @@ async fn send_all<E: Env>(
     key: &[u8; 32],
 ) -> io::Result<()> {
     let opening = async {
-        let (mut reader, mut writer) = driver.env.connect(outbox.address).await?;
-        let stream_key = introduce(driver, outbox.node, key, &mut reader, &mut writer).await?;
-        Ok((reader, writer, stream_key))
+        let mut stream = Transport::connect(&driver.env, outbox.address).await?;
+        let stream_key = introduce(driver, outbox.node, key, &mut stream).await?;
+        Ok((stream, stream_key))
     };
-    let (mut reader, mut writer, mut stream_key) =
-        within(&driver.env, HANDSHAKE_TIMEOUT, opening).await?;
+    let (mut stream, mut stream_key) = in_time(&driver.env, HANDSHAKE_TIMEOUT, opening).await?;
     let mut frame = Vec::new();
     let mut seal = |about: About, message: &Bytes, frame: &mut Vec<u8>| {
         frame.clear();
@@ -324,13 +324,13 @@ async fn send_all<E: Env>(
         let roster = outbox.roster.borrow().clone();
         if let Some(roster) = &roster {
             seal(About::Roster, roster, &mut frame);
-            writer.write_all(&frame).await?;
+            stream.write_all(&frame).await?;
         }
         while let Some(message) = outbox.pop() {
             seal(About::Replica, &message, &mut frame);
-            writer.write_all(&frame).await?;
+            stream.write_all(&frame).await?;
         }
-        writer.flush().await?;
+        stream.flush().await?;
         if let Some(roster) = &roster {
             outbox.roster_sent(roster);
         }
@@ -341,7 +341,7 @@ async fn send_all<E: Env>(
         tokio::select! {
             biased;
             () = outbox.more.notified() => {}
-            gone = reader.read_u8() => {
+            gone = stream.read_u8() => {
                 return Err(gone.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
             }
         }
@@ -352,18 +352,17 @@ async fn introduce<E: Env>(
     driver: &Driver<E>,
     peer: NodeId,
     key: &[u8; 32],
-    reader: &mut E::Reader,
-    writer: &mut E::Writer,
+    stream: &mut Transport<E>,
 ) -> io::Result<StreamKey> {
     let dialler = Half::new(driver);
-    writer.write_all(&PREFACE.to_bytes()).await?;
-    writer.write_all(&dialler.to_bytes()).await?;
-    writer.flush().await?;
+    stream.write_all(&PREFACE.to_bytes()).await?;
+    stream.write_all(&dialler.to_bytes()).await?;
+    stream.flush().await?;
     let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
-    reader.read_exact(&mut preface).await?;
+    stream.read_exact(&mut preface).await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
-    reader.read_exact(&mut half).await?;
-    reader.read_exact(&mut code).await?;
+    stream.read_exact(&mut half).await?;
+    stream.read_exact(&mut code).await?;
     let halves = Halves { dialler, acceptor: Half::from_bytes(half) };
     if halves.acceptor.cluster != halves.dialler.cluster {
         return Err(refused("it is of a cluster with another name"));
@@ -371,21 +370,21 @@ async fn introduce<E: Env>(
     if halves.acceptor.node != peer || !same(halves.acceptor_code(key), code) {
         return Err(refused("it is another server, or has another key"));
     }
-    writer.write_all(&halves.dialler_code(key)).await?;
-    writer.flush().await?;
+    stream.write_all(&halves.dialler_code(key)).await?;
+    stream.flush().await?;
     Ok(halves.stream_key(key))
 }
 
 /// Takes what another server sends over a stream that it opened, until it ends.
 pub(super) async fn accept<E: Env>(
     driver: Rc<Driver<E>>,
-    mut stream: Stream<E>,
+    mut stream: Transport<E>,
     key: [u8; 32],
     stranger: Stranger,
 ) {
-    let from = stream.from;
-    let admitting = admit(&driver, &key, &mut stream.reader, &mut stream.writer);
-    let admitted = within(&driver.env, HANDSHAKE_TIMEOUT, admitting).await;
+    let from = stream.remote();
+    let admitting = admit(&driver, &key, &mut stream);
+    let admitted = in_time(&driver.env, HANDSHAKE_TIMEOUT, admitting).await;
     drop(stranger);
     let ended = match admitted {
         Ok((node, stream_key)) => receive_all(&driver, &mut stream, node, stream_key).await,
@@ -422,7 +421,7 @@ pub(super) async fn accept<E: Env>(
 
 async fn receive_all<E: Env>(
     driver: &Rc<Driver<E>>,
-    stream: &mut Stream<E>,
+    stream: &mut Transport<E>,
     node: NodeId,
     mut stream_key: StreamKey,
 ) -> io::Result<()> {
@@ -431,7 +430,7 @@ async fn receive_all<E: Env>(
     let mut frames = FrameReader::new(1 + MESSAGE_BYTES_MAX + CODE_BYTES);
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let bytes = stream.reader.read(&mut buffer).await?;
+        let bytes = stream.read(&mut buffer).await?;
         if bytes == 0 {
             return Ok(());
         }
@@ -459,20 +458,19 @@ async fn receive_all<E: Env>(
 async fn admit<E: Env>(
     driver: &Driver<E>,
     key: &[u8; 32],
-    reader: &mut E::Reader,
-    writer: &mut E::Writer,
+    stream: &mut Transport<E>,
 ) -> io::Result<(NodeId, StreamKey)> {
     let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
-    reader.read_exact(&mut preface).await?;
-    writer.write_all(&PREFACE.to_bytes()).await?;
-    writer.flush().await?;
+    stream.read_exact(&mut preface).await?;
+    stream.write_all(&PREFACE.to_bytes()).await?;
+    stream.flush().await?;
     Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
-    reader.read_exact(&mut half).await?;
+    stream.read_exact(&mut half).await?;
     let halves = Halves { dialler: Half::from_bytes(half), acceptor: Half::new(driver) };
-    writer.write_all(&halves.acceptor.to_bytes()).await?;
-    writer.write_all(&halves.acceptor_code(key)).await?;
-    writer.flush().await?;
-    reader.read_exact(&mut code).await?;
+    stream.write_all(&halves.acceptor.to_bytes()).await?;
+    stream.write_all(&halves.acceptor_code(key)).await?;
+    stream.flush().await?;
+    stream.read_exact(&mut code).await?;
     if !same(halves.dialler_code(key), code) {
         return Err(refused("it has another key: all servers of a cluster share one"));
     }
