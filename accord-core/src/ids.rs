@@ -93,8 +93,8 @@ impl Epoch {
         self.0 & ((1 << Self::COUNT_BITS) - 1)
     }
 
-    /// True if no other epoch of the era can follow: no cluster comes near it, so that whoever
-    /// names it is broken.
+    /// True if no other epoch of the era can follow. No cluster comes near it: a server that names
+    /// it is broken.
     pub const fn is_last_of_era(self) -> bool {
         self.count() == (1 << Self::COUNT_BITS) - 1
     }

@@ -17,7 +17,7 @@
 //!
 //! A driver hands one [`server::Input`] at a time to [`server::Server::handle`], with the present
 //! time, then carries out every [`server::Output`] in order, until none is left; then it waits for
-//! whatever comes first: a message, a completed write, the server's next deadline. Time never goes
+//! the next message, completed write or deadline of the server. Time never goes
 //! back. The group layer and the client are driven in the same way. Here is the whole of it for one
 //! server in memory mode, which executes one write:
 //!

@@ -30,7 +30,7 @@ pub struct Limits {
     pub result_bytes_max: u64,
     /// Entries on one page of a list or of the members.
     pub page_entries_max: u32,
-    /// Bytes on one page of a list; a page has at least one entry, whatever its size.
+    /// Bytes on one page of a list. A page has at least one entry, even if it is larger.
     pub page_bytes_max: u64,
     /// Sessions open at once.
     pub sessions_max: u32,

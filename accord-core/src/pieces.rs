@@ -13,8 +13,8 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
 
-/// A string of bytes in any number of pieces. Equal to another with the same bytes, whatever the
-/// pieces of both. A clone and a part of it share everything, and so cost nothing to drop while
+/// A string of bytes in any number of pieces. Equal to another with the same bytes, however both
+/// are divided. A clone and a part of it share everything, and so cost nothing to drop while
 /// something of it is left.
 #[derive(Clone, Default)]
 pub struct Pieces {
@@ -169,7 +169,7 @@ impl<'a> Part<'a> {
 }
 
 impl PiecesWriter {
-    /// With room for so many bytes that are copied.
+    /// With room for this many copied bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { copied: Writer::with_capacity(bytes), ..Self::default() }
     }

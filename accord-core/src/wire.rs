@@ -130,7 +130,7 @@ impl Writer {
     pub fn finish(self) -> Bytes {
         Bytes::from(self.buffer)
     }
-    /// The buffer, for whoever has something to do with it besides.
+    /// The buffer itself.
     pub fn into_vec(self) -> Vec<u8> {
         self.buffer
     }

@@ -11,7 +11,7 @@ use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-/// So many empty places are no matter, and neither are fewer than filled ones.
+/// Empty places are compacted away when there are more than this, and more than filled ones.
 const EMPTY_PLACES_MIN: usize = 64;
 
 /// A number of something under way.

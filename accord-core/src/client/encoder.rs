@@ -3,7 +3,7 @@
 use crate::wire::{Encode, Writer};
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of an allocation. One small request that stays unanswered keeps so many alive.
+/// Bytes of an allocation. One small request that stays unanswered keeps all of them alive.
 const CHUNK_BYTES: usize = 4 << 10;
 /// A larger encoding has an allocation of its own.
 const SHARED_BYTES_MAX: usize = CHUNK_BYTES / 8;

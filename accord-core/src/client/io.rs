@@ -38,7 +38,7 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// What a client uses unless it is told otherwise.
+    /// The default configuration.
     pub fn new(servers: Vec<NodeId>) -> Self {
         Self {
             servers,
@@ -67,7 +67,7 @@ impl ClientConfig {
     }
 }
 
-/// What a client is told.
+/// What a driver hands to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientInput {
     /// The connection that was asked for last stands.
@@ -100,7 +100,7 @@ pub enum ClientOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
-/// What the application is told.
+/// What a client reports to its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
     /// The session is open.
@@ -116,7 +116,7 @@ pub enum ClientEvent {
         reason: SessionRefusal,
     },
     /// The session has ended without being asked to: its ephemeral records and its watches are
-    /// gone. Whatever was under way has been reported. The client does nothing more.
+    /// gone. All outstanding requests have been reported. The client does nothing more.
     SessionLost,
     /// The client has closed. It does nothing more.
     Closed {

@@ -4,7 +4,7 @@
 //! sent. So the client counts from the sending, of what proves that the session was alive:
 //!
 //! - an opening or an attachment that was confirmed, since the cluster agreed on it;
-//! - a ping, with a linearizable read of the session beside it, when both are answered. The pong
+//! - a ping and a linearizable read of the session sent with it, when both are answered. The pong
 //!   says that the session's server has not proposed its expiry; the read says that this server
 //!   was in the primary component still. Without it, the others may have opened an epoch of their
 //!   own and judge the session already, while its server is the last to notice.
@@ -32,7 +32,7 @@ pub(super) struct Lease {
     proven: Instant,
 }
 
-/// A ping and the read beside it.
+/// A ping and the read sent with it.
 #[derive(Clone, Debug)]
 struct Probe {
     sent: Instant,
@@ -74,7 +74,7 @@ impl Lease {
         self.settle();
     }
 
-    /// A read was answered. True if it is one of those beside the pings.
+    /// A read was answered. True if it was sent with a ping.
     pub(super) fn on_read(&mut self, read: ReadId, open: bool) -> bool {
         let Some(probe) = self.probes.iter_mut().find(|probe| probe.read == read) else {
             return false;

@@ -12,7 +12,7 @@ use crate::protocol::{ClientMessage, Consistency, SessionEnd, SessionRefusal};
 use crate::state::ReadQuery;
 use crate::time::{Duration, DurationExt, Instant};
 
-/// The wait before an attempt stops doubling after so many.
+/// The wait before an attempt doubles at most this often.
 const DOUBLINGS_MAX: u32 = 16;
 
 /// The connection to a server.
@@ -204,7 +204,7 @@ impl Client {
         self.advance_watches(nonce, revision);
     }
 
-    /// Asks beside a ping whether the session is open, if that is wanted.
+    /// Asks with a ping whether the session is open, if the lease is wanted.
     fn probe(&mut self, nonce: u64) {
         let Some(session) = self.session.filter(|_| self.config.lease) else { return };
         let read = ReadId(self.next_read);

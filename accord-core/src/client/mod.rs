@@ -187,7 +187,7 @@ impl Client {
         let Self {
             config: _,
             encoder: _,
-            // It is told to others, and changes nothing of what the client does.
+            // Others ask for it; it does not change what the client does.
             lease: _,
             rng,
             now,
@@ -266,7 +266,7 @@ impl Client {
             return;
         }
         if self.session.is_none() {
-            // An opening may be under way, but nobody will ever use that session.
+            // An opening may be under way, but that session will never be used.
             self.end(false);
         } else if self.link.begin_closing() {
             self.send(ClientMessage::Close);

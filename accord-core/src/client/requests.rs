@@ -12,7 +12,7 @@ use crate::state::{Outcome, RequestError, Txn, TxnOutcome};
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 
-/// Bytes that a message may have beside its transaction.
+/// Bytes that a message may have in addition to its transaction.
 const MESSAGE_HEAD_BYTES_MAX: usize = 64;
 
 /// A request that is not answered.

@@ -31,7 +31,7 @@ pub(super) struct ClientWatch {
 
 impl Client {
     /// Watches a key, a prefix or the members: everything after `from`, or from now on. The
-    /// application is told [`ClientEvent::Watching`], then [`ClientEvent::Watch`] for each revision
+    /// application gets [`ClientEvent::Watching`], then [`ClientEvent::Watch`] for each revision
     /// with events.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Client {
         Ok(watch)
     }
 
-    /// Ends a watch. Nothing more is told of it, also if it is under way.
+    /// Ends a watch. No more of its events are reported, not even those under way.
     pub fn unwatch(&mut self, now: Instant, watch: WatchId) {
         self.now = self.now.max(now);
         if self.watches.remove(&watch).is_some() && self.link.is_ready() {
@@ -84,7 +84,7 @@ impl Client {
         watches.into_iter().for_each(|watch| self.send_watch(watch));
     }
 
-    /// What pings prove of the watches begins anew with the next connection.
+    /// Pings prove nothing of the watches until the next connection.
     pub(super) fn on_link_lost(&mut self) {
         self.watches.values_mut().for_each(|watch| watch.proven_by = None);
     }

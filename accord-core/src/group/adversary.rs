@@ -148,7 +148,7 @@ impl Member {
     }
 }
 
-/// The group layers of all members, in the hands of whoever drives them.
+/// The group layers of all members, driven by a test or a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AdversarialGroup {
     limits: AdversaryLimits,

@@ -85,7 +85,7 @@ impl Solo {
         None
     }
 
-    /// Does nothing: there is nobody to wait for.
+    /// Does nothing: no timer is ever set.
     pub const fn handle_timer(&mut self, _now: Instant) {}
 
     /// Checks the invariants.

@@ -8,8 +8,7 @@
 //! The order of the messages of one connection carries meaning:
 //! - A client speaks [`ClientMessage::Open`] or [`ClientMessage::Attach`] first, then registers its
 //!   watches again, and only then sends its outstanding requests again. The server works in order,
-//!   so whatever a repeated request changed has been told to the watches before its recorded
-//!   outcome is.
+//!   so the watches have the events of a repeated request before its recorded outcome is sent.
 //! - A server sends the events of a revision before any reply or read result that reflects it.
 //!
 //! Where next: [`crate::client`] and [`crate::server`] are the two ends of a connection.
@@ -55,7 +54,7 @@ pub enum ClientMessage {
         /// The latest revision that the client knows of; nothing older may be read from here on.
         seen: Revision,
     },
-    /// End the session: its ephemeral records go, and its other members are told.
+    /// End the session: its ephemeral records are deleted, and watchers of the members notified.
     Close,
     /// Execute a transaction, exactly once however often it is sent.
     Request {
@@ -377,10 +376,10 @@ impl ServerMessage {
     }
 }
 
-/// What any message weighs beside its variable part.
+/// Bytes that each message counts in addition to its variable part.
 const MESSAGE_WEIGHT: usize = 64;
 
-/// What any event weighs beside its key and data.
+/// Bytes that each event counts in addition to its key and data.
 pub(crate) const EVENT_WEIGHT: usize = 64;
 
 /// What an event weighs in a queue or a history, in bytes.

@@ -54,8 +54,8 @@ pub struct ReplicaLimits {
     /// Bytes of applied entries kept in memory for servers that were away for a short time; with a
     /// large state, a quarter of its bytes. Who was away for longer gets an image of the state.
     pub log_bytes_retained: usize,
-    /// Bytes of committed entries handed out to be applied in one go; at least one entry is. With
-    /// more of them, as after a restart, other events have their turn in between.
+    /// Bytes of committed entries applied in one slice; at least one entry. With a longer backlog,
+    /// as after a restart, other events come in turn between slices.
     pub apply_bytes_max: usize,
     /// Bytes of log after which a checkpoint is taken (persistent mode), or as many as the state
     /// had in the last one if that is more.

@@ -1,7 +1,7 @@
 //! Watching for divergence: servers exchange digests of their state and the odd one out stops.
 //!
 //! A digest differs only if a server is broken: a bug, a memory error, a different version. Serving
-//! on would spread the damage. With no majority for any value nobody can tell who is right, and all
+//! on would spread the damage. Without a majority for any value, the right one is not known: all
 //! stop. Votes and majority are those of one voter set, the one in force now: a server readmitted
 //! within the epoch votes with the others.
 

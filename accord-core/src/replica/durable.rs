@@ -61,7 +61,7 @@ impl Disk {
         self.checkpointed
     }
 
-    /// What follows `end` is no longer part of the log, whatever becomes durable.
+    /// What follows `end` is no longer part of the log, even if it becomes durable.
     fn cut(&mut self, end: Index) {
         self.durable = self.durable.min(end);
         for (_, effect) in &mut self.pending {
@@ -93,8 +93,8 @@ impl SnapshotFrame {
         let Self { last, ends, voters, origins } = self;
         let mut snapshot = Snapshot { last, ends, voters, origins, state: state.into() };
         let (encoded, state) = snapshot.encoded();
-        // As a part of it: of a million pieces one list is enough, and whoever drops one of the two
-        // does not drop them all.
+        // The state shares the encoding's list of pieces: a million pieces have one list, and
+        // dropping one of the two drops no pieces.
         snapshot.state = state;
         Image { encoded, snapshot }
     }

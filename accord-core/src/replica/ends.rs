@@ -3,7 +3,7 @@
 //! An epoch has one order, and its log follows one source's. So two logs that both have entries of
 //! an epoch agree up to where the shorter one's entries of it end (log matching, Ongaro 2014,
 //! section 3.5). The list outlives the entries themselves, in memory and in snapshots, so that a
-//! log which has parted from this one is told from one that is merely behind.
+//! log that diverged from this one is not mistaken for one that is merely behind.
 
 use crate::ids::{Epoch, Index, LogPosition};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};

@@ -116,7 +116,7 @@ impl OpenEpoch {
 
     fn on_acknowledgement(&mut self, from: NodeId, acked: Index, seen: u64) {
         let slot = self.acked.entry(from).or_default();
-        // Nobody can have more than what was delivered before.
+        // No member can have more than what was delivered before.
         *slot = (*slot).max(acked.min(self.next.prev()));
         let slot = self.seen.entry(from).or_default();
         *slot = (*slot).max(seen.min(self.position));

@@ -8,7 +8,7 @@
 //! So every recovery begins an [`Era`], has an id, and says where it forked. A log knows all
 //! recoveries on its way: they are a part of its voter set, and so of reports, log entries,
 //! snapshots and backups. Of two histories one continues the other, they are the same, or they are
-//! two recoveries from one past, and then nobody but the operator can tell which is right.
+//! two recoveries from one past, and then only the operator knows which is right.
 
 use crate::ids::{Epoch, Era, LogPosition, NodeId, StoreId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -50,7 +50,7 @@ impl Recovery {
 
     /// By how much revisions go on higher after it: more than the lost servers can have given
     /// without this one, and another number for another recovery from the same past. A cluster that
-    /// makes a million revisions a second gives so many in nine years.
+    /// makes a million revisions a second takes nine years for that many.
     pub const fn revisions_skipped(&self) -> u64 {
         const SURELY_MORE: u64 = 1 << 48;
         const SPREAD_BITS: u32 = 47;

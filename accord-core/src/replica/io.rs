@@ -408,8 +408,8 @@ pub enum ClosedReason {
         voters: usize,
         /// How many are needed.
         quorum: usize,
-        /// Voters that are connected but came back with another, empty memory. If too many have,
-        /// only the operator's explicit recovery starts the cluster anew.
+        /// Voters that are connected but came back with another, empty memory. If too many did,
+        /// only an operator's recovery starts the cluster again.
         forgotten: Vec<NodeId>,
     },
     /// No cluster has been formed, and not all who are to form it are here and may do so.
@@ -434,7 +434,7 @@ pub enum ClosedReason {
         /// Where this server's log ends.
         last: LogPosition,
     },
-    /// This server has met a recovered cluster, and nobody of that is here.
+    /// This server has met a recovered cluster, of which no member is in this view.
     #[error(
         "this server has met the cluster as it was recovered ({era}) and serves nothing older: \
          connect it to that cluster, or recover from here if that is lost for good"

@@ -1,4 +1,4 @@
-//! What replicas say to each other: through the group ([`GroupMessage`]) and beside it
+//! Messages between replicas: through the group ([`GroupMessage`]) and from server to server
 //! ([`PeerMessage`]).
 //!
 //! Reports and promises are tagged with the view they rely on, frames with the epoch: the view in
@@ -36,7 +36,7 @@ pub struct Report {
     pub voters: VoterSet,
     /// True if its operator allowed it to form a new cluster.
     pub bootstrap: bool,
-    /// True if its operator asks to form the cluster anew from what it has.
+    /// True if its operator asks to recover the cluster from what it has.
     pub recover: bool,
     /// Initial servers as it knows them; only used to form a new cluster.
     pub initial: Vec<NodeId>,
@@ -230,7 +230,7 @@ fn decode_report(input: &mut Reader) -> Result<Report, WireError> {
     })
 }
 
-/// A message from server to server beside the group: the transfer of what one of them lacks.
+/// A message from server to server, outside the group's order: the transfer of what one lacks.
 ///
 /// Each request can be answered without memory of earlier ones, except that the pieces of a
 /// snapshot come from one image while the sender keeps it.

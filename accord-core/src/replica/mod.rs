@@ -199,7 +199,7 @@ impl Replica {
         self.halt(HaltReason::StorageFailed);
     }
 
-    /// Takes a message that another server sent beside the group.
+    /// Takes a message that another server sent outside the group's order.
     pub fn handle_peer(&mut self, now: Instant, from: NodeId, message: &Bytes) {
         if self.halted {
             return;

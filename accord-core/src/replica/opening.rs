@@ -2,7 +2,7 @@
 //!
 //! Safety: an epoch is opened by promises of a majority of the voters, each durable before it is
 //! said, and each made only in the view in which the voter then is. Its source has the best log of
-//! all that reported, so it has whatever an earlier majority acknowledged: one of that majority is
+//! all that reported, so it has all that an earlier majority acknowledged: one of that majority is
 //! among those who promised, and it reported before it promised.
 
 use super::epoch::OpenEpoch;
@@ -170,8 +170,8 @@ impl Replica {
         self.answer_early_requests(now);
     }
 
-    /// Asks to start the cluster anew from what this server has: the operator's last resort, after
-    /// the memory of a majority is lost for good. Writes that only the lost servers held are lost.
+    /// Asks to recover the cluster from what this server has: the operator's last resort after the
+    /// memory of a majority is lost for good. Writes that only the lost servers held are lost.
     ///
     /// It happens when the request is delivered, and not at all if the view has changed by then. If
     /// two servers are asked, the order decides. Nothing can decide between two sides of a

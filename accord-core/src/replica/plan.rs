@@ -1,9 +1,11 @@
-//! What all members of a view decide from their reports: functions of the reports alone.
+//! The plan of an epoch: what all members of a view compute from their reports, and nothing else.
 //!
-//! Three questions, in this order. Which history counts: the one that continues all others that are
-//! reported ([`super::history`]). Who takes part: whoever has nothing that this history lacks for
-//! good, and has not promised itself to a later one. And is there a primary component: the intact
-//! voters among those who take part are a majority of the voter set in the best log.
+//! Three questions, in this order:
+//! 1. Which history counts? The one that continues all others reported ([`super::history`]).
+//! 2. Who takes part? Members that have nothing which this history lacks for good, and that have
+//!    not promised a later one.
+//! 3. Is there a primary component? If the intact voters among those who take part are a majority
+//!    of the voter set in the best log.
 
 use super::history::{ERA_MAX, History, RECOVERIES_MAX, Recovery, Standing};
 use super::io::ClosedReason;
@@ -32,7 +34,7 @@ pub(super) struct Plan {
     pub(super) commit: Index,
     /// The incarnation of every member that takes part.
     pub(super) stores: BTreeMap<NodeId, StoreId>,
-    /// True if this epoch forms the cluster, or forms it anew: it begins with its voters.
+    /// True if this epoch forms or recovers the cluster: it begins with its voters.
     pub(super) genesis: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Barriers: what makes a read linearizable without writing anything.
 //!
-//! A barrier is a frame that a majority of the voters has seen in its epoch. Whatever was
+//! A barrier is a frame that a majority of the voters has seen in its epoch. Every write that was
 //! acknowledged to any client before the barrier was sent is ordered before it: an acknowledged
 //! write of this epoch shares a voter with the majority, and that voter delivered the write first;
 //! one of an older epoch is before the marker; and a later epoch cannot have acknowledged anything

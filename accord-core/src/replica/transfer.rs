@@ -18,7 +18,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// An image that nobody asked for during this many timeouts is dropped.
+/// An image that no server asked for during this many timeouts is dropped.
 const IMAGE_IDLE_TIMEOUTS: u64 = 16;
 /// To keep a byte of a snapshot costs so much less than to append and apply one of entries.
 pub(super) const SNAPSHOT_LIGHTER: u64 = 4;
@@ -310,7 +310,7 @@ impl Replica {
         match message {
             PeerMessage::FetchLog { epoch, request, ends, commit, until } => {
                 let common = self.log.ends().common(&ends);
-                // What nobody can tell any more is taken to agree as far as it is committed.
+                // Where the common part is no longer known, it is taken to end at the commit index.
                 let agreed = common.unwrap_or(commit);
                 let answer = if agreed < self.log.base().index {
                     PeerMessage::UseSnapshot { epoch, request, common }

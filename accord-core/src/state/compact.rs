@@ -119,7 +119,7 @@ impl Value {
         copy
     }
 
-    /// The whole value, which stays as it is whatever becomes of this one; none if it is so small
+    /// The whole value, shared: it stays as it is when this one changes. None if it is so small
     /// that it is better copied.
     pub(super) fn shared(&self) -> Option<Bytes> {
         match &self.0 {

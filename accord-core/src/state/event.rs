@@ -22,8 +22,8 @@ pub enum Event {
 
 /// A change of a record.
 ///
-/// Whoever takes the value before (nothing, if the record was created), cuts it or fills it with
-/// zeros to `size` bytes and puts `data` at `offset`, has the value after the change.
+/// To get the value after the change: take the value before (empty, if the record was created), cut
+/// it or fill it with zeros to `size` bytes, and put `data` at `offset`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEvent {
     /// Shared by all events of one command.
@@ -70,7 +70,7 @@ pub struct MemberEvent {
     pub kind: MemberEventKind,
     /// Whose session it is.
     pub session: SessionId,
-    /// How many sessions there are after the change, by which whoever keeps a list can check it.
+    /// The number of sessions after the change, for a check of the watcher's own list.
     pub members: u32,
 }
 
@@ -92,8 +92,8 @@ impl Event {
         }
     }
 
-    /// The event with bytes of its own: it may share those of the whole message its command came
-    /// in, which is not to be kept alive by whoever keeps the event.
+    /// The event with bytes of its own. Otherwise it may share those of the whole message that its
+    /// command came in, and keep them alive.
     #[must_use]
     pub fn detached(&self) -> Self {
         match self {
@@ -184,7 +184,7 @@ pub enum EndCause {
     Expired,
 }
 
-/// That a command was carried out: the same on every replica; whoever proposed it knows its own.
+/// That a command was executed: the same on every replica. Its proposer recognises its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completion {
     /// Of [`super::Command::Request`].

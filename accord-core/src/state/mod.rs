@@ -67,7 +67,7 @@ pub struct State {
     /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is
     /// here.
     sessions: BTreeMap<SessionId, Session>,
-    /// The transaction being carried out; empty in between, so that no message is kept alive.
+    /// The transaction being executed; otherwise empty, so that no message is kept alive.
     txn: Txn,
     scratch: Scratch,
 }

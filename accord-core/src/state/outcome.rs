@@ -1,4 +1,4 @@
-//! Outcomes: what became of a request, as it is told to the client and recorded for its retries.
+//! Outcomes: what became of a request, as sent to the client and recorded for its retries.
 //!
 //! An outcome is cheap to clone (results are inline or shared) since it is both recorded and sent.
 //! An [`Outcome::Txn`] is final and recorded: every retry is answered with it. An

@@ -79,7 +79,7 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// What is known of `session`, which owns so many ephemeral records.
+    /// What is known of `session`, which owns `ephemerals` ephemeral records.
     pub(super) fn new(session: &Session, ephemerals: usize) -> Self {
         Self {
             owner: session.owner(),

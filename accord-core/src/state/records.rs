@@ -52,8 +52,8 @@ struct Root {
     branches: Vec<(Key, Arc<Branch>)>,
     /// Invariant: all bounds but the first begin with it.
     prefix: Key,
-    /// Invariant: those of all bounds but the first, in order. Of sixteen bytes: what all keys of
-    /// a large map have in common is little, so many bounds begin with the same few words.
+    /// Invariant: those of all bounds but the first, in order. Sixteen bytes each: in a
+    /// large map, eight bytes do not tell many of the bounds apart.
     heads: Vec<u128>,
 }
 
@@ -307,7 +307,7 @@ impl Root {
         if room < NODE_MIN || self.common(before, &leaf.at(0).0) < leaf.prefix_len() {
             return false;
         }
-        // Not all of it: keys may still come in between.
+        // Not all of it: keys may still be inserted there.
         let first = self.leaf_mut(at).take_first(room - room / 4);
         self.leaf_mut(before).append(first);
         let bound = self.leaf(at).at(0).0.clone();

@@ -47,7 +47,7 @@ impl State {
         }
         self.revision = Revision(revision);
         self.sequence = sequence;
-        // A chain of its own: whoever went on with the old one has another digest.
+        // A chain of its own: a server that went on with the old one has another digest.
         self.digest.numbers([40, revision, sequence]);
         Some(())
     }

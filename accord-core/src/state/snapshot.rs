@@ -85,7 +85,7 @@ pub enum SnapshotError {
     },
 }
 
-/// A state as it was at one moment, held beside the living one: what both have in common is shared.
+/// A state as it was at one moment. It shares what it has in common with the living state.
 ///
 /// Taking it costs one reference for some thousand records, and a copy of the sessions. What is
 /// slow, making bytes of it, can be done on any thread.
@@ -101,7 +101,7 @@ pub struct Frozen {
 }
 
 impl State {
-    /// The state as it is now, whatever is applied later.
+    /// The state as it is now; what is applied later does not change it.
     pub fn freeze(&self) -> Frozen {
         Frozen {
             fingerprint: self.limits.fingerprint(),
@@ -180,8 +180,8 @@ impl Frozen {
         self.image().whole()
     }
 
-    /// As [`Self::snapshot`], but large values are not copied: they are held in memory as long as
-    /// the image is, whatever becomes of them in the state.
+    /// As [`Self::snapshot`], but large values are not copied: the image keeps them in memory as
+    /// long as it lives, also if the state replaces them.
     pub fn image(&self) -> Pieces {
         let mut all = PiecesWriter::with_capacity(self.copied_bytes());
         let digest = self.write_chunks(|part| all.part(part));

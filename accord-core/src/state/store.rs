@@ -91,7 +91,7 @@ impl Store {
     pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
         self.records.get(key)
     }
-    /// The records as they are now, whatever comes later.
+    /// The records as they are now; later changes do not affect them.
     pub(super) fn records(&self) -> Records {
         self.records.clone()
     }

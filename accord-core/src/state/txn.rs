@@ -127,7 +127,7 @@ impl Flags {
     pub const CREATE: Self = Self(1);
     /// With [`Flags::CREATE`]: a key that exists is refused.
     pub const EXCLUSIVE: Self = Self(2);
-    /// The offset is the end of the value, whatever the step says.
+    /// The offset is the end of the value; the step's own offset is ignored.
     pub const APPEND: Self = Self(4);
     /// The old value is dropped first, so that the value is exactly what is written (from the
     /// offset).

@@ -3,7 +3,9 @@
 /// A row of a table of terms.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Term {
+    /// The line of the row, from 1.
     pub line: usize,
+    /// The first column.
     pub term: String,
     /// The identifiers of the last column.
     pub names: Vec<String>,

@@ -29,7 +29,7 @@ impl<T> Hash for Noted<T> {
 /// the state: two groups that differ in these counters alone are equal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Coverage {
-    /// A message was delivered to its sender and, at last, to nobody else.
+    /// A message was delivered to its sender and never to another member.
     pub delivered_to_sender_only: u64,
     /// A message was delivered to some of its view's members and never to others that lived.
     pub delivered_to_some_only: u64,

@@ -53,7 +53,7 @@ pub enum Happening {
     Event(NodeId, GroupEvent),
     /// A member crashed: what runs on it must stop.
     Crashed(NodeId),
-    /// A member started: what runs on it must start anew.
+    /// A member started: what runs on it must be started too.
     Started(NodeId),
 }
 

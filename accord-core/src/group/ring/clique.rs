@@ -235,7 +235,7 @@ mod tests {
         let cut = |a: u32, b: u32| a == 3 || b == 3 || (a.min(b) == 1 && a.max(b) >= 4);
         let mut all = graph(5, &[], cut);
         all.remove(2);
-        assert_eq!(nodes(&choose(&all, proc(2))), [2, 4, 5], "nobody is known to vote");
+        assert_eq!(nodes(&choose(&all, proc(2))), [2, 4, 5], "no vote is known");
         elect(&mut all, 7, &[1, 2, 3], &[1, 2]);
         assert_eq!(nodes(&choose(&all, proc(2))), [1, 2], "the only majority of voters");
         assert_eq!(nodes(&choose(&all, proc(5))), [4, 5]);

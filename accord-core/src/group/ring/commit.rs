@@ -1,9 +1,9 @@
-//! Commitment: a token goes round the proposed ring twice before anyone relies on it.
+//! Commitment: a token travels round the proposed ring twice before any member relies on it.
 //!
-//! On the first round each member that proposes just these members writes down where it comes from;
-//! on the second each learns where all come from, and enters recovery. The first member starts the
-//! ordinary token when the second round is complete. Whoever does not get the token in time, or
-//! hears that a member gathers again, gathers again.
+//! On the first round, each member that proposes exactly these members adds where it comes from. On
+//! the second round each learns where all come from, and enters recovery. The first member starts
+//! the ordinary token when the second round is complete. A member that does not get the token in
+//! time, or hears that another gathers, gathers again.
 
 use crate::group::ViewId;
 use crate::group::ring::packet::{Body, Commit, Origin, Proc};

@@ -175,7 +175,7 @@ mod tests {
             let of = &self.delivered[at];
             let (least, most) = (of.iter().min().unwrap(), of.iter().max().unwrap());
             assert!(*least > 20, "{at} delivers of all: {of:?}");
-            assert!(most * 2 <= least * 5, "nobody gets much more than another: {of:?}");
+            assert!(most * 2 <= least * 5, "no member gets much more than another: {of:?}");
         }
     }
 

@@ -3,9 +3,9 @@
 //! The body of a data datagram is a row of chunks, each a 32-bit header (length, and whether the
 //! chunk begins and ends its message) and the bytes. A first fragment that is not the last is
 //! preceded by the message's length. A message is kept whole if it fits into a datagram at all.
-//! Nothing is carried over from one ring to the next: who reassembles forgets, and who fragments
-//! starts the message again, which is safe because nobody can have delivered what was never sent to
-//! its end.
+//! Nothing is carried over from one ring to the next: receivers forget fragments, and the sender
+//! starts the message again. This is safe: a message whose last fragment was never sent cannot have
+//! been delivered.
 
 use crate::group::SubmitError;
 use crate::group::ring::config::RingLimits;

@@ -35,7 +35,7 @@ impl Ring {
         if !ring.contains(sender) || ring.is_single() {
             return Err(Refusal::OtherRing);
         }
-        // Whatever has come was numbered before the token left for us.
+        // All that has come was numbered before the token left for us.
         let lags = token.hop > ring.hop && token.seq < ring.store.high();
         if lags || token.seq > TOKEN_SEQ_MAX || token.hop > TOKEN_SEQ_MAX {
             return Err(Refusal::Malformed);

@@ -1,10 +1,9 @@
 //! The datagrams of a ring: their layout, and the code that proves that a member made them.
 //!
 //! Every datagram is `version, kind, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3
-//! keyed with the group's secret over all before. Nothing is looked at before the code was found
-//! right, and what was authenticated is decoded with care all the same. A datagram of messages is
-//! kept as it came and sent again as it is, whoever asks, so its sender is always the member that
-//! made it.
+//! keyed with the group's secret over all before. Nothing is decoded before the code was verified,
+//! and decoding is total all the same. Data datagrams are kept and retransmitted unchanged, also by
+//! other members, so their sender is always their maker.
 
 use super::rows::{Row, decode_rows, encode_rows};
 use crate::group::{MEMBERS_MAX, ViewId};

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 /// The most processors remembered. Restarts make new ones; those silent for longest are forgotten.
 const PEERS_MAX: usize = 512;
-/// A sequence above this is made up: no group forms so many rings.
+/// A sequence above this is forged: no group forms that many rings.
 pub(super) const SEQ_MAX: u64 = 1 << 62;
 
 /// Kept out for a while, because it was heard and would not agree.
@@ -186,7 +186,7 @@ impl Table {
         };
         self.rows_since(since).for_each(&mut add);
         add(own);
-        // Members of a ring that works hear each other, whatever they said before.
+        // Members of a working ring hear each other, also if older rows say otherwise.
         for member in ring {
             let known = || {
                 // Who never announced itself here is taken to vote if it is a voter's node.

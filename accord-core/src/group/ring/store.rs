@@ -32,8 +32,8 @@ impl Store {
         Self { base: 0, slots: VecDeque::new(), aru: 0, packets_max, extra_packets_max: 0 }
     }
 
-    /// Makes room for what the others kept beyond our own bound. Nobody's datagrams are further
-    /// ahead of our aru than one bound, and aru no further ahead of `base` than another.
+    /// Makes room for what the others kept beyond our own bound. No member's datagrams are more
+    /// than one bound ahead of our aru, and our aru is at most one bound ahead of `base`.
     pub(super) const fn widen(&mut self) {
         self.extra_packets_max = self.packets_max;
     }

@@ -28,7 +28,7 @@ impl Timer {
 pub(super) struct Timers([Option<Instant>; Timer::ALL.len()]);
 
 impl Timers {
-    /// Sets a timer, whatever it was set to.
+    /// Sets a timer, replacing its earlier due time.
     pub(super) const fn set(&mut self, timer: Timer, at: Instant) {
         self.0[timer as usize] = Some(at);
     }

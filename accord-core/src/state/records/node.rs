@@ -26,7 +26,7 @@ pub(super) struct Node<T> {
 }
 
 impl<T: Clone> Clone for Node<T> {
-    /// With as much room as the original had: whoever copies a node is about to change it.
+    /// With as much room as the original had: a node is copied because it is about to change.
     fn clone(&self) -> Self {
         let mut entries = Vec::with_capacity(NODE_MAX);
         entries.extend_from_slice(&self.entries);
