@@ -51,19 +51,19 @@ pub enum BackupError {
     /// The file is there.
     #[error("{path} is there already: choose another name, or overwrite it with --force")]
     Exists {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
     },
     /// The file is something else.
     #[error("{path} is no backup of Accord")]
     NotABackup {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
     },
     /// A later release wrote it.
     #[error("{path} has format {found}, this release reads {BACKUP_FORMAT}: use the later release")]
     NewerFormat {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
         /// Its format.
         found: u32,
@@ -71,7 +71,7 @@ pub enum BackupError {
     /// It is not as it was written.
     #[error("{path} is damaged: {why}; use another backup")]
     Damaged {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
         /// What is wrong.
         why: String,
@@ -79,7 +79,7 @@ pub enum BackupError {
     /// The directory is in use.
     #[error("{path} is not empty: a restore begins in an empty directory, or in a new one")]
     NotEmpty {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
     },
     /// The numbers of the state cannot go on so much higher.
@@ -91,7 +91,7 @@ pub enum BackupError {
     /// What was written is not what was read back.
     #[error("{path} does not hold what was written to it: is the disk sound?")]
     NotKept {
-        /// Which.
+        /// The path as the operator gave it.
         path: String,
     },
     /// The directory cannot be written.

@@ -235,7 +235,7 @@ impl Server {
         }
     }
 
-    /// Its number.
+    /// The server's number in the cluster.
     pub const fn node(&self) -> u32 {
         self.node.0
     }

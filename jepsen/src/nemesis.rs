@@ -53,7 +53,7 @@ impl Fault {
         Self::DaemonPause,
     ];
 
-    /// Its name.
+    /// The name in histories and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",

@@ -39,7 +39,7 @@ pub enum NetError {
     /// A program is missing.
     #[error("the program {program} is missing: install it with `apt-get install {package}`")]
     Missing {
-        /// Which.
+        /// The program's name, looked up in `PATH`.
         program: &'static str,
         /// What brings it, on Debian.
         package: &'static str,
@@ -193,7 +193,7 @@ impl Net {
         Ok(())
     }
 
-    /// Its name.
+    /// The name of the network namespace.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -46,7 +46,7 @@ pub enum ProcessError {
     /// A file cannot be written or read.
     #[error("{path}: {error}")]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,

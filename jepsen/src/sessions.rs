@@ -54,7 +54,7 @@ pub enum SessionsError {
     /// Something did not come about in time.
     #[error("{what}: not within {} s", PATIENCE.as_secs())]
     Late {
-        /// What.
+        /// What was waited for.
         what: &'static str,
     },
     /// A session could not be opened.

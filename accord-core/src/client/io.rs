@@ -85,7 +85,7 @@ pub enum ClientInput {
 pub enum ClientOutput {
     /// Connect to this server. There is at most one connection at a time.
     Connect {
-        /// Which one.
+        /// The server, one of `ClientConfig::servers`.
         server: NodeId,
     },
     /// Close the connection, or give up connecting. Nothing of it may be handed in after this.
@@ -112,7 +112,7 @@ pub enum ClientEvent {
     },
     /// The session could not be opened or attached for now; the client goes on trying.
     SessionRefused {
-        /// Why.
+        /// The server's reason.
         reason: SessionRefusal,
     },
     /// The session has ended without being asked to: its ephemeral records and its watches are
@@ -139,7 +139,7 @@ pub enum ClientEvent {
     Failed {
         /// Which request.
         request: RequestId,
-        /// Why.
+        /// Why it has no effect.
         cause: Cause,
     },
     /// The request may have run, or may still run, once or not at all.
@@ -162,7 +162,7 @@ pub enum ClientEvent {
     ReadFailed {
         /// Which read.
         read: ReadId,
-        /// Why.
+        /// Why there is no result.
         cause: Cause,
     },
     /// A watch is set, for the first time.
@@ -194,7 +194,7 @@ pub enum ClientEvent {
     WatchFailed {
         /// Which watch.
         watch: WatchId,
-        /// Why.
+        /// The server's reason.
         reason: Refusal,
     },
 }

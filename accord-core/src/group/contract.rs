@@ -33,7 +33,7 @@ pub enum Violation {
     /// A member installed a view that does not contain it, or whose members are not sorted.
     #[error("{run:?} installed {view:?}, which lacks it or is not sorted")]
     ViewMalformed {
-        /// Who.
+        /// The member that installed it.
         run: Run,
         /// The view.
         view: View,
@@ -51,7 +51,7 @@ pub enum Violation {
     /// A member installed a view again, or one older than a view it had before.
     #[error("{run:?} installed {view} after {last}")]
     ViewNotNewer {
-        /// Who.
+        /// The member that installed it.
         run: Run,
         /// The view installed.
         view: ViewId,
@@ -61,7 +61,7 @@ pub enum Violation {
     /// A message was delivered to a member that had no view yet.
     #[error("{run:?} was delivered a message of {from} before its first view")]
     DeliveredOutsideView {
-        /// Who.
+        /// The member that it was delivered to.
         run: Run,
         /// The sender named.
         from: NodeId,
@@ -69,7 +69,7 @@ pub enum Violation {
     /// A message was delivered from a node that is not in the member's view.
     #[error("{run:?} in {view} was delivered a message of {from}, which is not a member")]
     SenderNotMember {
-        /// Who.
+        /// The member that it was delivered to.
         run: Run,
         /// Its view.
         view: ViewId,
@@ -79,7 +79,7 @@ pub enum Violation {
     /// A message was delivered that its sender never submitted.
     #[error("{run:?} in {view} was delivered a message that {from} never submitted")]
     Invention {
-        /// Who.
+        /// The member that it was delivered to.
         run: Run,
         /// Its view.
         view: ViewId,
@@ -89,7 +89,7 @@ pub enum Violation {
     /// A message was delivered twice to one member.
     #[error("{run:?} in {view} was delivered submission {number} of {from} again")]
     Duplicate {
-        /// Who.
+        /// The member that it was delivered to.
         run: Run,
         /// Its view.
         view: ViewId,
@@ -101,7 +101,7 @@ pub enum Violation {
     /// A message was delivered after a later one of the same sender.
     #[error("{run:?} in {view} was delivered submission {number} of {from} after a later one")]
     SenderOrder {
-        /// Who.
+        /// The member that it was delivered to.
         run: Run,
         /// Its view.
         view: ViewId,
@@ -153,7 +153,7 @@ pub enum Violation {
     /// no view was lost together with it.
     #[error("{run:?} was not delivered its own submission {number} ({missing} missing in all)")]
     SelfDelivery {
-        /// Who.
+        /// The member that submitted it.
         run: Run,
         /// The first that is missing, of the node's submissions over all its runs.
         number: usize,
@@ -163,7 +163,7 @@ pub enum Violation {
     /// Members that can all reach each other did not come to share one view of just them.
     #[error("{run:?} is in {view:?} instead of one view of {expected:?} shared by all")]
     NotConverged {
-        /// Who.
+        /// A member whose view is not of just them.
         run: Run,
         /// Its view, if it has one.
         view: Option<View>,

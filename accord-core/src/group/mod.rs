@@ -135,7 +135,7 @@ pub enum SubmitError {
     /// The message is larger than the layer carries at all.
     #[error("a message of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {
-        /// Its size.
+        /// Bytes of the message.
         bytes: usize,
         /// The bound.
         bytes_max: usize,

@@ -212,12 +212,12 @@ pub enum ServerMessage {
     },
     /// The session was not opened or attached. The server hangs up.
     SessionRefused {
-        /// Why.
+        /// The reason; it decides whether the client tries again.
         reason: SessionRefusal,
     },
     /// The session has ended or moved. The server hangs up.
     SessionClosed {
-        /// How.
+        /// How it ended, or that it moved to another connection.
         reason: SessionEnd,
     },
     /// The outcome of a request.
@@ -232,7 +232,7 @@ pub enum ServerMessage {
     RequestRefused {
         /// Which request.
         request: RequestId,
-        /// Why.
+        /// Why this server does not propose it.
         reason: Refusal,
     },
     /// The result of a read.
@@ -248,7 +248,7 @@ pub enum ServerMessage {
     ReadRefused {
         /// Which read.
         read: u64,
-        /// Why.
+        /// Why there is no result.
         reason: Refusal,
     },
     /// The watch is set.
@@ -264,7 +264,7 @@ pub enum ServerMessage {
     WatchRefused {
         /// Which watch.
         watch: WatchId,
-        /// Why.
+        /// Why there is no watch.
         reason: Refusal,
     },
     /// What one revision changed, as far as one watch looks: all of it, in order.

@@ -21,7 +21,7 @@ pub enum ProposeError {
     /// The command is larger than this server takes.
     #[error("a command of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {
-        /// Its size.
+        /// Bytes of the command.
         bytes: usize,
         /// The bound.
         bytes_max: usize,

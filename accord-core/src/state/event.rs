@@ -237,7 +237,7 @@ pub enum Completion {
         token: u64,
         /// The session it asked for.
         session: SessionId,
-        /// Why.
+        /// What is wrong with the session.
         error: NoSession,
     },
     /// Of [`super::Command::Close`] and [`super::Command::Expire`].
@@ -251,7 +251,7 @@ pub enum Completion {
     CloseRefused {
         /// The session it asked for.
         session: SessionId,
-        /// Why.
+        /// What is wrong with the session.
         error: NoSession,
     },
     /// Of [`super::Command::Expire`]: void, since the session has ended, belongs to another server

@@ -148,7 +148,7 @@ impl Decode for Stat {
 /// One record on a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListEntry {
-    /// Its key.
+    /// The record's key, of at most `Limits::key_bytes_max` bytes.
     pub key: Bytes,
     /// What is known of it.
     pub stat: Stat,

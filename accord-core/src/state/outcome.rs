@@ -74,7 +74,7 @@ pub enum TxnOutcome {
         branch: Branch,
         /// The first step that failed, from 0.
         step: u32,
-        /// Why.
+        /// Why that step failed.
         error: StepError,
     },
 }

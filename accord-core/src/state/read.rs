@@ -33,7 +33,7 @@ pub enum ReadQuery {
     },
     /// What is known of one session.
     Session {
-        /// Which one.
+        /// The session; it may have ended.
         session: SessionId,
     },
 }

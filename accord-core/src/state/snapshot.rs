@@ -80,7 +80,7 @@ pub enum SnapshotError {
     /// It describes what cannot be the state of a replica.
     #[error("the snapshot breaks an invariant: {what}")]
     Invalid {
-        /// Which.
+        /// The part of the state that contradicts itself.
         what: &'static str,
     },
 }

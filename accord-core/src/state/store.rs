@@ -47,7 +47,7 @@ impl Record {
 pub(super) struct Edit<'a> {
     /// The bytes to put.
     pub(super) data: &'a [u8],
-    /// Where.
+    /// The offset in the value, in bytes.
     pub(super) offset: usize,
     /// Drop the old value first.
     pub(super) replace: bool,

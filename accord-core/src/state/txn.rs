@@ -236,7 +236,7 @@ pub enum Step {
     },
     /// Removes a record that must exist.
     Delete {
-        /// Which one.
+        /// The key of the record.
         key: Bytes,
     },
     /// Gives `target` the whole value of `source`.
@@ -495,12 +495,12 @@ pub enum Compare {
     },
     /// The record exists. As a step it fails as *not found*.
     Exists {
-        /// Which one.
+        /// The key of the record.
         key: Bytes,
     },
     /// The record does not exist. As a step it fails as *exists*.
     Missing {
-        /// Which one.
+        /// The key at which there is no record.
         key: Bytes,
     },
 }

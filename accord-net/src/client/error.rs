@@ -52,7 +52,7 @@ pub enum Failure {
     Aborted {
         /// The first step that failed, from 0.
         step: u32,
-        /// Why.
+        /// Why that step failed.
         error: StepError,
     },
     /// Time, session, server or cluster: see the cause.

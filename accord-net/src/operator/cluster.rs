@@ -74,7 +74,7 @@ pub struct Changed {
 /// One server of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
-    /// Its number.
+    /// The server's number.
     pub node: u32,
     /// `voter`, `observer`, or `returning`: it lost its memory and will vote again.
     pub role: &'static str,

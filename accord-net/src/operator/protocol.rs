@@ -28,24 +28,24 @@ pub enum Question {
     /// Make a server known as one of the cluster's, or as one that is elsewhere now. It does not
     /// vote. Asked of one server, it tells the others.
     AddServer {
-        /// Its number.
+        /// The number that the server is started with.
         node: u32,
         /// Where the others reach it.
         address: SocketAddr,
     },
     /// Make it known that a server, which does not vote, is none of the cluster's any more.
     RemoveServer {
-        /// Its number.
+        /// The server's number.
         node: u32,
     },
     /// Let a connected server that has caught up vote.
     Promote {
-        /// Its number.
+        /// The server's number.
         node: u32,
     },
     /// Take the vote from a server; from one that lost its memory, the right to have it back.
     Demote {
-        /// Its number.
+        /// The server's number.
         node: u32,
     },
     /// Hold the state as it is now, to be fetched in chunks over this connection.
@@ -93,7 +93,7 @@ pub enum Answer {
     },
     /// It was not done, and why.
     Refused {
-        /// Why.
+        /// The reason, for people.
         reason: String,
     },
 }
@@ -103,7 +103,7 @@ pub enum Answer {
 pub struct ImageHead {
     /// The name of the cluster.
     pub cluster: String,
-    /// Its number.
+    /// The cluster's id, drawn when it was formed.
     pub cluster_id: String,
     /// The server that gave it.
     pub node: u32,

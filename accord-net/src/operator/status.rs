@@ -7,7 +7,7 @@ use std::fmt;
 /// How a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// Its number.
+    /// The server's number.
     pub node: u32,
     /// The name of its cluster.
     #[serde(default)]

@@ -82,7 +82,7 @@ pub enum DiskError {
     /// The directory cannot be made or entered.
     #[error("{path}: {error}: choose a directory that this user may write to (data_dir)")]
     Directory {
-        /// Which.
+        /// The `data_dir` of the configuration.
         path: String,
         /// What the system says.
         error: std::io::Error,

@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// Another server that is named by a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerName {
-    /// Its number.
+    /// The server's number.
     pub node: NodeId,
     /// The host's name and the port.
     pub name: String,

@@ -140,7 +140,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Its number.
+    /// The server's number, unique in the cluster.
     pub id: u32,
     /// Where the others reach it: host and port.
     pub ring: String,

@@ -21,7 +21,7 @@ pub(super) struct Position {
     pub(super) segment: u64,
     /// Its first sector.
     pub(super) sector: u64,
-    /// Its number.
+    /// The number of the frame: counts from 1 over all segments.
     pub(super) frame: u64,
     /// The number of its first record.
     pub(super) first: u64,

@@ -26,7 +26,7 @@ pub enum Level {
 
 /// A model at its bounds.
 pub struct Case {
-    /// Its name.
+    /// The name on the command line and in `tests/pinned.rs`.
     pub name: &'static str,
     /// What it is about, in a sentence.
     pub about: &'static str,

@@ -119,7 +119,7 @@ impl Operation {
 pub struct Note {
     /// Who wrote it.
     pub process: Process,
-    /// When.
+    /// The time since the start of the history.
     pub at: Moment,
     /// What happened.
     pub f: Name,

@@ -43,7 +43,7 @@ pub struct ShellArgs {
     /// Go on after a command that failed (scripts only).
     #[arg(long)]
     keep_going: bool,
-    /// Where.
+    /// Servers to connect to, and how.
     #[command(flatten)]
     connection: Connection,
 }

@@ -49,7 +49,7 @@ impl Process {
         Ok(Self { child, log })
     }
 
-    /// Its number.
+    /// The operating system's id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -105,21 +105,21 @@ enum AdminCommand {
     /// Take a server out of the cluster, its vote first.
     #[command(after_help = REMOVE_EXAMPLES)]
     RemoveServer {
-        /// Its number.
+        /// Number of the server
         #[arg(value_name = "N")]
         node: u32,
     },
     /// Let a server vote.
     #[command(after_help = PROMOTE_EXAMPLES)]
     Promote {
-        /// Its number.
+        /// Number of the server
         #[arg(value_name = "N")]
         node: u32,
     },
     /// Take the vote from a server.
     #[command(after_help = DEMOTE_EXAMPLES)]
     Demote {
-        /// Its number.
+        /// Number of the server
         #[arg(value_name = "N")]
         node: u32,
     },

@@ -64,7 +64,7 @@ pub struct On<A: Args> {
     /// What to do.
     #[command(flatten)]
     pub args: A,
-    /// Where.
+    /// Servers to connect to, and how.
     #[command(flatten)]
     pub connection: Connection,
 }

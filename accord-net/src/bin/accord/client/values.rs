@@ -54,7 +54,7 @@ be. A value of more than 256 bytes is cut, and its length is told.";
 /// Reads a record.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
-    /// Its key.
+    /// Key of the record
     key: Word,
     /// Print exactly the bytes of the value, on a terminal too.
     #[arg(long, conflicts_with_all = ["number", "json"])]
@@ -147,7 +147,7 @@ pub async fn get(args: &GetArgs, context: &mut Context) -> Result<u8, Failure> {
 /// Writes a record.
 #[derive(Clone, Debug, Args)]
 pub struct PutArgs {
-    /// Its key.
+    /// Key of the record
     key: Word,
     /// Its value; `-`: the standard input.
     #[arg(required_unless_present = "file", conflicts_with = "file", allow_hyphen_values = true)]

@@ -24,7 +24,7 @@ pub enum Said {
 /// How to start a server.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Its number.
+    /// The server's number in the cluster.
     pub id: u32,
     /// Its settings, by path, as they are given with `--set`.
     pub settings: Vec<(String, String)>,
