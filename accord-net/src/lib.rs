@@ -14,28 +14,17 @@
 //!    for clusters of several machines.
 //! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
-#[cfg(feature = "net")]
 pub mod backup;
-#[cfg(feature = "net")]
 pub mod blocking;
-#[cfg(feature = "net")]
 pub mod client;
-#[cfg(feature = "net")]
 pub mod corosync;
-#[cfg(feature = "net")]
 pub mod embedded;
-#[cfg(feature = "net")]
 pub mod env;
-#[cfg(feature = "net")]
 pub mod frame;
-#[cfg(feature = "net")]
 pub mod operator;
-#[cfg(feature = "net")]
 pub mod ports;
-#[cfg(feature = "net")]
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod settings;
 pub mod storage;
-#[cfg(feature = "net")]
 pub mod transport;
