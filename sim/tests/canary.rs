@@ -1,9 +1,9 @@
 //! Tests of the tests: a property that is deliberately taken for violated must be reported as such,
 //! all the way to the one command that reproduces it.
 
-use accord_sim::options::Options;
+use accord_sim::judge::Property;
+use accord_sim::plan::options::Options;
 use accord_sim::plan::{FaultMix, Overrides, Plan};
-use accord_sim::properties::Property;
 use accord_sim::world;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,7 +1,7 @@
 //! What a team's nightly run relies on: exit codes, reports in files, a budget of time, seeds that
 //! follow the commit, regressions that run first.
 
-use accord_sim::properties::Property;
+use accord_sim::judge::Property;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::Value;

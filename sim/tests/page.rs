@@ -6,10 +6,10 @@
 
 use accord_models::Recorder;
 use accord_models::edn::Value;
-use accord_sim::clock::WorldTime;
-use accord_sim::options::Options;
+use accord_sim::judge::{Property, Violation};
+use accord_sim::plan::options::Options;
 use accord_sim::plan::{Overrides, Plan};
-use accord_sim::properties::{Property, Violation};
+use accord_sim::world::clock::WorldTime;
 use accord_sim::world::{self, Run};
 use std::collections::BTreeMap;
 use std::env;
@@ -45,7 +45,7 @@ impl Shown {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
         fs::create_dir_all(&place).expect("a directory for pages");
         let page = place.join(format!("{name}.html"));
-        fs::write(&page, accord_sim::page::html(plan, run)).expect("a page");
+        fs::write(&page, accord_sim::report::page::html(plan, run)).expect("a page");
         let profile = place.join(format!("{name}.profile"));
         let output = Command::new(browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1500,1000"])

@@ -1,9 +1,9 @@
 //! Slow networks and many servers: a healthy world must come to rest however long a message takes,
 //! since every time-out is drawn to suit the network.
 
-use accord_sim::options::Options;
+use accord_sim::judge::Property;
+use accord_sim::plan::options::Options;
 use accord_sim::plan::{FaultMix, Overrides, Plan};
-use accord_sim::properties::Property;
 use accord_sim::world;
 
 fn plan(seed: u64, faults: &str, options: &[(&'static str, &str)]) -> Plan {

@@ -8,10 +8,10 @@ compile_error!(
 );
 
 use accord_sim::campaign::Campaign;
-use accord_sim::interrupt::Stop;
+use accord_sim::campaign::interrupt::Stop;
+use accord_sim::judge::Property;
+use accord_sim::plan::WorkloadKind;
 use accord_sim::plan::{FaultMix, Kind, Overrides, Plan};
-use accord_sim::properties::Property;
-use accord_sim::workload::WorkloadKind;
 use accord_sim::world::Run;
 use accord_sim::worlds::{self, WorldKind};
 use std::collections::BTreeSet;

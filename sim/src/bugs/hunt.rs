@@ -4,11 +4,11 @@
 //! other. The lowest seed that fails is what counts, whatever the number of threads. Its plan is
 //! shrunk here too, if asked, since only here does it fail.
 
+use crate::campaign::interrupt::Stop;
+use crate::campaign::shrink::{self, RUNS_MAX};
 use crate::campaign::{Campaign, seeds_from};
-use crate::interrupt::Stop;
+use crate::judge::Violation;
 use crate::plan::{Overrides, Plan};
-use crate::properties::Violation;
-use crate::shrink::{self, RUNS_MAX};
 use crate::worlds::{self, WorldKind};
 use serde_json::{Value, json};
 use std::num::NonZero;

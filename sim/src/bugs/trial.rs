@@ -90,7 +90,7 @@ fn draw(program: &Path, pages: &Path, name: &str, catch: &Catch) -> Result<(), S
     let output = command.output().map_err(|error| format!("{}: {error}", program.display()))?;
     // With the bug, the world violates something.
     match output.status.code() {
-        Some(code) if code == i32::from(crate::cli::VIOLATED) => Ok(()),
+        Some(code) if code == i32::from(crate::report::exit::VIOLATED) => Ok(()),
         _ => Err(format!(
             "its run cannot be drawn: {}",
             String::from_utf8_lossy(&output.stderr).trim_end()

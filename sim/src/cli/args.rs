@@ -1,7 +1,7 @@
 //! What can be said on the command line, and what it means.
 
 use super::nightly::NightlyArgs;
-use crate::options::{NAMES, Options};
+use crate::plan::options::{NAMES, Options};
 use crate::plan::{FaultMix, Overrides, Plan, draw, text};
 use crate::worlds::WorldKind;
 use clap::{Args, Parser, Subcommand};

@@ -8,20 +8,11 @@ mod campaign;
 mod nightly;
 mod replay;
 
+pub use crate::report::exit::{HELD, INTERRUPTED, MISUSED, VIOLATED};
 pub use args::{Cli, Command, WorldArgs};
 
 use clap::Parser;
 use std::process::ExitCode;
-
-/// All properties held.
-pub const HELD: u8 = 0;
-/// One did not.
-pub const VIOLATED: u8 = 1;
-/// An option or a plan is wrong.
-pub const MISUSED: u8 = 2;
-
-/// Somebody interrupted it, and what was done until then violated nothing.
-pub const INTERRUPTED: u8 = 130;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {

@@ -2,11 +2,12 @@
 
 use super::args::{PlanArgs, ReplayArgs, read_plan};
 use super::{HELD, VIOLATED};
-use crate::page;
+use crate::judge::Property;
+use crate::judge::counts::Counts;
 use crate::plan::{Kind, Plan, Words};
-use crate::properties::Property;
-use crate::report::{self, Counts};
-use crate::trace::Story;
+use crate::report;
+use crate::report::page;
+use crate::world::trace::Story;
 use crate::world::{self, Run};
 use crate::worlds::fit::{self, Expressed};
 use crate::worlds::{self, WorldKind};

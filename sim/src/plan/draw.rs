@@ -6,9 +6,9 @@
 
 use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::{Group, Options, SERVERS_MAX, Scale, Storage};
-use crate::rng::{Concern, Rng};
-use crate::workload::WorkloadKind;
+use crate::plan::WorkloadKind;
+use crate::plan::options::{Group, Options, SERVERS_MAX, Scale, Storage};
+use crate::plan::rng::{Concern, Rng};
 use accord_core::replica::config::Durability;
 use accord_core::time::{Duration, DurationExt};
 

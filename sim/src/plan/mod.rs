@@ -9,16 +9,21 @@
 
 pub mod draw;
 pub mod fault;
+pub mod options;
+pub mod rng;
 mod scenario;
+pub mod setup;
 pub mod text;
 mod words;
+mod workloads;
 
 pub use draw::{FaultMix, Overrides};
 pub use fault::{Fault, FaultKind, Kind, Nodes};
 pub use text::PlanError;
 pub use words::Words;
+pub use workloads::WorkloadKind;
 
-use crate::options::Options;
+use crate::plan::options::Options;
 use std::fmt;
 
 /// Everything that decides what happens in a world.

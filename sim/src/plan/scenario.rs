@@ -6,8 +6,8 @@
 
 use super::draw::FaultMix;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::{Group, Options};
-use crate::rng::{Concern, Rng};
+use crate::plan::options::{Group, Options};
+use crate::plan::rng::{Concern, Rng};
 use accord_core::replica::config::Durability;
 use accord_core::time::{Duration, DurationExt};
 

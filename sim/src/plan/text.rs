@@ -17,7 +17,7 @@
 
 use super::Plan;
 use super::fault::{Fault, FaultKind, Kind, Nodes};
-use crate::options::{Options, duration, number};
+use crate::plan::options::{Options, duration, number};
 use accord_core::time::Duration;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -184,9 +184,9 @@ fn read_option(
 ) -> Result<(), PlanError> {
     let line = words.line;
     let name = words.next(|word| {
-        let known = crate::options::NAMES.into_iter().find(|name| *name == word);
+        let known = crate::plan::options::NAMES.into_iter().find(|name| *name == word);
         let name = known.ok_or_else(|| {
-            let names = crate::options::NAMES.join(", ");
+            let names = crate::plan::options::NAMES.join(", ");
             format!("'at' and a fault, 'end', or an option: {names}")
         })?;
         match given.insert(name, line) {
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn hostile_bytes_never_panic() {
-        let mut rng = crate::rng::Rng::of(3, crate::rng::Concern::Plan, 0);
+        let mut rng = crate::plan::rng::Rng::of(3, crate::plan::rng::Concern::Plan, 0);
         let sample = Plan::draw(1, &Overrides::default()).to_string();
         for _ in 0..2000 {
             let mut bytes = sample.clone().into_bytes();

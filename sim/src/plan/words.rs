@@ -319,8 +319,8 @@ mod tests {
 
     #[test]
     fn each_option_stands_in_the_page_with_its_default() {
-        let options = crate::options::Options::default();
-        for name in crate::options::NAMES {
+        let options = crate::plan::options::Options::default();
+        for name in crate::plan::options::NAMES {
             let row = format!("| `{name}` | {} |", options.get(name));
             assert!(PAGE.contains(&row), "docs/plans.md lacks a row that begins with\n{row}");
         }

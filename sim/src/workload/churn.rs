@@ -9,10 +9,10 @@
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Wish, Workload, WorkloadKind, get};
-use crate::env::Env;
-use crate::options::Options;
-use crate::properties::Property;
-use crate::rng::{Concern, Rng};
+use crate::judge::Property;
+use crate::plan::options::Options;
+use crate::plan::rng::{Concern, Rng};
+use crate::world::env::Env;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::RequestId;
 use accord_core::protocol::Consistency;

@@ -1,9 +1,9 @@
 //! What a workload has in its hands when it acts for one client.
 
-use crate::env::Env;
-use crate::properties::Property;
-use crate::rng::Rng;
-use crate::trace::Actor;
+use crate::judge::Property;
+use crate::plan::rng::Rng;
+use crate::world::env::Env;
+use crate::world::who::Actor;
 use accord_core::client::{Client, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
@@ -67,7 +67,7 @@ impl Hands<'_> {
         self.env.trace.event(
             self.env.now,
             Actor::Client(self.client),
-            crate::digest::kind::SUBMIT,
+            crate::world::digest::kind::SUBMIT,
             &request.0.to_le_bytes(),
         );
         self.env.tell(Actor::Client(self.client), || format!("submits {request} {txn:?}"));
@@ -84,7 +84,7 @@ impl Hands<'_> {
         self.env.trace.event(
             self.env.now,
             Actor::Client(client),
-            crate::digest::kind::READ,
+            crate::world::digest::kind::READ,
             &read.0.to_le_bytes(),
         );
         let id = read.0;

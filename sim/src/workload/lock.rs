@@ -11,9 +11,9 @@
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Wish, Workload, WorkloadKind, get};
-use crate::env::Env;
-use crate::options::Options;
-use crate::rng::{Concern, Rng};
+use crate::plan::options::Options;
+use crate::plan::rng::{Concern, Rng};
+use crate::world::env::Env;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};

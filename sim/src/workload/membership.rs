@@ -9,9 +9,9 @@
 
 use super::ledger::Ledger;
 use super::{Hands, Wish, Workload, WorkloadKind, first_of};
-use crate::env::Env;
-use crate::options::Options;
-use crate::properties::Property;
+use crate::judge::Property;
+use crate::plan::options::Options;
+use crate::world::env::Env;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};

@@ -9,8 +9,8 @@
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind, first_of};
-use crate::env::Env;
-use crate::options::Options;
+use crate::plan::options::Options;
+use crate::world::env::Env;
 use accord_core::client::ClientEvent;
 use accord_core::state::{
     Branch, Compare, Flags, ReadQuery, ReadResult, Relation, Step, StepResult, Txn, TxnOutcome,

@@ -4,14 +4,14 @@
 //!
 //! The workload judges nothing itself but its reads. What its transactions come to is judged where
 //! they are committed and where they are told, by the naive model of the state: see
-//! [`crate::properties::naive`].
+//! [`crate::judge::naive`].
 
 use super::ledger::{Answer, Ledger};
 use super::{Hands, Workload, WorkloadKind};
-use crate::env::Env;
-use crate::options::Options;
-use crate::properties::Property;
-use crate::rng::Rng;
+use crate::judge::Property;
+use crate::plan::options::Options;
+use crate::plan::rng::Rng;
+use crate::world::env::Env;
 use accord_core::client::ClientEvent;
 use accord_core::ids::Revision;
 use accord_core::state::{

@@ -8,9 +8,9 @@
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Workload, WorkloadKind};
-use crate::env::Env;
-use crate::options::Options;
-use crate::rng::{Concern, Rng};
+use crate::plan::options::Options;
+use crate::plan::rng::{Concern, Rng};
+use crate::world::env::Env;
 use accord_core::client::ClientEvent;
 use accord_core::state::{
     Compare, Flags, ListEntry, ListQuery, Page, Range, ReadQuery, ReadResult, Step, StepResult,

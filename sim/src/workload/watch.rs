@@ -9,8 +9,8 @@
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{Hands, Wish, Workload, WorkloadKind, get};
-use crate::env::Env;
-use crate::options::Options;
+use crate::plan::options::Options;
+use crate::world::env::Env;
 use accord_core::client::ClientEvent;
 use accord_core::ids::{Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};

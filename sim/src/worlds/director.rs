@@ -6,10 +6,10 @@
 use super::place::Place;
 use super::simulator::Control;
 use super::stage::Stage;
-use crate::clock::WorldTime;
-use crate::env::Event;
-use crate::properties::Property;
-use crate::trace::Actor;
+use crate::judge::Property;
+use crate::world::clock::WorldTime;
+use crate::world::env::Event;
+use crate::world::who::Actor;
 use accord_core::server::Server;
 use accord_core::time::{Duration, DurationExt, Span};
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@
 //! plan changes nothing, so a plan that was saved runs as it ran.
 
 use super::WorldKind;
-use crate::options::{Group, Options, Storage};
+use crate::plan::options::{Group, Options, Storage};
 use crate::plan::{Kind, Plan};
 use accord_core::replica::config::Durability;
 use accord_core::time::{Duration, DurationExt};

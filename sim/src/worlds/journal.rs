@@ -3,8 +3,8 @@
 
 use super::env::StageEnv;
 use super::simulator::Simulator;
-use crate::disk::Synced;
-use crate::engine::Engine;
+use crate::world::disk::Synced;
+use crate::world::engine::Engine;
 use accord_core::replica::io::Ticket;
 use accord_net::env::Env as _;
 use accord_net::server::journal::{Batch, Journal, Written};

@@ -85,7 +85,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             }
             Err(_) => {
                 me.task = None;
-                me.stage.on_panic(crate::panics::take_last());
+                me.stage.on_panic(crate::world::panics::take_last());
                 Poll::Ready(())
             }
         }

@@ -9,10 +9,10 @@ use super::place::Place;
 use super::simulator::{Control, Received, Simulator};
 use super::stage::Stage;
 use super::{client, machine};
-use crate::clock::WorldTime;
 use crate::plan::Plan;
-use crate::trace::Story;
 use crate::world::Run;
+use crate::world::clock::WorldTime;
+use crate::world::trace::Story;
 use ::madsim::net::{NetSim, TcpListener, TcpStream, UdpSocket};
 use ::madsim::runtime::{Handle, NodeHandle, Runtime};
 use ::madsim::time::TimeHandle;
@@ -140,7 +140,7 @@ impl Control for Hands {
 /// Runs the world of a plan to its end, on a thread of its own: a second runtime on one thread
 /// would meet the leftovers of the first.
 pub(super) fn run(plan: Plan, story: Option<Story>) -> Run {
-    let world = move || crate::panics::quietly(|| run_here(plan, story));
+    let world = move || crate::world::panics::quietly(|| run_here(plan, story));
     let thread = std::thread::Builder::new().name("madsim".to_owned()).spawn(world);
     let ended = thread.expect("a thread for the world").join();
     ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -27,7 +27,7 @@ mod turmoil;
 mod verdict;
 
 use crate::plan::Plan;
-use crate::trace::Story;
+use crate::world::trace::Story;
 use crate::world::{self, Run};
 use std::rc::Rc;
 
@@ -84,7 +84,7 @@ pub fn run(world: WorldKind, plan: &Plan, story: Option<Story>) -> Run {
     let (plan, left_out) = fit::fit(world, plan);
     let mut run = match world {
         WorldKind::Bare => unreachable!("it was run above"),
-        WorldKind::Turmoil => crate::panics::quietly(|| turmoil::run(plan, story)),
+        WorldKind::Turmoil => crate::world::panics::quietly(|| turmoil::run(plan, story)),
         #[cfg(madsim)]
         WorldKind::Madsim => madsim::run(plan, story),
         #[cfg(not(madsim))]

@@ -1,6 +1,6 @@
 //! Who is where: every server and every client is a machine of its own.
 
-use crate::trace::Actor;
+use crate::world::who::Actor;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

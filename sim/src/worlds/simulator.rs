@@ -5,7 +5,7 @@
 //! outside, by the [director](super::director).
 
 use super::place::Place;
-use crate::clock::WorldTime;
+use crate::world::clock::WorldTime;
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The last judgements over a simulated world, and what came of it.
 
 use super::director::Director;
-use crate::properties::Property;
-use crate::properties::digests::FinalState;
+use crate::judge::Property;
+use crate::judge::digests::FinalState;
 use crate::world::Run;
 use accord_core::ids::NodeId;
 use accord_core::replica::io::ClosedReason;
@@ -16,7 +16,7 @@ impl Director {
             return;
         }
         if catch_unwind(AssertUnwindSafe(|| self.judge_all())).is_err() {
-            self.stage.on_panic(crate::panics::take_last());
+            self.stage.on_panic(crate::world::panics::take_last());
         }
     }
 
@@ -90,7 +90,7 @@ impl Director {
             env.judge(Property::AcknowledgedSurvive, judgement);
             states.push(state);
         }
-        let judgement = crate::properties::digests::check(&states);
+        let judgement = crate::judge::digests::check(&states);
         self.stage.env.borrow_mut().judge(Property::DigestsAgree, judgement);
     }
 
@@ -104,9 +104,9 @@ impl Director {
         counts.core_events = env.trace.events();
         for (number, workload) in self.stage.workloads.iter().enumerate() {
             let workload = &mut *workload.borrow_mut();
-            crate::digest::history(&mut env.trace, env.now, number, workload.history());
+            crate::world::digest::history(&mut env.trace, env.now, number, workload.history());
         }
-        crate::digest::verdict(&mut env.trace, env.now, env.violation.as_ref());
+        crate::world::digest::verdict(&mut env.trace, env.now, env.violation.as_ref());
         let mut histories = Vec::new();
         let mut undecided = Vec::new();
         for workload in &self.stage.workloads {

@@ -1,0 +1,218 @@
+//! A running server of the simulated world, and what the judges are shown of it.
+//!
+//! See [`crate::world::node`] for the machine around it, which does the work of a driver.
+
+use crate::judge::Property;
+use crate::judge::situations::Situation;
+use crate::world::env::Env;
+use crate::world::who::Actor;
+use accord_core::group::ViewId;
+use accord_core::group::ring::Ring;
+use accord_core::ids::{ConnId, Epoch, Index, NodeId};
+use accord_core::protocol::{ClientMessage, Consistency};
+use accord_core::replica::io::{Body, Entry, commands};
+use accord_core::server::{Input, Server};
+use accord_core::state::Command;
+use accord_core::time::Instant;
+use accord_core::wire::Decode;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    /// The core's server.
+    pub server: Server,
+    /// Its ring, unless the world has an adversarial group.
+    pub ring: Option<Ring>,
+    /// Messages that the group had no room for.
+    pub(crate) unsubmitted: VecDeque<Bytes>,
+    /// What clients said while the server did not accept more of them.
+    pub(crate) inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
+    /// What the judges were shown.
+    pub(crate) showing: Showing,
+    pub(crate) steps: u64,
+    /// The server was told something since the judges were shown what is new.
+    pub(crate) touched: bool,
+    /// It did something since its invariants might have been asserted.
+    pub(crate) unchecked: bool,
+}
+
+impl Process {
+    /// Hands the server what clients said, as far as it accepts. True if there was something.
+    pub(crate) fn read_inboxes(&mut self, id: u32, env: &mut Env, now: Instant) -> bool {
+        let mut busy = false;
+        for (conn, inbox) in &mut self.inboxes {
+            while !inbox.is_empty() && self.server.accepts(*conn) {
+                let message = inbox.pop_front().expect("just seen");
+                if let ClientMessage::Read { read, consistency, .. } = &message
+                    && *consistency == Consistency::Linearizable
+                {
+                    let replica = self.server.replica();
+                    let (voters, epoch) = (replica.log().voters(), replica.open_epoch());
+                    env.judges.barriers.on_read(id, (*conn, *read), voters, epoch);
+                }
+                self.server.handle(now, Input::Client { conn: *conn, message });
+                self.touched = true;
+                busy = true;
+            }
+        }
+        self.inboxes.retain(|_, inbox| !inbox.is_empty());
+        busy
+    }
+
+    /// Hands the server an input.
+    pub(crate) fn tell(&mut self, now: Instant, input: Input) {
+        self.server.handle(now, input);
+        self.touched = true;
+    }
+
+    /// Shows the judges what is new, before anything follows from it.
+    pub(crate) fn show(&mut self, id: u32, env: &mut Env, now: Instant) {
+        if std::mem::take(&mut self.touched) {
+            self.showing.show(id, &mut self.server, env, now);
+            self.unchecked = true;
+        }
+    }
+
+    /// Nothing is left to do: asserts the invariants of the machines that did something, after
+    /// every so many steps.
+    pub(crate) fn settle(&mut self, check_every: u32) {
+        self.steps += 1;
+        let check = self.steps.is_multiple_of(u64::from(check_every));
+        if std::mem::take(&mut self.unchecked) && check {
+            self.server.check();
+        }
+        if let Some(ring) = &self.ring
+            && check
+        {
+            ring.check();
+        }
+    }
+}
+
+/// How far the judges were shown what a server does: the same in every world.
+#[derive(Debug)]
+pub struct Showing {
+    /// The view that the group told last, where the world sees it.
+    pub view: Option<ViewId>,
+    shown: Index,
+    epoch: Option<Epoch>,
+}
+
+impl Showing {
+    /// A server that starts, having applied up to `applied`.
+    pub const fn new(applied: Index) -> Self {
+        Self { view: None, shown: applied, epoch: None }
+    }
+
+    /// Shows the judges what is new at server `id`, whose clock says `now`.
+    pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env, now: Instant) {
+        env.look_for_recovery(server.replica().log());
+        let epoch = server.replica().open_epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            env.judges.silence.on_primary(id, (now, env.now), epoch.is_some());
+            if epoch.is_none() {
+                env.tell(Actor::Server(id), || "is primary no longer".to_owned());
+            }
+            if let (Some(epoch), Some(view)) = (epoch, self.view) {
+                let judgement = env.judges.epochs.on_opened(NodeId(id), epoch, view);
+                env.judge(Property::EpochsUnique, judgement);
+                env.tell(Actor::Server(id), || format!("open {epoch} in {view}"));
+            }
+        }
+        let applied = server.applied();
+        if applied == self.shown {
+            return;
+        }
+        let replaced = server.replica().log().base().index > self.shown;
+        if replaced {
+            env.met(Situation::StateReplaced);
+        }
+        for entry in server.take_witnessed() {
+            // What a snapshot stood for, somebody else was seen to apply.
+            if self.shown.next() < entry.index && env.judges.prefixes.last() < entry.index.prev() {
+                env.judges.acknowledged.on_unseen();
+                env.judges.committed.on_unseen();
+                env.judges.snapshots.on_unseen();
+            }
+            self.shown = entry.index;
+            show_entry(NodeId(id), &entry, env);
+            show_ends(id, &entry, server, env);
+        }
+        let judgement = env.judges.snapshots.on_log(id, server.replica().log());
+        env.judge(Property::StatesTrue, judgement);
+        self.shown = applied;
+        let digest = server.state().digest();
+        let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
+        env.judge(Property::PrefixesAgree, judgement);
+        let expected = env.judges.committed.digest_at(applied);
+        if expected.is_some_and(|expected| expected != digest) {
+            let detail =
+                format!("n{id} at {applied} has {digest:016x}, its log gives {expected:x?}");
+            env.fail(Property::DigestsAgree, detail);
+        }
+    }
+}
+
+/// Tells the judge of silence which ends of sessions came to what at this server.
+fn show_ends(id: u32, entry: &Entry, server: &Server, env: &mut Env) {
+    let Body::Batch { commands: batch, .. } = &entry.body else { return };
+    for command in commands(batch) {
+        let Ok(Command::Expire { session, server: by, .. }) = Command::from_bytes(&command) else {
+            continue;
+        };
+        let ended = server.state().session(session).is_none();
+        if by != NodeId(id) && !ended {
+            continue;
+        }
+        let known = env.judges.silence.on_ended(id, session, ended);
+        if by == NodeId(id) && ended {
+            env.met(if known { Situation::ExpiredAttached } else { Situation::ExpiredOrphan });
+        }
+    }
+}
+
+fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
+    match env.judges.prefixes.on_applied(node, entry) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(detail) => return env.fail(Property::PrefixesAgree, detail),
+    }
+    env.counts.entries += 1;
+    env.tell(Actor::Server(node.0), || format!("commits {}/{}", entry.epoch, entry.index));
+    if env.judges.snapshots.on_entry(entry) {
+        env.met(Situation::VotersChangedTwice);
+    }
+    let judgement = env.judges.committed.on_entry(entry);
+    env.judge(Property::SessionsLast, judgement);
+    for session in env.judges.committed.expired().to_vec() {
+        let judgement = env.judges.leases.on_expired(session, env.now);
+        env.judge(Property::LeasesEnd, judgement);
+    }
+    let judgement = env.judges.committed.judge_commands();
+    env.judge(Property::StateAsDocumented, judgement);
+    match &entry.body {
+        Body::Marker { .. } => {
+            let judgement = env.judges.epochs.on_marker(entry.epoch, entry.index);
+            env.judge(Property::EpochsUnique, judgement);
+        }
+        Body::Batch { commands: batch, .. } => {
+            for command in commands(batch) {
+                if let Ok(Command::Request { session, request, .. }) = Command::from_bytes(&command)
+                {
+                    env.judges.acknowledged.on_committed(session, request, entry.index);
+                }
+            }
+        }
+        Body::Voters(set) => {
+            if let Some(recovery) = set.recovery_at(entry.index).copied() {
+                env.judges.recovery = Some((recovery, true));
+                env.judges.epochs.on_era(recovery.era);
+            }
+            let (index, set) = (entry.index, set.clone());
+            env.tell(Actor::World, || format!("voters at {index}: {set:?}"));
+        }
+    }
+}
