@@ -1,7 +1,7 @@
 //! The shrunk plans of bugs: what a person reads to see how a mistake shows.
 //!
 //! A plan is kept only if it fails in the copy that has the bug, for the property for which its
-//! seed failed, and in nothing without the bug. See [`crate::campaign::shrink`] for how it is found.
+//! seed failed, and in nothing without the bug. [`crate::campaign::shrink`] finds it.
 
 use super::hunt::Catch;
 use super::trial::{Trial, Verdict};

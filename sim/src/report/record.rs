@@ -2,8 +2,8 @@
 //! meanwhile. A picture is drawn from it ([`crate::report::page`]).
 //!
 //! It is filled by the hooks that tell the story ([`crate::world::trace`]) and by those that send
-//! ([`crate::world::env`]), only if it was asked for, and changes nothing that happens. Bounded: a run
-//! with more loses the oldest, since a violation is at the end, and says how much.
+//! ([`crate::world::env`]), only if it was asked for, and changes nothing that happens. Bounded: a
+//! longer run loses the oldest, since a violation is at the end, and says how much.
 
 use crate::plan::Fault;
 use crate::world::clock::WorldTime;

@@ -1,8 +1,8 @@
 //! What surrounds the machines of a world: time, agenda, network, connections, judges, trace.
 //!
 //! Servers and clients are driven one at a time, each with the surroundings in its hands; nothing
-//! else passes between them. See [`crate::world::node`] and [`crate::world::actor`] for the two sorts of machine,
-//! and [`crate::world`] for who calls whom.
+//! else passes between them. [`crate::world::node`] and [`crate::world::actor`] are the two kinds
+//! of machine; [`crate::world`] calls them.
 
 use crate::judge::acknowledged::Acknowledged;
 use crate::judge::barriers::Barriers;

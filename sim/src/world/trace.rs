@@ -2,9 +2,9 @@
 //! data ([`crate::report::record`]).
 //!
 //! The digest is how determinism is tested: two runs of a plan must end with equal digests, in
-//! every build, process and thread. What goes into it: [`crate::world::digest`]. The story is for people
-//! who look for the cause of a violation; writing it changes nothing that happens, so a silent run
-//! and a told one have equal digests.
+//! every build, process and thread. [`crate::world::digest`] defines what goes into it. The story
+//! is for people who look for the cause of a violation. Writing it changes nothing that happens, so
+//! a silent run and a told one have equal digests.
 
 use crate::report::record::Record;
 use crate::world::clock::WorldTime;
