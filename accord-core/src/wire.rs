@@ -408,6 +408,43 @@ impl Reader {
     }
 }
 
+/// Reads a key. Its length is bounded by the input here and by the state's limits when it is used.
+pub(crate) fn decode_key(input: &mut Reader) -> Result<Bytes, WireError> {
+    input.bytes("key", usize::MAX)
+}
+
+/// Writes an optional value as a bool and the value.
+pub(crate) fn encode_option<T: ?Sized>(
+    value: Option<&T>,
+    out: &mut Writer,
+    encode: impl FnOnce(&T, &mut Writer),
+) {
+    out.bool(value.is_some());
+    if let Some(value) = value {
+        encode(value, out);
+    }
+}
+
+/// Reads an optional value.
+pub(crate) fn decode_option<T>(
+    input: &mut Reader,
+    decode: impl FnOnce(&mut Reader) -> Result<T, WireError>,
+) -> Result<Option<T>, WireError> {
+    if input.bool()? { decode(input).map(Some) } else { Ok(None) }
+}
+
+/// No counter of a real state comes near this; one that does would soon overflow.
+pub(crate) const COUNTER_MAX: u64 = 1 << 62;
+
+/// Reads a number that only ever grew by ones.
+pub(crate) fn decode_counter(input: &mut Reader, what: &'static str) -> Result<u64, WireError> {
+    let found = input.varint()?;
+    if found > COUNTER_MAX {
+        return Err(WireError::OverLimit { what, found, max: COUNTER_MAX });
+    }
+    Ok(found)
+}
+
 macro_rules! varint_newtype {
     ($($name:ident),*) => {$(
         impl Encode for crate::ids::$name {

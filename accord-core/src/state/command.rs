@@ -5,7 +5,7 @@
 //! request's transaction fills the rest of the bytes, so that a server can pass on what its client
 //! encoded, and a transaction that does not decode is still refused by name.
 
-use super::txn::Txn;
+use super::kv::Txn;
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 

@@ -7,8 +7,8 @@
 //! the chain as its seed: fast, and good against mistakes, not against an adversary.
 
 use super::event::{Completion, EndCause, Event, NoSession};
-use super::list::Stat;
-use super::outcome::{Branch, Outcome, RequestError, StepResult, TxnOutcome};
+use super::kv::{Branch, Stat, StepResult, TxnOutcome};
+use super::outcome::{Outcome, RequestError};
 use crate::ids::NodeId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

@@ -4,11 +4,10 @@
 //! command that is refused, aborted or a duplicate has none. Which of them a client watches is the
 //! server's concern, as is telling a client the events of a command before its completion.
 
+use super::kv::KeyEvent;
 use super::outcome::Outcome;
-use super::txn::decode_key;
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
-use bytes::Bytes;
 use thiserror::Error;
 
 /// A change that can be watched.
@@ -18,47 +17,6 @@ pub enum Event {
     Key(KeyEvent),
     /// A session came or went.
     Member(MemberEvent),
-}
-
-/// A change of a record.
-///
-/// To get the value after the change: take the value before (empty, if the record was created), cut
-/// it or fill it with zeros to `size` bytes, and put `data` at `offset`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyEvent {
-    /// Shared by all events of one command.
-    pub revision: Revision,
-    /// What happened.
-    pub kind: KeyEventKind,
-    /// Which record.
-    pub key: Bytes,
-    /// Its version after the change; for a deletion, the last it had.
-    pub version: u64,
-    /// Where the bytes of `data` went.
-    pub offset: u64,
-    /// The bytes that were written; the whole value for a copy or a replacement; none for a
-    /// deletion.
-    pub data: Bytes,
-    /// The size of the value after the change; 0 for a deletion.
-    pub size: u64,
-}
-
-/// What happened to a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyEventKind {
-    /// A write or an increment created it.
-    Created,
-    /// A write or an increment changed it.
-    Changed,
-    /// It was deleted, or died with its session.
-    Deleted,
-    /// It received a copy, whether or not it existed before.
-    Copied,
-}
-
-impl KeyEventKind {
-    /// Each kind; its place is its tag in encodings.
-    pub const ALL: [Self; 4] = [Self::Created, Self::Changed, Self::Deleted, Self::Copied];
 }
 
 /// A change of the membership.
@@ -97,11 +55,7 @@ impl Event {
     #[must_use]
     pub fn detached(&self) -> Self {
         match self {
-            Self::Key(event) => Self::Key(KeyEvent {
-                key: Bytes::copy_from_slice(&event.key),
-                data: Bytes::copy_from_slice(&event.data),
-                ..event.clone()
-            }),
+            Self::Key(event) => Self::Key(event.detached()),
             Self::Member(event) => Self::Member(*event),
         }
     }
@@ -110,15 +64,7 @@ impl Event {
 impl Encode for Event {
     fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Key(event) => {
-                out.u8(event.kind as u8);
-                event.revision.encode(out);
-                out.bytes(&event.key);
-                out.varint(event.version);
-                out.varint(event.offset);
-                out.bytes(&event.data);
-                out.varint(event.size);
-            }
+            Self::Key(event) => event.encode(out),
             Self::Member(event) => {
                 out.u8(MEMBER_TAG + event.kind as u8);
                 event.revision.encode(out);
@@ -134,32 +80,17 @@ const MEMBER_TAG: u8 = 16;
 
 impl Decode for Event {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        let tag = input.u8()?;
-        let member = match tag {
-            MEMBER_TAG => Some(MemberEventKind::Joined),
-            tag if tag == MEMBER_TAG + 1 => Some(MemberEventKind::Left),
-            _ => None,
+        let kind = match input.unread().first() {
+            Some(&MEMBER_TAG) => MemberEventKind::Joined,
+            Some(tag) if *tag == MEMBER_TAG + 1 => MemberEventKind::Left,
+            _ => return Ok(Self::Key(KeyEvent::decode(input)?)),
         };
-        if let Some(kind) = member {
-            return Ok(Self::Member(MemberEvent {
-                kind,
-                revision: Decode::decode(input)?,
-                session: Decode::decode(input)?,
-                members: input.varint_u32("members")?,
-            }));
-        }
-        let kind = KeyEventKind::ALL
-            .get(usize::from(tag))
-            .copied()
-            .ok_or(WireError::UnknownTag { what: "event", tag: u64::from(tag) })?;
-        Ok(Self::Key(KeyEvent {
+        input.u8()?;
+        Ok(Self::Member(MemberEvent {
             kind,
             revision: Decode::decode(input)?,
-            key: decode_key(input)?,
-            version: input.varint()?,
-            offset: input.varint()?,
-            data: input.bytes("data", usize::MAX)?,
-            size: input.varint()?,
+            session: Decode::decode(input)?,
+            members: input.varint_u32("members")?,
         }))
     }
 }

@@ -1,9 +1,11 @@
 //! What is replicated: an ordered store of records, the sessions, and what they may do with them.
 //!
 //! The [`State`] is a deterministic function of the commands applied: no clock, no connection, no
-//! randomness, no iteration in hash order. Read in this order: [`command`], [`txn`] and [`list`]
-//! (what can be asked), [`outcome`] and [`event`] (what comes of it), [`read`] (questions outside
-//! the order), then `execute`, `store`, `records`, [`session`] and [`snapshot`] for how.
+//! randomness, no iteration in hash order. What is here is the same for every kind of object: the
+//! sessions, exactly-once, the revision, the digest and the framing of snapshots. Read in this
+//! order: [`command`] (what the order carries), [`outcome`] and [`event`] (what comes of it),
+//! [`read`] (questions outside the order), [`session`] and [`snapshot`] for how. The objects are
+//! folders: [`kv`], the ordered store of records and its transactions.
 //!
 //! # Revisions
 //!
@@ -15,31 +17,26 @@
 //! and a lock's fencing token is the revision that created its key.
 
 pub mod command;
-mod compact;
 mod digest;
 pub mod event;
-mod execute;
-pub mod list;
+mod invariant;
+pub mod kv;
 pub mod outcome;
 pub mod read;
-mod records;
 mod renewal;
 pub mod session;
 pub mod snapshot;
-mod store;
-pub mod txn;
 
 pub use command::{Command, encode_request};
-pub use event::{
-    Completion, EndCause, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind, NoSession,
+pub use event::{Completion, EndCause, Event, MemberEvent, MemberEventKind, NoSession};
+pub use kv::{
+    Branch, Compare, Flags, KeyEvent, KeyEventKind, ListEntry, ListQuery, Page, Range, Relation,
+    Results, SEQUENCE_DIGITS, Stat, Step, StepError, StepResult, Txn, TxnOutcome, Width,
 };
-pub use execute::SEQUENCE_DIGITS;
-pub use list::{ListEntry, ListQuery, Page, Range, Stat};
-pub use outcome::{Branch, Outcome, RequestError, Results, StepError, StepResult, TxnOutcome};
+pub use outcome::{Outcome, RequestError};
 pub use read::{ReadQuery, ReadResult, SessionInfo};
 pub use session::Session;
 pub use snapshot::{Frozen, SnapshotError};
-pub use txn::{Compare, Flags, Relation, Step, Txn, Width};
 
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::limits::Limits;
@@ -50,26 +47,21 @@ use bytes::Bytes;
 use command::Head;
 use core::ops::Bound;
 use digest::Digest;
-use execute::{Execution, Scratch, deleted};
-use session::{Admission, first_broken};
-use store::Store;
+use invariant::first_broken;
+use kv::{Context, Kv, Unfit};
+use session::Admission;
 
 /// The replicated state.
 #[derive(Clone, Debug)]
 pub struct State {
     limits: Limits,
     revision: Revision,
-    /// The number of the next sequence key, over the whole store. Invariant: at least 1.
-    sequence: u64,
     /// Over everything applied.
     digest: Digest,
-    store: Store,
+    kv: Kv,
     /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is
     /// here.
     sessions: BTreeMap<SessionId, Session>,
-    /// The transaction being executed; otherwise empty, so that no message is kept alive.
-    txn: Txn,
-    scratch: Scratch,
 }
 
 impl State {
@@ -81,12 +73,9 @@ impl State {
         limits.check();
         Self {
             revision: Revision(0),
-            sequence: 1,
             digest: Digest(limits.fingerprint()),
-            store: Store::default(),
+            kv: Kv::default(),
             sessions: BTreeMap::new(),
-            txn: Txn::default(),
-            scratch: Scratch::default(),
             limits,
         }
     }
@@ -101,11 +90,11 @@ impl State {
     }
     /// How many records there are.
     pub fn records(&self) -> usize {
-        self.store.len()
+        self.kv.records()
     }
     /// The size of all keys and values, in bytes.
     pub const fn store_bytes(&self) -> u64 {
-        self.store.bytes()
+        self.kv.bytes()
     }
     /// The open sessions, in the order in which they joined.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
@@ -181,33 +170,17 @@ impl State {
         if command_bytes > self.limits.command_bytes_max {
             return Outcome::Refused(RequestError::CommandTooLarge);
         }
-        let decoded = self.txn.decode_rest(input);
-        let outcome = if decoded.is_err() {
-            Outcome::Refused(RequestError::Malformed)
-        } else if self.txn.steps() > self.limits.steps_max as usize {
-            Outcome::Refused(RequestError::TooManySteps)
-        } else {
-            let mut execution = Execution {
-                store: &mut self.store,
-                sequence: &mut self.sequence,
-                events,
-                scratch: &mut self.scratch,
-                limits: &self.limits,
-                session,
-                revision: self.revision,
-            };
-            let outcome = match decoded {
-                Ok(Some(step)) => execution.run_step(step),
-                _ => execution.run(&mut self.txn),
-            };
-            let outcome = Outcome::Txn(outcome);
-            open.record(request, &outcome);
-            outcome
+        let limits = &self.limits;
+        let context = Context { events, limits, session, revision: self.revision };
+        let outcome = match self.kv.run(input, context) {
+            Ok(outcome) => Outcome::Txn(outcome),
+            Err(Unfit::Malformed) => return Outcome::Refused(RequestError::Malformed),
+            Err(Unfit::TooManySteps) => return Outcome::Refused(RequestError::TooManySteps),
         };
+        open.record(request, &outcome);
         if !events.is_empty() {
             self.revision = self.revision.next();
         }
-        self.txn.clear();
         outcome
     }
 
@@ -277,10 +250,7 @@ impl State {
     /// Ends an open session: first its records, then itself, in one revision.
     fn end_session(&mut self, session: SessionId, events: &mut Vec<Event>) {
         self.revision = self.revision.next();
-        while let Some(key) = self.store.first_ephemeral(session) {
-            let record = self.store.remove(&key).expect("what is indexed is there");
-            events.push(deleted(self.revision, key.to_bytes(), &record));
-        }
+        self.kv.end_session(session, self.revision, events);
         self.sessions.remove(&session);
         events.push(self.member_event(MemberEventKind::Left, session));
     }
@@ -299,19 +269,18 @@ impl State {
     /// Answers a question from what is applied.
     pub fn read(&self, query: &ReadQuery) -> ReadResult {
         match query {
-            ReadQuery::Get { key, offset, length_max } => match self.store.get(key) {
-                None => ReadResult::NotFound,
-                Some(record) => ReadResult::Value {
-                    value: record.value.part(*offset, *length_max),
-                    stat: record.stat(),
-                },
-            },
-            ReadQuery::List(query) => ReadResult::Listed(self.store.page(query, &self.limits).0),
+            ReadQuery::Get { key, offset, length_max } => {
+                match self.kv.get(key, *offset, *length_max) {
+                    None => ReadResult::NotFound,
+                    Some((value, stat)) => ReadResult::Value { value, stat },
+                }
+            }
+            ReadQuery::List(query) => ReadResult::Listed(self.kv.page(query, &self.limits)),
             ReadQuery::Members { after, limit } => self.members(*after, *limit),
             ReadQuery::Session { session } => match self.sessions.get(session) {
                 None => ReadResult::NotFound,
                 Some(open) => {
-                    ReadResult::Session(SessionInfo::new(open, self.store.ephemerals(*session)))
+                    ReadResult::Session(SessionInfo::new(open, self.kv.ephemerals(*session)))
                 }
             },
         }
@@ -336,10 +305,8 @@ impl State {
     /// The first invariant that is broken. What [`State::check`] asserts and a snapshot must
     /// fulfil.
     fn fault(&self) -> Option<&'static str> {
-        let mut owners = self.store.owners();
+        let mut owners = self.kv.owners();
         let own = first_broken(&[
-            (self.sequence >= 1, "sequence numbers begin at 1"),
-            (self.txn.steps() == 0 && self.scratch.is_empty(), "no transaction is kept"),
             (self.sessions.len() <= self.limits.sessions_max as usize, "sessions_max holds"),
             (owners.all(|id| self.sessions.contains_key(&id)), "ephemerals die with their session"),
         ]);
@@ -348,6 +315,6 @@ impl State {
             let own = first_broken(&[(opened, "a session's id is the revision of its opening")]);
             own.or_else(|| session.fault(&self.limits))
         });
-        own.or(sessions).or_else(|| self.store.fault(self.revision, &self.limits))
+        own.or(sessions).or_else(|| self.kv.fault(self.revision, &self.limits))
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Whether that state is recent enough (a linearizable read waits for a barrier) is decided above.
 
-use super::list::{ListQuery, Page, Stat};
+use super::kv::{ListQuery, Page, Stat};
 use super::session::Session;
-use super::txn::{decode_key, decode_option, encode_option};
 use crate::ids::{NodeId, RequestId, SessionId};
-use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use crate::wire::{
+    Decode, Encode, Reader, WireError, Writer, decode_key, decode_option, encode_option,
+};
 use alloc::vec::Vec;
 use bytes::Bytes;
 

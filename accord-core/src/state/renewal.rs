@@ -9,8 +9,8 @@
 //! there is not here.
 
 use super::State;
-use super::snapshot::COUNTER_MAX;
 use crate::ids::Revision;
+use crate::wire::COUNTER_MAX;
 
 /// The largest number that a restored state begins with: recoveries need room above it.
 const RESTORED_MAX: u64 = COUNTER_MAX / 2;
@@ -39,14 +39,12 @@ impl State {
     fn skip(&mut self, skipped: u64, counter_max: u64) -> Option<()> {
         let within = |number: u64| number.checked_add(skipped).filter(|sum| *sum <= counter_max);
         let revision = within(self.revision.0)?;
-        let sequence = within(self.sequence)?;
+        let sequence = within(self.kv.sequence())?;
         while let Some((session, _)) = self.sessions.pop_first() {
-            while let Some(key) = self.store.first_ephemeral(session) {
-                self.store.remove(&key);
-            }
+            self.kv.forget_session(session);
         }
         self.revision = Revision(revision);
-        self.sequence = sequence;
+        self.kv.skip_to_sequence(sequence);
         // A chain of its own: a server that went on with the old one has another digest.
         self.digest.numbers([40, revision, sequence]);
         Some(())

@@ -5,9 +5,9 @@
 //! of three: recorded (answered again), acknowledged, or passed over (it never ran and never will).
 //! When the window is full, requests are refused before they have any effect.
 
-use super::outcome::{
-    Branch, Outcome, RESULT_OVERHEAD_BYTES, RequestError, Results, StepResult, TxnOutcome,
-};
+use super::invariant::first_broken;
+use super::kv::{Branch, RESULT_OVERHEAD_BYTES, Results, StepResult, TxnOutcome};
+use super::outcome::{Outcome, RequestError};
 use crate::ids::{NodeId, RequestId, Revision};
 use crate::limits::Limits;
 use alloc::boxed::Box;
@@ -226,11 +226,6 @@ impl Session {
             (timeouts.contains(&self.timeout_ms), "timeouts are within their bounds"),
         ])
     }
-}
-
-/// The name of the first condition that does not hold.
-pub(super) fn first_broken(conditions: &[(bool, &'static str)]) -> Option<&'static str> {
-    conditions.iter().find(|(holds, _)| !holds).map(|(_, what)| *what)
 }
 
 #[cfg(test)]

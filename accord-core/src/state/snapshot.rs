@@ -14,19 +14,18 @@
 //! total: bytes that are no snapshot, were damaged, or describe a state that breaks an invariant
 //! are refused.
 
-use super::compact::{Key, Value};
+use super::State;
 use super::digest::Digest;
-use super::execute::Scratch;
+use super::kv::Kv;
+use super::kv::section::{FrozenKv, SnapshotRecord};
 use super::outcome::Outcome;
-use super::records::Records;
 use super::session::{Recorded, Session};
-use super::store::{Record, Store};
-use super::txn::{decode_option, encode_option};
-use super::{State, Txn};
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::limits::Limits;
 use crate::pieces::{Part, Pieces, PiecesWriter};
-use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use crate::wire::{
+    Decode, Encode, Reader, WireError, Writer, decode_counter, decode_option, encode_option,
+};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -38,8 +37,6 @@ const MAGIC: [u8; 4] = *b"ACDS";
 pub const SNAPSHOT_VERSION: u8 = 1;
 /// A chunk ends with the first item that makes its payload this large.
 const CHUNK_BYTES: usize = 64 << 10;
-/// No counter of a real state comes near this; one that does would soon overflow.
-pub(super) const COUNTER_MAX: u64 = 1 << 62;
 
 mod kind {
     pub(super) const HEAD: u8 = 1;
@@ -47,9 +44,6 @@ mod kind {
     pub(super) const SESSIONS: u8 = 3;
     pub(super) const TRAILER: u8 = 4;
 }
-
-/// A record with an owner.
-const FLAG_EPHEMERAL: u8 = 1;
 
 /// Why bytes could not be restored. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -93,10 +87,8 @@ pub enum SnapshotError {
 pub struct Frozen {
     fingerprint: u64,
     revision: Revision,
-    sequence: u64,
     digest: u64,
-    bytes: u64,
-    records: Records,
+    kv: FrozenKv,
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -106,10 +98,8 @@ impl State {
         Frozen {
             fingerprint: self.limits.fingerprint(),
             revision: self.revision,
-            sequence: self.sequence,
             digest: self.digest.0,
-            bytes: self.store.bytes(),
-            records: self.store.records(),
+            kv: self.kv.freeze(),
             sessions: self.sessions.clone(),
         }
     }
@@ -139,27 +129,23 @@ impl State {
         if head.fingerprint != limits.fingerprint() {
             return Err(SnapshotError::Limits);
         }
-        let records = chunks.items(kind::RECORDS, head.records, decode_record)?;
+        let records = chunks.items(kind::RECORDS, head.records, SnapshotRecord::decode)?;
         let sessions = chunks.items(kind::SESSIONS, head.sessions, decode_session)?;
         let hash = chunks.hash();
         if chunks.next(kind::TRAILER, Reader::u64)? != hash {
             return Err(SnapshotError::Mixed);
         }
         chunks.finish()?;
-        if !records.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(SnapshotError::Invalid { what: "keys ascend" });
-        }
         if !sessions.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(SnapshotError::Invalid { what: "sessions ascend" });
         }
+        let invalid = |what| SnapshotError::Invalid { what };
+        let kv = Kv::restore(head.sequence, records).map_err(invalid)?;
         let state = Self {
             revision: head.revision,
-            sequence: head.sequence,
             digest: Digest(head.digest),
-            store: Store::from_records(records.into_iter()),
+            kv,
             sessions: sessions.into_iter().collect::<BTreeMap<_, _>>(),
-            txn: Txn::default(),
-            scratch: Scratch::default(),
             limits,
         };
         match state.fault() {
@@ -172,7 +158,7 @@ impl State {
 impl Frozen {
     /// Its keys and values, in bytes.
     pub const fn bytes(&self) -> u64 {
-        self.bytes
+        self.kv.bytes
     }
 
     /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
@@ -183,19 +169,12 @@ impl Frozen {
     /// As [`Self::snapshot`], but large values are not copied: the image keeps them in memory as
     /// long as it lives, also if the state replaces them.
     pub fn image(&self) -> Pieces {
-        let mut all = PiecesWriter::with_capacity(self.copied_bytes());
+        let mut all = PiecesWriter::with_capacity(self.kv.copied_bytes() + CHUNK_BYTES);
         let digest = self.write_chunks(|part| all.part(part));
         let mut trailer = Chunk::new(kind::TRAILER);
         trailer.payload.copied.u64(digest);
         trailer.emit(&mut |part| all.part(part));
         all.finish()
-    }
-
-    /// About how much of an image is not shared.
-    fn copied_bytes(&self) -> usize {
-        let copied = |value: &Value| if value.is_shared() { 0 } else { value.len() };
-        let records = self.records.iter().map(|(key, record)| key.len() + copied(&record.value));
-        records.sum::<usize>() + self.records.len() * 16 + CHUNK_BYTES
     }
 
     /// As [`State::digest_full`].
@@ -216,14 +195,14 @@ impl Frozen {
         let head = &mut chunk.payload.copied;
         head.u64(self.fingerprint);
         self.revision.encode(head);
-        head.varint(self.sequence);
+        head.varint(self.kv.sequence);
         head.u64(self.digest);
-        head.varint(self.records.len() as u64);
+        head.varint(self.kv.records() as u64);
         head.varint(self.sessions.len() as u64);
         chunk.emit(&mut sink);
         chunk.kind = kind::RECORDS;
-        for (key, record) in self.records.iter() {
-            encode_record(key, record, &mut chunk.payload);
+        for record in self.kv.iter() {
+            record.encode(&mut chunk.payload);
             chunk.emit_if_full(&mut sink);
         }
         chunk.emit(&mut sink);
@@ -382,58 +361,13 @@ impl Head {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         Ok(Self {
             fingerprint: input.u64()?,
-            revision: Revision(counter(input, "revision")?),
-            sequence: counter(input, "sequence")?,
+            revision: Revision(decode_counter(input, "revision")?),
+            sequence: decode_counter(input, "sequence")?,
             digest: input.u64()?,
             records: input.varint()?,
             sessions: input.varint()?,
         })
     }
-}
-
-/// Reads a number that only ever grew by ones.
-fn counter(input: &mut Reader, what: &'static str) -> Result<u64, WireError> {
-    let found = input.varint()?;
-    if found > COUNTER_MAX {
-        return Err(WireError::OverLimit { what, found, max: COUNTER_MAX });
-    }
-    Ok(found)
-}
-
-fn encode_record(key: &Key, record: &Record, all: &mut PiecesWriter) {
-    let ephemeral = record.owner.0 != 0;
-    let out = &mut all.copied;
-    out.u8(if ephemeral { FLAG_EPHEMERAL } else { 0 });
-    out.bytes(key);
-    out.varint(record.value.len() as u64);
-    match record.value.shared() {
-        Some(value) => all.share(value),
-        None => out.raw(&record.value),
-    }
-    let out = &mut all.copied;
-    out.varint(record.version);
-    record.created.encode(out);
-    record.modified.encode(out);
-    if ephemeral {
-        record.owner.encode(out);
-    }
-}
-
-fn decode_record(input: &mut Reader) -> Result<(Key, Record), WireError> {
-    let flags = input.u8()?;
-    if flags > FLAG_EPHEMERAL {
-        return Err(WireError::Invalid { what: "record flags" });
-    }
-    let key = Key::new(&input.bytes("key", usize::MAX)?);
-    let value = Value::new(&input.bytes("value", usize::MAX)?);
-    let version = counter(input, "version")?;
-    let created = Decode::decode(input)?;
-    let modified = Decode::decode(input)?;
-    let owner = if flags == FLAG_EPHEMERAL { Decode::decode(input)? } else { SessionId(0) };
-    if flags == FLAG_EPHEMERAL && owner.0 == 0 {
-        return Err(WireError::Invalid { what: "owner" });
-    }
-    Ok((key, Record { value, version, created, modified, owner }))
 }
 
 fn encode_session(id: SessionId, session: &Session, out: &mut Writer) {

@@ -211,11 +211,13 @@ fn every_tag_in_the_code_has_its_row() {
             expect_row(section, tag as u8, name);
         }
     }
-    for (name, tag) in tags(&read("accord-core/src/state/txn.rs")) {
+    for (name, tag) in tags(&read("accord-core/src/state/kv/txn.rs")) {
         expect_row("Steps", tag, &name);
     }
-    for (name, tag) in tags(&read("accord-core/src/state/outcome.rs")) {
-        expect_row("Outcomes", tag, &name);
+    for file in ["outcome.rs", "kv/outcome.rs"] {
+        for (name, tag) in tags(&read(&format!("accord-core/src/state/{file}"))) {
+            expect_row("Outcomes", tag, &name);
+        }
     }
     for error in StepError::ALL {
         expect_row("StepError", error.to_bytes()[0], &name(&error));

@@ -5,9 +5,10 @@
 //! `after` its last key. Pages of one transaction are of one state; pages of separate reads are
 //! not.
 
-use super::txn::{decode_key, decode_option, encode_option};
 use crate::ids::{Revision, SessionId};
-use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use crate::wire::{
+    Decode, Encode, Reader, WireError, Writer, decode_key, decode_option, encode_option,
+};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Bound;

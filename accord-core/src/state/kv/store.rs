@@ -4,10 +4,10 @@
 //! the byte count and the index of ephemeral records true; an [`Undo`] takes one back. Which
 //! changes are allowed is decided in [`super::execute`].
 
+use super::super::invariant::first_broken;
 use super::compact::{Key, Value};
 use super::list::{ENTRY_OVERHEAD_BYTES, ListEntry, ListQuery, Page, Stat};
 use super::records::{Records, Vacancy};
-use super::session::first_broken;
 use crate::ids::{Revision, SessionId};
 use crate::limits::Limits;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,9 @@
 use super::list::ListQuery;
 use crate::ids::Revision;
 use crate::limits::STEPS_MAX;
-use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use crate::wire::{
+    Decode, Encode, Reader, WireError, Writer, decode_key, decode_option, encode_option,
+};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
@@ -366,31 +368,6 @@ fn decode_increment(input: &mut Reader) -> Result<Step, WireError> {
     let delta = input.varint_signed()?;
     let offset = decode_option(input, Reader::varint)?;
     Ok(Step::Increment { key, delta, offset, width, flags })
-}
-
-/// Reads a key. Its length is bounded by the input here and by the state's limits when it is used.
-pub(super) fn decode_key(input: &mut Reader) -> Result<Bytes, WireError> {
-    input.bytes("key", usize::MAX)
-}
-
-/// Writes an optional value as a bool and the value.
-pub(super) fn encode_option<T: ?Sized>(
-    value: Option<&T>,
-    out: &mut Writer,
-    encode: impl FnOnce(&T, &mut Writer),
-) {
-    out.bool(value.is_some());
-    if let Some(value) = value {
-        encode(value, out);
-    }
-}
-
-/// Reads an optional value.
-pub(super) fn decode_option<T>(
-    input: &mut Reader,
-    decode: impl FnOnce(&mut Reader) -> Result<T, WireError>,
-) -> Result<Option<T>, WireError> {
-    if input.bool()? { decode(input).map(Some) } else { Ok(None) }
 }
 
 /// How the left side of a comparison must stand to the right. Byte strings compare as in a

@@ -24,8 +24,8 @@
 
 mod node;
 
+use super::super::invariant::first_broken;
 use super::compact::Key;
-use super::session::first_broken;
 use super::store::Record;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -410,10 +410,10 @@ impl Branch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compact::Value;
     use super::*;
     use crate::ids::{Revision, SessionId};
     use crate::rng::Rng;
-    use crate::state::compact::Value;
     use alloc::collections::BTreeMap;
     use alloc::format;
     use proptest::prelude::*;

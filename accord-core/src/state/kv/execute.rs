@@ -5,8 +5,9 @@
 //! steps alone; a branch of one step keeps no undo log. Changes share the revision that the command
 //! will have if it commits with a change, and the one after the current in any case.
 
+use super::super::event::Event;
 use super::compact::Value;
-use super::event::{Event, KeyEvent, KeyEventKind};
+use super::event::{KeyEvent, KeyEventKind};
 use super::outcome::{Branch, Results, StepError, StepResult, TxnOutcome};
 use super::records::Vacancy;
 use super::store::{Edit, Record, Store, Undo};
