@@ -3,6 +3,7 @@
 
 pub mod claims;
 pub mod glossary;
+pub mod imports;
 
 use std::fs;
 use std::path::{Path, PathBuf};
