@@ -1,7 +1,7 @@
 //! The ordering contract: all that the replica relies on, whichever layer stands below.
 //!
 //! A group layer delivers [`GroupEvent`]s to each member. The promises, checked for every
-//! implementation by one conformance suite:
+//! implementation by one conformance suite (`conformance`, feature `testing`):
 //!
 //! - **Views.** A [`View`] always contains oneself. Partitions may make several disjoint views at
 //!   once. A view's id is never used for two different views, and no member installs the same view
@@ -32,6 +32,8 @@
 
 #[cfg(feature = "testing")]
 pub mod adversary;
+#[cfg(feature = "testing")]
+pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod ring;

@@ -98,3 +98,26 @@ impl Solo {
         assert_eq!(self.queue_bytes, self.queue.iter().map(Bytes::len).sum::<usize>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: SoloLimits =
+        SoloLimits { message_bytes_max: 100, queue_bytes_max: 1000, queue_messages_max: 20 };
+
+    #[test]
+    fn a_full_or_oversized_submission_is_refused_by_name() {
+        let mut solo = Solo::new(NodeId(3), LIMITS, 0, Instant::ZERO);
+        let too_large = SubmitError::TooLarge { bytes: 101, bytes_max: 100 };
+        assert_eq!(solo.submit(Instant::ZERO, Bytes::from(vec![0; 101])), Err(too_large));
+        for _ in 0..10 {
+            assert_eq!(solo.submit(Instant::ZERO, Bytes::from(vec![0; 100])), Ok(()));
+        }
+        assert_eq!(solo.submit(Instant::ZERO, Bytes::new()), Ok(()));
+        assert_eq!(solo.submit(Instant::ZERO, Bytes::from(vec![0])), Err(SubmitError::Full));
+        assert!(matches!(solo.poll_event(), Some(GroupEvent::View(_))));
+        assert!(matches!(solo.poll_event(), Some(GroupEvent::Deliver { .. })));
+        assert_eq!(solo.submit(Instant::ZERO, Bytes::from(vec![0])), Ok(()));
+    }
+}

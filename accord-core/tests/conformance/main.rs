@@ -1,7 +1,8 @@
-//! The ordering contract, tried on every implementation in the core.
+//! The conformance suite of the ordering contract on the group layers of the core, and what the ring
+//! does beyond the contract: timing, packing, cliques, refusals.
 
 mod net;
-mod ring_faults;
+mod ring;
 mod ring_membership;
 mod ring_ordering;
 mod solo;

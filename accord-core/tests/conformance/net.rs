@@ -5,7 +5,7 @@
 
 use accord_core::group::contract::{ContractChecker, Run, Violation};
 use accord_core::group::ring::{Ring, RingConfig, RingLimits, RingStatus, RingTimeouts, To};
-use accord_core::group::{GroupEvent, Standing};
+use accord_core::group::{GroupEvent, Standing, SubmitError};
 use accord_core::ids::{Epoch, Index, LogPosition, NodeId};
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, DurationExt, Instant};
@@ -79,6 +79,10 @@ pub struct Net {
     pub narrow_bytes_max: usize,
     /// Members that do not ask for their events.
     pub inattentive: Vec<usize>,
+    /// True if events are taken by [`Net::poll`], and judged elsewhere.
+    pub polled: bool,
+    /// Members that stand still until they are released, and what waits for them.
+    held: std::collections::BTreeMap<usize, Vec<Happening>>,
     /// All datagrams sent, if they are to be kept: sender, receiver, bytes.
     pub recording: Option<Vec<(usize, usize, Bytes)>>,
 }
@@ -89,9 +93,16 @@ fn node_id(at: usize) -> NodeId {
 
 impl Net {
     pub fn new(seed: u64, count: usize, limits: RingLimits, timeouts: RingTimeouts) -> Self {
+        let mut net = Self::stopped(seed, count, limits, timeouts);
+        (0..count).for_each(|node| net.start(node));
+        net
+    }
+
+    /// As [`Net::new`], with no member started.
+    pub fn stopped(seed: u64, count: usize, limits: RingLimits, timeouts: RingTimeouts) -> Self {
         let member =
             || Member { ring: None, incarnation: 0, submitted: 0, paused_until: Instant::ZERO };
-        let mut net = Self {
+        Self {
             now: Instant::ZERO,
             rng: Rng::new(seed),
             weather: Weather::FAIR,
@@ -111,10 +122,10 @@ impl Net {
             narrow: Vec::new(),
             narrow_bytes_max: 0,
             inattentive: Vec::new(),
+            polled: false,
+            held: Default::default(),
             recording: None,
-        };
-        (0..count).for_each(|node| net.start(node));
-        net
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -158,6 +169,7 @@ impl Net {
 
     /// Stops a member without a word.
     pub fn crash(&mut self, node: usize) {
+        self.held.remove(&node);
         if self.members[node].ring.take().is_some() {
             self.checker.on_stop(self.run(node));
         }
@@ -199,20 +211,46 @@ impl Net {
 
     /// Submits a message of `bytes` bytes that no one submitted before. False if refused.
     pub fn submit(&mut self, node: usize, bytes: usize) -> bool {
-        let (now, run) = (self.now, self.run(node));
+        let run = self.run(node);
         let member = &mut self.members[node];
-        let Some(ring) = &mut member.ring else { return false };
+        if member.ring.is_none() {
+            return false;
+        }
         member.submitted += 1;
         let head = [u64::from(run.node.0), run.incarnation, member.submitted];
         let mut payload: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
         payload.resize(payload.len().max(bytes), member.submitted as u8);
-        let payload = Bytes::from(payload);
-        if ring.submit(now, payload.clone()).is_err() {
-            return false;
-        }
+        self.submit_payload(node, Bytes::from(payload)).is_ok()
+    }
+
+    /// Submits a message at a member that is up.
+    pub fn submit_payload(&mut self, node: usize, payload: Bytes) -> Result<(), SubmitError> {
+        let (now, run) = (self.now, self.run(node));
+        let ring = self.members[node].ring.as_mut().expect("a running member");
+        ring.submit(now, payload.clone())?;
         self.checker.on_submit(run, &payload);
         self.settle(node);
-        true
+        Ok(())
+    }
+
+    /// The next event of a member that is up.
+    pub fn poll(&mut self, node: usize) -> Option<GroupEvent> {
+        let event = self.members[node].ring.as_mut().expect("a running member").poll_event();
+        self.settle(node);
+        event
+    }
+
+    /// Freezes a member until it is released.
+    pub fn hold(&mut self, node: usize) {
+        self.held.entry(node).or_default();
+    }
+
+    pub fn release(&mut self, node: usize) {
+        let now = self.now;
+        for happening in self.held.remove(&node).into_iter().flatten() {
+            self.schedule(now, happening);
+        }
+        self.schedule(now, Happening::Wake { node });
     }
 
     /// Hands a member a datagram as the wire might.
@@ -251,6 +289,10 @@ impl Net {
             Happening::Datagram { to, .. } => *to,
             Happening::Wake { node } => *node,
         };
+        if let Some(waiting) = self.held.get_mut(&node) {
+            waiting.push(happening);
+            return;
+        }
         let until = self.members[node].paused_until;
         if until > now {
             if matches!(happening, Happening::Datagram { .. }) {
@@ -281,7 +323,8 @@ impl Net {
         ring.check();
         let mut transmits = Vec::new();
         loop {
-            while !self.inattentive.contains(&node)
+            while !self.polled
+                && !self.inattentive.contains(&node)
                 && let Some(event) = ring.poll_event()
             {
                 if let (Some(log), GroupEvent::Deliver { payload, .. }) = (&mut self.log, &event) {
