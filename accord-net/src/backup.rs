@@ -318,7 +318,7 @@ pub fn restore(backup: Backup, options: &RestoreOptions) -> Result<Restored, Bac
         voters: BTreeMap::from([(node, store)]),
         returning: joining.iter().copied().map(NodeId).collect(),
     };
-    // Nobody of the old cluster takes part, so its recoveries and its epochs are of no concern.
+    // No server of the old cluster takes part, so its recoveries and its epochs do not matter.
     let last = LogPosition { epoch: Epoch(1), index: Index(head.index.max(1)) };
     let snapshot = Snapshot {
         last,
@@ -392,7 +392,7 @@ fn write_directory(
 /// Removes what a restore left that did not come to its end. The directory was empty before.
 fn empty(dir: &Path, keep: bool) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    // Whoever looks sees what could not be removed.
+    // What could not be removed stays in plain sight.
     entries.for_each(|entry| drop(fs::remove_file(entry.path())));
     if !keep {
         let _ = fs::remove_dir(dir);

@@ -101,7 +101,7 @@ enum Asked {
 }
 
 impl Cluster {
-    /// Starts so many servers with the default settings. They serve a moment later; clients wait
+    /// Starts this many servers with the default settings. They serve a moment later; clients wait
     /// for that by themselves.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Cluster {
         Self::start_with(servers, |_| {})
     }
 
-    /// Starts so many servers, each with its settings changed by `configure`. What concerns the
+    /// Starts this many servers, each with its settings changed by `configure`. What concerns the
     /// replicated state must be the same for all of them; numbers and addresses stay as they are.
     ///
     /// # Errors
@@ -346,7 +346,7 @@ type Started = blocking::Sender<Result<SocketAddr, EmbeddedError>>;
 
 /// The thread of a server.
 fn run(options: ServerOptions, started: &Started, asks: mpsc::UnboundedReceiver<Asked>) {
-    // Whoever waits for the start may have given up; then nobody misses the server.
+    // The caller of the start may have given up; then the server is not needed.
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => LocalSet::new().block_on(&runtime, serve(options, started, asks)),
         Err(error) => drop(started.send(Err(error.into()))),

@@ -1,7 +1,7 @@
 //! Ports for servers that are about to be started on this machine.
 //!
-//! A port that the system gives to whoever asks for any is soon given to the next who asks, such as
-//! a client's connection, and then the server that was to have it cannot start. So these lie below
+//! A port that the system chose for one socket is soon chosen for another, for example a client's
+//! connection, and then the server that was to have it cannot start. So these lie below
 //! that range, begin somewhere at random, and are not given twice by one process.
 
 use crate::env::real::draw;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The first of them.
 const FIRST: u64 = 12_000;
-/// How many there are: Linux gives ports from 32,768 on to whoever asks for any.
+/// How many there are. Linux chooses ports from 32,768 on for sockets that ask for any.
 const SPAN: u64 = 20_000;
 
 static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(draw() % SPAN));
@@ -20,7 +20,7 @@ static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(draw() % SPAN
 /// Ports of the loopback interface that are free now, for streams and for datagrams.
 ///
 /// # Errors
-/// If there are not so many, or what the system says.
+/// If there are fewer than `count`, or what the system says.
 pub fn free(count: usize) -> io::Result<Vec<u16>> {
     let next = || FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % SPAN;
     let tried = (0..SPAN).map(|_| u16::try_from(next()).expect("they are below 65,536"));

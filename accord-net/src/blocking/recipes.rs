@@ -47,7 +47,7 @@ impl Client {
         Queue { client: self, queue: recipes::Queue::new(self.client(), name) }
     }
 
-    /// The barrier of this name, for so many parties. See [`recipes::Barrier`].
+    /// The barrier of this name, for `parties` parties. See [`recipes::Barrier`].
     pub fn barrier(&self, name: &str, parties: usize) -> Barrier<'_> {
         Barrier { client: self, barrier: recipes::Barrier::new(self.client(), name, parties) }
     }
@@ -84,7 +84,7 @@ impl<'a> Lock<'a> {
         Ok(LockGuard { client: self.client, guard })
     }
 
-    /// Takes the lock if nobody holds it or waits for it.
+    /// Takes the lock if it is free and no client waits for it.
     ///
     /// # Errors
     /// As [`recipes::Lock::acquire`].

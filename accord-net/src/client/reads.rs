@@ -66,7 +66,7 @@ impl Read<'_> {
         self
     }
 
-    /// Only so many bytes, from this place on.
+    /// Reads at most `length_max` bytes from `offset` on.
     pub fn part(mut self, offset: u64, length_max: u64) -> Self {
         (self.offset, self.length_max) = (offset, length_max);
         self
@@ -130,7 +130,7 @@ impl List<'_> {
         self
     }
 
-    /// So many entries at once.
+    /// Entries per page.
     pub fn page_entries(mut self, limit: u32) -> Self {
         self.query.limit = limit.max(1);
         self

@@ -2,8 +2,8 @@
 //!
 //! Each is a few keys below a name of its own, so other programs and the `accord` command can take
 //! part: `lock/NAME/...`, `election/NAME/...`, `queue/NAME/...`, `barrier/NAME/...`, where `...` is
-//! a number from the order, 20 digits wide. Who waits watches one key only, that of whoever is
-//! before it, so a release wakes one.
+//! a number from the order, 20 digits wide. A waiting client watches only the key right
+//! before its own, so a release wakes one client.
 //!
 //! A lock is held as long as its record exists, which the cluster decides, not its holder: a holder
 //! that was paused may learn late that its session has expired. Whatever the lock protects should
@@ -65,7 +65,7 @@ impl Place {
         Ok(Self { client: client.clone(), key, token: done.revision, given_up: false })
     }
 
-    /// The key of whoever is right before this place.
+    /// The key right before this place.
     async fn before(&self, line: &str) -> Result<Option<Bytes>, Error> {
         let from = Bytes::copy_from_slice(line.as_bytes());
         let range = Range::Span { from, until: Some(self.key.clone()) };
@@ -162,7 +162,7 @@ impl Lock {
         self
     }
 
-    /// Who holds the lock. `None`: nobody does.
+    /// Who holds the lock. `None`: it is free.
     ///
     /// ```
     /// # use accord_net::client::recipes::Lock;
@@ -202,7 +202,7 @@ impl Lock {
         Ok(LockGuard(place))
     }
 
-    /// Takes the lock if nobody holds it or waits for it.
+    /// Takes the lock if it is free and no client waits for it.
     ///
     /// # Errors
     /// As [`Self::acquire`].
@@ -265,7 +265,7 @@ impl Election {
         Ok(Leadership(place))
     }
 
-    /// Under which value the leader stands, and its fencing token. `None`: nobody leads.
+    /// The leader's value and its fencing token. `None`: there is no leader.
     ///
     /// # Errors
     /// [`Error`].
@@ -383,7 +383,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// The barrier of this name, for so many parties.
+    /// The barrier of this name, for `parties` parties.
     pub fn new(client: &Client, name: &str, parties: usize) -> Self {
         Self { client: client.clone(), line: format!("barrier/{name}/"), parties }
     }
@@ -396,8 +396,8 @@ impl Barrier {
     pub async fn enter(&self) -> Result<Inside, Error> {
         let filter = WatchFilter::Prefix(Bytes::copy_from_slice(self.line.as_bytes()));
         let mut arrivals = self.client.watch(filter, EventMask::CREATED, None).await?;
-        // A party may leave as soon as all were inside: count who came, not who is there. Nobody
-        // leaves before this party has come, so look who is there before that.
+        // A party may leave as soon as all were inside: count arrivals, not presence. No party
+        // leaves before this one has arrived, so list the others before that.
         let there = self.client.list(&self.line).keys_only().all().await?;
         let mut came: BTreeSet<Bytes> = there.into_iter().map(|entry| entry.key).collect();
         let place = Place::take(&self.client, &self.line, Bytes::new()).await?;

@@ -29,7 +29,7 @@ pub(super) type RequestResult = Result<TxnOutcome, Error>;
 /// The transaction, encoded, that undoes what came of another, if there is anything to undo.
 pub(super) type Undo = Arc<dyn Fn(&TxnOutcome) -> Option<Bytes> + Send + Sync>;
 
-/// How long something that nobody waits for may take before it is tried again.
+/// How long an unattended transaction may take before it is tried again.
 const UNATTENDED: Duration = Duration::from_secs(600);
 
 /// How a read ended: what was read, and at which revision.
@@ -87,7 +87,7 @@ pub(super) struct State {
     requests: BTreeMap<RequestId, WaitingRequest>,
     /// Invariant: the bytes of `requests`.
     request_bytes: usize,
-    /// Transactions that nobody waits for and that found no room.
+    /// Transactions without a waiting caller that found no room.
     unattended: VecDeque<Bytes>,
     reads: BTreeMap<ReadId, oneshot::Sender<ReadDone>>,
     watches: BTreeMap<WatchId, WatchSink>,
@@ -110,9 +110,9 @@ enum Waiter {
     Call(oneshot::Sender<RequestResult>),
     /// An application; and if it does not wait to the end, what was done is undone.
     Undoable(oneshot::Sender<RequestResult>, Undo),
-    /// Nobody: it only has to be known what is to be undone.
+    /// No caller: the outcome only tells what to undo.
     Pursuit(Undo),
-    /// Nobody: it only has to be done.
+    /// No caller: it only has to be done.
     Unattended(Bytes),
 }
 
@@ -197,7 +197,7 @@ impl Shared {
         mut attempt: impl FnMut(&mut State) -> Option<Result<T, Error>>,
     ) -> Result<T, Error> {
         loop {
-            // Enlist before looking, so that room made in between is not missed.
+            // Enlist before looking, so that no wake-up is missed.
             let made = room.notified();
             let attempted = {
                 let state = &mut *self.lock();
@@ -333,7 +333,7 @@ impl Shared {
         }
     }
 
-    /// Sees to it that what nobody waits for is done, and once only.
+    /// Ensures that a transaction without a waiting caller is done exactly once.
     fn go_on(&self, state: &mut State, request: RequestId, txn: Bytes, result: RequestResult) {
         match result {
             Err(Error::Unknown(_)) => {
@@ -363,7 +363,7 @@ impl Shared {
     pub(super) async fn quiet(&self) {
         loop {
             let mut quiet = std::pin::pin!(self.quiet.notified());
-            // Enlist before looking, so that what is answered in between is not missed.
+            // Enlist before looking, so that no answer is missed.
             quiet.as_mut().enable();
             if self.lock().is_quiet() {
                 return;

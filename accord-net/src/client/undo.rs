@@ -1,7 +1,7 @@
 //! Calls that leave nothing behind if their caller does not wait for them to the end.
 //!
 //! A place in a line that was asked for and is no longer wanted must not stay there, and an item
-//! that was taken for nobody goes back. Since the request may be anywhere on its way when the
+//! whose taker is gone goes back. Since the request may be anywhere on its way when the
 //! caller goes, what it did is undone when it is known: at once if the outcome has come, else when
 //! it comes; and if it stays unknown, it is asked for again as long as the session lives.
 
@@ -39,7 +39,7 @@ impl Undoable {
 impl Drop for Undoable {
     fn drop(&mut self) {
         let Some(mut waiting) = self.waiting.take() else { return };
-        // From here on the outcome finds nobody, or it has come.
+        // From here on the outcome finds no receiver, or it has come.
         waiting.close();
         match waiting.try_recv() {
             Ok(Ok(outcome)) => {

@@ -28,8 +28,8 @@ pub struct WatchItem {
 /// Why a watch has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchEnd {
-    /// The servers no longer know what happened in between. List again, and watch from there.
-    #[error("what happened in between is no longer known; events after {oldest} are")]
+    /// The servers no longer have the missed events. List again, and watch from there.
+    #[error("the events that were missed are no longer known; events after {oldest} are")]
     HistoryGone {
         /// What happened after this revision is still known at the server.
         oldest: Revision,
@@ -233,7 +233,7 @@ impl futures_core::Stream for Watch {
         if self.told_end {
             return Poll::Ready(None);
         }
-        // Enlist before looking, so that what comes in between is not missed.
+        // Enlist before looking, so that no event is missed.
         self.stream.with(|inner| inner.poller = Some(cx.waker().clone()));
         let next = self.try_next();
         self.told_end = matches!(next, Some(Err(_)));

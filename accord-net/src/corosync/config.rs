@@ -78,8 +78,8 @@ impl CorosyncLimits {
     pub const CHUNK_BYTES_LEAST: usize = 256;
     /// The largest: above, Corosync's library cuts messages itself, in ways that may fail halfway.
     pub const CHUNK_BYTES_MOST: usize = 1_000_000;
-    /// The most messages that a hanging daemon's socket takes without making us spin, less what
-    /// goes beside the window.
+    /// The most messages that a hanging daemon's socket takes without making us spin, minus those
+    /// outside the window.
     pub const WINDOW_CHUNKS_MOST: usize = 250;
 
     /// Looks for bounds that contradict each other.

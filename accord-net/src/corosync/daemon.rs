@@ -1,10 +1,10 @@
 //! The thread that talks to the local Corosync daemon.
 //!
 //! The C library blocks where it likes, and spins while the daemon hangs; so all calls of it are on
-//! one thread of their own, which nobody waits for. It shares the [`Machine`] with the server under
-//! a mutex that is never held over a call of the library. What the daemon says is taken in as long
-//! as the replica keeps up ([`Machine::wants_input`]); what it refuses for now stays in hand and is
-//! tried again after a moment.
+//! one thread of their own, which no other thread waits for. It shares the [`Machine`] with the
+//! server under a mutex that is never held over a call of the library. What the daemon says is
+//! taken in as long as the replica keeps up ([`Machine::wants_input`]); what it refuses for now
+//! stays in hand and is tried again after a moment.
 
 use super::link::{CorosyncError, GroupConfig, GroupStatus, LinkStatus};
 use super::machine::Machine;
@@ -197,7 +197,7 @@ impl AsRawFd for Borrowed {
     }
 }
 
-/// The library closes the descriptor when its handle is dropped; whoever watches stops before.
+/// The library closes the descriptor when its handle is dropped; watching stops before that.
 #[expect(deprecated, reason = "what replaces it is unsafe, and asks for what is kept here anyway")]
 fn watch(fd: RawFd) -> std::io::Result<AsyncFd<Borrowed>> {
     AsyncFd::with_interest(Borrowed(fd), Interest::READABLE)
@@ -257,7 +257,7 @@ enum End {
     Lost(CorosyncError),
 }
 
-/// A server without this thread would wait for ever, and say nothing.
+/// A server without this thread would wait without end, in silence.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -282,7 +282,7 @@ impl Worker {
                 let result = self.join().await;
                 let refused = result.as_ref().err().copied();
                 if let Some(joined) = first.take() {
-                    // Whoever started us may have lost patience.
+                    // The starter may have given up.
                     let _ = joined.send(refused.map_or(Ok(()), Err));
                     if refused.is_some() {
                         return;

@@ -35,7 +35,7 @@ pub enum CorosyncError {
          or set group = \"ring\""
     )]
     NotBuilt,
-    /// Nobody listens.
+    /// No daemon listens.
     #[error(
         "Corosync's daemon does not run on this machine, or is not ready yet: start it with \
          `systemctl start corosync`, and look into its log if it does not stay"

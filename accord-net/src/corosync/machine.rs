@@ -1,7 +1,7 @@
 //! One member of a process group: what Corosync tells it in, the ordering contract out.
 //!
-//! The machine does no IO. Whoever drives it hands in what the daemon says (`handle_*`), sends what
-//! it wants sent ([`Machine::poll_send`]), and hands its events on ([`Machine::poll_event`]).
+//! The machine does no IO. Its driver hands in what the daemon says (`handle_*`), sends what it
+//! wants sent ([`Machine::poll_send`]), and hands its events on ([`Machine::poll_event`]).
 //!
 //! **Rounds.** Each change that the daemon tells (of the group's members, of the ring), and each
 //! [`Message::Call`], begins a round: the view's order is closed, and every member says how it left
@@ -12,7 +12,7 @@
 //!
 //! **Moving together.** Members that come from the same view with the same messages taken go on
 //! directly. If two of them differ (they were apart for a moment that neither noticed as a view),
-//! each passes through a view of its own. The same goes for whoever has been alone meanwhile.
+//! each passes through a view of its own. So does a member that has been alone meanwhile.
 //!
 //! Within a view, see `order`. Where next: `order`, `pack`, [`super::message`]; the thread that
 //! drives a machine is in `daemon`.
@@ -247,7 +247,7 @@ impl Machine {
         }
     }
 
-    /// The ring of the daemons has formed anew, perhaps with the same members.
+    /// The ring of the daemons has formed again, perhaps with the same members.
     pub fn handle_ring(&mut self, now: Instant) {
         if self.me.is_some_and(|me| self.group.contains(&me)) {
             self.begin_round(now);
@@ -378,7 +378,7 @@ impl Machine {
             // then.
             self.beat.flying_since = Some(now);
             if !self.alone {
-                tracing::warn!("Corosync gives our messages back to nobody: alone for now");
+                tracing::warn!("Corosync does not deliver our own messages: alone for now");
                 self.go_alone();
             }
             self.round.stop();
@@ -411,8 +411,8 @@ impl Machine {
         }
     }
 
-    /// When to tell that all was delivered here, if no other message tells it first. Whoever sent
-    /// the last one tells at once; the others wait a moment, in case it hangs.
+    /// When to confirm that all was delivered here, if no other message confirms it first. The
+    /// sender of the last chunk confirms at once; the others wait a moment, in case it hangs.
     fn plan_seen(&mut self, now: Instant, me: Address) {
         if !self.order.is_unconfirmed() || self.told >= self.order.delivered() {
             self.due.seen_at = None;
@@ -453,7 +453,7 @@ impl Machine {
                 self.deliver(NodeId(from.node), payload);
             }
             if taken.is_err() {
-                // The same bytes for all: nobody takes anything beyond it.
+                // The same bytes for all: no member takes anything beyond it.
                 self.refuse(Refusal::Malformed, from);
                 self.close_order();
                 self.due.call = true;
@@ -488,7 +488,7 @@ impl Machine {
         let Some((_, own)) = own else { return false };
         if seq < self.seq + 2 {
             // What we said was before we were alone, and there is no number left for being alone
-            // once more on the way: say it anew.
+            // once more on the way: send it again.
             return false;
         }
         let mine = Sync { nonce: own.nonce, ..self.left() };

@@ -4,8 +4,8 @@
 //! server of a newer release sends is told apart from damage. What decides who is in a view
 //! ([`Sync`], [`Message::Call`]) carries a code made with the cluster's key over the sender's
 //! address in the process group, which Corosync vouches for: a stranger can neither make one nor
-//! repeat another's. What is ordered in a view names the view by its salt, which nobody can know
-//! before the view is there.
+//! repeat another's. Messages of a view name it by its salt, which cannot be known before the view
+//! exists.
 
 use accord_core::wire::{Decode, Encode, Reader, WireError, Writer};
 use bytes::Bytes;
@@ -218,7 +218,7 @@ fn check_code(
 pub enum Piece {
     /// All of it.
     Whole(Bytes),
-    /// The beginning of one with so many bytes in all.
+    /// The beginning of one, with its bytes in all.
     First(u64, Bytes),
     /// What follows. The rest of the bytes, or not all of it.
     Next(Bytes),

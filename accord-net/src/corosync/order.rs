@@ -1,6 +1,6 @@
 //! The order of one view: numbers, what is held back, what is taken.
 //!
-//! Corosync delivers, at a change of its ring, also what lies beyond a message that nobody there
+//! Corosync delivers, at a change of its ring, also what lies beyond a message that no member there
 //! has any more, and does not say where that part begins. So a chunk is *taken* only when a member
 //! has told, in a message delivered here and in the same view, that the chunk had been delivered to
 //! it: what is delivered beyond a hole was sent by members that have the same hole, so they can
@@ -94,7 +94,7 @@ impl Order {
         self.held.len()
     }
 
-    /// True if nobody has told of the last chunk that was delivered.
+    /// True if no message has confirmed the last delivered chunk.
     pub(super) const fn is_unconfirmed(&self) -> bool {
         !self.closed && self.confirmed < self.delivered
     }
@@ -169,7 +169,7 @@ impl Order {
         Some((from, member.assembly.take(pieces, message_bytes_max, whole)))
     }
 
-    /// An own sign of life came back. Names the members that were not heard for so many of them.
+    /// An own sign of life came back. Returns the members not heard for `beats_max` of them.
     pub(super) fn on_own_beat(&mut self, own: Address, beats_max: u64) -> Vec<Address> {
         let mut silent = Vec::new();
         for (address, member) in &mut self.members {

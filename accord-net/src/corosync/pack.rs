@@ -43,7 +43,7 @@ impl Outbox {
         Some(message)
     }
 
-    /// Pieces of at most so many bytes, if anything waits.
+    /// Pieces of at most `bytes_max` bytes, if anything waits.
     pub(super) fn pieces(&mut self, bytes_max: usize) -> Option<Bytes> {
         let mut out = Writer::new();
         while let Some(front) = self.queue.front() {

@@ -1,8 +1,8 @@
 //! A round: who has said how it left the last view, and whose word is still waited for.
 //!
 //! What ends a round depends only on Corosync's order: the last member's word, or the first
-//! [`Message::Form`] that names nobody who has not spoken. When to *send* such a message is each
-//! member's own affair; clocks decide it, and a wrong guess costs a round, not agreement.
+//! [`Message::Form`] that names only members that have spoken. When to *send* such a message is
+//! each member's own affair; clocks decide it, and a wrong guess costs a round, not agreement.
 //!
 //! [`Message::Form`]: super::message::Message::Form
 

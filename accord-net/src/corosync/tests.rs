@@ -477,7 +477,7 @@ fn members_that_took_the_same_move_together() {
     world.calm(3);
     world.reform(&[[1, 2].into(), [3].into()], false);
     world.calm(2);
-    assert_eq!(alone(&world), 0, "the survivors had no view of their own in between");
+    assert_eq!(alone(&world), 0, "the survivors had no view of their own meanwhile");
     assert!(world.checker.views() >= 3);
 }
 

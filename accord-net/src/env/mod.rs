@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// A datagram and its other end: whom it goes to, or whom it came from.
 pub type Datagram = (SocketAddr, Bytes);
 
-/// A clock for whoever has no [`Env`]: an application's own threads.
+/// A clock for code without an [`Env`]: an application's own threads.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// The world as a server or a client sees it. Cheap to clone: all clones are one world.
@@ -49,10 +49,10 @@ pub trait Env: Clone + 'static {
     fn draw(&self) -> u64;
     /// Waits until it is `at`, or a little later.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + 'static;
-    /// Runs a task beside the caller's, on the same thread.
+    /// Runs a task concurrently with the caller's, on the same thread.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
-    /// Works something out beside the tasks: on another thread, where the world has some. Dropping
-    /// what is returned may or may not stop it.
+    /// Runs a long computation outside the tasks: on another thread, where the world has some.
+    /// Dropping what is returned may or may not stop it.
     fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,

@@ -52,7 +52,7 @@ impl Env for Real {
         match tokio::task::spawn_blocking(job).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is being shut down, and whoever waits with it.
+            // The runtime is being shut down, and the waiting task with it.
             Err(_) => std::future::pending().await,
         }
     }

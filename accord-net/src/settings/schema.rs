@@ -178,7 +178,7 @@ documented! {
         pub key: String,
         /// Allows this server to form a new cluster, once all servers that are listed below are
         /// there and allow it. For the very first start only: a cluster that lost its memory must
-        /// not begin anew unnoticed.
+        /// not start empty unnoticed.
         pub bootstrap: bool,
         /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or filters by module, such
         /// as `info,accord_net=debug`.
@@ -364,7 +364,7 @@ section! {
         /// How long a read waits for a majority, or for what its session has seen.
         read_wait_max_ms: read_wait_max,
         /// A server that finds a session's deadline missed by more than this was itself asleep,
-        /// and gives every session its time anew.
+        /// and restarts every session's timer.
         pause_max_ms: pause_max,
     }
     sections {}
@@ -455,14 +455,14 @@ section! {
         /// Connections at one port that have not said what they are for; more are closed at once.
         strangers_max: usize,
         /// Bytes of messages in several frames whose ends have not arrived, over all clients.
-        /// Whoever exceeds it is hung up on.
+        /// A client that exceeds it is disconnected.
         fragment_bytes_max: usize,
         /// Bytes of records that wait for the disk. While there are more, nothing is taken from
         /// the group.
         journal_bytes_max: usize,
     }
     milliseconds {
-        /// How long whoever connects may take to say what for.
+        /// How long a new connection may take to send its preface.
         preface_timeout_ms: preface_timeout,
         /// How long a client's connection may be without a session.
         sessionless_timeout_ms: sessionless_timeout,

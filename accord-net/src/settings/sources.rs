@@ -275,7 +275,7 @@ fn unknown_path(path: &str) -> String {
         .replace(";  ", "; ")
 }
 
-/// A deserializer's message in words for whoever wrote the file.
+/// A deserializer's message in words for the author of the file.
 fn plain(message: &str) -> String {
     const NUMBER: &str = "expected a whole number, 0 or more";
     let mut plain = message.trim().to_owned();

@@ -2,12 +2,13 @@
 //!
 //! A redb database of one table that holds the format, whose store it is, the *base* (where the log
 //! begins, the state before it) and the last segment made. The state itself lies in a file of its
-//! own ([`super::state_file`]): a new one is staged beside the old, in many small transactions, so
-//! that commits to the log get the disk in between; then one transaction here makes it the base.
+//! own ([`super::state_file`]): a new one is staged while the old one stays, in many small
+//! transactions, so that commits to the log get the disk between them. Then one transaction here
+//! makes it the base.
 //! Until then the old base and the log that follows it stand.
 //!
-//! Every value carries a checksum of its own beside redb's, for redb verifies a page only when it
-//! is opened.
+//! Every value carries a checksum of its own in addition to redb's, because redb verifies a page
+//! only when it is opened.
 
 use super::database::{self, DatabaseFile, Reading};
 use super::disk::Directory;
@@ -70,7 +71,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// What is stored of `snapshot` beside its state in chunks of `chunk_bytes`.
+    /// What is stored of `snapshot` in addition to its state in chunks of `chunk_bytes`.
     pub(super) fn of(snapshot: &Snapshot, chunk_bytes: usize) -> Self {
         let head = Snapshot { state: Pieces::default(), ..snapshot.clone() }.to_bytes();
         let chunks = snapshot.state.len().div_ceil(chunk_bytes);
@@ -91,7 +92,7 @@ pub(super) struct Contents {
     pub(super) cluster_name: String,
 }
 
-/// The file, open for writing, and the state that is being staged beside it.
+/// The file, open for writing, and the state that is being staged.
 #[derive(Debug)]
 pub(super) struct CheckpointFile {
     file: DatabaseFile,

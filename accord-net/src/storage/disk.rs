@@ -61,7 +61,7 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// Makes the changes to the directory's entries durable.
     ///
     /// # Errors
-    /// What the system says. Nobody knows then what is durable.
+    /// What the system says. It is then unknown what is durable.
     fn sync(&self) -> io::Result<()>;
     /// How to name a file to a person.
     fn describe(&self, name: &str) -> String;
@@ -104,7 +104,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Makes what was written, and the length, durable.
     ///
     /// # Errors
-    /// What the system says. Nobody knows then what is durable.
+    /// What the system says. It is then unknown what is durable.
     fn sync(&self) -> io::Result<()>;
 }
 

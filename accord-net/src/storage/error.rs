@@ -172,7 +172,7 @@ pub enum StorageError {
         /// What the system says.
         why: String,
     },
-    /// An earlier write or sync failed, so nobody knows what the disk holds.
+    /// An earlier write or sync failed, so it is unknown what the disk holds.
     #[error("an earlier write failed ({first}); start the server again")]
     Failed {
         /// What failed first.

@@ -10,7 +10,7 @@ use accord_core::ids::{Epoch, Index};
 use accord_core::replica::io::Record;
 use std::collections::VecDeque;
 
-/// A frame at least so many sectors behind the one noted last is noted again.
+/// A frame at least this many sectors after the last noted one is noted.
 const MARK_SECTORS: u64 = 2048;
 
 /// Entries that were appended by records without another record between.

@@ -2,8 +2,8 @@
 //!
 //! It runs the code with which a start reads and judges ([`super::recover`]), so a directory that
 //! can be inspected can be started from, and one that cannot is refused with the same words. The
-//! list of servers beside it is not the storage's: [`crate::server::journal::Disk::inspect`] reads
-//! both.
+//! list of servers in the directory is not the storage's: [`crate::server::journal::Disk::inspect`]
+//! reads both.
 
 use super::checkpoint;
 use super::disk::{Directory, Guard, LOCK_NAME};
@@ -52,7 +52,7 @@ pub struct Inspection {
 /// As a start: [`OpenError`] tells what is wrong and what to do about it.
 pub fn inspect(directory: &dyn Directory) -> Result<Option<Inspection>, OpenError> {
     recover::refuse_foreign(directory)?;
-    // Without the file nobody holds the lock, and none is to be made here.
+    // Without the file the lock is free, and none is to be made here.
     let _guard = match recover::names(directory)?.iter().any(|name| name == LOCK_NAME) {
         true => lock(directory)?,
         false => None,

@@ -117,7 +117,7 @@ pub(super) fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError>
     directory.list().map_err(|error| OpenError::io("list", directory.describe("."), error))
 }
 
-/// Files of a server beside its log, states and checkpoint. The list of servers is its driver's.
+/// A server's files other than its log, states and checkpoint. The list of servers is its driver's.
 const OWN_NAMES: [&str; 4] = [LOCK_NAME, SUSPECT_NAME, "servers.json", "servers.json.new"];
 
 /// True if a server makes files of this name in its directory.
@@ -311,7 +311,7 @@ fn mend_database(directory: &dyn Directory, name: &str, suspected: bool) -> io::
 const HEAD_BYTES: u64 = 4096;
 
 /// Writes the last frame once more and syncs it. All frames before it were durable before it was
-/// written; of it, nobody knows. A sync alone would not do, see [`suspect`].
+/// written; of it, that is unknown. A sync alone would not do, see [`suspect`].
 fn mend_log(directory: &dyn Directory, suspected: bool, scanned: &Scanned) -> io::Result<()> {
     let end = &scanned.end;
     let byte = |sector: u64| sector * SECTOR_BYTES as u64;

@@ -9,7 +9,7 @@
 //! Every sector bears its own checksum, over its contents and over where it belongs: store,
 //! segment, place in the segment, frame. Since a frame is written over zeros, a sector that was
 //! never written is zero, one that was is valid, and anything else is damage. That is what tells a
-//! torn write (some sectors zero, all others valid: nobody was told that it is durable) from rot,
+//! torn write (some sectors zero, all others valid: it was never reported as durable) from rot,
 //! without a second sync for a mark of what is durable.
 //!
 //! Invariant: a valid sector is never all zero, for a checksum is never zero.

@@ -78,7 +78,7 @@ impl StateFile {
     }
 }
 
-/// The state of a generation, which is of so many chunks and bytes.
+/// The state of a generation, which has this many chunks and bytes.
 pub(super) fn read(
     directory: &dyn Directory,
     generation: u64,

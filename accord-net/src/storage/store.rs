@@ -2,8 +2,8 @@
 //!
 //! A commit is one frame in the log and one sync, however many records wait. Three records are not
 //! frames: the identity creates the store's files; a checkpoint is handed to the [`Worker`], and
-//! until it is written the log keeps what it would replace, so it holds nobody up and nothing is
-//! lost with it; an installed state is written at once, for all that follows builds on it.
+//! until it is written the log keeps what it would replace, so no commit waits for it and nothing
+//! is lost with it; an installed state is written at once, for all that follows builds on it.
 //!
 //! Invariants: frame n + 1 is written only when frame n is durable. The checkpoint file's base
 //! never points behind what is durable in the log. After a failure nothing is written any more.
@@ -29,7 +29,7 @@ pub struct Options {
     /// Tells clusters apart: any number that the servers of a cluster share, such as a digest of
     /// its name. A directory with another one is refused.
     pub cluster: u64,
-    /// The cluster's name, kept beside it for people; at most 255 bytes.
+    /// The cluster's name, kept with the id for people; at most 255 bytes.
     pub cluster_name: String,
     /// An operator allows this server to form a new cluster. Of a directory that was made without
     /// that permission it counts only if nothing was written there: no entry and no promise.
@@ -88,7 +88,7 @@ impl Options {
 pub struct Opened {
     /// Takes records.
     pub store: Store,
-    /// Is to be run beside it.
+    /// To be run on another thread.
     pub worker: Worker,
     /// What the records of earlier lives amount to. `None`: the directory is new, and the first
     /// record must be an identity.

@@ -137,8 +137,8 @@ impl Shared {
         *locked(&self.making) = Making::Ready(owner, segment);
     }
 
-    /// Takes the next segment, with room for a frame of so many sectors. If nobody has wanted it
-    /// yet, it is `id`.
+    /// Takes the next segment, with room for a frame of this many sectors. If it was not requested
+    /// before, it is `id`.
     pub(super) fn take_segment(
         &self,
         owner: Owner,
@@ -184,7 +184,7 @@ impl Shared {
         Some(old)
     }
 
-    /// The first segment that is needed; 0 if nobody knows yet.
+    /// The first segment that is needed; 0 if it is not known yet.
     fn base_segment(&self) -> u64 {
         locked(&self.file).as_ref().map_or(0, |file| file.base.at.segment)
     }
@@ -237,7 +237,7 @@ impl Shared {
         Ok(file.base.generation)
     }
 
-    /// True if the worker was given something to do since its last step began. Waits for nobody.
+    /// True if the worker was given something to do since its last step began. Does not block.
     pub(super) fn has_work(&self) -> bool {
         locked(&self.todo).work
     }
@@ -308,7 +308,7 @@ impl Worker {
     /// If the disk failed, now or before. The store fails with it.
     pub fn step(&mut self) -> Result<bool, StorageError> {
         let shared = self.shared.clone();
-        // What is put to do from here on is seen by this step, or by whoever looks after it.
+        // Work added from here on is seen by this step or by a later look.
         locked(&shared.todo).work = false;
         shared.run(|| {
             if shared.make(&mut locked(&shared.making), 0)? {

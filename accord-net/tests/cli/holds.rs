@@ -120,7 +120,7 @@ fn a_command_does_not_outlive_the_one_that_holds_the_lock() {
 fn who_holds_a_lock_is_told() {
     let cluster = Cluster::shared();
     let nobody = cluster.run(&["lock", "whose", "--who"]).failed(1);
-    assert_eq!(nobody, "accord: lock whose: nobody holds it\n");
+    assert_eq!(nobody, "accord: lock whose: it is free\n");
     let mut holder =
         Process::start(&mut cluster.command(&["lock", "whose", "--", "sh", "-c", "read line"]));
     let who = eventually("it is held", || {

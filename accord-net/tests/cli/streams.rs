@@ -152,7 +152,10 @@ fn signals_reach_the_command_under_the_lock() {
 #[test]
 fn one_leads_at_a_time() {
     let cluster = Cluster::shared();
-    assert_eq!(cluster.run(&["elect", "db", "--leader"]).failed(1), "accord: db: nobody leads\n");
+    assert_eq!(
+        cluster.run(&["elect", "db", "--leader"]).failed(1),
+        "accord: db: there is no leader\n"
+    );
     let mut first = Process::start(&mut cluster.command(&["elect", "db", "--value", "alice"]));
     first.line("held, fencing token ");
     assert_eq!(cluster.run(&["elect", "db", "--leader"]).done(), "alice\n");

@@ -1,6 +1,6 @@
 //! How things are printed, and exit codes.
 //!
-//! Whoever reads the output may be gone (`accord list | head -1`): that ends the command in
+//! The reader of the output may be gone (`accord list | head -1`): that ends the command in
 //! silence. But a change that was made is never called failed because its answer could not be
 //! printed: a script that goes by the code would make it once more.
 
@@ -78,9 +78,9 @@ pub fn print_failure(text: &str, code: u8) -> u8 {
     code
 }
 
-/// Says something beside the output.
+/// Writes a line to the standard error.
 pub fn say(line: &str) {
-    // Nothing is left to be done if nobody listens.
+    // Nothing is left to be done without a reader.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

@@ -159,9 +159,9 @@ async fn serve(settings: &Settings, ready: Ready, exit_with_parent: bool) -> u8 
     tokio::select! {
         biased;
         code = until_stopped(&running, &mut stops) => code,
-        () = serve_http(listener, &running) => unreachable!("HTTP is served for ever"),
-        () = follow_names(&running, ready.names) => unreachable!("names are followed for ever"),
-        () = log_service(&running, bootstrap) => unreachable!("the log goes on for ever"),
+        () = serve_http(listener, &running) => unreachable!("HTTP is served until the process ends"),
+        () = follow_names(&running, ready.names) => unreachable!("names are followed until the process ends"),
+        () = log_service(&running, bootstrap) => unreachable!("the log goes on until the process ends"),
     }
 }
 
@@ -241,7 +241,7 @@ fn stops(exit_with_parent: bool) -> io::Result<mpsc::Receiver<&'static str>> {
         let (end, tell) = (parents_end()?, tell.clone());
         tokio::task::spawn_local(async move {
             if end.await.is_ok() {
-                let _ = tell.send("whoever started it is gone").await;
+                let _ = tell.send("the process that started it is gone").await;
             }
         });
     }

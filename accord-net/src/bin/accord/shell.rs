@@ -101,7 +101,7 @@ struct Shell {
 }
 
 impl Shell {
-    /// While a line is read at the prompt, nobody else looks for SIGTERM.
+    /// Handles SIGTERM while a line is read at the prompt: nothing else does then.
     fn end_on_termination(&self) {
         let waiting = self.waiting.clone();
         self.runtime.spawn(async move {
@@ -264,7 +264,7 @@ impl Shell {
     }
 }
 
-/// The lines of a script as they come, read beside the commands. At most one is read ahead.
+/// The lines of a script as they come, read by a thread. At most one is read ahead.
 fn lines_of_input() -> io::Result<mpsc::Receiver<io::Result<String>>> {
     let (tell, lines) = mpsc::channel(1);
     std::thread::Builder::new().name("script".to_owned()).spawn(move || {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
-/// Tells when the standard input ends: whoever holds its other end is gone then, however it ended.
+/// Tells when the standard input ends: then the process at its other end is gone, however it ended.
 ///
 /// # Errors
 /// As the system says.

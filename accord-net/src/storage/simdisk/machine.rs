@@ -395,12 +395,12 @@ impl Machine {
     }
 }
 
-/// How much of what was not synced a loss of power leaves. Drawn anew for each file.
+/// How much of what was not synced a loss of power leaves. Drawn for each file.
 #[derive(Clone, Copy, Debug)]
 enum Keep {
     Nothing,
     Everything,
-    /// The first so many changes.
+    /// This many of the first changes.
     Prefix(u64),
     /// Each change by chance, whole.
     Some,

@@ -54,7 +54,7 @@ impl SimDisk {
         self.machine().wipe();
     }
 
-    /// After so many more changes, everything fails. `None` takes it back.
+    /// After this many more changes, everything fails. `None` takes it back.
     pub fn cut_after(&self, changes: Option<u64>) {
         self.machine().cut_after = changes;
     }
@@ -74,7 +74,7 @@ impl SimDisk {
         self.machine().read_only = read_only;
     }
 
-    /// All files together have at most so many bytes.
+    /// Bounds the bytes of all files together.
     pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
         self.machine().capacity_bytes = bytes;
     }

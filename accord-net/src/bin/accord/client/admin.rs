@@ -58,7 +58,7 @@ Example:
 const REMOVE_EXAMPLES: &str = "\
 Its vote is taken first, which is refused if the voters that are connected would be no majority of
 those that are left. Then the others forget it. Stop its process after that; if it goes on, it
-serves nobody. Take it out of the [[servers]] of all configurations as well.
+serves no client. Take it out of the [[servers]] of all configurations as well.
 
 Example:
   accord admin remove-server 4";
@@ -73,8 +73,8 @@ Example:
 
 const BACKUP_EXAMPLES: &str = "\
 The backup holds everything that was answered before this command, at one revision. It is written
-beside its name, read back, verified and only then named. Memory of the server: its state once more,
-while the backup is taken.
+under a temporary name, read back, verified and only then named. While it is taken, the server needs
+memory for its state once more.
 
 Examples:
   accord admin backup --out monday.backup

@@ -296,7 +296,7 @@ impl Spans {
         self.max_us = self.max_us.max(other.max_us);
     }
 
-    /// So many in 1000 took no longer than this, in milliseconds.
+    /// The latency in milliseconds that `permille` of 1000 requests did not exceed.
     fn within_ms(&self, permille: u64) -> f64 {
         let rank = (self.count * permille).div_ceil(1000).max(1);
         let mut seen = 0;

@@ -15,7 +15,7 @@ pub const RESTORE_EXAMPLES: &str = "\
 What comes of it is a new cluster: it has another number, so that no server of the old one can mix
 with it; all sessions of the old one have ended, and their ephemeral records are gone; revisions and
 sequence numbers go on far above the old ones, so that no client takes anything of the new cluster
-for something it knew. Clients connect anew, and watches are told that the history is gone.
+for something it knew. Clients connect again, and watches report that the history is gone.
 
 Restore on one server. The others start with empty directories, catch up and vote by themselves:
   accord admin restore monday.backup --data-dir data/n1 --node 1 --voters 1,2,3

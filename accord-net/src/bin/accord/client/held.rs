@@ -1,12 +1,11 @@
 //! A command that runs while something is held, with all that it starts.
 //!
-//! The command must be over before somebody else can hold the thing, and so must be whatever the
-//! command has started. On Linux a guard stands in between: `accord` starts itself again as the
-//! guard, and the guard starts the command. Orphans below the guard become its children, so all
-//! that the command started can be found, whichever group or session it put itself in; and the
-//! system tells the guard when `accord` is gone, however it ended: then the guard ends them all.
-//! Process groups would serve less well: a shell's jobs have groups of their own, and a command
-//! in a group of its own could not read from its terminal.
+//! The command and all that it started must end before another client can hold the lock. On Linux
+//! `accord` starts itself again as a guard, and the guard starts the command. Orphans below the
+//! guard become its children, so all that the command started can be found, whichever group or
+//! session it put itself in; and the system tells the guard when `accord` is gone, however it
+//! ended: then the guard ends them all. Process groups would serve less well: a shell's jobs have
+//! groups of their own, and a command in a group of its own could not read from its terminal.
 
 use super::Failure;
 use crate::out;
@@ -35,7 +34,7 @@ pub struct Running {
 pub struct Start<'a> {
     /// The command and its arguments; at least the command.
     pub command: &'a [std::ffi::OsString],
-    /// What it finds in its environment beside what is there.
+    /// Variables added to its environment.
     pub environment: Vec<(&'static str, String)>,
     /// How long it may take to end once this process is gone.
     pub grace: Duration,
@@ -302,7 +301,7 @@ mod linux {
                 return told.len() > before;
             }
             for pid in new {
-                // It may have ended in between. Its number is not another's before it is waited
+                // It may have ended meanwhile. Its number is not another's before it is waited
                 // for, by us or by its parent, which is below us as well.
                 let _ = kill(pid, signal);
             }

@@ -25,7 +25,7 @@ Examples:
   accord lock backup --try -- ./backup.sh   1 at once if somebody else holds it
   accord lock backup --wait-ms 5000 -- ./backup.sh
   accord lock backup                        holds it until Ctrl-C
-  accord lock backup --who                  who holds it: host, process, command; 1 if nobody does
+  accord lock backup --who                  who holds it: host, process, command; 1 if it is free
 
 The command finds in its environment
   ACCORD_FENCING_TOKEN   larger than that of every earlier holder
@@ -46,7 +46,7 @@ Exit code: that of the command; 1, the lock was not acquired; 3, it was lost whi
 pub const ELECT_EXAMPLES: &str = "\
 Examples:
   accord elect db --value node-7 -- ./be-leader.sh    stands, waits, runs the command while leader
-  accord elect db --leader                            who leads now; 1 if nobody does
+  accord elect db --leader                            who leads now; 1 if there is no leader
   accord elect db --value node-7                      leads until Ctrl-C
 
 The command finds ACCORD_FENCING_TOKEN and ACCORD_SERVERS in its environment; it is ended when the
@@ -157,7 +157,7 @@ async fn who(name: &str, context: &Context) -> Result<u8, Failure> {
     let reader = context.reader()?;
     let mut line = reader.list(format!("lock/{name}/").as_bytes()).page_entries(1);
     let Some(first) = context.reading(async { Ok(line.next().await?) }).await? else {
-        return Err(Failure::failed("free", format!("lock {name}: nobody holds it")));
+        return Err(Failure::failed("free", format!("lock {name}: it is free")));
     };
     let (owner, token) = (first.value.unwrap_or_default(), first.stat.created.0);
     let session = first.stat.owner.unwrap_or_default().0;
@@ -207,7 +207,7 @@ pub async fn elect(args: &ElectArgs, context: &mut Context) -> Result<u8, Failur
     let election = Election::new(&client, &args.name);
     if args.leader {
         let Some((value, token)) = election.leader().await? else {
-            return Err(Failure::failed("no_leader", format!("{}: nobody leads", args.name)));
+            return Err(Failure::failed("no_leader", format!("{}: there is no leader", args.name)));
         };
         if context.json {
             let mut object = Object::new();

@@ -115,14 +115,14 @@ pub enum ClientCommand {
     /// Change the cluster while it serves; back it up, restore it, look into its directories.
     #[command(after_help = admin::EXAMPLES)]
     Admin(On<admin::AdminArgs>),
-    /// Start a cluster anew, after the memory of a majority is lost for good.
+    /// Recover a cluster after the memory of a majority is lost for good.
     #[command(after_help = status::RECOVER_EXAMPLES)]
     Recover(On<status::RecoverArgs>),
 }
 
 impl ClientCommand {
-    /// True for commands that end by signals in a way of their own, as a watch does: nobody else is
-    /// to cut them off.
+    /// True for commands that handle signals themselves, as a watch does: nothing else may end
+    /// them.
     pub const fn takes_signals(&self) -> bool {
         match self {
             Self::Watch(_) | Self::Lock(_) | Self::Elect(_) => true,
@@ -213,7 +213,7 @@ impl Context {
         let client = tokio::select! {
             biased;
             client = Client::connect(options) => client?,
-            failure = nobody(&self.servers) => return Err(failure),
+            failure = unreachable(&self.servers) => return Err(failure),
         };
         Ok(self.client.insert(client).clone())
     }
@@ -242,7 +242,7 @@ impl Context {
         tokio::select! {
             biased;
             read = reading => read,
-            failure = nobody(&self.servers) => Err(failure),
+            failure = unreachable(&self.servers) => Err(failure),
         }
     }
 
@@ -306,9 +306,9 @@ pub fn resolve(server: &str) -> Result<Vec<SocketAddr>, Failure> {
     Ok(found.collect())
 }
 
-/// Ends if all servers refuse connections or have names that nobody knows: then there is nothing
-/// to wait for.
-async fn nobody(servers: &[String]) -> Failure {
+/// Ends if all servers refuse connections or have unknown names: then there is nothing to wait
+/// for.
+async fn unreachable(servers: &[String]) -> Failure {
     tokio::time::sleep(DOUBT).await;
     let mut listed = Vec::new();
     for server in servers {

@@ -48,7 +48,7 @@ fn escape(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// Characters that cannot be seen, or turn around those beside them.
+/// Characters that cannot be seen, or reverse the order of their neighbours.
 const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
@@ -68,7 +68,7 @@ fn in_quotes(bytes: &[u8]) -> String {
     format!("\"{}\"", shown(bytes, false).replace('"', "\\\""))
 }
 
-/// As [`quoted`], and of more than so many bytes only the first, with how many there are.
+/// As [`quoted`]; of more than `bytes_max` bytes only the first, with the total.
 pub fn shortened(bytes: &[u8], bytes_max: usize) -> String {
     if bytes.len() <= bytes_max {
         return quoted(bytes);

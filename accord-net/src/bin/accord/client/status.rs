@@ -66,7 +66,7 @@ async fn ask_each(server: &str) -> Result<StatusReport, String> {
 
 pub const RECOVER_EXAMPLES: &str = "\
 When a majority of the servers has lost its memory for good, the cluster stops and says so, since
-what only they held is lost. This command accepts the loss, and starts the cluster anew from what
+what only they held is lost. This command accepts the loss, and recovers the cluster from what
 one server has. Before it:
   1. `accord status` on all servers: if enough of them can come back with their memory, let them.
   2. Choose the server whose log is committed the furthest.
@@ -75,9 +75,9 @@ one server has. Before it:
 Example:
   accord recover 10.0.0.1:7850 --accept-loss
 
-Exit code: 0, it is being started anew: see `accord status`; 1, the server refused; 4, no answer.";
+Exit code: 0, it is being recovered: see `accord status`; 1, the server refused; 4, no answer.";
 
-/// Starts a cluster anew.
+/// Recovers a cluster.
 #[derive(Clone, Debug, Args)]
 pub struct RecoverArgs {
     /// The server whose state it begins with: where its clients connect.
@@ -103,7 +103,7 @@ pub async fn recover(args: &RecoverArgs, context: &mut Context) -> Result<u8, Fa
     out::note_change();
     Ok(out::print_text(&match context.json {
         true => format!("{}\n", json!({ "recovering": args.server })),
-        false => format!("{} starts the cluster anew: see `accord status`\n", args.server),
+        false => format!("{} recovers the cluster: see `accord status`\n", args.server),
     }))
 }
 
@@ -122,7 +122,7 @@ pub async fn members(args: &MembersArgs, context: &mut Context) -> Result<u8, Fa
         let mut object = json!({ "session": session.0, "own": session == own });
         let mut text = session.0.to_string();
         if args.long {
-            // It may have ended in between.
+            // It may have ended meanwhile.
             let Some(info) = client.session_info(session).await? else { continue };
             object["server"] = info.owner.map(|node| node.0).into();
             object["timeout_ms"] = info.timeout_ms.into();

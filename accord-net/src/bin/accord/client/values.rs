@@ -68,7 +68,7 @@ pub struct GetArgs {
     /// Begin at this byte.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
-    /// Read at most so many bytes.
+    /// Read at most this many bytes.
     #[arg(long, value_name = "BYTES", default_value_t = u64::MAX, hide_default_value = true)]
     length: u64,
     /// What this server knows, without asking the others: perhaps old, but fast.
@@ -306,7 +306,7 @@ pub struct ListArgs {
     /// Only keys greater than this one.
     #[arg(long, value_name = "KEY")]
     after: Option<Word>,
-    /// At most so many.
+    /// At most this many.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Show values whole, however long they are. JSON always has them whole.

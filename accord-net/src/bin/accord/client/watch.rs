@@ -48,7 +48,7 @@ pub struct WatchArgs {
     /// End after the first revision with events.
     #[arg(long)]
     once: bool,
-    /// End after so many events.
+    /// End after this many events.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Everything after this revision, not only what happens from now on.
@@ -122,7 +122,7 @@ pub async fn run(args: &WatchArgs, context: &mut Context) -> Result<u8, Failure>
     }
 }
 
-/// Whoever watches from a revision that is not reached yet is told nothing until then.
+/// A watch from a revision that is not reached yet is silent until then: say so.
 async fn tell_future(client: &Client, from: Revision) {
     let query = ReadQuery::Members { after: None, limit: 1 };
     if let Ok((_, now)) = client.query(query, Consistency::Linearizable).await

@@ -32,7 +32,7 @@ pub struct Recipe {
     pub key: String,
     /// Its configuration file, if there is one: it has the settings, and names the key.
     pub config: Option<PathBuf>,
-    /// Where its log goes, if not to whoever started it.
+    /// The file of its log; none if its parent reads it.
     pub log: Option<PathBuf>,
     /// Whether it may form a new cluster.
     pub bootstrap: bool,
@@ -48,7 +48,7 @@ pub struct Child {
     ended: Option<ExitStatus>,
     /// Where its log goes, and how long that was before it started.
     log: Option<(PathBuf, u64)>,
-    /// The last lines that it said and nobody was shown, if its log goes nowhere.
+    /// Its last lines that were not shown, if its log has no file.
     last: VecDeque<String>,
 }
 
@@ -152,7 +152,7 @@ fn listen(
 ) -> io::Result<()> {
     let read = move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            // Read on, even if nobody listens any more: the child must not block.
+            // Read on, even if the receiver is gone: the child must not block.
             if let Some(what) = understand(&line) {
                 let _ = said.send((id, what));
             }
@@ -177,7 +177,7 @@ impl Child {
         self.ended
     }
 
-    /// It said this, which nobody was shown.
+    /// Keeps a line of its output that was not shown.
     pub fn note(&mut self, line: &str) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
@@ -185,7 +185,7 @@ impl Child {
         self.last.push_back(line.to_owned());
     }
 
-    /// The last lines that it said; without a file for its log, of those that nobody was shown.
+    /// Its last lines; without a file for its log, of those that were not shown.
     pub fn last_words(&self) -> Vec<String> {
         let Some((path, from)) = &self.log else { return self.last.iter().cloned().collect() };
         let end = tail(path, *from).unwrap_or_default();
@@ -207,7 +207,7 @@ impl Child {
     /// Ends it at once.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
-            // It may have ended in between.
+            // It may have ended meanwhile.
             let _ = self.process.kill();
             self.ended = self.process.wait().ok();
         }
@@ -253,6 +253,6 @@ mod tests {
         let read: accord_net::settings::Settings = toml::from_str(&text).unwrap();
         assert_eq!((read.id, read.servers.len()), (2, 2));
         assert_eq!(read.ring.burst_packets_max, 8);
-        assert!(!read.bootstrap, "whoever starts a server again must not form another cluster");
+        assert!(!read.bootstrap, "a restarted server must not form another cluster");
     }
 }

@@ -284,7 +284,7 @@ fn settings(
         ("client_listen", format!("{HOST}:{}", args.client_port_base.at(place)?)),
         ("http_listen", http),
         ("servers", members.to_owned()),
-        // When all servers stop at once, there is nobody to move to.
+        // When all servers stop at once, clients have no server to move to.
         ("net.drain_timeout_ms", "1000".to_owned()),
     ]
     .map(|(path, value)| (path.to_owned(), value))
