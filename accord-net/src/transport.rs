@@ -23,6 +23,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes read at once.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+
 /// Who the other end of a stream has proved to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {

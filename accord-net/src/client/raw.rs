@@ -5,15 +5,13 @@
 //! everything that it tells is heard in order.
 
 use super::options::ClientOptions;
+pub use super::shared::Hears;
 use super::shared::Shared;
 use super::task;
 use crate::env::Env;
-use accord_core::client::{Client as Core, ClientEvent};
+use accord_core::client::Client as Core;
 use accord_core::time::Instant;
 use std::sync::Arc;
-
-/// Is told what the core tells, under the client's lock.
-pub type Hears = Box<dyn Fn(&ClientEvent) + Send + Sync>;
 
 /// A client whose core is in the open.
 #[derive(Debug)]

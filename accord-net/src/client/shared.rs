@@ -35,6 +35,10 @@ const UNATTENDED: Duration = Duration::from_secs(600);
 /// How a read ended: what was read, and at which revision.
 pub(super) type ReadDone = Result<(ReadResult, Revision), Error>;
 
+/// Is told what the core tells, under the client's lock.
+#[cfg(feature = "testing")]
+pub type Hears = Box<dyn Fn(&ClientEvent) + Send + Sync>;
+
 /// Where a session stands, as an application may watch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
@@ -73,7 +77,7 @@ pub(super) struct Shared {
     quiet: Notify,
     pub(super) session: watch::Sender<SessionState>,
     #[cfg(feature = "testing")]
-    hears: Option<super::raw::Hears>,
+    hears: Option<Hears>,
 }
 
 impl fmt::Debug for Shared {
@@ -172,7 +176,7 @@ impl Shared {
 
     /// From now on, everything that the core tells is heard here as well.
     #[cfg(feature = "testing")]
-    pub(super) fn heard_by(mut self, hears: super::raw::Hears) -> Self {
+    pub(super) fn heard_by(mut self, hears: Hears) -> Self {
         self.hears = Some(hears);
         self
     }

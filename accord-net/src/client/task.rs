@@ -4,7 +4,7 @@ use super::address::ServerAddr;
 use super::shared::Shared;
 use crate::env::Env;
 use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
-use crate::transport::Transport;
+use crate::transport::{READ_BYTES, Transport};
 use accord_core::client::{ClientInput, ClientOutput};
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server,
@@ -20,9 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-/// Bytes read at once.
-const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Where bytes are read to, of all clients that a thread serves: idle ones keep no buffer.

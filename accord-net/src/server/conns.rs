@@ -10,93 +10,35 @@
 //! - what begins a session fits into one frame: more is not gathered for a client without one.
 
 use super::driver::Driver;
+use super::outbox::Outbox;
 use crate::env::Env;
-use crate::frame::{FRAME_BYTES_MAX, FrameReader, write_message};
-use crate::transport::Transport;
-use accord_core::ids::ConnId;
-use accord_core::protocol::{MESSAGE_BYTES_MAX, ServerMessage, encode_server_into};
+use crate::frame::{FRAME_BYTES_MAX, FrameReader};
+use crate::transport::{READ_BYTES, Transport};
+use accord_core::protocol::MESSAGE_BYTES_MAX;
 use accord_core::time::{Duration, Instant};
-use accord_core::wire::Writer;
 use bytes::{Buf, Bytes};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Bytes read at once.
-pub(super) const READ_BYTES: usize = 64 << 10;
-
-/// A connection, as the driver knows it.
-#[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) id: ConnId,
-    outbox: RefCell<Outbox>,
-    waker: RefCell<Option<Waker>>,
-    closing: Cell<bool>,
-    attached: Cell<bool>,
-}
-
-/// What was said and has not begun to leave.
-#[derive(Debug, Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    messages: usize,
-}
-
-impl Conn {
-    pub(super) fn new(id: ConnId) -> Self {
-        Self {
-            id,
-            outbox: RefCell::default(),
-            waker: RefCell::new(None),
-            closing: Cell::new(false),
-            attached: Cell::new(false),
-        }
-    }
-
-    /// Queues a message. The core bounds how many.
-    pub(super) fn send(&self, message: &ServerMessage) {
-        let outbox = &mut *self.outbox.borrow_mut();
-        write_message(&mut outbox.bytes, |bytes| {
-            let mut writer = Writer::from(std::mem::take(bytes));
-            encode_server_into(message, &mut writer);
-            *bytes = writer.into_vec();
-        });
-        outbox.messages += 1;
-        self.wake();
-    }
-
-    /// No more is said: the connection ends when what was said has left.
-    pub(super) fn close(&self) {
-        self.closing.set(true);
-        self.wake();
-    }
-
-    /// The connection has a session.
-    pub(super) fn on_attached(&self) {
-        self.attached.set(true);
-    }
-
-    /// Lets the connection's task run.
-    pub(super) fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-}
 
 /// Memory for reading, shared by the connections of a server.
 pub(super) type Scratch = Rc<RefCell<Box<[u8]>>>;
 
+/// The memory for one server's connections.
+pub(super) fn scratch() -> Scratch {
+    Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()))
+}
+
 /// Serves a client until its connection ends.
 pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Transport<E>, scratch: Scratch) {
-    let conn = driver.connect(Conn::new);
+    let outbox = driver.connect();
     let from = stream.remote();
     let mut task = ConnTask {
         driver: driver.clone(),
-        conn: conn.clone(),
+        outbox: outbox.clone(),
         stream,
         scratch,
         frames: FrameReader::new(FRAME_BYTES_MAX),
@@ -109,12 +51,12 @@ pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Transport<E>, s
         written: 0,
         stall: None,
     };
-    task.watch(driver.options.net.sessionless_timeout);
+    task.watch(driver.options().net.sessionless_timeout);
     let end = poll_fn(|cx| task.poll(cx)).await;
-    tracing::debug!(conn = %conn.id, %from, %end, "connection ended");
-    driver.fragment_bytes.set(driver.fragment_bytes.get() - task.fragment_bytes);
-    driver.metrics.conn_ends.get_or_create(&end.label()).inc();
-    driver.disconnect(conn.id);
+    tracing::debug!(conn = %outbox.id(), %from, %end, "connection ended");
+    driver.count_fragments(task.fragment_bytes, 0);
+    driver.metrics().conn_ends.get_or_create(&end.label()).inc();
+    driver.disconnect(outbox.id());
 }
 
 /// Why a connection ended.
@@ -158,7 +100,7 @@ impl End {
 
 struct ConnTask<E: Env> {
     driver: Rc<Driver<E>>,
-    conn: Rc<Conn>,
+    outbox: Rc<Outbox>,
     stream: Transport<E>,
     scratch: Scratch,
     frames: FrameReader,
@@ -181,7 +123,7 @@ type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 impl<E: Env> ConnTask<E> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        *self.conn.waker.borrow_mut() = Some(cx.waker().clone());
+        self.outbox.set_waker(cx.waker());
         match self.poll_all(cx) {
             Ok(Some(end)) | Err(end) => Poll::Ready(end),
             Ok(None) => Poll::Pending,
@@ -189,27 +131,27 @@ impl<E: Env> ConnTask<E> {
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
-        if !self.conn.closing.get() {
+        if !self.outbox.is_closing() {
             self.poll_read(cx)?;
         }
         let drained = self.poll_write(cx)?.is_ready();
         self.poll_stall(cx, drained)?;
-        if self.conn.closing.get() {
+        if self.outbox.is_closing() {
             if drained {
                 return Ok(Some(End::ByServer));
             }
             if self.reading {
                 // From here on only the rest of what was said matters.
                 self.reading = false;
-                self.watch(self.driver.options.net.linger_timeout);
+                self.watch(self.driver.options().net.linger_timeout);
             }
         }
         self.poll_watchdog(cx)
     }
 
     fn watch(&mut self, span: Duration) {
-        let at: Instant = self.driver.env.now() + span;
-        self.watchdog = Some(Box::pin(self.driver.env.sleep_until(at)));
+        let at: Instant = self.driver.env().now() + span;
+        self.watchdog = Some(Box::pin(self.driver.env().sleep_until(at)));
     }
 
     /// Ends the connection if its client takes nothing for too long.
@@ -219,8 +161,8 @@ impl<E: Env> ConnTask<E> {
             return Ok(());
         }
         loop {
-            let at = self.driver.env.now() + self.driver.options.net.stall_timeout;
-            let sleep = || Box::pin(self.driver.env.sleep_until(at)) as Pin<Box<_>>;
+            let at = self.driver.env().now() + self.driver.options().net.stall_timeout;
+            let sleep = || Box::pin(self.driver.env().sleep_until(at)) as Pin<Box<_>>;
             let (written, stall) = self.stall.get_or_insert_with(|| (self.written, sleep()));
             if stall.as_mut().poll(cx).is_pending() {
                 return Ok(());
@@ -233,7 +175,7 @@ impl<E: Env> ConnTask<E> {
     }
 
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
-        if self.conn.attached.get() && !self.conn.closing.get() {
+        if self.outbox.is_attached() && !self.outbox.is_closing() {
             self.watchdog = None;
             self.frames.set_message_bytes_max(MESSAGE_BYTES_MAX);
         }
@@ -242,7 +184,7 @@ impl<E: Env> ConnTask<E> {
             return Ok(None);
         }
         self.watchdog = None;
-        Err(if self.conn.closing.get() { End::Lingered } else { End::Sessionless })
+        Err(if self.outbox.is_closing() { End::Lingered } else { End::Sessionless })
     }
 
     /// Reads as long as there is something and the server accepts it.
@@ -266,14 +208,14 @@ impl<E: Env> ConnTask<E> {
 
     /// Hands in the messages that have arrived. False if the server wants to hear no more for now.
     fn take_messages(&mut self) -> Result<bool, End> {
-        let now = self.driver.env.now();
+        let now = self.driver.env().now();
         let mut taken = 0;
         let accepted = loop {
-            if !self.driver.accepts(self.conn.id) {
+            if !self.driver.accepts(self.outbox.id()) {
                 break false;
             }
             match self.frames.next_message()? {
-                Some(payload) => self.driver.on_message(self.conn.id, now, &payload)?,
+                Some(payload) => self.driver.on_message(self.outbox.id(), now, &payload)?,
                 None => break true,
             }
             taken += 1;
@@ -286,16 +228,11 @@ impl<E: Env> ConnTask<E> {
 
     /// Accounts for what is kept of a message in several frames.
     fn count_fragments(&mut self) -> Result<(), End> {
-        let (kept, counted) = (self.frames.fragment_bytes(), &self.driver.fragment_bytes);
-        if kept == self.fragment_bytes {
-            return Ok(());
-        }
-        let grows = kept > self.fragment_bytes;
-        counted.set(counted.get() - self.fragment_bytes + kept);
-        self.fragment_bytes = kept;
-        match grows && counted.get() > self.driver.options.net.fragment_bytes_max {
-            true => Err(End::Fragments),
-            false => Ok(()),
+        let kept = self.frames.fragment_bytes();
+        let before = std::mem::replace(&mut self.fragment_bytes, kept);
+        match self.driver.count_fragments(before, kept) {
+            true => Ok(()),
+            false => Err(End::Fragments),
         }
     }
 
@@ -320,14 +257,15 @@ impl<E: Env> ConnTask<E> {
                 self.unflushed = true;
             }
             if self.leaving_messages > 0 {
-                self.driver.on_written(self.conn.id, std::mem::take(&mut self.leaving_messages));
+                self.driver
+                    .on_written(self.outbox.id(), std::mem::take(&mut self.leaving_messages));
             }
-            let outbox = &mut *self.conn.outbox.borrow_mut();
-            if outbox.bytes.is_empty() {
+            let waiting = self.outbox.take();
+            if waiting.bytes.is_empty() {
                 break;
             }
-            self.leaving = Bytes::from(std::mem::take(&mut outbox.bytes));
-            self.leaving_messages = std::mem::take(&mut outbox.messages);
+            self.leaving = Bytes::from(waiting.bytes);
+            self.leaving_messages = waiting.messages;
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;

@@ -8,9 +8,7 @@
 //! [`Threads`] is the real one: a thread for the log and one for what is written behind it. A
 //! simulated world brings its own.
 
-use super::driver::Driver;
 use super::roster_file::{self, RosterFile};
-use crate::env::Env;
 use crate::operator::roster::Roster;
 use crate::storage::{
     self, Directory, Inspection, OpenError, Opened, Options, RealDirectory, StorageError, Store,
@@ -19,12 +17,10 @@ use crate::storage::{
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
 use accord_core::replica::log::Recovered;
-use accord_core::server::Input;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -182,41 +178,6 @@ fn read_roster(path: &Path) -> Result<RosterFile, DiskError> {
         let path = path.join(roster_file::FILE).display().to_string();
         DiskError::Roster { path, error }
     })
-}
-
-impl<E: Env> Driver<E> {
-    /// Learns what has become durable, for ever.
-    pub(super) async fn follow_journal(self: Rc<Self>) {
-        let Some(journal) = &self.journal else { return };
-        while self.halted().is_none() {
-            let written = journal.written().await;
-            for seconds in journal.take_sync_seconds() {
-                self.metrics.log_sync_seconds.observe(seconds);
-            }
-            {
-                let inner = &mut *self.inner.borrow_mut();
-                let input = match written {
-                    Ok(ticket) => {
-                        self.metrics.log_syncs.inc();
-                        inner.forget_written(ticket);
-                        Input::Stored { ticket }
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the disk failed");
-                        // What failed first says more than what failed for it.
-                        let first = match error {
-                            StorageError::Failed { first } => first,
-                            error => error.to_string(),
-                        };
-                        *self.disk_error.borrow_mut() = Some(first);
-                        Input::StoreFailed
-                    }
-                };
-                inner.server.handle(self.env.now(), input);
-            }
-            self.pump_beside_timers();
-        }
-    }
 }
 
 /// A thread that writes the log, and one that works behind it. Dropping it lets them finish what

@@ -1,7 +1,7 @@
 //! A running server: the core behind sockets.
 //!
 //! [`start`] opens the sockets and spawns the tasks; [`Running`] is the handle on them. The tasks
-//! of one server share its [`driver`] on one thread:
+//! of one server share its `driver` on one thread:
 //!
 //! | task | does |
 //! |---|---|
@@ -20,10 +20,14 @@ mod group;
 #[cfg(feature = "cli")]
 pub mod http;
 pub mod journal;
+mod listen;
 pub mod metrics;
 mod names;
 mod operator;
 pub mod options;
+mod outbox;
+mod peer_handshake;
+mod peer_outbox;
 mod peers;
 #[cfg(feature = "cli")]
 mod process;
@@ -31,38 +35,34 @@ pub mod repair;
 mod roster;
 mod roster_file;
 mod seldom;
+mod slots;
 mod status;
 #[cfg(feature = "testing")]
 mod witness;
 
+#[cfg(feature = "testing")]
+pub use driver::Witness;
 pub use names::{PeerName, Tempo};
 pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
 pub use roster_file::RosterFile;
-#[cfg(feature = "testing")]
-pub use witness::Witness;
 
 use crate::corosync::CorosyncError;
 use crate::env::Env;
-use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
-use crate::operator::protocol::OPERATOR_VERSION;
 use crate::operator::status::StatusReport;
-use crate::transport::{Listener, Transport, in_time};
-use accord_core::protocol::PROTOCOL_VERSION;
+use crate::transport::Listener;
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
-use conns::{READ_BYTES, Scratch};
 use driver::Driver;
 use journal::Disk;
-use metrics::{Metrics, Reason};
+use metrics::Metrics;
 use options::Streams;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -117,8 +117,6 @@ pub struct Running<E: Env> {
     accepting: Rc<Cell<bool>>,
 }
 
-/// How long accepting rests when the system has no room for another connection.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How often a server that stops looks whether its clients have moved.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the last datagrams of a server that stops may take.
@@ -155,15 +153,14 @@ pub async fn start<E: Env>(
     env.spawn(driver.clone().follow_group());
     env.spawn(driver.clone().receive_datagrams());
     if let Some((listener, key)) = streams {
-        env.spawn(accept_peers(driver.clone(), listener, key));
-        let inner = driver.inner.borrow();
-        for outbox in inner.peers.values() {
-            env.spawn(peers::dial(driver.clone(), outbox.clone(), key));
+        env.spawn(listen::accept_peers(driver.clone(), listener, key));
+        for outbox in driver.peers() {
+            env.spawn(peers::dial(driver.clone(), outbox, key));
         }
-        inner.tell_roster();
+        driver.tell_roster();
     }
     let accepting = Rc::new(Cell::new(true));
-    env.spawn(accept_clients(driver.clone(), clients, accepting.clone()));
+    env.spawn(listen::accept_clients(driver.clone(), clients, accepting.clone()));
     Ok(Running { driver, client_addr, accepting })
 }
 
@@ -202,143 +199,6 @@ fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn accept_peers<E: Env>(driver: Rc<Driver<E>>, listener: Listener<E>, key: [u8; 32]) {
-    let strangers = Rc::new(Cell::new(0));
-    while driver.halted().is_none() {
-        match listener.accept().await {
-            Ok(stream) => {
-                let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
-                else {
-                    driver.metrics.peers_refused.get_or_create(&Reason::of("too_many")).inc();
-                    continue;
-                };
-                driver.env.spawn(peers::accept(driver.clone(), stream, key, stranger));
-            }
-            Err(error) => rest(&driver, &error).await,
-        }
-    }
-}
-
-/// A connection that has not said what it is for, while it is counted as one.
-struct Stranger(Rc<Cell<usize>>);
-
-impl Stranger {
-    /// Counts one more, unless there are as many as may be.
-    fn new(count: &Rc<Cell<usize>>, max: usize) -> Option<Self> {
-        if count.get() >= max {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Self(count.clone()))
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-async fn rest<E: Env>(driver: &Driver<E>, error: &io::Error) {
-    if let Some(times) = driver.complaints.accepting.due(driver.env.now()) {
-        tracing::warn!(
-            %error, times, "a connection could not be accepted; are there enough file descriptors?"
-        );
-    }
-    driver.env.sleep_until(driver.env.now() + ACCEPT_REST).await;
-}
-
-async fn accept_clients<E: Env>(
-    driver: Rc<Driver<E>>,
-    listener: Listener<E>,
-    accepting: Rc<Cell<bool>>,
-) {
-    let scratch: Scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
-    let (operators, strangers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    while driver.halted().is_none() {
-        let accepted = tokio::select! {
-            biased;
-            () = driver.ended.notified() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(_) if !accepting.get() => {}
-            Ok(stream) => {
-                let Some(stranger) = Stranger::new(&strangers, driver.options.net.strangers_max)
-                else {
-                    driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
-                    continue;
-                };
-                let (scratch, operators) = (scratch.clone(), operators.clone());
-                driver.env.spawn(welcome(driver.clone(), stream, scratch, operators, stranger));
-            }
-            Err(error) => rest(&driver, &error).await,
-        }
-    }
-}
-
-/// Finds out what a connection is for, and serves it.
-async fn welcome<E: Env>(
-    driver: Rc<Driver<E>>,
-    mut stream: Transport<E>,
-    scratch: Scratch,
-    operators: Rc<Cell<usize>>,
-    stranger: Stranger,
-) {
-    let span = driver.options.net.preface_timeout;
-    let kind = in_time(&driver.env, span, greet::<E>(&mut stream)).await;
-    drop(stranger);
-    match kind {
-        Ok(Kind::Client) => conns::serve(driver, stream, scratch).await,
-        Ok(Kind::Operator) if operators.get() < driver.options.net.operators_max => {
-            operators.set(operators.get() + 1);
-            operator::serve(driver, stream).await;
-            operators.set(operators.get() - 1);
-        }
-        Ok(_) => {
-            driver.metrics.prefaces_refused.get_or_create(&Reason::of("too_many_operators")).inc();
-            if let Some(times) = driver.complaints.operators.due(driver.env.now()) {
-                tracing::warn!(from = %stream.remote(), times, "too many operators: hung up");
-            }
-        }
-        Err(error) => {
-            driver.metrics.prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
-            tracing::debug!(from = %stream.remote(), %error, "refused a connection");
-        }
-    }
-}
-
-/// Why a connection ended before it was known what for, in a word.
-fn refusal(error: &io::Error) -> &'static str {
-    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<PrefaceError>());
-    match (found, error.kind()) {
-        (Some(PrefaceError::Stranger), _) => "stranger",
-        (Some(PrefaceError::Version { .. }), _) => "version",
-        (Some(PrefaceError::Kind), _) => "wrong_kind",
-        (None, io::ErrorKind::TimedOut) => "silent",
-        (None, _) => "hung_up",
-    }
-}
-
-/// Reads the other end's preface and answers with this one's, also if they differ: so the other
-/// end can tell its user what is wrong.
-async fn greet<E: Env>(stream: &mut Transport<E>) -> io::Result<Kind> {
-    let mut bytes = [0; PREFACE_BYTES];
-    stream.read_exact(&mut bytes).await?;
-    let invalid = |error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error);
-    let found = Preface::from_bytes(bytes).map_err(invalid)?;
-    let version = match found.kind {
-        Kind::Client => PROTOCOL_VERSION,
-        Kind::Operator => OPERATOR_VERSION,
-        Kind::Peer => return Err(invalid(PrefaceError::Kind)),
-    };
-    let ours = Preface { kind: found.kind, version };
-    stream.write_all(&ours.to_bytes()).await?;
-    stream.flush().await?;
-    found.expect(ours).map_err(invalid)?;
-    Ok(found.kind)
-}
-
 impl<E: Env> Running<E> {
     /// Where clients connect.
     pub const fn client_addr(&self) -> SocketAddr {
@@ -347,29 +207,24 @@ impl<E: Env> Running<E> {
 
     /// How the server is.
     pub fn status(&self) -> StatusReport {
-        self.driver.status()
+        status::status(&self.driver)
     }
 
     /// The metrics, up to date.
     pub fn metrics(&self) -> String {
-        self.driver.metrics.observe(&self.driver.status());
-        self.driver.metrics.encode()
+        let metrics = self.driver.metrics();
+        metrics.observe(&self.status());
+        metrics.encode()
     }
 
     /// What the disk said, if it failed.
     pub fn disk_error(&self) -> Option<String> {
-        self.driver.disk_error.borrow().clone()
+        self.driver.disk_error()
     }
 
     /// Waits until the server stops itself.
     pub async fn halted(&self) -> HaltReason {
-        loop {
-            let ended = self.driver.ended.notified();
-            if let Some(reason) = self.driver.halted() {
-                return reason;
-            }
-            ended.await;
-        }
+        self.driver.stopped().await
     }
 
     /// Stops the server without haste: its clients are hung up on, so that they attach to other
@@ -377,38 +232,18 @@ impl<E: Env> Running<E> {
     /// group.
     pub async fn drain(&self) -> Ended {
         let driver = &self.driver;
-        let deadline = driver.env.now() + driver.options.net.drain_timeout;
-        driver.draining.set(true);
+        let deadline = driver.env().now() + driver.options().net.drain_timeout;
         self.accepting.set(false);
-        driver.hang_up_all();
+        driver.begin_draining();
         let alone = self.status().members.len() <= 1;
-        while !alone && driver.sessions_owned() > 0 && driver.env.now() < deadline {
+        while !alone && driver.sessions_owned() > 0 && driver.env().now() < deadline {
             if let Some(reason) = driver.halted() {
                 return Ended::Halted(reason);
             }
-            driver.env.sleep_until(driver.env.now() + DRAIN_LOOK).await;
+            driver.env().sleep_until(driver.env().now() + DRAIN_LOOK).await;
         }
         driver.leave();
-        driver.env.sleep_until(driver.env.now() + FAREWELL).await;
+        driver.env().sleep_until(driver.env().now() + FAREWELL).await;
         Ended::Drained
-    }
-}
-
-impl<E: Env> Driver<E> {
-    /// Sessions that belong to this server.
-    fn sessions_owned(&self) -> usize {
-        let inner = self.inner.borrow();
-        let own =
-            |session: &accord_core::state::Session| session.owner() == Some(self.options.node);
-        inner.server.state().sessions().filter(|(_, session)| own(session)).count()
-    }
-
-    /// Tells the other servers that this one goes.
-    fn leave(&self) {
-        {
-            let inner = &mut *self.inner.borrow_mut();
-            inner.group.leave(self.env.now());
-        }
-        self.pump();
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Running;
 use super::driver::Driver;
+use super::roster;
 use crate::env::Env;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
@@ -52,11 +53,11 @@ impl<E: Env> Running<E> {
         F: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
         let driver = &self.driver;
-        let Some(listen) = driver.options.group.listen() else { return };
+        let Some(listen) = driver.options().group.listen() else { return };
         while !names.is_empty() && driver.halted().is_none() {
             let all_found = names.iter().all(|name| name.found.is_some());
             let rest = if all_found { tempo.found } else { tempo.missing };
-            driver.env.sleep_until(driver.env.now() + rest).await;
+            driver.env().sleep_until(driver.env().now() + rest).await;
             for name in &mut names {
                 let found = look_up(name.name.clone()).await;
                 match found.map(|found| choose(name.found, &found, listen)) {
@@ -86,7 +87,7 @@ fn choose(
 
 fn move_to<E: Env>(driver: &Rc<Driver<E>>, name: &mut PeerName, at: SocketAddr) {
     let (node, host) = (name.node, &name.name);
-    match driver.relocate(node, at) {
+    match roster::relocate(driver, node, at) {
         Ok(true) => tracing::info!(%node, host, %at, "another server is found at"),
         Ok(false) => tracing::debug!(%node, host, %at, "operators have said where it is"),
         Err(why) => {

@@ -3,22 +3,22 @@
 //! See `docs/protocol.md`. A question names an `op`; what this release does not know is answered
 //! with what it does.
 
-use super::conns::READ_BYTES;
 use super::driver::Driver;
 use super::metrics::Reason;
 use super::options::ServerOptions;
-use super::roster::RosterChange;
+use super::roster::{self, RosterChange};
+use super::slots::Slot;
+use super::status;
 use crate::env::Env;
 use crate::frame::{FrameReader, write_message};
 use crate::operator::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, Question};
 use crate::operator::status::snake_case;
-use crate::transport::{Transport, in_time};
+use crate::transport::{READ_BYTES, Transport, in_time};
 use accord_core::ids::{NodeId, StoreId};
 use accord_core::pieces::Pieces;
 use accord_core::replica::voters::VoterChange;
 use accord_core::server::{AdminReply, AdminRequest, Image};
 use bytes::Bytes;
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,13 +29,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// A state that is held for an operator. One at a time: it may be large.
 struct Held {
     state: Pieces,
-    taken: Rc<Cell<bool>>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.taken.set(false);
-    }
+    _slot: Slot,
 }
 
 /// Answers an operator until the connection ends.
@@ -46,19 +40,19 @@ pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, mut stream: Transport<E
             io::ErrorKind::InvalidData => "operator_malformed",
             _ => "operator_io",
         };
-        driver.metrics.conn_ends.get_or_create(&Reason::of(reason)).inc();
+        driver.metrics().conn_ends.get_or_create(&Reason::of(reason)).inc();
         tracing::debug!(from = %stream.remote(), %error, "an operator's connection ended");
     }
 }
 
 async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Transport<E>) -> io::Result<()> {
-    let patience = driver.options.net.operator_timeout;
+    let patience = driver.options().net.operator_timeout;
     let mut frames = FrameReader::new(OPERATOR_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     let mut out = Vec::new();
     let mut held = None;
     loop {
-        let bytes = in_time(&driver.env, patience, stream.read(&mut buffer)).await?;
+        let bytes = in_time(driver.env(), patience, stream.read(&mut buffer)).await?;
         if bytes == 0 {
             return Ok(());
         }
@@ -79,7 +73,7 @@ async fn answer_all<E: Env>(driver: &Rc<Driver<E>>, stream: &mut Transport<E>) -
                 stream.write_all(&out).await?;
                 stream.flush().await
             };
-            in_time(&driver.env, patience, leaving).await?;
+            in_time(driver.env(), patience, leaving).await?;
         }
     }
 }
@@ -97,7 +91,7 @@ async fn answer<E: Env>(
     held: &mut Option<Held>,
 ) -> Answered {
     match question {
-        Question::Status => (Answer::Status(Box::new(driver.status())), None),
+        Question::Status => (Answer::Status(Box::new(status::status(driver))), None),
         Question::Recover => match driver.ask(AdminRequest::ForceRecovery).await {
             Some(AdminReply::Recovering(Ok(()))) => (Answer::Recovering, None),
             Some(AdminReply::Recovering(Err(why))) => refused(why),
@@ -117,14 +111,14 @@ async fn answer<E: Env>(
 const STOPPED: &str = "the server stopped";
 
 async fn change_roster<E: Env>(driver: &Rc<Driver<E>>, change: RosterChange) -> Answered {
-    match driver.change_roster(change).await {
+    match roster::change(driver, change).await {
         Ok(roster) => (Answer::Servers(roster), None),
         Err(reason) => refused(reason),
     }
 }
 
 async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bool) -> Answered {
-    let status = driver.inner.borrow().server.status().replica;
+    let status = driver.replica_status();
     let change = match promote {
         true => {
             // Without an incarnation, the core says that it is no member.
@@ -138,7 +132,7 @@ async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bo
     };
     match driver.ask(AdminRequest::ChangeVoters(change)).await {
         Some(AdminReply::VotersChanged(Ok(()))) => {
-            let voters = driver.status().voters;
+            let voters = status::status(driver).voters;
             (Answer::Voters { voters }, None)
         }
         Some(AdminReply::VotersChanged(Err(error))) => {
@@ -152,16 +146,14 @@ async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bo
 async fn image<E: Env>(driver: &Rc<Driver<E>>, held: &mut Option<Held>) -> Answered {
     // Whoever asks again does not want what it had.
     *held = None;
-    if driver.has_image.replace(true) {
+    let Some(slot) = driver.image_slot() else {
         return refused("another backup is being taken from this server; try again later");
-    }
-    let mut image = Held { state: Pieces::default(), taken: driver.has_image.clone() };
+    };
     let Some(AdminReply::Image(taken)) = driver.ask(AdminRequest::Image).await else {
         return refused(STOPPED);
     };
-    let head = image_head(&driver.options, &taken);
-    image.state = taken.state;
-    *held = Some(image);
+    let head = image_head(driver.options(), &taken);
+    *held = Some(Held { state: taken.state, _slot: slot });
     (Answer::Image(Box::new(head)), None)
 }
 

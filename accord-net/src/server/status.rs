@@ -14,17 +14,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-impl<E: Env> Driver<E> {
-    /// How the server is.
-    pub(super) fn status(&self) -> StatusReport {
-        let inner = &*self.inner.borrow();
-        let mut report = self::report(&self.options, &inner.server.status(), &inner.group.report());
-        report.records = inner.server.state().records();
-        report.store_bytes = inner.server.state().store_bytes();
-        report.draining = self.draining.get();
-        show_roster(&mut report, &self.options, &inner.roster);
-        report
-    }
+/// How the server is.
+pub(super) fn status<E: Env>(driver: &Driver<E>) -> StatusReport {
+    let observed = driver.observe();
+    let mut report = report(driver.options(), &observed.server, &observed.group);
+    report.records = observed.records;
+    report.store_bytes = observed.store_bytes;
+    report.draining = observed.draining;
+    show_roster(&mut report, driver.options(), &observed.roster);
+    report
 }
 
 fn report(options: &ServerOptions, server: &ServerStatus, group: &GroupReport) -> StatusReport {

@@ -1,0 +1,147 @@
+//! Accepting connections: what a stream is for, and whose task serves it.
+//!
+//! A stream that has not said what it is for is counted and has a time limit, so streams that say
+//! nothing cannot fill a server.
+
+use super::conns::{self, Scratch};
+use super::driver::Driver;
+use super::metrics::Reason;
+use super::slots::{Slot, Slots};
+use super::{operator, peers};
+use crate::env::Env;
+use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
+use crate::operator::protocol::OPERATOR_VERSION;
+use crate::transport::{Listener, Transport, in_time};
+use accord_core::protocol::PROTOCOL_VERSION;
+use accord_core::time::Duration;
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long accepting rests when the system has no room for another connection.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Accepts streams of other servers until the server stops.
+pub(super) async fn accept_peers<E: Env>(
+    driver: Rc<Driver<E>>,
+    listener: Listener<E>,
+    key: [u8; 32],
+) {
+    let unidentified = Slots::new(driver.options().net.strangers_max);
+    while driver.halted().is_none() {
+        match listener.accept().await {
+            Ok(stream) => {
+                let Some(slot) = unidentified.take() else {
+                    driver.metrics().peers_refused.get_or_create(&Reason::of("too_many")).inc();
+                    continue;
+                };
+                driver.env().spawn(peers::accept(driver.clone(), stream, key, slot));
+            }
+            Err(error) => rest(&driver, &error).await,
+        }
+    }
+}
+
+async fn rest<E: Env>(driver: &Driver<E>, error: &io::Error) {
+    if let Some(times) = driver.complaints().accepting.due(driver.env().now()) {
+        tracing::warn!(
+            %error, times, "a connection could not be accepted; are there enough file descriptors?"
+        );
+    }
+    driver.env().sleep_until(driver.env().now() + ACCEPT_REST).await;
+}
+
+/// Accepts clients and operators until the server stops.
+pub(super) async fn accept_clients<E: Env>(
+    driver: Rc<Driver<E>>,
+    listener: Listener<E>,
+    accepting: Rc<Cell<bool>>,
+) {
+    let scratch = conns::scratch();
+    let unidentified = Slots::new(driver.options().net.strangers_max);
+    let operators = Rc::new(Slots::new(driver.options().net.operators_max));
+    while driver.halted().is_none() {
+        let accepted = tokio::select! {
+            biased;
+            _ = driver.stopped() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(_) if !accepting.get() => {}
+            Ok(stream) => {
+                let Some(slot) = unidentified.take() else {
+                    driver.metrics().prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
+                    continue;
+                };
+                let (scratch, operators) = (scratch.clone(), operators.clone());
+                driver.env().spawn(dispatch(driver.clone(), stream, scratch, operators, slot));
+            }
+            Err(error) => rest(&driver, &error).await,
+        }
+    }
+}
+
+/// Finds out what a connection is for, and serves it.
+async fn dispatch<E: Env>(
+    driver: Rc<Driver<E>>,
+    mut stream: Transport<E>,
+    scratch: Scratch,
+    operators: Rc<Slots>,
+    unidentified: Slot,
+) {
+    let span = driver.options().net.preface_timeout;
+    let kind = in_time(driver.env(), span, handshake::<E>(&mut stream)).await;
+    drop(unidentified);
+    match kind {
+        Ok(Kind::Client) => conns::serve(driver, stream, scratch).await,
+        Ok(_) => {
+            if let Some(_slot) = operators.take() {
+                return operator::serve(driver, stream).await;
+            }
+            driver
+                .metrics()
+                .prefaces_refused
+                .get_or_create(&Reason::of("too_many_operators"))
+                .inc();
+            if let Some(times) = driver.complaints().operators.due(driver.env().now()) {
+                tracing::warn!(from = %stream.remote(), times, "too many operators: hung up");
+            }
+        }
+        Err(error) => {
+            driver.metrics().prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
+            tracing::debug!(from = %stream.remote(), %error, "refused a connection");
+        }
+    }
+}
+
+/// Why a connection ended before it was known what for, in a word.
+fn refusal(error: &io::Error) -> &'static str {
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<PrefaceError>());
+    match (found, error.kind()) {
+        (Some(PrefaceError::Stranger), _) => "stranger",
+        (Some(PrefaceError::Version { .. }), _) => "version",
+        (Some(PrefaceError::Kind), _) => "wrong_kind",
+        (None, io::ErrorKind::TimedOut) => "silent",
+        (None, _) => "hung_up",
+    }
+}
+
+/// Reads the other end's preface and answers with this one's, also if they differ: so the other
+/// end can tell its user what is wrong.
+async fn handshake<E: Env>(stream: &mut Transport<E>) -> io::Result<Kind> {
+    let mut bytes = [0; PREFACE_BYTES];
+    stream.read_exact(&mut bytes).await?;
+    let invalid = |error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let found = Preface::from_bytes(bytes).map_err(invalid)?;
+    let version = match found.kind {
+        Kind::Client => PROTOCOL_VERSION,
+        Kind::Operator => OPERATOR_VERSION,
+        Kind::Peer => return Err(invalid(PrefaceError::Kind)),
+    };
+    let ours = Preface { kind: found.kind, version };
+    stream.write_all(&ours.to_bytes()).await?;
+    stream.flush().await?;
+    found.expect(ours).map_err(invalid)?;
+    Ok(found.kind)
+}
