@@ -103,8 +103,8 @@ impl<E: Env> OperatorClient<E> {
         }
     }
 
-    /// Starts the cluster anew from what this server has, after the memory of a majority is lost
-    /// for good. What only the lost servers held is lost.
+    /// Recovers the cluster from what this server has, after the memory of a majority is lost for
+    /// good. What only the lost servers held is lost.
     ///
     /// # Errors
     /// [`AskError`]; [`AskError::Refused`] if there is nothing to recover from.

@@ -30,10 +30,10 @@ const IMAGE_PATIENCE: Duration = Duration::from_secs(120);
 /// Why something was not done.
 #[derive(Debug, Error)]
 pub enum OperatorError {
-    /// Nobody answers.
+    /// No server answers.
     #[error("no server answers: {0}")]
     Unreachable(String),
-    /// Nobody serves, so nothing can be ordered.
+    /// No server serves, so nothing can be ordered.
     #[error(
         "no server that answers is in the primary component: {0}. See `accord status`; if the \
          memory of a majority is lost for good, `accord recover`"

@@ -22,7 +22,7 @@ pub const OPERATOR_BYTES_MAX: usize = 1 << 20;
 pub enum Question {
     /// How the server is.
     Status,
-    /// Start the cluster anew from what this server has, after the memory of a majority is lost for
+    /// Recover the cluster from what this server has, after the memory of a majority is lost for
     /// good. What only the lost servers held is lost.
     Recover,
     /// Make a server known as one of the cluster's, or as one that is elsewhere now. It does not
@@ -64,7 +64,7 @@ pub enum Question {
 pub enum Answer {
     /// How the server is.
     Status(Box<StatusReport>),
-    /// The cluster is being started anew.
+    /// The recovery has begun.
     Recovering,
     /// The servers of the cluster, as they are now.
     Servers(Roster),
@@ -125,7 +125,7 @@ pub struct ImageHead {
     pub limits: LimitsForm,
     /// The release that made it.
     pub version: String,
-    /// When, in seconds since 1970 by the clock of whoever took it.
+    /// The time in seconds since 1970, by the clock of the command that took it.
     #[serde(default)]
     pub taken_unix_s: u64,
 }

@@ -45,7 +45,7 @@ pub async fn serve(listener: TcpListener, running: &Running<Real>) -> io::Result
         .with_state(questions);
     let answering = async {
         while let Some(question) = asked.recv().await {
-            // Whoever asked may have hung up.
+            // The client may have hung up.
             match question {
                 Question::Metrics(answer) => drop(answer.send(all_metrics(running))),
                 Question::Status(answer) => drop(answer.send(running.status())),

@@ -1,4 +1,4 @@
-//! The way of a persistent server's records to its disk, beside the server's thread.
+//! The path of a persistent server's records to its disk, on threads of its own.
 //!
 //! Records are handed over in batches and made durable in order; all that wait share one sync. The
 //! server's thread never waits for the disk: it learns what has become durable. While too much
@@ -34,7 +34,7 @@ pub type Batch = Vec<(Ticket, Record)>;
 /// What was made durable: everything up to the ticket.
 pub type Written<'a> = Pin<Box<dyn Future<Output = Result<Ticket, StorageError>> + 'a>>;
 
-/// Makes records durable, beside the server.
+/// Makes records durable, on threads or tasks of its own.
 pub trait Journal: fmt::Debug + 'static {
     /// Takes records, to be made durable after all earlier ones.
     fn write(&self, batch: Batch);
@@ -190,9 +190,9 @@ pub struct Threads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How long syncs took that nobody has asked for.
+/// Durations of syncs that no scrape of the metrics has taken yet.
 type SyncSeconds = Arc<std::sync::Mutex<Vec<f64>>>;
-/// At most so many are kept: who does not ask does not want them.
+/// At most this many are kept: without scrapes, further ones are not needed.
 const SYNC_SECONDS_MAX: usize = 1024;
 
 impl Threads {
@@ -258,7 +258,7 @@ impl Drop for Threads {
     }
 }
 
-/// Writes batches until nobody hands in more.
+/// Writes batches until the sending end is closed.
 fn write_log(
     mut store: Store,
     incoming: &Receiver<Batch>,
@@ -283,7 +283,7 @@ fn write_log(
         }
         drop(seconds);
         let failed = result.is_err();
-        // Nobody listens once the server is gone.
+        // The receiver may be gone with the server.
         let _ = told.send(result);
         if failed {
             return;

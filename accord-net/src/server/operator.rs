@@ -144,7 +144,7 @@ async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bo
 }
 
 async fn image<E: Env>(driver: &Rc<Driver<E>>, held: &mut Option<Held>) -> Answered {
-    // Whoever asks again does not want what it had.
+    // A new request replaces the image held so far.
     *held = None;
     let Some(slot) = driver.image_slot() else {
         return refused("another backup is being taken from this server; try again later");

@@ -87,7 +87,7 @@ impl CorosyncOptions {
     }
 }
 
-/// The way of transfers between servers, beside the group.
+/// Transfers between servers, outside the group's order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Streams<'a> {
     pub(super) listen: SocketAddr,
@@ -156,7 +156,7 @@ impl fmt::Debug for RingOptions {
 /// The bounds of a server's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetLimits {
-    /// How long whoever connects may take to say what for.
+    /// How long a new connection may take to send its preface.
     pub preface_timeout: Duration,
     /// How long a client's connection may be without a session.
     pub sessionless_timeout: Duration,
@@ -174,8 +174,8 @@ pub struct NetLimits {
     pub strangers_max: usize,
     /// How long a client may take none of what it is sent.
     pub stall_timeout: Duration,
-    /// Bytes of messages in several frames whose ends have not arrived, over all clients. Whoever
-    /// exceeds it is hung up on.
+    /// Bytes of messages in several frames whose ends have not arrived, over all clients. A client
+    /// that exceeds it is disconnected.
     pub fragment_bytes_max: usize,
     /// Bytes of records that wait for the disk; while there are more, nothing is taken from the
     /// group.

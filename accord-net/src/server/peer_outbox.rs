@@ -1,4 +1,4 @@
-//! What waits to be sent to one server beside the group, and when to give a stream up.
+//! What waits to be sent to one server outside the group's order, and when to give a stream up.
 
 use accord_core::ids::NodeId;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub(super) struct PeerOutbox {
     /// Invariant: the sum of the queue's lengths.
     bytes: Cell<usize>,
     bytes_max: usize,
-    /// Which servers there are, until it is sent. Tried for ever: who does not know is kept out.
+    /// The list of servers, until it is sent. Tried without end: a server without it is kept out.
     roster: RefCell<Option<Bytes>>,
     /// What was sent of it over the present stream: sent again over the next one.
     told: RefCell<Option<Bytes>>,
@@ -160,11 +160,11 @@ mod tests {
         outbox.push(Bytes::from_static(b"stale"));
         let back = async {
             outbox.note_presence(true);
-            outbox.push(Bytes::from_static(b"asked anew"));
+            outbox.push(Bytes::from_static(b"asked again"));
         };
         let (stream, ()) = tokio::join!(outbox.unless_renewed(std::future::pending::<()>()), back);
         assert_eq!(stream, None);
-        assert_eq!(outbox.pop(), Some(Bytes::from_static(b"asked anew")));
+        assert_eq!(outbox.pop(), Some(Bytes::from_static(b"asked again")));
         assert_eq!((outbox.pop(), outbox.roster.borrow().clone()), (None, Some(roster)));
     }
 

@@ -3,7 +3,7 @@
 //! Each server dials each other one and sends over what it dialled; what it accepted, it only
 //! reads. Both ends prove that they hold the cluster's key, and each message carries a code made
 //! with a key of the stream, so that a stranger can neither speak nor change what is said. What
-//! cannot be sent is dropped: whoever transfers asks again.
+//! cannot be sent is dropped: the fetching server asks again.
 //!
 //! A stream on which something was sent while the network was cut comes back only when TCP tries
 //! again, which it does ever more rarely: seconds after the cut is healed. So when the group has a

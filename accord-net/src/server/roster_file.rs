@@ -13,7 +13,7 @@ pub(super) const FILE: &str = "servers.json";
 /// Far more than any roster has.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// The roster in a server's data directory, written beside the server's thread.
+/// The roster in a server's data directory, written on another thread.
 #[derive(Debug)]
 pub struct RosterFile {
     path: PathBuf,
@@ -74,7 +74,7 @@ impl RosterFile {
                     tracing::error!(%path, %error, "the list of servers cannot be kept");
                 }
             }
-            // Whoever asked may be gone.
+            // The operator's connection may be gone.
             let _ = tell.send(kept);
         };
         if let Err(error) = std::thread::Builder::new().name("accord-roster".into()).spawn(work) {

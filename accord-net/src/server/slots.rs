@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Places for what may exist so many times at once.
+/// A bounded number of places, each held by one user at a time.
 #[derive(Debug)]
 pub(super) struct Slots {
     taken: Rc<Cell<usize>>,

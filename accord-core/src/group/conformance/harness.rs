@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// A member submits no more under load while so many of its messages are not delivered to it.
+/// Under load, a member submits no more while this many of its messages are not delivered to it.
 const OUTSTANDING_MAX: u64 = 50;
 /// The sizes of messages under load, in bytes, in turns.
 const SIZES: [usize; 6] = [8, 100, 1000, 100_000, 8, 3000];
@@ -23,7 +23,7 @@ struct Member {
     up: bool,
     /// Messages accepted and not delivered here, since the last view.
     outstanding: u64,
-    /// True while nobody takes its events.
+    /// True while its events are not polled.
     neglected: bool,
     /// Messages delivered to it in its present run.
     delivered: u64,
@@ -127,7 +127,7 @@ impl<R: Rig> Harness<R> {
 
     // ---------------------------------------------------------------------------- acting
 
-    /// Lets a member submit a message of its own, of so many bytes (at least 8).
+    /// Lets a member submit a message of its own, of `bytes` bytes (at least 8).
     ///
     /// # Errors
     /// As the implementation says.

@@ -62,7 +62,7 @@ pub struct Setup {
 
 /// Members of one implementation, faults for them, and time.
 ///
-/// Nothing happens to the members but in these calls, or, on real machines, beside them. A fault
+/// Nothing happens to the members but in these calls, or, on real machines, between them. A fault
 /// that [`Rig::LACKS`] names is never asked for.
 pub trait Rig: Sized {
     /// What it is.
@@ -106,7 +106,7 @@ pub trait Rig: Sized {
     fn leave(&mut self, node: NodeId) {
         self.lacks(&node)
     }
-    /// Only members of one side reach each other; one that is on no side reaches nobody
+    /// Only members of one side reach each other; one that is on no side reaches no other
     /// ([`Need::Partition`]).
     fn partition(&mut self, sides: &[Vec<NodeId>]) {
         self.lacks(&sides)
@@ -121,7 +121,7 @@ pub trait Rig: Sized {
     fn release(&mut self, node: NodeId) {
         self.lacks(&node)
     }
-    /// Loses so many of a hundred datagrams between all members ([`Need::Loss`]).
+    /// Loses `percent` of the datagrams between all members ([`Need::Loss`]).
     fn lose(&mut self, percent: u32) {
         self.lacks(&percent)
     }

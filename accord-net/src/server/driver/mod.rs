@@ -1,7 +1,7 @@
 //! The driver: carries bytes, time and completions between the core and the world.
 //!
-//! One [`Driver`] is one server. Its tasks share it on one thread and hand in what they receive;
-//! whoever handed something in asks for a turn of the pump, which carries out all that came of it.
+//! One [`Driver`] is one server. Its tasks share it on one thread, hand in what they receive, and
+//! ask for a turn of the pump. The pump carries out all outputs that came of it.
 //! Turns are batches: the pump runs after every task that has something by then has had its turn.
 //! No decision about the protocol is made here.
 //!
@@ -43,7 +43,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
-/// Latency is sampled: one request in so many of each connection.
+/// Latency is sampled: one request in this many of each connection.
 const LATENCY_SAMPLE: u64 = 16;
 
 /// One server, as its tasks share it.
@@ -106,7 +106,7 @@ pub(super) struct Inner {
     /// The group's present view, for the witness.
     #[cfg(feature = "testing")]
     view: Option<accord_core::group::ViewId>,
-    /// What the server wants worked out and nobody has begun.
+    /// Jobs of the server that have not begun.
     jobs: Vec<Job>,
 }
 
@@ -285,7 +285,7 @@ impl<E: Env> Driver<E> {
         self.turn.notify_one();
     }
 
-    /// So many messages of the connection have left.
+    /// This many messages of the connection have left.
     pub(super) fn on_written(&self, id: ConnId, messages: usize) {
         let inner = &mut *self.inner.borrow_mut();
         inner.server.handle(self.env.now(), Input::Written { conn: id, messages });
@@ -294,7 +294,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Another server sent this beside the group.
+    /// Another server sent this outside the group's order.
     pub(super) fn on_peer(&self, from: NodeId, message: Bytes) {
         let inner = &mut *self.inner.borrow_mut();
         inner.server.handle(self.env.now(), Input::Peer { from, message });

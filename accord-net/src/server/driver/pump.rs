@@ -27,7 +27,7 @@ impl<E: Env> Driver<E> {
         let mut sleep = Box::pin(self.env.sleep_until(Instant::FAR_FUTURE));
         self.pump();
         while self.halted.borrow().is_none() {
-            // A deadline that moved away only costs a turn for nothing: do not arm anew for it.
+            // A deadline that moved away only costs a turn without work: do not arm again for it.
             if let Some(at) = self.deadline_before_armed() {
                 if at <= self.env.now() {
                     // Others have their turn first, and what waits at the sockets is seen.
@@ -49,7 +49,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Receives the group's datagrams, for ever.
+    /// Receives the group's datagrams until the server ends.
     pub(in crate::server) async fn receive_datagrams(self: Rc<Self>) {
         let Some(udp) = &self.udp else { return };
         let mut datagrams = Vec::new();
@@ -72,7 +72,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Carries on what the group's own thread brings, if it has one, for ever.
+    /// Takes in what the group's own thread brings, if it has one, until the server ends.
     pub(in crate::server) async fn follow_group(self: Rc<Self>) {
         let news = self.inner.borrow().group.news();
         let Some(news) = news else { return };
@@ -91,8 +91,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Has worked out what the server asks for, for ever. It asks for few things at a time: one
-    /// image, one look at what it has received.
+    /// Runs the server's jobs until it ends. There are few at a time: one image, one restore.
     pub(in crate::server) async fn follow_work(self: Rc<Self>) {
         while self.halted.borrow().is_none() {
             self.work.notified().await;
@@ -108,7 +107,7 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    /// Learns what has become durable, for ever.
+    /// Takes in what has become durable, until the server ends.
     pub(in crate::server) async fn follow_journal(self: Rc<Self>) {
         let Some(journal) = &self.journal else { return };
         while self.halted().is_none() {
@@ -258,7 +257,7 @@ impl<E: Env> Driver<E> {
             }
             Output::Admin { admin, reply } => {
                 if let Some(asked) = inner.asked.remove(&admin) {
-                    // Whoever asked may be gone.
+                    // The operator's connection may be gone.
                     let _ = asked.send(reply);
                 }
             }
