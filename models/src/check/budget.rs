@@ -19,22 +19,22 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A purse with all the steps of the search.
-    pub const fn purse(&self) -> Purse {
-        Purse { steps: self.steps_max, cache_bytes_max: self.cache_bytes_max }
+    /// The whole budget, before anything is spent.
+    pub const fn left(&self) -> BudgetLeft {
+        BudgetLeft { steps: self.steps_max, cache_bytes_max: self.cache_bytes_max }
     }
 }
 
 /// What is left of a budget.
 #[derive(Clone, Copy, Debug)]
-pub struct Purse {
+pub struct BudgetLeft {
     /// Steps left.
     pub steps: u64,
     /// Memory for one search's configurations, in bytes.
     pub cache_bytes_max: usize,
 }
 
-impl Purse {
+impl BudgetLeft {
     /// Takes one step; false when none is left.
     pub const fn step(&mut self) -> bool {
         match self.steps.checked_sub(1) {

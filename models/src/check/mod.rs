@@ -18,7 +18,7 @@ mod shape;
 mod store;
 mod watch;
 
-pub use budget::{Budget, Purse};
+pub use budget::{Budget, BudgetLeft};
 pub use linear::Order;
 
 use crate::history::{History, HistoryError, Outcome};

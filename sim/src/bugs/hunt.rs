@@ -59,7 +59,7 @@ pub struct Hunt {
 
 /// What a hunt came to. Travels as a line of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catch {
+pub struct Found {
     /// The seed that failed.
     pub seed: u64,
     /// The word for the property that did not hold.
@@ -67,12 +67,12 @@ pub struct Catch {
     /// What was seen.
     pub detail: String,
     /// The smaller plan that fails in the same way, if one was asked for.
-    pub shrunk: Option<Small>,
+    pub shrunk: Option<ShrunkPlan>,
 }
 
 /// A shrunk plan, and its measures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Small {
+pub struct ShrunkPlan {
     /// The plan, as text.
     pub plan: String,
     /// Its faults, and how many there were.
@@ -83,14 +83,14 @@ pub struct Small {
     pub runs: u64,
 }
 
-impl Catch {
+impl Found {
     fn new(seed: u64, violation: &Violation) -> Self {
         let property = violation.property.name().to_owned();
         Self { seed, property, detail: violation.to_string(), shrunk: None }
     }
 }
 
-impl Small {
+impl ShrunkPlan {
     /// Shrinks the plan of a seed that fails in a world with `violation`.
     pub fn of(world: WorldKind, seed: u64, violation: &Violation) -> Self {
         let plan = Plan::draw(seed, &Overrides::default());
@@ -137,7 +137,7 @@ pub enum Report {
     /// A world failed, and its plan is being shrunk.
     Shrinking,
     /// A world failed.
-    Caught(Catch),
+    Caught(Found),
     /// The time is over, after so many worlds.
     Nothing(u64),
 }
@@ -148,8 +148,8 @@ impl Report {
         match self {
             Self::Progress(seeds) => json!({"progress": seeds}).to_string(),
             Self::Shrinking => json!({"shrinking": true}).to_string(),
-            Self::Caught(Catch { seed, property, detail, shrunk }) => {
-                let shrunk = shrunk.as_ref().map(Small::json);
+            Self::Caught(Found { seed, property, detail, shrunk }) => {
+                let shrunk = shrunk.as_ref().map(ShrunkPlan::json);
                 json!({"seed": seed, "property": property, "detail": detail, "shrunk": shrunk})
                     .to_string()
             }
@@ -172,8 +172,8 @@ impl Report {
             return Some(Self::Shrinking);
         }
         let (seed, property, detail) = (number("seed")?, text("property")?, text("detail")?);
-        let shrunk = value.get("shrunk").and_then(Small::parse);
-        Some(Self::Caught(Catch { seed, property, detail, shrunk }))
+        let shrunk = value.get("shrunk").and_then(ShrunkPlan::parse);
+        Some(Self::Caught(Found { seed, property, detail, shrunk }))
     }
 }
 
@@ -198,9 +198,9 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// The first violation of one seed's world, if there is one.
-pub fn try_seed(world: WorldKind, seed: u64) -> Option<Catch> {
+pub fn try_seed(world: WorldKind, seed: u64) -> Option<Found> {
     let plan = Plan::draw(seed, &Overrides::default());
-    worlds::run(world, &plan, None).violation.map(|violation| Catch::new(seed, &violation))
+    worlds::run(world, &plan, None).violation.map(|violation| Found::new(seed, &violation))
 }
 
 /// Runs campaigns until one fails or the time is over. `progress` is told how many worlds have
@@ -219,9 +219,9 @@ pub fn hunt(asked: Hunt, progress: impl Fn(Report)) -> Report {
         if let Some((seed, violation)) = campaign.run(|_| {}).failure {
             let shrunk = shrink.then(|| {
                 progress(Report::Shrinking);
-                Small::of(world, seed, &violation)
+                ShrunkPlan::of(world, seed, &violation)
             });
-            return Report::Caught(Catch { shrunk, ..Catch::new(seed, &violation) });
+            return Report::Caught(Found { shrunk, ..Found::new(seed, &violation) });
         }
         done += count;
         per_thread = (per_thread + per_thread / 2).min(WORLDS_MAX);
@@ -237,10 +237,10 @@ mod tests {
     #[test]
     fn reports_come_through_as_lines() {
         let (property, detail) = ("exactly-once".to_owned(), "a \"b\"\nc".to_owned());
-        let catch = Catch { seed: 7, property, detail, shrunk: None };
+        let catch = Found { seed: 7, property, detail, shrunk: None };
         let plan = "accord-sim plan 1\nservers 3\n".to_owned();
-        let small = Small { plan, faults: [2, 30], operations: [5, 200], runs: 99 };
-        let shrunk = Catch { shrunk: Some(small), ..catch.clone() };
+        let small = ShrunkPlan { plan, faults: [2, 30], operations: [5, 200], runs: 99 };
+        let shrunk = Found { shrunk: Some(small), ..catch.clone() };
         let caught = [Report::Caught(catch), Report::Caught(shrunk)];
         for report in
             [Report::Progress(3), Report::Nothing(9), Report::Shrinking].into_iter().chain(caught)

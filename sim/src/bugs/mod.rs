@@ -8,13 +8,13 @@
 //! fails without the bug as well, since it would prove nothing.
 //!
 //! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in
-//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all), [`small`]
-//! (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
+//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all),
+//! [`shrunk_plan`] (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
 
 pub mod catalogue;
 pub mod hunt;
 pub mod layers;
-pub mod small;
+pub mod shrunk_plan;
 pub mod table;
 pub mod tree;
 pub mod trial;
@@ -135,7 +135,7 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
         bar.inc(1);
         bar.suspend(|| complain!("{trial}"));
         if let Some(directory) = &options.shrink {
-            kept = kept.and(small::keep(directory, &trial));
+            kept = kept.and(shrunk_plan::keep(directory, &trial));
         }
         trials.push(trial);
     }
@@ -145,7 +145,7 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     } else {
         say_text!("\n{}", table::text(&trials));
         if options.shrink.is_some() {
-            say_text!("\n{}", small::markdown(&trials));
+            say_text!("\n{}", shrunk_plan::markdown(&trials));
         }
     }
     if !options.json {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn what_was_found_can_be_seen_and_how_is_said() {
         let bug = Bug::parse("some-bug".into(), "# It is.\n".into()).expect("it has a story");
-        let verdict = Verdict::Found(hunt::Catch::default());
+        let verdict = Verdict::Found(hunt::Found::default());
         let found = [Trial { bug, verdict, hunted: Duration::ZERO }];
         let asked = |words: &[&str]| Line::parse_from([&["bugs"], words].concat()).options;
         let said = hint(&found, &asked(&[]));

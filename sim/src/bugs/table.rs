@@ -1,6 +1,6 @@
 //! The results of all trials: for people, for programs, and for a page of the documentation.
 
-use super::hunt::Catch;
+use super::hunt::Found;
 use super::trial::{Trial, Verdict};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -36,13 +36,13 @@ pub enum TableError {
 fn cells(trial: &Trial) -> [String; 4] {
     let seconds = format!("{:.1}", trial.hunted.as_secs_f64());
     match &trial.verdict {
-        Verdict::Found(Catch { seed, property, .. }) => {
+        Verdict::Found(Found { seed, property, .. }) => {
             ["yes".into(), (seed + 1).to_string(), seconds, property.clone()]
         }
         Verdict::FoundBeside { by } => ["yes".into(), "-".into(), "-".into(), by.clone()],
         Verdict::NotFound { seeds } => ["NO".into(), format!("> {seeds}"), seconds, "-".into()],
         Verdict::Broken(_) => ["BROKEN".into(), "-".into(), "-".into(), "-".into()],
-        Verdict::FailsAnyway(Catch { seed, property, .. }) => {
+        Verdict::FailsAnyway(Found { seed, property, .. }) => {
             ["VOID".into(), (seed + 1).to_string(), seconds, property.clone()]
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn trials() -> Vec<Trial> {
-        let catch = Catch { seed: 41, property: "exactly-once".into(), ..Catch::default() };
+        let catch = Found { seed: 41, property: "exactly-once".into(), ..Found::default() };
         vec![
             trial(Verdict::Found(catch.clone())),
             trial(Verdict::NotFound { seeds: 900 }),

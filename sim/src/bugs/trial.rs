@@ -1,7 +1,7 @@
 //! One bug from its patch to a verdict: apply, build, hunt, and try the same seed without the bug.
 
 use super::catalogue::Bug;
-use super::hunt::{self, Catch, Hunt, Report};
+use super::hunt::{self, Found, Hunt, Report};
 use super::tree::Tree;
 use std::fmt;
 use std::fs;
@@ -25,7 +25,7 @@ pub struct Trial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The simulator finds it.
-    Found(Catch),
+    Found(Found),
     /// No world shows it, but another layer of the tests does.
     FoundBeside {
         /// Which layer, and what in it.
@@ -39,7 +39,7 @@ pub enum Verdict {
     /// The patch does not apply, or the copy does not build or run.
     Broken(String),
     /// The seed that fails with the bug fails without it as well, so it says nothing of the bug.
-    FailsAnyway(Catch),
+    FailsAnyway(Found),
 }
 
 impl Trial {
@@ -72,7 +72,7 @@ impl Trial {
 }
 
 /// Draws how a bug shows, as `BUG.html` in a directory: the smaller world, if there is one.
-fn draw(program: &Path, pages: &Path, name: &str, catch: &Catch) -> Result<(), String> {
+fn draw(program: &Path, pages: &Path, name: &str, catch: &Found) -> Result<(), String> {
     let wrong = |error| format!("{}: {error}", pages.display());
     fs::create_dir_all(pages).map_err(wrong)?;
     let mut command = Command::new(program);
@@ -152,7 +152,7 @@ impl Verdict {
 }
 
 /// What a hunt's result means, given what comes of a seed without the bug.
-pub fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verdict {
+pub fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Found>) -> Verdict {
     match report {
         Report::Caught(catch) => match without_bug(catch.seed) {
             None => Verdict::Found(catch),
@@ -165,7 +165,7 @@ pub fn judge(report: Report, without_bug: impl Fn(u64) -> Option<Catch>) -> Verd
 
 /// A shrunk plan that fails without the bug says nothing of the bug, although its seed does.
 fn without_bug(mut verdict: Verdict, hunt: Hunt) -> Verdict {
-    if let Verdict::Found(Catch { shrunk, .. }) = &mut verdict
+    if let Verdict::Found(Found { shrunk, .. }) = &mut verdict
         && shrunk.as_ref().is_some_and(|small| !small.holds_here(hunt.world))
     {
         *shrunk = None;
@@ -177,7 +177,7 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, seconds) = (&self.bug.name, self.hunted.as_secs_f64());
         match &self.verdict {
-            Verdict::Found(Catch { seed, detail, .. }) => {
+            Verdict::Found(Found { seed, detail, .. }) => {
                 let detail = detail.lines().next().unwrap_or_default();
                 write!(f, "{name}: found in {seconds:.1} s, seed {seed}: {detail}")
             }
@@ -186,7 +186,7 @@ impl fmt::Display for Trial {
                 write!(f, "{name}: NOT FOUND in {seeds} seeds, {seconds:.1} s")
             }
             Verdict::Broken(why) => write!(f, "{name}: CANNOT BE TRIED: {why}"),
-            Verdict::FailsAnyway(Catch { seed, detail, .. }) => {
+            Verdict::FailsAnyway(Found { seed, detail, .. }) => {
                 write!(f, "{name}: seed {seed} FAILS WITHOUT THE BUG AS WELL: {detail}")
             }
         }
@@ -197,8 +197,8 @@ impl fmt::Display for Trial {
 mod tests {
     use super::*;
 
-    fn catch(property: &str) -> Catch {
-        Catch { seed: 4, property: property.to_owned(), ..Catch::default() }
+    fn catch(property: &str) -> Found {
+        Found { seed: 4, property: property.to_owned(), ..Found::default() }
     }
 
     #[test]

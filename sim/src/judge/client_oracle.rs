@@ -3,7 +3,7 @@
 //! Whoever carries a client's messages hands each event here before the workload hears it.
 
 use crate::judge::Property;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId};
 use accord_core::state::{Outcome, StepResult, TxnOutcome};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What a life has begun and was told.
 #[derive(Debug)]
-pub struct Hearing {
+pub struct ClientOracle {
     /// Its number.
     pub life: u64,
     /// The revision that each outstanding read must reach.
@@ -22,14 +22,14 @@ pub struct Hearing {
     pub outstanding: u32,
 }
 
-impl Hearing {
+impl ClientOracle {
     /// A life that was told nothing.
     pub const fn new(life: u64) -> Self {
         Self { life, floors: BTreeMap::new(), session: None, outstanding: 0 }
     }
 
     /// Judges an event. True if the life is over with it.
-    pub fn on_event(&mut self, env: &mut Env, event: &ClientEvent) -> bool {
+    pub fn on_event(&mut self, env: &mut Surroundings, event: &ClientEvent) -> bool {
         if is_answer(event) {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
@@ -65,7 +65,7 @@ impl Hearing {
     }
 
     /// The client is told that its session has ended.
-    fn judge_end(&self, env: &mut Env, how: &str) {
+    fn judge_end(&self, env: &mut Surroundings, how: &str) {
         let committed = &env.judges.committed;
         let Some(session) = self.session.filter(|_| committed.is_complete()) else { return };
         let judgement = match committed.is_member(session) {
@@ -75,7 +75,7 @@ impl Hearing {
         env.judge(Property::SessionsLast, judgement);
     }
 
-    fn judge_watches(&self, env: &mut Env, event: &ClientEvent) {
+    fn judge_watches(&self, env: &mut Surroundings, event: &ClientEvent) {
         let life = self.life;
         let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
         let judgement = match event {
@@ -110,7 +110,7 @@ impl Hearing {
         env.judge(Property::WatchesTell, judgement);
     }
 
-    fn judge_outcome(&self, env: &mut Env, request: RequestId, outcome: &Outcome) {
+    fn judge_outcome(&self, env: &mut Surroundings, request: RequestId, outcome: &Outcome) {
         let Some(session) = self.session else {
             return env.fail(Property::ExactlyOnce, "an outcome came without a session");
         };

@@ -4,7 +4,7 @@ use crate::judge::Property;
 use crate::judge::durable::Said;
 use crate::judge::situations::Situation;
 use crate::world::disk::Disk;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::ids::NodeId;
 use accord_core::protocol::ServerMessage;
 use accord_core::replica::io::{Record, Snapshot, Ticket, commands};
@@ -34,7 +34,7 @@ pub fn has_barrier(payload: &Bytes) -> bool {
 
 /// A server stopped itself because its digest differs. In a world that damaged no state, none may:
 /// returns the property that is violated.
-pub fn on_mismatch(env: &mut Env, id: u32, server: &Server) -> Option<Property> {
+pub fn on_mismatch(env: &mut Surroundings, id: u32, server: &Server) -> Option<Property> {
     if !env.judges.divergence.is_tried() {
         return Some(Property::DigestsAgree);
     }
@@ -49,7 +49,7 @@ pub fn on_mismatch(env: &mut Env, id: u32, server: &Server) -> Option<Property> 
 
 impl Judged<'_> {
     /// Judges an output before it is carried out.
-    pub fn judge(&mut self, env: &mut Env, output: &Output) {
+    pub fn judge(&mut self, env: &mut Surroundings, output: &Output) {
         match output {
             Output::Multicast(payload) => self.on_multicast(env, payload),
             Output::Persist { ticket, record } => self.on_record(env, *ticket, record),
@@ -84,7 +84,7 @@ impl Judged<'_> {
         }
     }
 
-    fn on_multicast(&mut self, env: &mut Env, payload: &Bytes) {
+    fn on_multicast(&mut self, env: &mut Surroundings, payload: &Bytes) {
         let said = env.judges.durable.on_said(self.id, payload);
         if let Ok(Some(said)) = said {
             self.try_a_power_loss(env, said);
@@ -103,7 +103,7 @@ impl Judged<'_> {
     }
 
     /// Looks, now and then, what a loss of power would leave on the disk of the real storage code.
-    fn try_a_power_loss(&mut self, env: &mut Env, said: Said) {
+    fn try_a_power_loss(&mut self, env: &mut Surroundings, said: Said) {
         let left = match self.disk.after_power_loss(NodeId(self.id)) {
             None => return,
             Some(Ok(left)) => env.judges.durable.on_power_lost(self.id, said, left.as_ref()),
@@ -115,7 +115,7 @@ impl Judged<'_> {
         env.judge(Property::DurableWhenSaid, left);
     }
 
-    fn on_record(&self, env: &mut Env, ticket: Ticket, record: &Record) {
+    fn on_record(&self, env: &mut Surroundings, ticket: Ticket, record: &Record) {
         if env.judges.durable.on_written(self.id, ticket, record) {
             env.met(Situation::DroppedOnTheWay);
         }
@@ -133,7 +133,7 @@ impl Judged<'_> {
         }
     }
 
-    fn on_snapshot(&self, env: &mut Env, snapshot: &Snapshot) {
+    fn on_snapshot(&self, env: &mut Surroundings, snapshot: &Snapshot) {
         let end = snapshot.last.index;
         let behind = self.server.replica().log().voters_index() > end;
         if behind || env.judges.snapshots.is_before_a_change(end) {

@@ -8,11 +8,11 @@
 //! the requests that it was answered.
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Wish, Workload, WorkloadKind, get};
+use super::{ClientCtx, Intent, Workload, WorkloadKind, get};
 use crate::judge::Property;
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::RequestId;
 use accord_core::protocol::Consistency;
@@ -64,47 +64,47 @@ impl Churn {
         self.lives.entry(life).or_default()
     }
 
-    fn add(&mut self, hands: &mut Hands<'_>) {
+    fn add(&mut self, ctx: &mut ClientCtx<'_>) {
         let (width, flags) = (Width::Eight, Flags::CREATE);
-        for _ in 0..hands.rng.within(1, BURST_MAX) {
-            let counter = hands.rng.below(self.counters);
+        for _ in 0..ctx.rng.within(1, BURST_MAX) {
+            let counter = ctx.rng.below(self.counters);
             let key = name(counter);
             let step = Step::Increment { key, delta: 1, offset: None, width, flags };
             let input = pair(counter, Value::Nil);
-            self.ledger.submit(hands, &Txn::of(vec![step]), "add", input, counter);
+            self.ledger.submit(ctx, &Txn::of(vec![step]), "add", input, counter);
         }
     }
 
-    fn read(&mut self, hands: &mut Hands<'_>, counter: u64) {
+    fn read(&mut self, ctx: &mut ClientCtx<'_>, counter: u64) {
         let query = get(name(counter), 8);
-        self.ledger.read(hands, query, "read", pair(counter, Value::Nil), counter);
+        self.ledger.read(ctx, query, "read", pair(counter, Value::Nil), counter);
     }
 
     /// Asks what the servers know of the session.
-    fn ask(&mut self, hands: &mut Hands<'_>) {
-        let Some(session) = hands.session() else { return };
+    fn ask(&mut self, ctx: &mut ClientCtx<'_>) {
+        let Some(session) = ctx.session() else { return };
         let query = ReadQuery::Session { session };
-        if let Some(read) = hands.read(query, Consistency::Linearizable) {
-            let life = self.life(hands.life);
+        if let Some(read) = ctx.read(query, Consistency::Linearizable) {
+            let life = self.life(ctx.life);
             life.asks.insert(read, life.answered);
         }
     }
 
-    fn on_asked(&self, hands: &mut Hands<'_>, answered: RequestId, result: &ReadResult) {
+    fn on_asked(&self, ctx: &mut ClientCtx<'_>, answered: RequestId, result: &ReadResult) {
         match result {
             ReadResult::Session(info) if info.last >= answered => {}
             // It has ended; that will be said.
             ReadResult::NotFound => {}
             other => {
                 let detail = format!("a session that was answered {answered} is {other:?}");
-                hands.fail(format!("churn: {detail}"));
+                ctx.fail(format!("churn: {detail}"));
             }
         }
     }
 
     /// A session's requests take effect in their order.
-    fn on_sum(&mut self, hands: &mut Hands<'_>, counter: u64, request: RequestId, sum: u64) {
-        let sums = &mut self.life(hands.life).sums;
+    fn on_sum(&mut self, ctx: &mut ClientCtx<'_>, counter: u64, request: RequestId, sum: u64) {
+        let sums = &mut self.life(ctx.life).sums;
         let before = sums.range(..(counter, request)).next_back();
         let before = before.filter(|((other, _), _)| *other == counter);
         let after = sums.range((counter, request.next())..).next();
@@ -113,26 +113,26 @@ impl Churn {
             && after.is_none_or(|(_, after)| sum < *after);
         if !ordered {
             let detail = format!("{request} gave {sum}, between {before:?} and {after:?}");
-            return hands.fail(format!("churn: requests ran out of order: {detail}"));
+            return ctx.fail(format!("churn: requests ran out of order: {detail}"));
         }
         sums.insert((counter, request), sum);
     }
 
-    fn on_number(&mut self, hands: &mut Hands<'_>, entry: Entry<u64>, result: &ReadResult) {
+    fn on_number(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<u64>, result: &ReadResult) {
         let sum = match result {
             ReadResult::NotFound => Some(0),
             ReadResult::Value { value, .. } => value[..].try_into().ok().map(u64::from_le_bytes),
             _ => None,
         };
         let Some(sum) = sum else {
-            return hands.fail(format!("churn: a counter came back as {result:?}"));
+            return ctx.fail(format!("churn: a counter came back as {result:?}"));
         };
-        if !hands.env.stormy {
-            let life = self.life(hands.life);
+        if !ctx.env.stormy {
+            let life = self.life(ctx.life);
             life.read = life.read.max(entry.memo + 1);
         }
         let output = pair(entry.memo, Value::from(sum));
-        self.ledger.ok(hands.time_ns(), entry.id, output);
+        self.ledger.ok(ctx.time_ns(), entry.id, output);
     }
 }
 
@@ -141,49 +141,49 @@ impl Workload for Churn {
         WorkloadKind::Churn
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        match hands.rng.below(100) {
-            0..=4 => hands.close(),
-            5..=7 => hands.wish(Wish::Vanish),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        match ctx.rng.below(100) {
+            0..=4 => ctx.close(),
+            5..=7 => ctx.intend(Intent::Vanish),
             8..=19 => {
-                self.add(hands);
-                hands.wish(Wish::HangUp);
+                self.add(ctx);
+                ctx.intend(Intent::HangUp);
             }
-            20..=74 => self.add(hands),
+            20..=74 => self.add(ctx),
             75..=89 => {
-                let counter = hands.rng.below(self.counters);
-                self.read(hands, counter);
+                let counter = ctx.rng.below(self.counters);
+                self.read(ctx, counter);
             }
-            _ => self.ask(hands),
+            _ => self.ask(ctx),
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
         if let ClientEvent::ReadDone { read, result, .. } = event
-            && let Some(answered) = self.life(hands.life).asks.remove(read)
+            && let Some(answered) = self.life(ctx.life).asks.remove(read)
         {
-            return self.on_asked(hands, answered, result);
+            return self.on_asked(ctx, answered, result);
         }
         if let ClientEvent::Done { request, outcome: Outcome::Txn(_) } = event {
-            let life = self.life(hands.life);
+            let life = self.life(ctx.life);
             life.answered = life.answered.max(*request);
         }
-        match (self.ledger.settle(hands, event), event) {
+        match (self.ledger.settle(ctx, event), event) {
             (
                 Some(Answer::Txn(entry, TxnOutcome::Committed { results, .. })),
                 ClientEvent::Done { request, .. },
             ) => match results.first() {
                 Some(StepResult::Incremented { value, .. }) => {
                     let output = pair(entry.memo, Value::from(*value));
-                    self.ledger.ok(hands.time_ns(), entry.id, output);
-                    self.on_sum(hands, entry.memo, *request, *value);
+                    self.ledger.ok(ctx.time_ns(), entry.id, output);
+                    self.on_sum(ctx, entry.memo, *request, *value);
                 }
-                other => hands.fail(format!("churn: an addition came back as {other:?}")),
+                other => ctx.fail(format!("churn: an addition came back as {other:?}")),
             },
             (Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })), _) => {
-                self.ledger.fail(hands.time_ns(), entry.id, error.to_string());
+                self.ledger.fail(ctx.time_ns(), entry.id, error.to_string());
             }
-            (Some(Answer::Read(entry, _, result)), _) => self.on_number(hands, entry, &result),
+            (Some(Answer::Read(entry, _, result)), _) => self.on_number(ctx, entry, &result),
             _ => {}
         }
     }
@@ -193,15 +193,15 @@ impl Workload for Churn {
         self.lives.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        let next = self.life(hands.life).read;
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        let next = self.life(ctx.life).read;
         if next < self.counters {
-            self.read(hands, next);
+            self.read(ctx, next);
         }
         next >= self.counters
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         if let Some(fault) = fault(self.ledger.history()) {
             env.fail(Property::Workload, format!("churn: {fault}"));
         }

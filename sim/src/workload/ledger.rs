@@ -3,7 +3,7 @@
 //! Invariant: every operation invoked gets at most one completion; what is outstanding when its
 //! life ends stays unknown.
 
-use super::Hands;
+use super::ClientCtx;
 use accord_core::client::{Cause, ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision};
 use accord_core::protocol::Consistency;
@@ -54,46 +54,46 @@ impl<T> Ledger<T> {
     /// Submits a transaction as the operation `f` with `value`. False: not taken.
     pub fn submit(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         txn: &Txn,
         f: &'static str,
         value: Value,
         memo: T,
     ) -> bool {
-        let Some(request) = hands.submit(txn) else { return false };
-        let id = self.recorder.invoke(u64::from(hands.client), hands.time_ns(), f, value);
-        self.requests.insert((hands.life, request), Entry { id, memo });
+        let Some(request) = ctx.submit(txn) else { return false };
+        let id = self.recorder.invoke(u64::from(ctx.client), ctx.time_ns(), f, value);
+        self.requests.insert((ctx.life, request), Entry { id, memo });
         true
     }
 
     /// Begins a read as the operation `f` with `value`. False: not taken.
     pub fn read(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         query: ReadQuery,
         f: &'static str,
         value: Value,
         memo: T,
     ) -> bool {
-        let Some(read) = hands.read(query, Consistency::Linearizable) else { return false };
-        let id = self.recorder.invoke(u64::from(hands.client), hands.time_ns(), f, value);
-        self.reads.insert((hands.life, read), Entry { id, memo });
+        let Some(read) = ctx.read(query, Consistency::Linearizable) else { return false };
+        let id = self.recorder.invoke(u64::from(ctx.client), ctx.time_ns(), f, value);
+        self.reads.insert((ctx.life, read), Entry { id, memo });
         true
     }
 
     /// Goes on with an operation that needs another transaction. If it is not taken, the operation
     /// has failed.
-    pub fn go_on(&mut self, hands: &mut Hands<'_>, entry: Entry<T>, txn: &Txn) {
-        match hands.submit(txn) {
-            Some(request) => drop(self.requests.insert((hands.life, request), entry)),
-            None => self.fail(hands.time_ns(), entry.id, "the client takes no more"),
+    pub fn go_on(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<T>, txn: &Txn) {
+        match ctx.submit(txn) {
+            Some(request) => drop(self.requests.insert((ctx.life, request), entry)),
+            None => self.fail(ctx.time_ns(), entry.id, "the client takes no more"),
         }
     }
 
     /// Takes what a client was told: what ran or was read goes to the caller to be completed, what
     /// was refused or lost is completed here.
-    pub fn settle(&mut self, hands: &Hands<'_>, event: &ClientEvent) -> Option<Answer<T>> {
-        let (life, now) = (hands.life, hands.time_ns());
+    pub fn settle(&mut self, ctx: &ClientCtx<'_>, event: &ClientEvent) -> Option<Answer<T>> {
+        let (life, now) = (ctx.life, ctx.time_ns());
         match event {
             ClientEvent::Done { request, outcome } => {
                 let entry = self.take_request(life, *request)?;
@@ -167,13 +167,13 @@ impl<T> Ledger<T> {
     }
 
     /// Records an operation that is none of the client's requests and reads.
-    pub fn invoke(&mut self, hands: &Hands<'_>, f: &'static str, value: Value) -> OpId {
-        self.recorder.invoke(u64::from(hands.client), hands.time_ns(), f, value)
+    pub fn invoke(&mut self, ctx: &ClientCtx<'_>, f: &'static str, value: Value) -> OpId {
+        self.recorder.invoke(u64::from(ctx.client), ctx.time_ns(), f, value)
     }
 
     /// Records something that a client was told without asking.
-    pub fn observe(&mut self, hands: &Hands<'_>, f: &'static str, value: Value) {
-        self.recorder.observe(u64::from(hands.client), hands.time_ns(), f, value);
+    pub fn observe(&mut self, ctx: &ClientCtx<'_>, f: &'static str, value: Value) {
+        self.recorder.observe(u64::from(ctx.client), ctx.time_ns(), f, value);
     }
 
     /// Records something that the world knows.

@@ -10,10 +10,10 @@
 //! has it.
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Wish, Workload, WorkloadKind, get};
+use super::{ClientCtx, Intent, Workload, WorkloadKind, get};
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
@@ -80,9 +80,9 @@ impl Locks {
     }
 
     /// Notes which sessions have ended, before anything else is noted.
-    fn note_ends(&mut self, hands: &Hands<'_>) {
-        let committed = &hands.env.judges.committed;
-        let now = hands.time_ns();
+    fn note_ends(&mut self, ctx: &ClientCtx<'_>) {
+        let committed = &ctx.env.judges.committed;
+        let now = ctx.time_ns();
         for session in &committed.ended()[self.ended_seen..] {
             if self.sessions.remove(session) {
                 self.ledger.observe_world(now, "expire", expire(*session));
@@ -92,14 +92,14 @@ impl Locks {
         if !committed.is_complete() && !self.blind {
             self.blind = true;
             for session in std::mem::take(&mut self.sessions) {
-                let _never_known = self.ledger.invoke(hands, "expire", expire(session));
+                let _never_known = self.ledger.invoke(ctx, "expire", expire(session));
             }
         }
     }
 
-    fn on_session(&mut self, hands: &Hands<'_>, session: SessionId) {
+    fn on_session(&mut self, ctx: &ClientCtx<'_>, session: SessionId) {
         if self.blind {
-            let _never_known = self.ledger.invoke(hands, "expire", expire(session));
+            let _never_known = self.ledger.invoke(ctx, "expire", expire(session));
         } else {
             self.sessions.insert(session);
         }
@@ -109,48 +109,48 @@ impl Locks {
         self.lives.entry(life).or_default()
     }
 
-    fn acquire(&mut self, hands: &mut Hands<'_>, lock: u64) {
-        let Some(session) = hands.session() else { return };
+    fn acquire(&mut self, ctx: &mut ClientCtx<'_>, lock: u64) {
+        let Some(session) = ctx.session() else { return };
         let flags = Flags::CREATE | Flags::EXCLUSIVE | Flags::EPHEMERAL;
-        let value = Bytes::from(hands.life.to_string());
+        let value = Bytes::from(ctx.life.to_string());
         let txn = Txn::of(vec![Step::Write { key: name(lock), value, offset: 0, flags }]);
         let input = Value::map([("lock", Value::from(lock)), ("session", Value::from(session.0))]);
-        self.ledger.submit(hands, &txn, "acquire", input, Memo::Acquire { lock });
+        self.ledger.submit(ctx, &txn, "acquire", input, Memo::Acquire { lock });
     }
 
-    fn release(&mut self, hands: &mut Hands<'_>, lock: u64, token: Revision) {
+    fn release(&mut self, ctx: &mut ClientCtx<'_>, lock: u64, token: Revision) {
         let txn = guarded(lock, token, Step::Delete { key: name(lock) });
         let memo = Memo::Release { lock, token };
-        self.ledger.submit(hands, &txn, "release", held(lock, token), memo);
+        self.ledger.submit(ctx, &txn, "release", held(lock, token), memo);
     }
 
-    fn use_token(&mut self, hands: &mut Hands<'_>, lock: u64, token: Revision) {
+    fn use_token(&mut self, ctx: &mut ClientCtx<'_>, lock: u64, token: Revision) {
         let key = Bytes::from(format!("lr/{lock}"));
         let (width, flags) = (Width::Eight, Flags::CREATE);
         let step = Step::Increment { key, delta: 1, offset: None, width, flags };
         let txn = guarded(lock, token, step);
-        self.ledger.submit(hands, &txn, "use", held(lock, token), Memo::Use { lock, token });
+        self.ledger.submit(ctx, &txn, "use", held(lock, token), Memo::Use { lock, token });
     }
 
     /// Uses, as often as not, a token that somebody should have forgotten.
-    fn use_some_token(&mut self, hands: &mut Hands<'_>, lock: u64) {
-        let Some(tokens) = self.tokens.get(&lock) else { return self.acquire(hands, lock) };
-        let token = tokens[hands.rng.below(tokens.len() as u64) as usize];
-        self.use_token(hands, lock, token);
+    fn use_some_token(&mut self, ctx: &mut ClientCtx<'_>, lock: u64) {
+        let Some(tokens) = self.tokens.get(&lock) else { return self.acquire(ctx, lock) };
+        let token = tokens[ctx.rng.below(tokens.len() as u64) as usize];
+        self.use_token(ctx, lock, token);
     }
 
     /// Asks who holds the lock: it may be this life, by an acquisition that was never answered.
-    fn ask(&mut self, hands: &mut Hands<'_>, lock: u64) {
-        if let Some(read) = hands.read(get(name(lock), 32), Consistency::Linearizable) {
-            self.life(hands.life).asks.insert(read, lock);
+    fn ask(&mut self, ctx: &mut ClientCtx<'_>, lock: u64) {
+        if let Some(read) = ctx.read(get(name(lock), 32), Consistency::Linearizable) {
+            self.life(ctx.life).asks.insert(read, lock);
         }
     }
 
     /// Waits until the lock is free, from what was known at a revision or from now on.
-    fn wait(&mut self, hands: &mut Hands<'_>, lock: u64, from: Option<Revision>) {
+    fn wait(&mut self, ctx: &mut ClientCtx<'_>, lock: u64, from: Option<Revision>) {
         let filter = WatchFilter::Key(name(lock));
-        if let Some(watch) = hands.watch(filter, EventMask::DELETED, true, from) {
-            self.life(hands.life).waits.insert(watch, (lock, from.is_some()));
+        if let Some(watch) = ctx.watch(filter, EventMask::DELETED, true, from) {
+            self.life(ctx.life).waits.insert(watch, (lock, from.is_some()));
         }
     }
 
@@ -163,14 +163,14 @@ impl Locks {
         }
     }
 
-    fn on_outcome(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
-        let (now, life) = (hands.time_ns(), hands.life);
+    fn on_outcome(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
+        let (now, life) = (ctx.time_ns(), ctx.life);
         let (revision, branch) = match outcome {
             TxnOutcome::Committed { revision, branch, .. } => (*revision, *branch),
             TxnOutcome::Aborted { error, .. } => {
                 self.ledger.fail(now, entry.id, error.to_string());
                 match (entry.memo, error) {
-                    (Memo::Acquire { lock }, StepError::Exists) => self.on_taken(hands, lock),
+                    (Memo::Acquire { lock }, StepError::Exists) => self.on_taken(ctx, lock),
                     // A limit stands in the way, perhaps for good: that is an answer, too.
                     (Memo::Acquire { .. }, _) => self.life(life).proved = true,
                     _ => {}
@@ -181,7 +181,7 @@ impl Locks {
         match (entry.memo, branch) {
             (Memo::Acquire { lock }, _) => {
                 self.acquired(life, lock, revision);
-                let session = Value::from(hands.session().unwrap_or_default().0);
+                let session = Value::from(ctx.session().unwrap_or_default().0);
                 let token = Value::from(revision.0);
                 let lock = ("lock", Value::from(lock));
                 let output = Value::map([lock, ("session", session), ("token", token)]);
@@ -207,39 +207,39 @@ impl Locks {
         }
     }
 
-    fn on_taken(&mut self, hands: &mut Hands<'_>, lock: u64) {
-        if hands.env.stormy && hands.rng.percent(60) {
-            self.wait(hands, lock, None);
+    fn on_taken(&mut self, ctx: &mut ClientCtx<'_>, lock: u64) {
+        if ctx.env.stormy && ctx.rng.percent(60) {
+            self.wait(ctx, lock, None);
         } else {
-            self.ask(hands, lock);
+            self.ask(ctx, lock);
         }
     }
 
     /// The answer to the question who holds a lock.
     fn on_holder(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         lock: u64,
         revision: Revision,
         result: &ReadResult,
     ) {
-        if self.life(hands.life).proved {
+        if self.life(ctx.life).proved {
             // A later request has run, so that no earlier one can any more.
-            self.life(hands.life).doubts.remove(&lock);
+            self.life(ctx.life).doubts.remove(&lock);
         }
         let ReadResult::Value { stat, .. } = result else { return };
-        if stat.owner == hands.session() {
-            self.acquired(hands.life, lock, stat.created);
-        } else if !hands.env.stormy && !self.life(hands.life).proved {
-            self.wait(hands, lock, Some(revision));
+        if stat.owner == ctx.session() {
+            self.acquired(ctx.life, lock, stat.created);
+        } else if !ctx.env.stormy && !self.life(ctx.life).proved {
+            self.wait(ctx, lock, Some(revision));
         }
     }
 
-    fn on_freed(&mut self, hands: &mut Hands<'_>, watch: WatchId) {
-        let waited = self.life(hands.life).waits.remove(&watch);
+    fn on_freed(&mut self, ctx: &mut ClientCtx<'_>, watch: WatchId) {
+        let waited = self.life(ctx.life).waits.remove(&watch);
         // In the end, only a client that has still something to prove acquires anything.
-        if let Some((lock, _)) = waited.filter(|_| hands.env.stormy) {
-            self.acquire(hands, lock);
+        if let Some((lock, _)) = waited.filter(|_| ctx.env.stormy) {
+            self.acquire(ctx, lock);
         }
     }
 }
@@ -249,39 +249,39 @@ impl Workload for Locks {
         WorkloadKind::Lock
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        self.note_ends(hands);
-        let lock = hands.rng.below(self.locks);
-        let holds = self.life(hands.life).holds.get(&lock).copied();
-        match (hands.rng.below(100), holds) {
-            (0..=1, _) => hands.close(),
-            (2..=3, _) => hands.wish(Wish::HangUp),
-            (4..=39, Some(token)) => self.release(hands, lock, token),
-            (40..=79, Some(token)) => self.use_token(hands, lock, token),
-            (4..=69, None) => self.acquire(hands, lock),
-            _ => self.use_some_token(hands, lock),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        self.note_ends(ctx);
+        let lock = ctx.rng.below(self.locks);
+        let holds = self.life(ctx.life).holds.get(&lock).copied();
+        match (ctx.rng.below(100), holds) {
+            (0..=1, _) => ctx.close(),
+            (2..=3, _) => ctx.intend(Intent::HangUp),
+            (4..=39, Some(token)) => self.release(ctx, lock, token),
+            (40..=79, Some(token)) => self.use_token(ctx, lock, token),
+            (4..=69, None) => self.acquire(ctx, lock),
+            _ => self.use_some_token(ctx, lock),
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        self.note_ends(hands);
-        if let Some(Answer::Txn(entry, outcome)) = self.ledger.settle(hands, event) {
-            return self.on_outcome(hands, entry, &outcome);
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        self.note_ends(ctx);
+        if let Some(Answer::Txn(entry, outcome)) = self.ledger.settle(ctx, event) {
+            return self.on_outcome(ctx, entry, &outcome);
         }
         match event {
-            ClientEvent::SessionOpened { session, .. } => self.on_session(hands, *session),
+            ClientEvent::SessionOpened { session, .. } => self.on_session(ctx, *session),
             ClientEvent::Unknown { .. } => {
                 let all = 0..self.locks;
-                self.life(hands.life).doubts.extend(all);
+                self.life(ctx.life).doubts.extend(all);
             }
             ClientEvent::ReadDone { read, revision, result } => {
-                if let Some(lock) = self.life(hands.life).asks.remove(read) {
-                    self.on_holder(hands, lock, *revision, result);
+                if let Some(lock) = self.life(ctx.life).asks.remove(read) {
+                    self.on_holder(ctx, lock, *revision, result);
                 }
             }
-            ClientEvent::Watch { watch, .. } => self.on_freed(hands, *watch),
+            ClientEvent::Watch { watch, .. } => self.on_freed(ctx, *watch),
             ClientEvent::WatchLost { watch, .. } | ClientEvent::WatchFailed { watch, .. } => {
-                self.life(hands.life).waits.remove(watch);
+                self.life(ctx.life).waits.remove(watch);
             }
             _ => {}
         }
@@ -292,30 +292,30 @@ impl Workload for Locks {
         self.lives.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        self.note_ends(hands);
-        let life = hands.life;
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        self.note_ends(ctx);
+        let life = ctx.life;
         let own = life % self.locks;
         let held = self.life(life).holds.first_key_value().map(|(lock, token)| (*lock, *token));
         match held {
             Some((lock, token)) => {
                 self.life(life).proved |= lock == own;
-                self.release(hands, lock, token);
+                self.release(ctx, lock, token);
             }
             None if self.life(life).proved => {
                 if let Some(lock) = self.life(life).doubts.first().copied() {
-                    self.ask(hands, lock);
+                    self.ask(ctx, lock);
                 }
             }
             // Whoever has it will release it, or its session will end.
             None if self.life(life).waits.values().any(|wait| *wait == (own, true)) => {}
-            None => self.acquire(hands, own),
+            None => self.acquire(ctx, own),
         }
         let life = self.life(life);
         life.proved && held.is_none() && life.doubts.is_empty()
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         // What stays open after this model is open for good: it has no budget.
         let undecided = super::judge(env, self.kind(), Model::Lock, self.ledger.history());
         assert_eq!(undecided, None, "locks are judged to the end");

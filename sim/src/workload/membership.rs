@@ -8,10 +8,10 @@
 //! says.
 
 use super::ledger::Ledger;
-use super::{Hands, Wish, Workload, WorkloadKind, first_of};
+use super::{ClientCtx, Intent, Workload, WorkloadKind, first_of};
 use crate::judge::Property;
 use crate::plan::options::Options;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
@@ -145,26 +145,26 @@ impl Membership {
         self.lives.entry(life).or_default()
     }
 
-    fn on_opened(&mut self, hands: &mut Hands<'_>, session: SessionId) {
-        let (id, now) = (hands.life, hands.time_ns());
+    fn on_opened(&mut self, ctx: &mut ClientCtx<'_>, session: SessionId) {
+        let (id, now) = (ctx.life, ctx.time_ns());
         self.owners.sessions.insert(id, session);
         if let Some(opening) = self.life(id).opening.take() {
             self.ledger.ok(now, opening, of_session(session));
         }
         let before = Some(Revision(session.0 - 1));
-        let members = hands.watch(WatchFilter::Members, EventMask::ALL, false, before);
+        let members = ctx.watch(WatchFilter::Members, EventMask::ALL, false, before);
         self.life(id).members = members;
-        self.watch_records(hands);
+        self.watch_records(ctx);
     }
 
-    fn watch_records(&mut self, hands: &mut Hands<'_>) {
+    fn watch_records(&mut self, ctx: &mut ClientCtx<'_>) {
         let filter = WatchFilter::Prefix(Bytes::from_static(PREFIX.as_bytes()));
-        let watch = hands.watch(filter, EventMask::ALL, false, None);
-        self.life(hands.life).records_watch = watch;
+        let watch = ctx.watch(filter, EventMask::ALL, false, None);
+        self.life(ctx.life).records_watch = watch;
     }
 
-    fn create(&mut self, hands: &mut Hands<'_>) {
-        let id = hands.life;
+    fn create(&mut self, ctx: &mut ClientCtx<'_>) {
+        let id = ctx.life;
         let life = self.life(id);
         if life.records.len() >= RECORDS_MAX {
             return;
@@ -173,88 +173,88 @@ impl Membership {
         let key = Bytes::from(format!("{PREFIX}{id}/{}", life.records_count));
         let flags = Flags::CREATE | Flags::EXCLUSIVE | Flags::EPHEMERAL;
         let step = Step::Write { key: key.clone(), value: Bytes::new(), offset: 0, flags };
-        if let Some(request) = hands.submit(&Txn::of(vec![step])) {
+        if let Some(request) = ctx.submit(&Txn::of(vec![step])) {
             self.life(id).creating.insert(request, key);
         }
     }
 
-    fn delete(&mut self, hands: &mut Hands<'_>) {
-        let Some(key) = self.life(hands.life).records.pop() else { return self.create(hands) };
+    fn delete(&mut self, ctx: &mut ClientCtx<'_>) {
+        let Some(key) = self.life(ctx.life).records.pop() else { return self.create(ctx) };
         self.owners.on_purpose.insert(key.clone());
-        hands.submit(&Txn::of(vec![Step::Delete { key }]));
+        ctx.submit(&Txn::of(vec![Step::Delete { key }]));
     }
 
-    fn ask(&mut self, hands: &mut Hands<'_>, query: ReadQuery) {
-        if let Some(read) = hands.read(query, Consistency::Linearizable) {
-            self.asks.insert((hands.life, read));
+    fn ask(&mut self, ctx: &mut ClientCtx<'_>, query: ReadQuery) {
+        if let Some(read) = ctx.read(query, Consistency::Linearizable) {
+            self.asks.insert((ctx.life, read));
         }
     }
 
-    fn look(&mut self, hands: &mut Hands<'_>) {
+    fn look(&mut self, ctx: &mut ClientCtx<'_>) {
         let whole = ReadQuery::List(first_of(PREFIX, u32::MAX, true));
-        self.ask(hands, whole);
+        self.ask(ctx, whole);
     }
 
-    fn close(&mut self, hands: &mut Hands<'_>) {
+    fn close(&mut self, ctx: &mut ClientCtx<'_>) {
         // A session that is closed before it is known cannot be named: churn does that.
-        let Some(session) = hands.session() else { return };
-        if self.life(hands.life).closing.is_none() {
-            let closing = self.ledger.invoke(hands, "close", of_session(session));
-            self.life(hands.life).closing = Some(closing);
+        let Some(session) = ctx.session() else { return };
+        if self.life(ctx.life).closing.is_none() {
+            let closing = self.ledger.invoke(ctx, "close", of_session(session));
+            self.life(ctx.life).closing = Some(closing);
         }
-        hands.close();
+        ctx.close();
     }
 
-    fn on_closed(&mut self, hands: &Hands<'_>, confirmed: bool) {
-        let now = hands.time_ns();
-        let closing = self.life(hands.life).closing.take();
+    fn on_closed(&mut self, ctx: &ClientCtx<'_>, confirmed: bool) {
+        let now = ctx.time_ns();
+        let closing = self.life(ctx.life).closing.take();
         if let Some(closing) = closing.filter(|_| confirmed) {
             self.ledger.ok(now, closing, Value::Nil);
         }
     }
 
-    fn on_watch(&mut self, hands: &mut Hands<'_>, watch: WatchId, events: &[Event]) {
-        let observes = self.life(hands.life).members == Some(watch);
+    fn on_watch(&mut self, ctx: &mut ClientCtx<'_>, watch: WatchId, events: &[Event]) {
+        let observes = self.life(ctx.life).members == Some(watch);
         for event in events {
             self.told.on_event(event);
             let Event::Member(event) = event else { continue };
-            if let Some(observer) = hands.session().filter(|_| observes) {
-                self.ledger.observe(hands, "member", notice(observer, event));
+            if let Some(observer) = ctx.session().filter(|_| observes) {
+                self.ledger.observe(ctx, "member", notice(observer, event));
             }
         }
     }
 
-    fn on_read(&mut self, hands: &mut Hands<'_>, revision: Revision, result: &ReadResult) {
+    fn on_read(&mut self, ctx: &mut ClientCtx<'_>, revision: Revision, result: &ReadResult) {
         match result {
             ReadResult::Listed(page) => {
-                self.life(hands.life).looked = true;
-                self.on_page(hands, revision, page);
+                self.life(ctx.life).looked = true;
+                self.on_page(ctx, revision, page);
             }
             ReadResult::Members { members, more } => {
-                let committed = &hands.env.judges.committed;
+                let committed = &ctx.env.judges.committed;
                 let mut expected = committed.members_at(revision).into_iter();
                 let same = expected.by_ref().take(members.len()).eq(members.iter().copied())
                     && expected.next().is_some() == *more;
                 if committed.is_complete() && !same {
-                    hands.fail(format!("membership: at {revision}, members are not {members:?}"));
+                    ctx.fail(format!("membership: at {revision}, members are not {members:?}"));
                 }
             }
-            other => hands.fail(format!("membership: a question came back as {other:?}")),
+            other => ctx.fail(format!("membership: a question came back as {other:?}")),
         }
     }
 
-    fn on_page(&mut self, hands: &mut Hands<'_>, revision: Revision, page: &Page) {
-        let members = hands.env.judges.committed.members_at(revision);
-        let complete = hands.env.judges.committed.is_complete();
+    fn on_page(&mut self, ctx: &mut ClientCtx<'_>, revision: Revision, page: &Page) {
+        let members = ctx.env.judges.committed.members_at(revision);
+        let complete = ctx.env.judges.committed.is_complete();
         for entry in &page.entries {
             self.told.on_alive(&entry.key, revision);
             let (key, owner) = (entry.key.escape_ascii(), entry.stat.owner);
             if owner != self.owners.of(&entry.key) {
-                return hands.fail(format!("membership: {key} has the owner {owner:?}"));
+                return ctx.fail(format!("membership: {key} has the owner {owner:?}"));
             }
             if complete && !owner.is_some_and(|owner| members.contains(&owner)) {
                 let detail = format!("{key} is there at {revision}, {owner:?} is no member");
-                return hands.fail(format!("membership: {detail}"));
+                return ctx.fail(format!("membership: {detail}"));
             }
         }
     }
@@ -265,36 +265,36 @@ impl Workload for Membership {
         WorkloadKind::Membership
     }
 
-    fn begin(&mut self, hands: &mut Hands<'_>) {
-        let opening = self.ledger.invoke(hands, "open", Value::Nil);
-        self.life(hands.life).opening = Some(opening);
+    fn begin(&mut self, ctx: &mut ClientCtx<'_>) {
+        let opening = self.ledger.invoke(ctx, "open", Value::Nil);
+        self.life(ctx.life).opening = Some(opening);
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        match hands.rng.below(100) {
-            0..=3 => self.close(hands),
-            4..=5 => hands.wish(Wish::Vanish),
-            6..=9 => hands.wish(Wish::HangUp),
-            10..=49 => self.create(hands),
-            50..=69 => self.delete(hands),
-            70..=79 => self.ask(hands, ReadQuery::Members { after: None, limit: u32::MAX }),
-            80..=82 => drop(hands.watch(WatchFilter::Members, EventMask::ALL, true, None)),
-            _ => self.look(hands),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        match ctx.rng.below(100) {
+            0..=3 => self.close(ctx),
+            4..=5 => ctx.intend(Intent::Vanish),
+            6..=9 => ctx.intend(Intent::HangUp),
+            10..=49 => self.create(ctx),
+            50..=69 => self.delete(ctx),
+            70..=79 => self.ask(ctx, ReadQuery::Members { after: None, limit: u32::MAX }),
+            80..=82 => drop(ctx.watch(WatchFilter::Members, EventMask::ALL, true, None)),
+            _ => self.look(ctx),
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        let life = hands.life;
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        let life = ctx.life;
         match event {
-            ClientEvent::SessionOpened { session, .. } => self.on_opened(hands, *session),
-            ClientEvent::Closed { confirmed } => self.on_closed(hands, *confirmed),
-            ClientEvent::Watch { watch, events, .. } => self.on_watch(hands, *watch, events),
+            ClientEvent::SessionOpened { session, .. } => self.on_opened(ctx, *session),
+            ClientEvent::Closed { confirmed } => self.on_closed(ctx, *confirmed),
+            ClientEvent::Watch { watch, events, .. } => self.on_watch(ctx, *watch, events),
             ClientEvent::WatchLost { watch, .. } | ClientEvent::WatchFailed { watch, .. }
                 if self.life(life).records_watch == Some(*watch) =>
             {
                 self.life(life).records_watch = None;
                 if matches!(event, ClientEvent::WatchLost { .. }) {
-                    self.watch_records(hands);
+                    self.watch_records(ctx);
                 }
             }
             ClientEvent::Done { request, outcome } => {
@@ -309,7 +309,7 @@ impl Workload for Membership {
             ClientEvent::ReadDone { read, revision, result }
                 if self.asks.remove(&(life, *read)) =>
             {
-                self.on_read(hands, *revision, result);
+                self.on_read(ctx, *revision, result);
             }
             _ => {}
         }
@@ -321,15 +321,15 @@ impl Workload for Membership {
         self.lives.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        let looked = self.life(hands.life).looked;
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        let looked = self.life(ctx.life).looked;
         if !looked {
-            self.look(hands);
+            self.look(ctx);
         }
         looked
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         if let Some(fault) = self.told.fault(&self.owners, false) {
             env.fail(Property::Workload, format!("membership, as told: {fault}"));
         }

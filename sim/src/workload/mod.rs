@@ -9,7 +9,7 @@
 //! and a line in [`create`]. [`ledger::Ledger`] does the bookkeeping that all of them need.
 
 pub mod churn;
-pub mod hands;
+pub mod client_ctx;
 pub mod ledger;
 pub mod lock;
 pub mod membership;
@@ -22,13 +22,13 @@ pub mod watch;
 use crate::judge::Property;
 use crate::plan::WorkloadKind;
 use crate::plan::options::Options;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::state::{ListQuery, Range, ReadQuery};
 use accord_models::check::{Budget, Options as CheckOptions};
 use accord_models::{Explanation, History, Model, Verdict};
 use bytes::Bytes;
-pub use hands::{Hands, Wish};
+pub use client_ctx::{ClientCtx, Intent};
 
 /// The workload of this kind for the world of `options`.
 pub fn create(kind: WorkloadKind, options: &Options) -> Box<dyn Workload> {
@@ -54,14 +54,14 @@ pub trait Workload {
     fn kind(&self) -> WorkloadKind;
 
     /// A life has begun; its session may not be open yet.
-    fn begin(&mut self, _hands: &mut Hands<'_>) {}
+    fn begin(&mut self, _hands: &mut ClientCtx<'_>) {}
 
     /// The client has time: start an operation, or more. Called only while the world is stormy and
     /// operations are left; each call counts as one.
-    fn step(&mut self, hands: &mut Hands<'_>);
+    fn step(&mut self, ctx: &mut ClientCtx<'_>);
 
     /// The client was told something.
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent);
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent);
 
     /// A life has ended: what it had outstanding will never be known.
     fn on_life_ended(&mut self, life: u64, time_ns: u64);
@@ -70,11 +70,11 @@ pub trait Workload {
     /// that all is well, such as reading everything once more. True if that is done for this life.
     ///
     /// Called again and again until it is; a client that never gets there fails the world.
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool;
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool;
 
     /// Judges what was seen. Called once, when the world is at rest; violations go to
-    /// [`Env::fail`] as [`crate::judge::Property::Workload`].
-    fn check(&mut self, env: &mut Env);
+    /// [`Surroundings::fail`] as [`crate::judge::Property::Workload`].
+    fn check(&mut self, env: &mut Surroundings);
 
     /// What could not be decided, if anything.
     fn undecided(&mut self) -> Option<String> {
@@ -92,7 +92,12 @@ pub fn check_options() -> CheckOptions {
 }
 
 /// Judges a history by a model: a violation goes to `env`, what stays open is returned.
-pub fn judge(env: &mut Env, kind: WorkloadKind, model: Model, history: &History) -> Option<String> {
+pub fn judge(
+    env: &mut Surroundings,
+    kind: WorkloadKind,
+    model: Model,
+    history: &History,
+) -> Option<String> {
     let name = kind.name();
     match accord_models::check::check(history, model, &check_options()) {
         Ok(Verdict::Valid) => None,
@@ -145,7 +150,7 @@ pub(crate) mod tests {
 
     /// True if a history is refused.
     pub(crate) fn refuses(kind: WorkloadKind, model: Model, history: &History) -> bool {
-        let mut env = Env::new(&Options::default(), None);
+        let mut env = Surroundings::new(&Options::default(), None);
         let undecided = judge(&mut env, kind, model, history);
         assert_eq!(undecided, None);
         env.violation.is_some()

@@ -8,9 +8,9 @@
 //! before it, since numbers ascend.
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Workload, WorkloadKind, first_of};
+use super::{ClientCtx, Workload, WorkloadKind, first_of};
 use crate::plan::options::Options;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::state::{
     Branch, Compare, Flags, ReadQuery, ReadResult, Relation, Step, StepResult, Txn, TxnOutcome,
@@ -84,11 +84,11 @@ impl Queues {
         self.lives.entry(life).or_default()
     }
 
-    fn enqueue(&mut self, hands: &mut Hands<'_>, queue: Queue) {
+    fn enqueue(&mut self, ctx: &mut ClientCtx<'_>, queue: Queue) {
         self.last_value += 1;
         let value = self.last_value;
         let txn = match queue {
-            Queue::Counters => put(self.life(hands.life).back, value),
+            Queue::Counters => put(self.life(ctx.life).back, value),
             Queue::Sequence => {
                 let key = Bytes::from_static(SEQUENCE.as_bytes());
                 let flags = Flags::SEQUENCE;
@@ -96,31 +96,31 @@ impl Queues {
             }
         };
         let input = named(queue, Value::Int(value));
-        self.ledger.submit(hands, &txn, "enqueue", input, Memo::Enqueue(queue, value));
+        self.ledger.submit(ctx, &txn, "enqueue", input, Memo::Enqueue(queue, value));
     }
 
-    fn dequeue(&mut self, hands: &mut Hands<'_>, queue: Queue) {
+    fn dequeue(&mut self, ctx: &mut ClientCtx<'_>, queue: Queue) {
         let (input, memo) = (named(queue, Value::Nil), Memo::Dequeue(queue));
         match queue {
             Queue::Counters => {
-                let txn = take(self.life(hands.life).front);
-                self.ledger.submit(hands, &txn, "dequeue", input, memo);
+                let txn = take(self.life(ctx.life).front);
+                self.ledger.submit(ctx, &txn, "dequeue", input, memo);
             }
             Queue::Sequence => {
                 let first = ReadQuery::List(first_of(SEQUENCE, 1, true));
-                self.ledger.read(hands, first, "dequeue", input, memo);
+                self.ledger.read(ctx, first, "dequeue", input, memo);
             }
         }
     }
 
     fn on_committed(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         entry: Entry<Memo>,
         branch: Branch,
         results: &[StepResult],
     ) {
-        let (now, life) = (hands.time_ns(), hands.life);
+        let (now, life) = (ctx.time_ns(), ctx.life);
         match (entry.memo, branch, results) {
             (Memo::Enqueue(queue, value), Branch::Then, _) => {
                 self.life(life).back += 1;
@@ -133,7 +133,7 @@ impl Queues {
                         let value = named(queue, Value::Int(number));
                         self.ledger.ok(now, entry.id, value);
                     }
-                    None => hands.fail(format!("an item is {value:?}, which nobody put in")),
+                    None => ctx.fail(format!("an item is {value:?}, which nobody put in")),
                 }
             }
             (Memo::Dequeue(Queue::Sequence), Branch::Otherwise, _) => {
@@ -157,28 +157,28 @@ impl Queues {
                     full: std::mem::take(&mut self.life(life).full),
                 };
                 if front == back {
-                    self.on_empty(hands, entry, queue);
+                    self.on_empty(ctx, entry, queue);
                 } else {
                     self.ledger.fail(now, entry.id, "the front is elsewhere");
                 }
             }
-            (memo, ..) => hands.fail(format!("{memo:?} came back as {results:?}")),
+            (memo, ..) => ctx.fail(format!("{memo:?} came back as {results:?}")),
         }
     }
 
-    fn on_empty(&mut self, hands: &Hands<'_>, entry: Entry<Memo>, queue: Queue) {
-        if !hands.env.stormy {
-            self.life(hands.life).full.remove(&queue);
+    fn on_empty(&mut self, ctx: &ClientCtx<'_>, entry: Entry<Memo>, queue: Queue) {
+        if !ctx.env.stormy {
+            self.life(ctx.life).full.remove(&queue);
         }
-        self.ledger.ok(hands.time_ns(), entry.id, named(queue, Value::Nil));
+        self.ledger.ok(ctx.time_ns(), entry.id, named(queue, Value::Nil));
     }
 
-    fn on_first(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, result: &ReadResult) {
+    fn on_first(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, result: &ReadResult) {
         let ReadResult::Listed(page) = result else {
-            return hands.fail(format!("a list came back as {result:?}"));
+            return ctx.fail(format!("a list came back as {result:?}"));
         };
         match page.entries.first() {
-            None => self.on_empty(hands, entry, Queue::Sequence),
+            None => self.on_empty(ctx, entry, Queue::Sequence),
             Some(first) => {
                 let key = first.key.clone();
                 let txn = Txn {
@@ -186,7 +186,7 @@ impl Queues {
                     then: vec![read(key.clone()), Step::Delete { key }],
                     otherwise: Vec::new(),
                 };
-                self.ledger.go_on(hands, entry, &txn);
+                self.ledger.go_on(ctx, entry, &txn);
             }
         }
     }
@@ -197,24 +197,24 @@ impl Workload for Queues {
         WorkloadKind::Queue
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        let queue = *hands.rng.pick(&[Queue::Counters, Queue::Sequence]);
-        if hands.rng.percent(50) {
-            self.enqueue(hands, queue);
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        let queue = *ctx.rng.pick(&[Queue::Counters, Queue::Sequence]);
+        if ctx.rng.percent(50) {
+            self.enqueue(ctx, queue);
         } else {
-            self.dequeue(hands, queue);
+            self.dequeue(ctx, queue);
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        match self.ledger.settle(hands, event) {
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        match self.ledger.settle(ctx, event) {
             Some(Answer::Txn(entry, TxnOutcome::Committed { branch, results, .. })) => {
-                self.on_committed(hands, entry, branch, &results);
+                self.on_committed(ctx, entry, branch, &results);
             }
             Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })) => {
-                self.ledger.fail(hands.time_ns(), entry.id, error.to_string());
+                self.ledger.fail(ctx.time_ns(), entry.id, error.to_string());
             }
-            Some(Answer::Read(entry, _, result)) => self.on_first(hands, entry, &result),
+            Some(Answer::Read(entry, _, result)) => self.on_first(ctx, entry, &result),
             None => {}
         }
     }
@@ -225,15 +225,15 @@ impl Workload for Queues {
     }
 
     /// Takes out everything, until both queues are found empty.
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        let full = self.life(hands.life).full.first().copied();
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        let full = self.life(ctx.life).full.first().copied();
         if let Some(queue) = full {
-            self.dequeue(hands, queue);
+            self.dequeue(ctx, queue);
         }
         full.is_none()
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         let history = self.ledger.history();
         self.undecided = super::judge(env, self.kind(), Model::Queue, history);
     }

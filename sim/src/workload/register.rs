@@ -6,10 +6,10 @@
 //! revision alone.
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Workload, WorkloadKind};
+use super::{ClientCtx, Workload, WorkloadKind};
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::protocol::Consistency;
 use accord_core::state::{
@@ -60,14 +60,14 @@ impl Registers {
         self.last_value
     }
 
-    fn write(&mut self, hands: &mut Hands<'_>, key: u64) {
+    fn write(&mut self, ctx: &mut ClientCtx<'_>, key: u64) {
         let value = self.next_value();
         let txn = Txn::of(vec![write_step(key, value)]);
-        self.ledger.submit(hands, &txn, "write", pair(key, value), Memo::Write { key, value });
+        self.ledger.submit(ctx, &txn, "write", pair(key, value), Memo::Write { key, value });
     }
 
-    fn cas(&mut self, hands: &mut Hands<'_>, key: u64) {
-        let Some(from) = self.seen.get(&key).copied() else { return self.write(hands, key) };
+    fn cas(&mut self, ctx: &mut ClientCtx<'_>, key: u64) {
+        let Some(from) = self.seen.get(&key).copied() else { return self.write(ctx, key) };
         let to = self.next_value();
         let compare =
             Compare::Value { key: name(key), relation: Relation::Equal, value: text(from) };
@@ -75,14 +75,14 @@ impl Registers {
             Txn { guard: vec![compare], then: vec![write_step(key, to)], otherwise: Vec::new() };
         let change = Value::vector([Value::Int(from), Value::Int(to)]);
         let value = Value::vector([Value::from(key), change]);
-        self.ledger.submit(hands, &txn, "cas", value, Memo::Cas { key, from, to });
+        self.ledger.submit(ctx, &txn, "cas", value, Memo::Cas { key, from, to });
     }
 
-    fn read(&mut self, hands: &mut Hands<'_>, key: u64, ordered: bool) -> bool {
+    fn read(&mut self, ctx: &mut ClientCtx<'_>, key: u64, ordered: bool) -> bool {
         let value = Value::vector([Value::from(key), Value::Nil]);
         let memo = Memo::Read { key };
         if !ordered {
-            return self.ledger.read(hands, get(key), "read", value, memo);
+            return self.ledger.read(ctx, get(key), "read", value, memo);
         }
         let read = Step::Read { key: name(key), offset: 0, length_max: 32 };
         let txn = Txn {
@@ -90,11 +90,11 @@ impl Registers {
             then: vec![read],
             otherwise: Vec::new(),
         };
-        self.ledger.submit(hands, &txn, "read", value, memo)
+        self.ledger.submit(ctx, &txn, "read", value, memo)
     }
 
-    fn on_done(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
-        let now = hands.time_ns();
+    fn on_done(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
+        let now = ctx.time_ns();
         let (branch, results) = match outcome {
             TxnOutcome::Committed { branch, results, .. } => (*branch, results),
             TxnOutcome::Aborted { error, .. } => {
@@ -116,34 +116,34 @@ impl Registers {
                 self.ledger.fail(now, entry.id, "the value was another");
             }
             (Memo::Read { key }, Branch::Then) => match results.iter().next() {
-                Some(StepResult::Read { value, .. }) => self.on_value(hands, entry, key, value),
-                other => hands.fail(format!("a read came back as {other:?}")),
+                Some(StepResult::Read { value, .. }) => self.on_value(ctx, entry, key, value),
+                other => ctx.fail(format!("a read came back as {other:?}")),
             },
             (Memo::Read { key }, Branch::Otherwise) => self.on_missing(now, entry, key),
         }
     }
 
-    fn on_read(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, result: &ReadResult) {
+    fn on_read(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, result: &ReadResult) {
         let Memo::Read { key } = entry.memo else {
-            return hands.fail("a result came for an operation that is no read");
+            return ctx.fail("a result came for an operation that is no read");
         };
         match result {
-            ReadResult::Value { value, .. } => self.on_value(hands, entry, key, value),
-            ReadResult::NotFound => self.on_missing(hands.time_ns(), entry, key),
-            other => hands.fail(format!("a read came back as {other:?}")),
+            ReadResult::Value { value, .. } => self.on_value(ctx, entry, key, value),
+            ReadResult::NotFound => self.on_missing(ctx.time_ns(), entry, key),
+            other => ctx.fail(format!("a read came back as {other:?}")),
         }
-        if let Some(keys) = self.to_read.get_mut(&hands.life) {
+        if let Some(keys) = self.to_read.get_mut(&ctx.life) {
             keys.remove(&key);
         }
     }
 
-    fn on_value(&mut self, hands: &mut Hands<'_>, entry: Entry<Memo>, key: u64, value: &[u8]) {
+    fn on_value(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, key: u64, value: &[u8]) {
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         let Some(number) = number else {
-            return hands.fail(format!("register {key} holds {value:?}, which nobody wrote"));
+            return ctx.fail(format!("register {key} holds {value:?}, which nobody wrote"));
         };
         self.seen.insert(key, number);
-        self.ledger.ok(hands.time_ns(), entry.id, pair(key, number));
+        self.ledger.ok(ctx.time_ns(), entry.id, pair(key, number));
     }
 
     fn on_missing(&mut self, time_ns: u64, entry: Entry<Memo>, key: u64) {
@@ -158,21 +158,21 @@ impl Workload for Registers {
         WorkloadKind::Register
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        let key = hands.rng.below(self.keys);
-        match hands.rng.below(100) {
-            0..=29 => self.write(hands, key),
-            30..=54 => self.cas(hands, key),
-            55..=79 => drop(self.read(hands, key, false)),
-            80..=89 => drop(self.read(hands, key, true)),
-            _ => drop(hands.read(get(key), Consistency::Local)),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        let key = ctx.rng.below(self.keys);
+        match ctx.rng.below(100) {
+            0..=29 => self.write(ctx, key),
+            30..=54 => self.cas(ctx, key),
+            55..=79 => drop(self.read(ctx, key, false)),
+            80..=89 => drop(self.read(ctx, key, true)),
+            _ => drop(ctx.read(get(key), Consistency::Local)),
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        match self.ledger.settle(hands, event) {
-            Some(Answer::Txn(entry, outcome)) => self.on_done(hands, entry, &outcome),
-            Some(Answer::Read(entry, _, result)) => self.on_read(hands, entry, &result),
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        match self.ledger.settle(ctx, event) {
+            Some(Answer::Txn(entry, outcome)) => self.on_done(ctx, entry, &outcome),
+            Some(Answer::Read(entry, _, result)) => self.on_read(ctx, entry, &result),
             None => {}
         }
     }
@@ -182,19 +182,19 @@ impl Workload for Registers {
         self.to_read.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        let life = hands.life;
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        let life = ctx.life;
         let all = || (0..self.keys).collect();
         let left = self.to_read.entry(life).or_insert_with(all).first().copied();
         if let Some(key) = left
             && self.ledger.outstanding(life) == 0
         {
-            self.read(hands, key, false);
+            self.read(ctx, key, false);
         }
         left.is_none()
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         let history = self.ledger.history();
         self.undecided = super::judge(env, self.kind(), Model::CasRegister, history);
     }

@@ -7,11 +7,11 @@
 //! [`crate::judge::naive`].
 
 use super::ledger::{Answer, Ledger};
-use super::{Hands, Workload, WorkloadKind};
+use super::{ClientCtx, Workload, WorkloadKind};
 use crate::judge::Property;
 use crate::plan::options::Options;
 use crate::plan::rng::Rng;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::ids::Revision;
 use accord_core::state::{
@@ -44,34 +44,34 @@ impl Stores {
         Self { ledger: Ledger::new(options.clients + 1), looked: Default::default() }
     }
 
-    fn list(&mut self, hands: &mut Hands<'_>, after: Option<Bytes>) -> bool {
+    fn list(&mut self, ctx: &mut ClientCtx<'_>, after: Option<Bytes>) -> bool {
         let range = Range::Prefix(Bytes::from_static(b"s/"));
-        let (limit, keys_only) = (hands.rng.within(1, 3) as u32, hands.rng.percent(30));
+        let (limit, keys_only) = (ctx.rng.within(1, 3) as u32, ctx.rng.percent(30));
         let query = ReadQuery::List(ListQuery { range, after, limit, keys_only });
-        self.ledger.read(hands, query.clone(), "list", Value::Nil, Some(query))
+        self.ledger.read(ctx, query.clone(), "list", Value::Nil, Some(query))
     }
 
-    fn get(&mut self, hands: &mut Hands<'_>) {
-        let key = name(hands.rng);
-        let (offset, length_max) = (hands.rng.below(OFFSET_MAX), hands.rng.below(OFFSET_MAX));
+    fn get(&mut self, ctx: &mut ClientCtx<'_>) {
+        let key = name(ctx.rng);
+        let (offset, length_max) = (ctx.rng.below(OFFSET_MAX), ctx.rng.below(OFFSET_MAX));
         let query = ReadQuery::Get { key, offset, length_max };
-        self.ledger.read(hands, query.clone(), "get", Value::Nil, Some(query));
+        self.ledger.read(ctx, query.clone(), "get", Value::Nil, Some(query));
     }
 
     fn on_read(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         query: &ReadQuery,
         revision: Revision,
         result: &ReadResult,
     ) {
-        let judgement = hands.env.judges.committed.judge_read(revision, query, result);
-        hands.env.judge(Property::StateAsDocumented, judgement);
+        let judgement = ctx.env.judges.committed.judge_read(revision, query, result);
+        ctx.env.judge(Property::StateAsDocumented, judgement);
         if let (ReadQuery::List(_), ReadResult::Listed(page)) = (query, result)
             && let Some(last) = page.entries.last().filter(|_| page.more)
         {
             // The next page, of whatever the records are by then.
-            self.list(hands, Some(last.key.clone()));
+            self.list(ctx, Some(last.key.clone()));
         }
     }
 }
@@ -81,20 +81,20 @@ impl Workload for Stores {
         WorkloadKind::Store
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        match hands.rng.below(10) {
-            0 => drop(self.list(hands, None)),
-            1 => self.get(hands),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        match ctx.rng.below(10) {
+            0 => drop(self.list(ctx, None)),
+            1 => self.get(ctx),
             _ => {
-                let txn = txn(hands.rng);
-                self.ledger.submit(hands, &txn, "txn", Value::Nil, None);
+                let txn = txn(ctx.rng);
+                self.ledger.submit(ctx, &txn, "txn", Value::Nil, None);
             }
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        let now = hands.time_ns();
-        match self.ledger.settle(hands, event) {
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        let now = ctx.time_ns();
+        match self.ledger.settle(ctx, event) {
             Some(Answer::Txn(entry, TxnOutcome::Committed { .. })) => {
                 self.ledger.ok(now, entry.id, Value::Nil);
             }
@@ -104,7 +104,7 @@ impl Workload for Stores {
             Some(Answer::Read(entry, revision, result)) => {
                 self.ledger.ok(now, entry.id, Value::Nil);
                 if let Some(query) = entry.memo {
-                    self.on_read(hands, &query, revision, &result);
+                    self.on_read(ctx, &query, revision, &result);
                 }
             }
             None => {}
@@ -116,17 +116,17 @@ impl Workload for Stores {
         self.looked.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        if self.looked.contains(&hands.life) {
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        if self.looked.contains(&ctx.life) {
             return true;
         }
-        if self.list(hands, None) {
-            self.looked.insert(hands.life);
+        if self.list(ctx, None) {
+            self.looked.insert(ctx.life);
         }
         false
     }
 
-    fn check(&mut self, _env: &mut Env) {}
+    fn check(&mut self, _env: &mut Surroundings) {}
 
     fn history(&mut self) -> &History {
         self.ledger.history()

@@ -7,10 +7,10 @@
 //! be seen. When a list has grown long, clients move on to others.
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Workload, WorkloadKind};
+use super::{ClientCtx, Workload, WorkloadKind};
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::state::{
     Compare, Flags, ListEntry, ListQuery, Page, Range, ReadQuery, ReadResult, Step, StepResult,
@@ -81,29 +81,29 @@ impl Transactions {
         parts.collect()
     }
 
-    fn transact(&mut self, hands: &mut Hands<'_>) {
-        let parts = self.draw(hands.rng);
+    fn transact(&mut self, ctx: &mut ClientCtx<'_>) {
+        let parts = self.draw(ctx.rng);
         let mut known = self.exist.clone();
         let mut steps: Vec<Step> =
-            parts.iter().map(|part| step(*part, &mut known, hands.rng)).collect();
-        if hands.rng.percent(10) {
+            parts.iter().map(|part| step(*part, &mut known, ctx.rng)).collect();
+        if ctx.rng.percent(10) {
             steps.push(Step::Compare(Compare::Exists { key: Bytes::from_static(b"t/never") }));
         }
         let value = Value::vector(parts.iter().map(asked));
-        self.ledger.submit(hands, &Txn::of(steps), "txn", value, parts);
+        self.ledger.submit(ctx, &Txn::of(steps), "txn", value, parts);
     }
 
     /// Reads one or two neighbouring lists at one revision, without a transaction.
-    fn query(&mut self, hands: &mut Hands<'_>, first: u64, count: u64) {
+    fn query(&mut self, ctx: &mut ClientCtx<'_>, first: u64, count: u64) {
         let parts: Vec<Part> = (first..first + count).map(|key| Part::Read { key }).collect();
         let value = Value::vector(parts.iter().map(asked));
         let query = ReadQuery::List(span(first, count));
-        self.ledger.read(hands, query, "txn", value, parts);
+        self.ledger.read(ctx, query, "txn", value, parts);
     }
 
     fn on_committed(
         &mut self,
-        hands: &mut Hands<'_>,
+        ctx: &mut ClientCtx<'_>,
         entry: Entry<Vec<Part>>,
         results: &[StepResult],
     ) {
@@ -121,28 +121,28 @@ impl Transactions {
             };
             match (part, list) {
                 (Part::Read { key }, Some(list)) => answer.push(self.read(*key, list)),
-                _ => return hands.fail(format!("{part:?} came back as {result:?}")),
+                _ => return ctx.fail(format!("{part:?} came back as {result:?}")),
             }
         }
-        self.ledger.ok(hands.time_ns(), entry.id, Value::vector(answer));
+        self.ledger.ok(ctx.time_ns(), entry.id, Value::vector(answer));
     }
 
-    fn on_listed(&mut self, hands: &mut Hands<'_>, entry: Entry<Vec<Part>>, page: &Page) {
-        if let Some(keys) = self.to_read.get_mut(&hands.life) {
+    fn on_listed(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Vec<Part>>, page: &Page) {
+        if let Some(keys) = self.to_read.get_mut(&ctx.life) {
             keys.retain(|key| !entry.memo.contains(&Part::Read { key: *key }));
         }
         if page.more {
-            return self.ledger.fail(hands.time_ns(), entry.id, "the page was cut");
+            return self.ledger.fail(ctx.time_ns(), entry.id, "the page was cut");
         }
         let mut answer = Vec::new();
         for part in &entry.memo {
             let (Part::Read { key } | Part::Append { key, .. }) = *part;
             let Some(list) = on_page(page, key) else {
-                return hands.fail(format!("a list came back as {page:?}"));
+                return ctx.fail(format!("a list came back as {page:?}"));
             };
             answer.push(self.read(key, list));
         }
-        self.ledger.ok(hands.time_ns(), entry.id, Value::vector(answer));
+        self.ledger.ok(ctx.time_ns(), entry.id, Value::vector(answer));
     }
 
     /// A list was read.
@@ -163,27 +163,27 @@ impl Workload for Transactions {
         WorkloadKind::Transaction
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        if hands.rng.percent(80) {
-            return self.transact(hands);
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        if ctx.rng.percent(80) {
+            return self.transact(ctx);
         }
-        let first = self.first + hands.rng.below(self.width);
-        let count = hands.rng.within(1, 2);
-        self.query(hands, first, count);
+        let first = self.first + ctx.rng.below(self.width);
+        let count = ctx.rng.within(1, 2);
+        self.query(ctx, first, count);
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        match self.ledger.settle(hands, event) {
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        match self.ledger.settle(ctx, event) {
             Some(Answer::Txn(entry, TxnOutcome::Committed { results, .. })) => {
-                self.on_committed(hands, entry, &results);
+                self.on_committed(ctx, entry, &results);
             }
             Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })) => {
-                self.ledger.fail(hands.time_ns(), entry.id, error.to_string());
+                self.ledger.fail(ctx.time_ns(), entry.id, error.to_string());
             }
             Some(Answer::Read(entry, _, ReadResult::Listed(page))) => {
-                self.on_listed(hands, entry, &page);
+                self.on_listed(ctx, entry, &page);
             }
-            Some(Answer::Read(_, _, other)) => hands.fail(format!("a list came back as {other:?}")),
+            Some(Answer::Read(_, _, other)) => ctx.fail(format!("a list came back as {other:?}")),
             None => {}
         }
     }
@@ -193,16 +193,16 @@ impl Workload for Transactions {
         self.to_read.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
         let all = || (0..self.first + self.width).collect();
-        let left = self.to_read.entry(hands.life).or_insert_with(all).first().copied();
+        let left = self.to_read.entry(ctx.life).or_insert_with(all).first().copied();
         if let Some(key) = left {
-            self.query(hands, key, 1);
+            self.query(ctx, key, 1);
         }
         left.is_none()
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         let history = self.ledger.history();
         self.undecided = super::judge(env, self.kind(), Model::ListAppend, history);
     }

@@ -8,9 +8,9 @@
 //! can be saved.)
 
 use super::ledger::{Answer, Entry, Ledger};
-use super::{Hands, Wish, Workload, WorkloadKind, get};
+use super::{ClientCtx, Intent, Workload, WorkloadKind, get};
 use crate::plan::options::Options;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::ids::{Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
@@ -77,12 +77,12 @@ impl Watches {
         self.lives.entry(life).or_default()
     }
 
-    fn watch(&mut self, hands: &mut Hands<'_>, session: SessionId) {
-        let seen = self.life(hands.life).seen;
-        if self.life(hands.life).watches.len() >= WATCHES_MAX {
-            return self.unwatch(hands, session);
+    fn watch(&mut self, ctx: &mut ClientCtx<'_>, session: SessionId) {
+        let seen = self.life(ctx.life).seen;
+        if self.life(ctx.life).watches.len() >= WATCHES_MAX {
+            return self.unwatch(ctx, session);
         }
-        let rng = &mut *hands.rng;
+        let rng = &mut *ctx.rng;
         let on_key = rng.percent(50);
         let name = *if on_key { rng.pick(&KEYS) } else { rng.pick(&PREFIXES) };
         let bits = if rng.percent(50) { 15 } else { rng.within(1, 15) as u8 };
@@ -91,7 +91,7 @@ impl Watches {
         let from = rng.percent(40).then(|| Revision(seen.0.saturating_sub(back)));
         let bytes = Bytes::from_static(name.as_bytes());
         let filter = if on_key { WatchFilter::Key(bytes) } else { WatchFilter::Prefix(bytes) };
-        let Some(watch) = hands.watch(filter, mask, once, from) else { return };
+        let Some(watch) = ctx.watch(filter, mask, once, from) else { return };
         let input = Value::map([
             ("session", Value::from(session.0)),
             ("watch", Value::from(watch.0)),
@@ -99,51 +99,51 @@ impl Watches {
             ("kinds", kinds(mask)),
             ("once", Value::from(once)),
         ]);
-        let op = Some(self.ledger.invoke(hands, "watch", input.clone()));
-        self.life(hands.life).watches.insert(watch, Set { op, input, once });
+        let op = Some(self.ledger.invoke(ctx, "watch", input.clone()));
+        self.life(ctx.life).watches.insert(watch, Set { op, input, once });
     }
 
-    fn unwatch(&mut self, hands: &mut Hands<'_>, session: SessionId) {
-        let watches = &mut self.life(hands.life).watches;
+    fn unwatch(&mut self, ctx: &mut ClientCtx<'_>, session: SessionId) {
+        let watches = &mut self.life(ctx.life).watches;
         let answered = watches.iter().find(|(_, set)| set.op.is_none()).map(|(watch, _)| *watch);
         let Some(watch) = answered else { return };
         watches.remove(&watch);
-        hands.unwatch(watch);
-        self.ledger.observe(hands, "unwatch", of_watch(session, watch));
+        ctx.unwatch(watch);
+        self.ledger.observe(ctx, "unwatch", of_watch(session, watch));
     }
 
     /// Changes records, each at most once, in one transaction.
-    fn change(&mut self, hands: &mut Hands<'_>, session: SessionId, count: u64) {
+    fn change(&mut self, ctx: &mut ClientCtx<'_>, session: SessionId, count: u64) {
         let mut changes: BTreeMap<&'static str, Step> = BTreeMap::new();
         for _ in 0..count {
-            let (key, step) = change(hands);
+            let (key, step) = change(ctx);
             changes.insert(key, step);
         }
         let (mut keys, steps): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
         let first = keys.remove(0);
         let others = keys
             .into_iter()
-            .map(|key| (key, self.ledger.invoke(hands, "write", of_key(session, key))));
+            .map(|key| (key, self.ledger.invoke(ctx, "write", of_key(session, key))));
         // If nothing is known of the transaction, the others stay open as well.
         let memo = Memo::Change(first, others.collect());
-        self.ledger.submit(hands, &Txn::of(steps), "write", of_key(session, first), memo);
+        self.ledger.submit(ctx, &Txn::of(steps), "write", of_key(session, first), memo);
     }
 
-    fn look(&mut self, hands: &mut Hands<'_>, session: SessionId) {
+    fn look(&mut self, ctx: &mut ClientCtx<'_>, session: SessionId) {
         let query = get(Bytes::from_static(KEYS[0].as_bytes()), 8);
-        self.ledger.read(hands, query, "read", of_session(session), Memo::Look);
+        self.ledger.read(ctx, query, "read", of_session(session), Memo::Look);
     }
 
     fn on_committed(
         &mut self,
-        hands: &Hands<'_>,
+        ctx: &ClientCtx<'_>,
         entry: Entry<Memo>,
         revision: Revision,
         results: &[StepResult],
     ) {
-        let Some(session) = hands.session() else { return };
-        let now = hands.time_ns();
-        self.see(hands.life, revision);
+        let Some(session) = ctx.session() else { return };
+        let now = ctx.time_ns();
+        self.see(ctx.life, revision);
         let Memo::Change(first, others) = entry.memo else {
             return self.ledger.ok(now, entry.id, reached(session, revision));
         };
@@ -161,33 +161,33 @@ impl Watches {
         life.seen = life.seen.max(revision);
     }
 
-    fn on_watching(&mut self, hands: &Hands<'_>, watch: WatchId, from: Revision) {
-        let Some(set) = self.life(hands.life).watches.get_mut(&watch) else { return };
+    fn on_watching(&mut self, ctx: &ClientCtx<'_>, watch: WatchId, from: Revision) {
+        let Some(set) = self.life(ctx.life).watches.get_mut(&watch) else { return };
         let (op, input) = (set.op.take(), set.input.clone());
         let (Some(op), Value::Map(mut entries)) = (op, input) else { return };
         entries.push((Value::keyword("from"), Value::from(from.0)));
-        self.ledger.ok(hands.time_ns(), op, Value::Map(entries));
+        self.ledger.ok(ctx.time_ns(), op, Value::Map(entries));
     }
 
-    fn on_events(&mut self, hands: &Hands<'_>, watch: WatchId, events: &[Event]) {
-        let Some(session) = hands.session() else { return };
+    fn on_events(&mut self, ctx: &ClientCtx<'_>, watch: WatchId, events: &[Event]) {
+        let Some(session) = ctx.session() else { return };
         for event in events {
             let Event::Key(event) = event else { continue };
             let mut entries = vec![("session", Value::from(session.0))];
             entries.push(("watch", Value::from(watch.0)));
             entries.extend(told(event.revision, &event.key, event.kind));
-            self.ledger.observe(hands, "event", Value::map(entries));
+            self.ledger.observe(ctx, "event", Value::map(entries));
         }
-        if self.life(hands.life).watches.get(&watch).is_some_and(|set| set.once) {
-            self.life(hands.life).watches.remove(&watch);
+        if self.life(ctx.life).watches.get(&watch).is_some_and(|set| set.once) {
+            self.life(ctx.life).watches.remove(&watch);
         }
     }
 
-    fn on_lost(&mut self, hands: &Hands<'_>, watch: WatchId, why: &str) {
-        let Some(session) = hands.session() else { return };
-        match self.life(hands.life).watches.remove(&watch) {
-            Some(Set { op: Some(op), .. }) => self.ledger.fail(hands.time_ns(), op, why),
-            _ => self.ledger.observe(hands, "lost", of_watch(session, watch)),
+    fn on_lost(&mut self, ctx: &ClientCtx<'_>, watch: WatchId, why: &str) {
+        let Some(session) = ctx.session() else { return };
+        match self.life(ctx.life).watches.remove(&watch) {
+            Some(Set { op: Some(op), .. }) => self.ledger.fail(ctx.time_ns(), op, why),
+            _ => self.ledger.observe(ctx, "lost", of_watch(session, watch)),
         }
     }
 }
@@ -197,51 +197,51 @@ impl Workload for Watches {
         WorkloadKind::Watch
     }
 
-    fn step(&mut self, hands: &mut Hands<'_>) {
-        let Some(session) = hands.session() else { return };
-        match hands.rng.below(100) {
-            0 => hands.close(),
-            1..=5 => hands.wish(Wish::HangUp),
-            6..=20 => self.watch(hands, session),
-            21..=25 => self.unwatch(hands, session),
-            26..=65 => self.change(hands, session, 1),
-            66..=80 => self.change(hands, session, 4),
-            81..=90 => self.look(hands, session),
+    fn step(&mut self, ctx: &mut ClientCtx<'_>) {
+        let Some(session) = ctx.session() else { return };
+        match ctx.rng.below(100) {
+            0 => ctx.close(),
+            1..=5 => ctx.intend(Intent::HangUp),
+            6..=20 => self.watch(ctx, session),
+            21..=25 => self.unwatch(ctx, session),
+            26..=65 => self.change(ctx, session, 1),
+            66..=80 => self.change(ctx, session, 4),
+            81..=90 => self.look(ctx, session),
             _ => {
                 let query = get(Bytes::from_static(KEYS[0].as_bytes()), 8);
-                hands.read(query, Consistency::Local);
+                ctx.read(query, Consistency::Local);
             }
         }
     }
 
-    fn on_event(&mut self, hands: &mut Hands<'_>, event: &ClientEvent) {
-        match self.ledger.settle(hands, event) {
+    fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
+        match self.ledger.settle(ctx, event) {
             Some(Answer::Txn(entry, TxnOutcome::Committed { revision, results, .. })) => {
-                return self.on_committed(hands, entry, revision, &results);
+                return self.on_committed(ctx, entry, revision, &results);
             }
             Some(Answer::Txn(entry, TxnOutcome::Aborted { error, .. })) => {
-                let now = hands.time_ns();
+                let now = ctx.time_ns();
                 if let Memo::Change(_, others) = entry.memo {
                     others.into_iter().for_each(|(_, op)| self.ledger.fail(now, op, "aborted"));
                 }
                 return self.ledger.fail(now, entry.id, error.to_string());
             }
             Some(Answer::Read(entry, revision, _)) => {
-                if !hands.env.stormy {
-                    self.life(hands.life).looked = true;
+                if !ctx.env.stormy {
+                    self.life(ctx.life).looked = true;
                 }
-                return self.on_committed(hands, entry, revision, &[]);
+                return self.on_committed(ctx, entry, revision, &[]);
             }
             None => {}
         }
         match event {
-            ClientEvent::Watching { watch, from, .. } => self.on_watching(hands, *watch, *from),
-            ClientEvent::Watch { watch, events, .. } => self.on_events(hands, *watch, events),
+            ClientEvent::Watching { watch, from, .. } => self.on_watching(ctx, *watch, *from),
+            ClientEvent::Watch { watch, events, .. } => self.on_events(ctx, *watch, events),
             ClientEvent::WatchLost { watch, oldest } => {
-                self.on_lost(hands, *watch, &format!("the history begins at {oldest}"));
+                self.on_lost(ctx, *watch, &format!("the history begins at {oldest}"));
             }
             ClientEvent::WatchFailed { watch, reason } => {
-                self.on_lost(hands, *watch, &reason.to_string());
+                self.on_lost(ctx, *watch, &reason.to_string());
             }
             _ => {}
         }
@@ -252,15 +252,15 @@ impl Workload for Watches {
         self.lives.remove(&life);
     }
 
-    fn conclude(&mut self, hands: &mut Hands<'_>) -> bool {
-        let looked = self.life(hands.life).looked;
-        if let Some(session) = hands.session().filter(|_| !looked) {
-            self.look(hands, session);
+    fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
+        let looked = self.life(ctx.life).looked;
+        if let Some(session) = ctx.session().filter(|_| !looked) {
+            self.look(ctx, session);
         }
         looked
     }
 
-    fn check(&mut self, env: &mut Env) {
+    fn check(&mut self, env: &mut Surroundings) {
         if env.judges.committed.is_complete() {
             let log = env.judges.committed.events().filter_map(|event| match event {
                 Event::Key(event) if event.key.starts_with(PREFIX.as_bytes()) => {
@@ -283,17 +283,17 @@ impl Workload for Watches {
 }
 
 /// A change of one record.
-fn change(hands: &mut Hands<'_>) -> (&'static str, Step) {
-    let key = *hands.rng.pick(&KEYS);
+fn change(ctx: &mut ClientCtx<'_>) -> (&'static str, Step) {
+    let key = *ctx.rng.pick(&KEYS);
     let bytes = Bytes::from_static(key.as_bytes());
-    let step = match hands.rng.below(10) {
+    let step = match ctx.rng.below(10) {
         0..=1 => Step::Delete { key: bytes },
         2 => {
-            let source = Bytes::from_static(hands.rng.pick(&KEYS).as_bytes());
+            let source = Bytes::from_static(ctx.rng.pick(&KEYS).as_bytes());
             Step::Copy { source, target: bytes, flags: Flags::CREATE }
         }
         _ => {
-            let value = Bytes::copy_from_slice(&hands.rng.next_u64().to_le_bytes()[..2]);
+            let value = Bytes::copy_from_slice(&ctx.rng.next_u64().to_le_bytes()[..2]);
             Step::Write { key: bytes, value, offset: 0, flags: Flags::CREATE }
         }
     };

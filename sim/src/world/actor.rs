@@ -5,14 +5,14 @@
 //! client and server passes through the codec, as it would on a wire.
 
 use crate::judge::Property;
-use crate::judge::client_oracle::Hearing;
+use crate::judge::client_oracle::ClientOracle;
 use crate::plan::options::{Options, Scale};
 use crate::plan::rng::{Concern, Rng};
-use crate::workload::{Hands, Wish, Workload};
+use crate::workload::{ClientCtx, Intent, Workload};
 use crate::world::clock::Clock;
 use crate::world::conns::{ToClient, ToServer};
 use crate::world::digest::kind;
-use crate::world::env::{Env, Event};
+use crate::world::env::{Event, Surroundings};
 use crate::world::story;
 use crate::world::timer::Timer;
 use crate::world::who::Actor;
@@ -34,13 +34,13 @@ pub struct ClientActor {
     think: Duration,
     /// The present life. Lives are numbered over the whole world: those of client `id` are
     /// congruent to it.
-    heard: Hearing,
+    oracle: ClientOracle,
     lives_step: u64,
     conn: Option<ConnId>,
     clock: Clock,
     timer: Timer,
     rng: Rng,
-    wishes: Rng,
+    choices: Rng,
     /// The most operations outstanding at once: checking many concurrent ones takes for ever.
     outstanding_max: u32,
     concluding: bool,
@@ -60,12 +60,12 @@ impl ClientActor {
             core: None,
             config,
             think: options.think,
-            heard: Hearing::new(u64::from(id)),
+            oracle: ClientOracle::new(u64::from(id)),
             lives_step: u64::from(options.clients),
             conn: None,
             clock,
             timer: Timer::default(),
-            wishes: Rng::of(options.seed, Concern::Workload, u64::from(id)),
+            choices: Rng::of(options.seed, Concern::Workload, u64::from(id)),
             rng,
             outstanding_max,
             concluding: false,
@@ -78,18 +78,18 @@ impl ClientActor {
     }
 
     /// Begins a life.
-    pub fn start(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+    pub fn start(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
         let now = self.clock.local(env.now);
         self.core = Some(Client::new(self.config.clone(), self.rng.next_u64(), now));
         self.concluded = false;
         env.tell(self.actor(), || "begins a life".to_owned());
-        self.with_hands(env, |hands| workload.begin(hands));
+        self.with_ctx(env, |ctx| workload.begin(ctx));
         self.think_later(env);
         self.pump(env, workload);
     }
 
     /// The client is gone without a word, and another begins in its place.
-    pub fn vanish(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+    pub fn vanish(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
         // Its machine may still say that the connection is closed, or not.
         let says_so = self.rng.percent(50);
         if let Some(conn) = self.conn.take() {
@@ -104,67 +104,76 @@ impl ClientActor {
         self.start(env, workload);
     }
 
-    fn end_life(&mut self, env: &mut Env, workload: &mut dyn Workload) {
-        workload.on_life_ended(self.heard.life, env.now.as_nanos());
-        env.judges.watches.on_life_ended(self.heard.life);
-        if let Some(session) = self.heard.session {
+    fn end_life(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
+        workload.on_life_ended(self.oracle.life, env.now.as_nanos());
+        env.judges.watches.on_life_ended(self.oracle.life);
+        if let Some(session) = self.oracle.session {
             env.judges.leases.on_gone(session);
         }
         self.core = None;
         self.timer.disarm();
-        self.heard = Hearing::new(self.heard.life + self.lives_step);
+        self.oracle = ClientOracle::new(self.oracle.life + self.lives_step);
     }
 
-    fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) -> Option<Wish> {
+    fn with_ctx(
+        &mut self,
+        env: &mut Surroundings,
+        act: impl FnOnce(&mut ClientCtx<'_>),
+    ) -> Option<Intent> {
         let core = self.core.as_mut()?;
         let now = self.clock.local(env.now);
-        let mut wish = None;
-        act(&mut Hands {
+        let mut intent = None;
+        act(&mut ClientCtx {
             client: self.id,
-            life: self.heard.life,
-            rng: &mut self.wishes,
+            life: self.oracle.life,
+            rng: &mut self.choices,
             env,
             core,
             now,
-            floors: &mut self.heard.floors,
-            outstanding: &mut self.heard.outstanding,
-            wish: &mut wish,
+            floors: &mut self.oracle.floors,
+            outstanding: &mut self.oracle.outstanding,
+            intent: &mut intent,
         });
-        wish
+        intent
     }
 
-    fn think_later(&mut self, env: &mut Env) {
+    fn think_later(&mut self, env: &mut Surroundings) {
         let pause = self.rng.duration(Duration::ZERO, self.think.times(2));
-        let (client, life) = (self.id, self.heard.life);
+        let (client, life) = (self.id, self.oracle.life);
         env.agenda.push(env.now.after(pause), Event::Think { client, life });
     }
 
     /// The client has time.
-    pub fn on_think(&mut self, env: &mut Env, workload: &mut dyn Workload, life: u64) {
-        if life != self.heard.life {
+    pub fn on_think(&mut self, env: &mut Surroundings, workload: &mut dyn Workload, life: u64) {
+        if life != self.oracle.life {
             return;
         }
         if !self.concluding && env.operations_left > 0 {
-            if self.heard.outstanding < self.outstanding_max {
+            if self.oracle.outstanding < self.outstanding_max {
                 env.operations_left -= 1;
-                let wish = self.with_hands(env, |hands| workload.step(hands));
-                self.grant(env, workload, wish);
+                let intent = self.with_ctx(env, |ctx| workload.step(ctx));
+                self.grant(env, workload, intent);
             }
         } else if self.concluding && !self.concluded {
             self.try_to_conclude(env, workload);
         }
-        if life == self.heard.life {
+        if life == self.oracle.life {
             self.think_later(env);
             self.pump(env, workload);
         }
     }
 
     /// Does what a workload wishes beside its operations.
-    fn grant(&mut self, env: &mut Env, workload: &mut dyn Workload, wish: Option<Wish>) {
-        match wish {
+    fn grant(
+        &mut self,
+        env: &mut Surroundings,
+        workload: &mut dyn Workload,
+        intent: Option<Intent>,
+    ) {
+        match intent {
             None => {}
-            Some(Wish::Vanish) => self.vanish(env, workload),
-            Some(Wish::HangUp) => {
+            Some(Intent::Vanish) => self.vanish(env, workload),
+            Some(Intent::HangUp) => {
                 let Some(conn) = self.conn.take() else { return };
                 env.conns.get(conn).client_open = false;
                 close_up(env, conn);
@@ -174,17 +183,17 @@ impl ClientActor {
     }
 
     /// The world is healed: from now on, only what proves that all is well.
-    pub fn conclude(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+    pub fn conclude(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
         self.concluding = true;
         self.think = self.think.scaled(1, 4);
         self.try_to_conclude(env, workload);
         self.pump(env, workload);
     }
 
-    fn try_to_conclude(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+    fn try_to_conclude(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
         let mut concluded = false;
-        self.with_hands(env, |hands| {
-            concluded = hands.is_ready() && hands.outstanding() == 0 && workload.conclude(hands);
+        self.with_ctx(env, |ctx| {
+            concluded = ctx.is_ready() && ctx.outstanding() == 0 && workload.conclude(ctx);
         });
         self.concluded = concluded;
     }
@@ -206,12 +215,12 @@ impl ClientActor {
     }
 
     /// The world ends: what is outstanding will never be known.
-    pub fn give_up(&mut self, env: &mut Env, workload: &mut dyn Workload) {
-        workload.on_life_ended(self.heard.life, env.now.as_nanos());
+    pub fn give_up(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
+        workload.on_life_ended(self.oracle.life, env.now.as_nanos());
     }
 
     /// A timer's event came.
-    pub fn on_timer(&mut self, env: &mut Env, workload: &mut dyn Workload, number: u64) {
+    pub fn on_timer(&mut self, env: &mut Surroundings, workload: &mut dyn Workload, number: u64) {
         if self.timer.fire(number) {
             env.trace.event(env.now, self.actor(), kind::CLIENT_TIMER, &[]);
             self.handle(env, workload, ClientInput::Timer);
@@ -221,7 +230,7 @@ impl ClientActor {
     /// A connection brings something.
     pub fn on_conn(
         &mut self,
-        env: &mut Env,
+        env: &mut Surroundings,
         workload: &mut dyn Workload,
         conn: ConnId,
         what: ToClient,
@@ -243,7 +252,7 @@ impl ClientActor {
         self.handle(env, workload, input);
     }
 
-    fn handle(&mut self, env: &mut Env, workload: &mut dyn Workload, input: ClientInput) {
+    fn handle(&mut self, env: &mut Surroundings, workload: &mut dyn Workload, input: ClientInput) {
         let now = self.clock.local(env.now);
         if let Some(core) = &mut self.core {
             core.handle(now, input);
@@ -253,7 +262,7 @@ impl ClientActor {
     }
 
     /// Carries out what the client asks, until nothing is left to do.
-    fn pump(&mut self, env: &mut Env, workload: &mut dyn Workload) {
+    fn pump(&mut self, env: &mut Surroundings, workload: &mut dyn Workload) {
         while let Some(core) = &mut self.core
             && let Some(output) = core.poll_output()
         {
@@ -274,10 +283,15 @@ impl ClientActor {
         }
     }
 
-    fn carry_out(&mut self, env: &mut Env, workload: &mut dyn Workload, output: ClientOutput) {
+    fn carry_out(
+        &mut self,
+        env: &mut Surroundings,
+        workload: &mut dyn Workload,
+        output: ClientOutput,
+    ) {
         match output {
             ClientOutput::Connect { server } => {
-                let conn = env.conns.open(self.id, self.heard.life, server.0);
+                let conn = env.conns.open(self.id, self.oracle.life, server.0);
                 self.conn = Some(conn);
                 env.send_up(conn, ToServer::Connect);
             }
@@ -296,10 +310,15 @@ impl ClientActor {
         }
     }
 
-    fn on_event(&mut self, env: &mut Env, workload: &mut dyn Workload, event: &ClientEvent) {
+    fn on_event(
+        &mut self,
+        env: &mut Surroundings,
+        workload: &mut dyn Workload,
+        event: &ClientEvent,
+    ) {
         env.tell(self.actor(), || format!("is told {event:?}"));
-        let over = self.heard.on_event(env, event);
-        self.with_hands(env, |hands| workload.on_event(hands, event));
+        let over = self.oracle.on_event(env, event);
+        self.with_ctx(env, |ctx| workload.on_event(ctx, event));
         if over {
             // What the core still wants to do with the connection comes first.
             if let Some(conn) = self.conn.take() {
@@ -313,11 +332,11 @@ impl ClientActor {
 }
 
 /// Closes a connection at the client's end, after what was sent before.
-fn close_up(env: &mut Env, conn: ConnId) {
+fn close_up(env: &mut Surroundings, conn: ConnId) {
     env.send_up(conn, ToServer::Closed);
 }
 
-fn through_codec_up(env: &mut Env, message: ClientMessage) -> ClientMessage {
+fn through_codec_up(env: &mut Surroundings, message: ClientMessage) -> ClientMessage {
     let decoded = protocol::decode_client(&protocol::encode_client(&message));
     if decoded.as_ref() != Ok(&message) {
         env.fail(Property::Invariants, format!("{message:?} is decoded as {decoded:?}"));
@@ -325,7 +344,7 @@ fn through_codec_up(env: &mut Env, message: ClientMessage) -> ClientMessage {
     message
 }
 
-fn through_codec_down(env: &mut Env, message: ServerMessage) -> ServerMessage {
+fn through_codec_down(env: &mut Surroundings, message: ServerMessage) -> ServerMessage {
     let decoded = protocol::decode_server(&protocol::encode_server(&message));
     if decoded.as_ref() != Ok(&message) {
         env.fail(Property::Invariants, format!("{message:?} is decoded as {decoded:?}"));

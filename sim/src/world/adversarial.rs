@@ -7,12 +7,12 @@
 //! Invariant: whoever can be given something has a delivery on the agenda, so nothing is forgotten.
 
 use crate::plan::options::Options;
-use crate::world::env::{Adversary, Env, Event};
+use crate::world::env::{Adversary, Event, Surroundings};
 use accord_core::group::adversary::Loss;
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
 
-impl Env {
+impl Surroundings {
     /// Puts on the agenda what the adversary has to do by now.
     pub fn wake_adversary(&mut self, options: &Options) {
         let Some(adversary) = &mut self.adversary else { return };

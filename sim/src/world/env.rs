@@ -204,7 +204,7 @@ impl Judges {
 
 /// The surroundings.
 #[derive(Debug)]
-pub struct Env {
+pub struct Surroundings {
     /// Now, in the world's time.
     pub now: WorldTime,
     /// What is going to happen.
@@ -244,7 +244,7 @@ pub struct Adversary {
     pub delivering: Vec<bool>,
 }
 
-impl Env {
+impl Surroundings {
     /// The surroundings of a world that has not begun.
     pub fn new(options: &Options, story: Option<Story>) -> Self {
         Self {

@@ -42,7 +42,7 @@ use crate::world::clock::WorldTime;
 use crate::world::conns::{ToClient, ToServer};
 use crate::world::digest::kind;
 use crate::world::disk::Synced;
-use crate::world::env::{Env, Event};
+use crate::world::env::{Event, Surroundings};
 use crate::world::input::NodeInput;
 use crate::world::node::Node;
 use crate::world::recovery::Recovering;
@@ -67,7 +67,7 @@ const AMNESIA_NOTICED: Duration = Duration::from_secs(20);
 /// A world.
 pub struct World {
     pub(crate) plan: Plan,
-    pub(crate) env: Env,
+    pub(crate) env: Surroundings,
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<ClientActor>,
     pub(crate) workloads: Vec<Box<dyn Workload>>,
@@ -128,7 +128,7 @@ impl World {
     pub fn new(plan: Plan, story: Option<Story>) -> Self {
         plan.check();
         let options = plan.options.clone();
-        let mut env = Env::new(&options, story);
+        let mut env = Surroundings::new(&options, story);
         if !setup::has_ring(&options) {
             env.add_adversary(&options, setup::adversary_limits(&options));
         }
@@ -165,7 +165,11 @@ impl World {
     }
 
     /// Does something with a machine and its surroundings.
-    pub(crate) fn with_node(&mut self, node: u32, act: impl FnOnce(&mut Node, &mut Env, &Options)) {
+    pub(crate) fn with_node(
+        &mut self,
+        node: u32,
+        act: impl FnOnce(&mut Node, &mut Surroundings, &Options),
+    ) {
         act(&mut self.nodes[node as usize - 1], &mut self.env, &self.plan.options);
         self.env.wake_adversary(&self.plan.options);
     }
@@ -334,7 +338,7 @@ impl World {
     fn with_client(
         &mut self,
         client: u32,
-        act: impl FnOnce(&mut ClientActor, &mut Env, &mut dyn Workload, &Options),
+        act: impl FnOnce(&mut ClientActor, &mut Surroundings, &mut dyn Workload, &Options),
     ) {
         let index = client as usize - 1;
         let workload = index % self.workloads.len();

@@ -15,9 +15,9 @@ use crate::world::clock::Clock;
 use crate::world::conns::{ToClient, ToServer};
 use crate::world::digest::kind;
 use crate::world::disk::{Disk, Opened, Platters};
-use crate::world::env::{Env, Event};
+use crate::world::env::{Event, Surroundings};
 use crate::world::input::NodeInput;
-use crate::world::process::{Process, Showing};
+use crate::world::process::{Observed, Process};
 use crate::world::story;
 use crate::world::timer::Timer;
 use crate::world::who::Actor;
@@ -125,7 +125,7 @@ impl Node {
     ///
     /// # Panics
     /// If a process runs.
-    pub fn start(&mut self, env: &mut Env, options: &Options, bootstrap: bool) {
+    pub fn start(&mut self, env: &mut Surroundings, options: &Options, bootstrap: bool) {
         assert!(self.process.is_none(), "one process at a time");
         let fresh = StoreId(self.rng.next_u64());
         let (seed, ring_seed) = (self.rng.next_u64(), self.rng.next_u64());
@@ -160,13 +160,13 @@ impl Node {
             }
             None => Some(Ring::new(setup::ring_config(options, self.id), ring_seed, now)),
         };
-        let showing = Showing::new(server.applied());
+        let observed = Observed::new(server.applied());
         self.process = Some(Box::new(Process {
             server,
             ring,
             unsubmitted: VecDeque::new(),
             inboxes: BTreeMap::new(),
-            showing,
+            observed,
             steps: 0,
             touched: true,
             unchecked: true,
@@ -174,7 +174,7 @@ impl Node {
         self.pump(env, options);
     }
 
-    fn open(&mut self, env: &mut Env, options: &Options) -> Option<Recovered> {
+    fn open(&mut self, env: &mut Surroundings, options: &Options) -> Option<Recovered> {
         if options.mode == Durability::Memory {
             return None;
         }
@@ -201,7 +201,7 @@ impl Node {
     }
 
     /// The process dies at once. What the disk and the memory still have is the caller's to say.
-    pub fn kill(&mut self, env: &mut Env) {
+    pub fn kill(&mut self, env: &mut Surroundings) {
         self.voters = self.voters();
         if self.process.take().is_none() {
             return;
@@ -247,7 +247,7 @@ impl Node {
     ///
     /// # Panics
     /// If there was none.
-    pub fn resume(&mut self, env: &mut Env, options: &Options) {
+    pub fn resume(&mut self, env: &mut Surroundings, options: &Options) {
         self.pauses = self.pauses.checked_sub(1).expect("a fault ends once, after it began");
         if self.pauses > 0 {
             return;
@@ -261,14 +261,14 @@ impl Node {
     }
 
     /// A timer's event came.
-    pub fn on_timer(&mut self, env: &mut Env, options: &Options, number: u64) {
+    pub fn on_timer(&mut self, env: &mut Surroundings, options: &Options, number: u64) {
         if self.timer.fire(number) && self.is_live() {
             self.handle(env, options, NodeInput::Timer);
         }
     }
 
     /// Hands in one input, and carries out what comes of it.
-    pub fn handle(&mut self, env: &mut Env, options: &Options, input: NodeInput) {
+    pub fn handle(&mut self, env: &mut Surroundings, options: &Options, input: NodeInput) {
         if self.process.is_none() {
             return self.refuse(env, &input);
         }
@@ -304,7 +304,7 @@ impl Node {
     }
 
     /// There is no process: connections are refused, all else is lost.
-    fn refuse(&mut self, env: &mut Env, input: &NodeInput) {
+    fn refuse(&mut self, env: &mut Surroundings, input: &NodeInput) {
         if let NodeInput::Conn(conn, ToServer::Connect) = input {
             env.close_down(*conn);
         }
@@ -322,7 +322,7 @@ impl Node {
         }
     }
 
-    fn trace_input(&self, env: &mut Env, input: &NodeInput) {
+    fn trace_input(&self, env: &mut Surroundings, input: &NodeInput) {
         let who = self.actor();
         crate::world::digest::input(&mut env.trace, env.now, who, input);
         if env.trace.is_told()
@@ -332,13 +332,13 @@ impl Node {
         }
     }
 
-    fn on_group(&mut self, env: &mut Env, event: GroupEvent) {
+    fn on_group(&mut self, env: &mut Surroundings, event: GroupEvent) {
         crate::world::digest::group(&mut env.trace, env.now, self.actor(), &event);
         let process = self.process.as_mut().expect("only a process is given events");
         let judgement = env.judges.contract.on_event(self.id, self.incarnation, &event);
         env.judge(Property::GroupContract, judgement);
         if let GroupEvent::View(view) = &event {
-            process.showing.view = Some(view.id);
+            process.observed.view = Some(view.id);
             let view = view.clone();
             env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
         }
@@ -350,7 +350,7 @@ impl Node {
         process.tell(self.clock.local(env.now), Input::Group(event));
     }
 
-    fn on_conn(&mut self, env: &mut Env, id: ConnId, what: ToServer) {
+    fn on_conn(&mut self, env: &mut Surroundings, id: ConnId, what: ToServer) {
         let now = self.clock.local(env.now);
         let process = self.process.as_mut().expect("only a process has connections");
         let conn = env.conns.get(id);
@@ -378,7 +378,7 @@ impl Node {
     }
 
     /// Carries out what the server and its group layer ask, until nothing is left to do.
-    fn pump(&mut self, env: &mut Env, options: &Options) {
+    fn pump(&mut self, env: &mut Surroundings, options: &Options) {
         while let Some(process) = self.process.as_mut() {
             let now = self.clock.local(env.now);
             process.show(self.id, env, now);
@@ -395,7 +395,7 @@ impl Node {
         self.arm(env);
     }
 
-    fn pump_group(&mut self, env: &mut Env, options: &Options) -> bool {
+    fn pump_group(&mut self, env: &mut Surroundings, options: &Options) -> bool {
         let now = self.clock.local(env.now);
         let Some(process) = self.process.as_mut() else { return false };
         let mut busy = false;
@@ -434,7 +434,7 @@ impl Node {
         busy
     }
 
-    fn pump_outputs(&mut self, env: &mut Env) -> bool {
+    fn pump_outputs(&mut self, env: &mut Surroundings) -> bool {
         let mut busy = false;
         while let Some(process) = self.process.as_mut()
             && let Some(output) = process.server.poll_output()
@@ -447,7 +447,7 @@ impl Node {
         busy
     }
 
-    fn carry_out(&mut self, env: &mut Env, output: Output) {
+    fn carry_out(&mut self, env: &mut Surroundings, output: Output) {
         let now = self.clock.local(env.now);
         let process = self.process.as_mut().expect("a process asked");
         let (id, server, disk) = (self.id, &process.server, &mut self.disk);
@@ -487,7 +487,7 @@ impl Node {
         }
     }
 
-    fn on_halt(&mut self, env: &mut Env, reason: &HaltReason) {
+    fn on_halt(&mut self, env: &mut Surroundings, reason: &HaltReason) {
         let property = match reason {
             HaltReason::Diverged { .. } => Some(Property::PrefixesAgree),
             HaltReason::DigestMismatch { .. } => {
@@ -508,7 +508,7 @@ impl Node {
         env.agenda.push(at, Event::Restart { node: self.id, incarnation });
     }
 
-    fn arm(&mut self, env: &mut Env) {
+    fn arm(&mut self, env: &mut Surroundings) {
         let Some(process) = &self.process else { return };
         let ring = process.ring.as_ref().and_then(Ring::next_deadline);
         let deadline = ring.into_iter().chain(process.server.next_deadline()).min();
@@ -520,7 +520,7 @@ impl Node {
     }
 
     /// The clock was changed: what was armed may be too late.
-    pub fn on_clock_changed(&mut self, env: &mut Env) {
+    pub fn on_clock_changed(&mut self, env: &mut Surroundings) {
         self.timer.disarm();
         if self.is_live() {
             self.arm(env);

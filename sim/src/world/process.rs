@@ -4,7 +4,7 @@
 
 use crate::judge::Property;
 use crate::judge::situations::Situation;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use crate::world::who::Actor;
 use accord_core::group::ViewId;
 use accord_core::group::ring::Ring;
@@ -30,7 +30,7 @@ pub struct Process {
     /// What clients said while the server did not accept more of them.
     pub(crate) inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
     /// What the judges were shown.
-    pub(crate) showing: Showing,
+    pub(crate) observed: Observed,
     pub(crate) steps: u64,
     /// The server was told something since the judges were shown what is new.
     pub(crate) touched: bool,
@@ -40,7 +40,7 @@ pub struct Process {
 
 impl Process {
     /// Hands the server what clients said, as far as it accepts. True if there was something.
-    pub(crate) fn read_inboxes(&mut self, id: u32, env: &mut Env, now: Instant) -> bool {
+    pub(crate) fn read_inboxes(&mut self, id: u32, env: &mut Surroundings, now: Instant) -> bool {
         let mut busy = false;
         for (conn, inbox) in &mut self.inboxes {
             while !inbox.is_empty() && self.server.accepts(*conn) {
@@ -68,9 +68,9 @@ impl Process {
     }
 
     /// Shows the judges what is new, before anything follows from it.
-    pub(crate) fn show(&mut self, id: u32, env: &mut Env, now: Instant) {
+    pub(crate) fn show(&mut self, id: u32, env: &mut Surroundings, now: Instant) {
         if std::mem::take(&mut self.touched) {
-            self.showing.show(id, &mut self.server, env, now);
+            self.observed.look(id, &mut self.server, env, now);
             self.unchecked = true;
         }
     }
@@ -93,21 +93,21 @@ impl Process {
 
 /// How far the judges were shown what a server does: the same in every world.
 #[derive(Debug)]
-pub struct Showing {
+pub struct Observed {
     /// The view that the group told last, where the world sees it.
     pub view: Option<ViewId>,
     shown: Index,
     epoch: Option<Epoch>,
 }
 
-impl Showing {
+impl Observed {
     /// A server that starts, having applied up to `applied`.
     pub const fn new(applied: Index) -> Self {
         Self { view: None, shown: applied, epoch: None }
     }
 
     /// Shows the judges what is new at server `id`, whose clock says `now`.
-    pub fn show(&mut self, id: u32, server: &mut Server, env: &mut Env, now: Instant) {
+    pub fn look(&mut self, id: u32, server: &mut Server, env: &mut Surroundings, now: Instant) {
         env.look_for_recovery(server.replica().log());
         let epoch = server.replica().open_epoch();
         if epoch != self.epoch {
@@ -157,7 +157,7 @@ impl Showing {
 }
 
 /// Tells the judge of silence which ends of sessions came to what at this server.
-fn show_ends(id: u32, entry: &Entry, server: &Server, env: &mut Env) {
+fn show_ends(id: u32, entry: &Entry, server: &Server, env: &mut Surroundings) {
     let Body::Batch { commands: batch, .. } = &entry.body else { return };
     for command in commands(batch) {
         let Ok(Command::Expire { session, server: by, .. }) = Command::from_bytes(&command) else {
@@ -174,7 +174,7 @@ fn show_ends(id: u32, entry: &Entry, server: &Server, env: &mut Env) {
     }
 }
 
-fn show_entry(node: NodeId, entry: &Entry, env: &mut Env) {
+fn show_entry(node: NodeId, entry: &Entry, env: &mut Surroundings) {
     match env.judges.prefixes.on_applied(node, entry) {
         Ok(true) => {}
         Ok(false) => return,

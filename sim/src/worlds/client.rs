@@ -3,17 +3,17 @@
 //! As in the bare world, a client is one life after another. A life that vanishes without a word
 //! stands still for ever with its connection open, or its machine closes the connection for it.
 
-use super::env::{MachineClock, StageEnv};
-use super::life::{Going, Life};
-use super::place::{CLIENT_PORT, Place};
+use super::env::{HostEnv, MachineClock};
+use super::harness::Harness;
+use super::host::{CLIENT_PORT, Host};
+use super::process::{Process, RunState};
 use super::simulator::Simulator;
-use super::stage::Stage;
-use crate::judge::client_oracle::Hearing;
+use crate::judge::client_oracle::ClientOracle;
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
-use crate::workload::{Hands, Wish, Workload};
+use crate::workload::{ClientCtx, Intent, Workload};
 use crate::world::actor::{CONCURRENT_MAX, config, proves_lease};
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use accord_core::client::ClientEvent;
 use accord_core::time::{Duration, DurationExt};
 use accord_net::client::ClientOptions;
@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// What a life was told and has not heard.
+/// What a life was told and has not oracle.
 #[derive(Debug, Default)]
 struct Inbox {
     events: Mutex<VecDeque<ClientEvent>>,
@@ -43,31 +43,31 @@ impl Inbox {
 }
 
 /// A client.
-pub(super) struct Actor {
+pub(super) struct ClientHost {
     id: u32,
     options: ClientOptions,
     think: Duration,
     clock: MachineClock,
-    heard: Hearing,
+    oracle: ClientOracle,
     lives_step: u64,
     raw: Option<RawClient>,
     inbox: Arc<Inbox>,
-    life: Rc<Life>,
+    process: Rc<Process>,
     rng: Rng,
-    wishes: Rng,
+    choices: Rng,
     outstanding_max: u32,
     concluded: bool,
     /// A fault takes the present life away.
     gone: Rc<Notify>,
 }
 
-impl Actor {
+impl ClientHost {
     /// A client that has not begun.
     pub(super) fn new(id: u32, options: &Options) -> Self {
         let mut rng = Rng::of(options.seed, Concern::Client, u64::from(id));
         let clock = MachineClock::new(Duration::from_millis(rng.below(10_000)));
         let core = config(options, &mut rng);
-        let servers = (1..=options.nodes()).map(|server| Place::Server(server).at(CLIENT_PORT));
+        let servers = (1..=options.nodes()).map(|server| Host::Server(server).at(CLIENT_PORT));
         let share = u64::from(CONCURRENT_MAX / options.clients).max(1);
         let outstanding_max = rng.within(1, share) as u32;
         Self {
@@ -85,12 +85,12 @@ impl Actor {
             },
             think: options.think,
             clock,
-            heard: Hearing::new(u64::from(id)),
+            oracle: ClientOracle::new(u64::from(id)),
             lives_step: u64::from(options.clients),
             raw: None,
             inbox: Arc::default(),
-            life: Life::new(),
-            wishes: Rng::of(options.seed, Concern::Workload, u64::from(id)),
+            process: Process::new(),
+            choices: Rng::of(options.seed, Concern::Workload, u64::from(id)),
             rng,
             outstanding_max,
             concluded: false,
@@ -98,131 +98,134 @@ impl Actor {
         }
     }
 
-    fn with_hands(&mut self, env: &mut Env, act: impl FnOnce(&mut Hands<'_>)) -> Option<Wish> {
+    fn with_ctx(
+        &mut self,
+        env: &mut Surroundings,
+        act: impl FnOnce(&mut ClientCtx<'_>),
+    ) -> Option<Intent> {
         let raw = self.raw.as_ref()?;
-        let mut wish = None;
-        let (wishes, heard, client) = (&mut self.wishes, &mut self.heard, self.id);
+        let mut intent = None;
+        let (choices, oracle, client) = (&mut self.choices, &mut self.oracle, self.id);
         raw.with_core(|core, now| {
-            act(&mut Hands {
+            act(&mut ClientCtx {
                 client,
-                life: heard.life,
-                rng: wishes,
+                life: oracle.life,
+                rng: choices,
                 env,
                 core,
                 now,
-                floors: &mut heard.floors,
-                outstanding: &mut heard.outstanding,
-                wish: &mut wish,
+                floors: &mut oracle.floors,
+                outstanding: &mut oracle.outstanding,
+                intent: &mut intent,
             });
         });
-        wish
+        intent
     }
 
     /// Begins a life.
-    fn start<S: Simulator>(&mut self, stage: &Rc<Stage>) {
+    fn start<S: Simulator>(&mut self, harness: &Rc<Harness>) {
         self.inbox = Arc::default();
-        self.life = Life::new();
+        self.process = Process::new();
         self.concluded = false;
-        let (place, seed) = (Place::Client(self.id), self.rng.next_u64());
-        let (life, clock) = (self.life.clone(), self.clock.clone());
-        let env = StageEnv::<S>::new(stage, place, life, clock, seed);
+        let (host, seed) = (Host::Client(self.id), self.rng.next_u64());
+        let (process, clock) = (self.process.clone(), self.clock.clone());
+        let env = HostEnv::<S>::new(harness, host, process, clock, seed);
         let inbox = self.inbox.clone();
         let hears = Box::new(move |event: &ClientEvent| inbox.push(event));
         self.raw = Some(RawClient::start(&env, self.options.clone(), hears));
-        stage.tell(place, || "begins a life".to_owned());
-        self.with_world(stage, |me, env, workload| {
-            me.with_hands(env, |hands| workload.begin(hands));
+        harness.tell(host, || "begins a life".to_owned());
+        self.with_world(harness, |me, env, workload| {
+            me.with_ctx(env, |ctx| workload.begin(ctx));
         });
     }
 
     fn with_world(
         &mut self,
-        stage: &Stage,
-        act: impl FnOnce(&mut Self, &mut Env, &mut dyn Workload),
+        harness: &Harness,
+        act: impl FnOnce(&mut Self, &mut Surroundings, &mut dyn Workload),
     ) {
-        let workload = &mut **stage.workload_of(self.id).borrow_mut();
-        act(self, &mut stage.env.borrow_mut(), workload);
+        let workload = &mut **harness.workload_of(self.id).borrow_mut();
+        act(self, &mut harness.env.borrow_mut(), workload);
     }
 
-    fn end_life(&mut self, stage: &Stage) {
-        self.with_world(stage, |me, env, workload| {
-            workload.on_life_ended(me.heard.life, env.now.as_nanos());
-            env.judges.watches.on_life_ended(me.heard.life);
-            if let Some(session) = me.heard.session {
+    fn end_life(&mut self, harness: &Harness) {
+        self.with_world(harness, |me, env, workload| {
+            workload.on_life_ended(me.oracle.life, env.now.as_nanos());
+            env.judges.watches.on_life_ended(me.oracle.life);
+            if let Some(session) = me.oracle.session {
                 env.judges.leases.on_gone(session);
             }
         });
         self.raw = None;
-        self.heard = Hearing::new(self.heard.life + self.lives_step);
+        self.oracle = ClientOracle::new(self.oracle.life + self.lives_step);
     }
 
-    /// The client is gone without a word, and another begins in its place.
-    fn vanish<S: Simulator>(&mut self, stage: &Rc<Stage>) {
+    /// The client is gone without a word, and another begins in its host.
+    fn vanish<S: Simulator>(&mut self, harness: &Rc<Harness>) {
         // Its machine may still say that the connection is closed, or not.
         let says_so = self.rng.percent(50);
-        self.life.set(if says_so { Going::Gone } else { Going::Still });
-        self.end_life(stage);
-        self.start::<S>(stage);
+        self.process.set(if says_so { RunState::Gone } else { RunState::Paused });
+        self.end_life(harness);
+        self.start::<S>(harness);
     }
 
     /// Hears what the life was told.
-    fn hear<S: Simulator>(&mut self, stage: &Rc<Stage>) {
+    fn hear<S: Simulator>(&mut self, harness: &Rc<Harness>) {
         let inbox = self.inbox.clone();
         while let Some(event) = inbox.pop() {
-            let place = Place::Client(self.id);
-            stage.tell(place, || format!("is told {event:?}"));
+            let host = Host::Client(self.id);
+            harness.tell(host, || format!("is told {event:?}"));
             let mut over = false;
-            self.with_world(stage, |me, env, workload| {
+            self.with_world(harness, |me, env, workload| {
                 env.counts.core_events += 1;
-                over = me.heard.on_event(env, &event);
-                me.with_hands(env, |hands| workload.on_event(hands, &event));
+                over = me.oracle.on_event(env, &event);
+                me.with_ctx(env, |ctx| workload.on_event(ctx, &event));
             });
             if over {
-                self.end_life(stage);
-                return self.start::<S>(stage);
+                self.end_life(harness);
+                return self.start::<S>(harness);
             }
         }
     }
 
     /// Notes until when the client believes in its session.
-    fn believe(&self, stage: &Stage) {
+    fn believe(&self, harness: &Harness) {
         let belief = self.raw.as_ref().and_then(|raw| {
             raw.look(|core| Some((core.session()?, self.clock.world(core.lease_ends()?))))
         });
         if let Some((session, until)) = belief {
-            stage.env.borrow_mut().judges.leases.on_belief(session, until);
+            harness.env.borrow_mut().judges.leases.on_belief(session, until);
         }
     }
 
     /// The client has time.
-    fn on_think<S: Simulator>(&mut self, stage: &Rc<Stage>) {
-        self.believe(stage);
+    fn on_think<S: Simulator>(&mut self, harness: &Rc<Harness>) {
+        self.believe(harness);
         let (stormy, left) = {
-            let env = stage.env.borrow();
+            let env = harness.env.borrow();
             (env.stormy, env.operations_left > 0)
         };
-        let mut wish = None;
-        if stormy && left && self.heard.outstanding < self.outstanding_max {
-            self.with_world(stage, |me, env, workload| {
+        let mut intent = None;
+        if stormy && left && self.oracle.outstanding < self.outstanding_max {
+            self.with_world(harness, |me, env, workload| {
                 env.operations_left -= 1;
-                wish = me.with_hands(env, |hands| workload.step(hands));
+                intent = me.with_ctx(env, |ctx| workload.step(ctx));
             });
         } else if !stormy && !self.concluded {
-            self.try_to_conclude(stage);
+            self.try_to_conclude(harness);
         }
-        match wish {
+        match intent {
             None => {}
-            Some(Wish::Vanish) => self.vanish::<S>(stage),
-            Some(Wish::HangUp) => stage.break_streams(|end| end.here == Place::Client(self.id)),
+            Some(Intent::Vanish) => self.vanish::<S>(harness),
+            Some(Intent::HangUp) => harness.break_streams(|end| end.here == Host::Client(self.id)),
         }
     }
 
-    fn try_to_conclude(&mut self, stage: &Stage) {
+    fn try_to_conclude(&mut self, harness: &Harness) {
         let mut concluded = false;
-        self.with_world(stage, |me, env, workload| {
-            me.with_hands(env, |hands| {
-                concluded =
-                    hands.is_ready() && hands.outstanding() == 0 && workload.conclude(hands);
+        self.with_world(harness, |me, env, workload| {
+            me.with_ctx(env, |ctx| {
+                concluded = ctx.is_ready() && ctx.outstanding() == 0 && workload.conclude(ctx);
             });
         });
         self.concluded = concluded;
@@ -247,9 +250,9 @@ impl Actor {
     }
 
     /// The world ends: what is outstanding will never be known.
-    pub(super) fn give_up(&mut self, stage: &Stage) {
-        self.with_world(stage, |me, env, workload| {
-            workload.on_life_ended(me.heard.life, env.now.as_nanos());
+    pub(super) fn give_up(&mut self, harness: &Harness) {
+        self.with_world(harness, |me, env, workload| {
+            workload.on_life_ended(me.oracle.life, env.now.as_nanos());
         });
     }
 
@@ -261,36 +264,36 @@ impl Actor {
 
 /// The machine of a client, for as long as the world lasts.
 pub(super) fn machine<S: Simulator>(
-    stage: &Rc<Stage>,
+    harness: &Rc<Harness>,
     id: u32,
 ) -> impl Future<Output = ()> + use<S> {
-    Life::new().task(stage, live::<S>(stage.clone(), id))
+    Process::new().task(harness, live::<S>(harness.clone(), id))
 }
 
-async fn live<S: Simulator>(stage: Rc<Stage>, id: u32) {
-    stage.set_now(S::now());
-    let gone = stage.client(id).borrow().gone.clone();
-    stage.client(id).borrow_mut().start::<S>(&stage);
+async fn live<S: Simulator>(harness: Rc<Harness>, id: u32) {
+    harness.set_now(S::now());
+    let gone = harness.client(id).borrow().gone.clone();
+    harness.client(id).borrow_mut().start::<S>(&harness);
     loop {
-        let stormy = stage.env.borrow().stormy;
-        let pause = stage.client(id).borrow_mut().pause(stormy);
+        let stormy = harness.env.borrow().stormy;
+        let pause = harness.client(id).borrow_mut().pause(stormy);
         let mut think = Box::pin(S::sleep(pause));
         loop {
-            let inbox = stage.client(id).borrow().inbox.clone();
+            let inbox = harness.client(id).borrow().inbox.clone();
             tokio::select! {
                 biased;
                 () = gone.notified() => {
-                    stage.set_now(S::now());
-                    stage.client(id).borrow_mut().vanish::<S>(&stage);
+                    harness.set_now(S::now());
+                    harness.client(id).borrow_mut().vanish::<S>(&harness);
                 }
                 () = inbox.more.notified() => {
-                    stage.set_now(S::now());
-                    stage.client(id).borrow_mut().hear::<S>(&stage);
+                    harness.set_now(S::now());
+                    harness.client(id).borrow_mut().hear::<S>(&harness);
                 }
                 () = &mut think => break,
             }
         }
-        stage.set_now(S::now());
-        stage.client(id).borrow_mut().on_think::<S>(&stage);
+        harness.set_now(S::now());
+        harness.client(id).borrow_mut().on_think::<S>(&harness);
     }
 }

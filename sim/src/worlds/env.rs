@@ -4,10 +4,10 @@
 //! the simulator cannot do is done here: clocks that disagree, datagrams that are lost, doubled or
 //! overtaken, processes that stand still, streams that the world breaks.
 
-use super::life::Life;
-use super::place::Place;
+use super::harness::{Harness, StreamEnd};
+use super::host::Host;
+use super::process::Process;
 use super::simulator::Simulator;
-use super::stage::{Stage, StreamEnd};
 use crate::plan::rng::Rng;
 use crate::world::clock::{Clock as Skewed, WorldTime};
 use accord_core::time::{Duration, DurationExt, Instant};
@@ -66,21 +66,21 @@ impl MachineClock {
 }
 
 /// The world as one process sees it.
-pub(super) struct StageEnv<S> {
-    pub(super) stage: Rc<Stage>,
-    pub(super) place: Place,
-    pub(super) life: Rc<Life>,
+pub(super) struct HostEnv<S> {
+    pub(super) harness: Rc<Harness>,
+    pub(super) host: Host,
+    pub(super) process: Rc<Process>,
     clock: MachineClock,
     rng: Rc<RefCell<Rng>>,
     simulator: PhantomData<fn() -> S>,
 }
 
-impl<S> Clone for StageEnv<S> {
+impl<S> Clone for HostEnv<S> {
     fn clone(&self) -> Self {
         Self {
-            stage: self.stage.clone(),
-            place: self.place,
-            life: self.life.clone(),
+            harness: self.harness.clone(),
+            host: self.host,
+            process: self.process.clone(),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
             simulator: PhantomData,
@@ -88,32 +88,32 @@ impl<S> Clone for StageEnv<S> {
     }
 }
 
-impl<S: Simulator> StageEnv<S> {
+impl<S: Simulator> HostEnv<S> {
     /// For a process that starts.
     pub(super) fn new(
-        stage: &Rc<Stage>,
-        place: Place,
-        life: Rc<Life>,
+        harness: &Rc<Harness>,
+        host: Host,
+        process: Rc<Process>,
         clock: MachineClock,
         seed: u64,
     ) -> Self {
         let rng = Rc::new(RefCell::new(Rng::from_seed(seed)));
-        Self { stage: stage.clone(), place, life, clock, rng, simulator: PhantomData }
+        Self { harness: harness.clone(), host, process, clock, rng, simulator: PhantomData }
     }
 
     fn event(&self, what: u8, bytes: &[u8]) {
-        self.stage.event(S::now(), self.place, what, bytes);
+        self.harness.event(S::now(), self.host, what, bytes);
     }
 
-    fn halves(&self, stream: S::Stream, there: Place) -> (Half<S>, Half<S>) {
-        let end = self.stage.stream_end(self.place, there);
+    fn halves(&self, stream: S::Stream, there: Host) -> (Half<S>, Half<S>) {
+        let end = self.harness.stream_end(self.host, there);
         let stream = Rc::new(RefCell::new(stream));
         let half = || Half { stream: stream.clone(), end: end.clone(), env: self.clone() };
         (half(), half())
     }
 }
 
-impl<S: Simulator> Env for StageEnv<S> {
+impl<S: Simulator> Env for HostEnv<S> {
     type Udp = StageUdp<S>;
     type Reader = Half<S>;
     type Writer = Half<S>;
@@ -156,7 +156,7 @@ impl<S: Simulator> Env for StageEnv<S> {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        S::spawn(self.life.task(&self.stage, task));
+        S::spawn(self.process.task(&self.harness, task));
     }
 
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
@@ -177,14 +177,14 @@ impl<S: Simulator> Env for StageEnv<S> {
     }
 
     fn local_addr(&self, _listener: &S::Listener) -> io::Result<SocketAddr> {
-        Ok(self.place.at(super::place::CLIENT_PORT))
+        Ok(self.host.at(super::host::CLIENT_PORT))
     }
 
     async fn accept(&self, listener: &S::Listener) -> io::Result<(Half<S>, Half<S>, SocketAddr)> {
         loop {
             let (stream, from) = S::accept(listener).await?;
             // Somebody who is nobody of this world would be the simulator's mistake.
-            let Some(there) = Place::of(from.ip()) else { continue };
+            let Some(there) = Host::of(from.ip()) else { continue };
             self.event(kind::ACCEPT, there.to_string().as_bytes());
             let (reader, writer) = self.halves(stream, there);
             return Ok((reader, writer, from));
@@ -192,10 +192,10 @@ impl<S: Simulator> Env for StageEnv<S> {
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<(Half<S>, Half<S>)> {
-        let there = Place::of(to.ip()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let there = Host::of(to.ip()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let connected = S::connect(to).await;
         if connected.is_err()
-            && (self.stage.is_cut(self.place, there) || self.stage.is_cut(there, self.place))
+            && (self.harness.is_cut(self.host, there) || self.harness.is_cut(there, self.host))
         {
             // Nobody refuses over a way that is cut: whoever connects waits until its patience is
             // at an end.
@@ -210,14 +210,14 @@ impl<S: Simulator> Env for StageEnv<S> {
 pub(super) struct StageUdp<S: Simulator> {
     socket: Rc<S::Udp>,
     at: SocketAddr,
-    env: StageEnv<S>,
+    env: HostEnv<S>,
 }
 
 impl<S: Simulator> Udp for StageUdp<S> {
     fn send(&self, datagrams: &mut Vec<Datagram>) {
         for (to, bytes) in datagrams.drain(..) {
-            let Some(there) = Place::of(to.ip()) else { continue };
-            for later in self.env.stage.fates(self.env.place, there) {
+            let Some(there) = Host::of(to.ip()) else { continue };
+            for later in self.env.harness.fates(self.env.host, there) {
                 if later.as_millis() == 0 {
                     S::send(&self.socket, to, bytes.clone());
                     continue;
@@ -247,7 +247,7 @@ impl<S: Simulator> Udp for StageUdp<S> {
 pub(super) struct Half<S: Simulator> {
     stream: Rc<RefCell<S::Stream>>,
     end: Rc<StreamEnd>,
-    env: StageEnv<S>,
+    env: HostEnv<S>,
 }
 
 impl<S: Simulator> Half<S> {

@@ -1,7 +1,7 @@
 //! A persistent server's journal in a simulated world: the real store on a simulated disk, whose
 //! syncs take simulated time. Nothing of it needs a thread.
 
-use super::env::StageEnv;
+use super::env::HostEnv;
 use super::simulator::Simulator;
 use crate::world::disk::Synced;
 use crate::world::engine::Engine;
@@ -24,7 +24,7 @@ pub(super) struct SimJournal {
 
 impl SimJournal {
     /// Begins a journal on an engine that is open; its task is the process's.
-    pub(super) fn start<S: Simulator>(env: &StageEnv<S>, engine: Rc<RefCell<Engine>>) -> Self {
+    pub(super) fn start<S: Simulator>(env: &HostEnv<S>, engine: Rc<RefCell<Engine>>) -> Self {
         let (told, written) = unbounded_channel();
         let more = Rc::new(Notify::new());
         env.spawn(write_all(env.clone(), engine.clone(), more.clone(), told));
@@ -50,7 +50,7 @@ impl Journal for SimJournal {
 }
 
 async fn write_all<S: Simulator>(
-    env: StageEnv<S>,
+    env: HostEnv<S>,
     engine: Rc<RefCell<Engine>>,
     more: Rc<Notify>,
     told: UnboundedSender<Result<Ticket, StorageError>>,

@@ -1,19 +1,19 @@
 //! A server's machine in a simulated world: its clock and its disk, which outlive the process, and
 //! the running server of `accord-net` on it.
 
-use super::env::{MachineClock, StageEnv};
+use super::env::{HostEnv, MachineClock};
+use super::harness::Harness;
+use super::host::{CLIENT_PORT, Host, PEER_PORT};
 use super::journal::SimJournal;
-use super::life::{Going, Life};
-use super::place::{CLIENT_PORT, PEER_PORT, Place};
+use super::process::{Process, RunState};
 use super::simulator::Simulator;
-use super::stage::Stage;
 use crate::judge::Property;
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
 use crate::plan::setup;
 use crate::world::disk::Opened;
 use crate::world::engine::Engine;
-use crate::world::process::Showing;
+use crate::world::process::Observed;
 use accord_core::ids::{LogPosition, NodeId, StoreId};
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
@@ -41,7 +41,7 @@ pub(super) trait Served {
     fn hang_up_all(&self);
 }
 
-impl<S: Simulator> Served for Running<StageEnv<S>> {
+impl<S: Simulator> Served for Running<HostEnv<S>> {
     fn look(&self, look: &mut dyn FnMut(&Server)) {
         Running::look(self, look);
     }
@@ -62,7 +62,7 @@ pub(super) struct Machine {
     pub(super) aside: Option<(Engine, Option<StoreId>)>,
     pub(super) served: Option<Rc<dyn Served>>,
     /// The process that runs.
-    pub(super) life: Rc<Life>,
+    pub(super) process: Rc<Process>,
     /// The incarnation of the memory it has. `None`: it has forgotten.
     pub(super) store: Option<StoreId>,
     /// How often a process was started.
@@ -96,7 +96,7 @@ impl Machine {
             engine: Rc::new(RefCell::new(Engine::new(damage))),
             aside: None,
             served: None,
-            life: Life::new(),
+            process: Process::new(),
             store: None,
             starts: 0,
             downs: 0,
@@ -153,49 +153,49 @@ impl Machine {
 
     /// Lets the process go on or not, as the faults in force have it.
     pub(super) fn set_paused(&self) {
-        self.life.set(if self.pauses > 0 { Going::Still } else { Going::On });
+        self.process.set(if self.pauses > 0 { RunState::Paused } else { RunState::Running });
     }
 }
 
-impl<S: Simulator> StageEnv<S> {
+impl<S: Simulator> HostEnv<S> {
     /// Does something with the machine of this server's process.
     pub(super) fn machine<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
-        let Place::Server(server) = self.place else { panic!("a client has no machine") };
-        act(&mut self.stage.machine(server).borrow_mut())
+        let Host::Server(server) = self.host else { panic!("a client has no machine") };
+        act(&mut self.harness.machine(server).borrow_mut())
     }
 }
 
 /// True if a cluster exists: from then on, who forgets must be readmitted.
-pub(super) fn formed(stage: &Stage) -> bool {
-    stage.env.borrow().judges.prefixes.last().0 > 0
+pub(super) fn formed(harness: &Harness) -> bool {
+    harness.env.borrow().judges.prefixes.last().0 > 0
 }
 
 /// The process of a server, from its start until it is killed.
 pub(super) fn process<S: Simulator>(
-    stage: &Rc<Stage>,
+    harness: &Rc<Harness>,
     id: u32,
 ) -> impl Future<Output = ()> + use<S> {
-    let place = Place::Server(id);
-    let (clock, life, seed) = {
-        let machine = &mut *stage.machine(id).borrow_mut();
+    let host = Host::Server(id);
+    let (clock, process, seed) = {
+        let machine = &mut *harness.machine(id).borrow_mut();
         machine.starts += 1;
         machine.stopped = false;
-        machine.life = Life::new();
+        machine.process = Process::new();
         machine.set_paused();
-        (machine.clock.clone(), machine.life.clone(), machine.rng.next_u64())
+        (machine.clock.clone(), machine.process.clone(), machine.rng.next_u64())
     };
-    let env = StageEnv::<S>::new(stage, place, life.clone(), clock, seed);
-    life.task(stage, serve(env, id))
+    let env = HostEnv::<S>::new(harness, host, process.clone(), clock, seed);
+    process.task(harness, serve(env, id))
 }
 
-async fn serve<S: Simulator>(env: StageEnv<S>, id: u32) {
-    let stage = env.stage.clone();
+async fn serve<S: Simulator>(env: HostEnv<S>, id: u32) {
+    let harness = env.harness.clone();
     // An observer is a server that was added to a cluster, so there must be one.
-    while id > stage.options().servers && !formed(&stage) {
+    while id > harness.options().servers && !formed(&harness) {
         S::sleep(OBSERVER_LOOKS).await;
     }
-    stage.set_now(S::now());
-    let options = server_options(&stage, id);
+    harness.set_now(S::now());
+    let options = server_options(&harness, id);
     let disk = match options.durability {
         Durability::Memory => None,
         Durability::Persistent => Some(open(&env, id)),
@@ -205,45 +205,45 @@ async fn serve<S: Simulator>(env: StageEnv<S>, id: u32) {
         Ok(running) => Rc::new(running),
         Err(error) => {
             let words = format!("n{id} does not start: {error}");
-            return stage.fail(Property::Invariants, words);
+            return harness.fail(Property::Invariants, words);
         }
     };
     let (store, applied, last) = running.look(|server| {
         let log = server.replica().log();
         (server.replica().status().store, server.applied(), log.last())
     });
-    stage.tell(env.place, || format!("starts with {store}, log up to {last}"));
-    running.set_witness(witness(&stage, id, Showing::new(applied)));
+    harness.tell(env.host, || format!("starts with {store}, log up to {last}"));
+    running.set_witness(witness(&harness, id, Observed::new(applied)));
     {
-        let machine = &mut *stage.machine(id).borrow_mut();
+        let machine = &mut *harness.machine(id).borrow_mut();
         machine.store = Some(store);
         machine.served = Some(running.clone());
     }
     let reason = running.halted().await;
-    judge_halt(&stage, id, &reason);
-    stage.stopped.borrow_mut().push_back(id);
+    judge_halt(&harness, id, &reason);
+    harness.stopped.borrow_mut().push_back(id);
 }
 
-fn judge_halt(stage: &Stage, id: u32, reason: &HaltReason) {
+fn judge_halt(harness: &Harness, id: u32, reason: &HaltReason) {
     let property = match reason {
         HaltReason::Diverged { .. } => Property::PrefixesAgree,
         HaltReason::DigestMismatch { .. } => Property::DigestsAgree,
         HaltReason::BadSnapshot => Property::Invariants,
         HaltReason::StorageFailed => return,
     };
-    stage.fail(property, format!("n{id} stopped itself: {reason}"));
+    harness.fail(property, format!("n{id} stopped itself: {reason}"));
 }
 
 /// Shows the judges what the server does, turn by turn.
-fn witness(stage: &Rc<Stage>, id: u32, mut showing: Showing) -> server::Witness {
-    let stage = stage.clone();
-    let check_every = u64::from(stage.options().check_every);
+fn witness(harness: &Rc<Harness>, id: u32, mut observed: Observed) -> server::Witness {
+    let harness = harness.clone();
+    let check_every = u64::from(harness.options().check_every);
     let mut turns = 0_u64;
     Box::new(move |server, view| {
-        showing.view = view;
-        stage.views.borrow_mut().extend(view);
+        observed.view = view;
+        harness.views.borrow_mut().extend(view);
         // Silence is not judged here, so the time is nobody's concern.
-        showing.show(id, server, &mut stage.env.borrow_mut(), Instant::ZERO);
+        observed.look(id, server, &mut harness.env.borrow_mut(), Instant::ZERO);
         turns += 1;
         if turns.is_multiple_of(check_every) {
             server.check();
@@ -251,14 +251,14 @@ fn witness(stage: &Rc<Stage>, id: u32, mut showing: Showing) -> server::Witness 
     })
 }
 
-fn open<S: Simulator>(env: &StageEnv<S>, id: u32) -> Disk {
+fn open<S: Simulator>(env: &HostEnv<S>, id: u32) -> Disk {
     let engine = env.machine(|machine| machine.engine.clone());
     let opened = engine.borrow_mut().open(NodeId(id));
     let recovered: Option<Recovered> = match opened {
         Ok(Opened::Recovered(recovered)) => Some(*recovered),
         Ok(Opened::Blank) => None,
         Ok(Opened::Rotten) => {
-            env.stage.tell(env.place, || "finds its disk damaged, and replaces it".to_owned());
+            env.harness.tell(env.host, || "finds its disk damaged, and replaces it".to_owned());
             drop(engine.borrow_mut().replace());
             let empty = engine.borrow_mut().open(NodeId(id));
             assert!(matches!(empty, Ok(Opened::Blank)), "a new disk is empty");
@@ -266,7 +266,7 @@ fn open<S: Simulator>(env: &StageEnv<S>, id: u32) -> Disk {
         }
         Err(error) => {
             let words = format!("n{id} cannot read its own records: {error}");
-            env.stage.fail(Property::Invariants, words);
+            env.harness.fail(Property::Invariants, words);
             None
         }
     };
@@ -275,13 +275,13 @@ fn open<S: Simulator>(env: &StageEnv<S>, id: u32) -> Disk {
 }
 
 /// A server of this world, as a person would configure it.
-fn server_options(stage: &Stage, id: u32) -> ServerOptions {
-    let options = stage.options();
+fn server_options(harness: &Harness, id: u32) -> ServerOptions {
+    let options = harness.options();
     let core = setup::server_config(options, id);
     let ring = setup::ring_config(options, id);
     let others = (1..=options.nodes()).filter(|other| *other != id);
-    let peers = others.map(|other| (NodeId(other), Place::Server(other).at(PEER_PORT))).collect();
-    let here = Place::Server(id);
+    let peers = others.map(|other| (NodeId(other), Host::Server(other).at(PEER_PORT))).collect();
+    let here = Host::Server(id);
     let mut group = RingOptions::new(here.at(PEER_PORT), peers, ring.key);
     (group.limits, group.timeouts) = (ring.limits, ring.timeouts);
     // What `accord-net` asks of a ring, and the worlds' tiny rings do not have.
@@ -298,7 +298,7 @@ fn server_options(stage: &Stage, id: u32) -> ServerOptions {
         initial,
         durability: options.mode,
         // The operator insists on forming the cluster until there is one.
-        bootstrap: first_voter && !formed(stage),
+        bootstrap: first_voter && !formed(harness),
         replica: core.replica.limits,
         state: core.state,
         limits: core.limits,

@@ -1,13 +1,13 @@
 //! The world of [madsim](https://docs.rs/madsim): one executor for all machines, whose time leaps
-//! to the next timer, and which takes the place of the system's clocks and randomness.
+//! to the next timer, and which takes the host of the system's clocks and randomness.
 //!
 //! Its datagrams are received by tasks of their own, since its `recv_from` loses what it holds when
 //! it is cancelled, and several of them, since each takes a simulated millisecond.
 
-use super::director::Director;
-use super::place::Place;
+use super::fault_driver::FaultDriver;
+use super::harness::Harness;
+use super::host::Host;
 use super::simulator::{Control, Received, Simulator};
-use super::stage::Stage;
 use super::{client, machine};
 use crate::plan::Plan;
 use crate::world::Run;
@@ -32,17 +32,17 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 const DATAGRAMS_WAITING_MAX: usize = 256;
 /// Tasks that receive at one socket.
 const PUMPS: usize = 8;
-/// The director looks this often at what has stopped by itself.
+/// The fault driver looks this often at what has stopped by itself.
 const LOOK: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// The world of this thread. What starts a machine's process must be `Send`, and the world is
     /// not; madsim runs all machines on the thread of its runtime.
-    static STAGE: RefCell<Option<Rc<Stage>>> = const { RefCell::new(None) };
+    static STAGE: RefCell<Option<Rc<Harness>>> = const { RefCell::new(None) };
 }
 
-fn stage() -> Rc<Stage> {
-    STAGE.with_borrow(|stage| stage.clone().expect("a world runs on this thread"))
+fn harness() -> Rc<Harness> {
+    STAGE.with_borrow(|harness| harness.clone().expect("a world runs on this thread"))
 }
 
 /// The simulator, as machines see it.
@@ -116,19 +116,19 @@ async fn pump(socket: Arc<UdpSocket>, received: Sender<Received>) {
     }
 }
 
-struct Hands {
+struct Controls {
     handle: Handle,
-    nodes: BTreeMap<Place, NodeHandle>,
+    nodes: BTreeMap<Host, NodeHandle>,
 }
 
-impl Control for Hands {
+impl Control for Controls {
     fn crash(&mut self, server: u32) {
-        self.handle.kill(self.nodes[&Place::Server(server)].id());
+        self.handle.kill(self.nodes[&Host::Server(server)].id());
     }
     fn restart(&mut self, server: u32) {
-        self.handle.restart(self.nodes[&Place::Server(server)].id());
+        self.handle.restart(self.nodes[&Host::Server(server)].id());
     }
-    fn set_cut(&mut self, from: Place, to: Place, cut: bool) {
+    fn set_cut(&mut self, from: Host, to: Host, cut: bool) {
         let (from, to) = (self.nodes[&from].id(), self.nodes[&to].id());
         match cut {
             true => NetSim::current().clog_link(from, to),
@@ -151,54 +151,54 @@ fn run_here(plan: Plan, story: Option<Story>) -> Run {
     let mut config = ::madsim::Config::default();
     config.net.send_latency = delay_min..delay_max;
     let runtime = Runtime::with_seed_and_config(plan.options.seed, config);
-    let stage = Stage::new(plan, story);
-    STAGE.set(Some(stage.clone()));
-    let run = runtime.block_on(direct(stage.clone()));
-    super::strike(&stage);
+    let harness = Harness::new(plan, story);
+    STAGE.set(Some(harness.clone()));
+    let run = runtime.block_on(direct(harness.clone()));
+    super::tear_down(&harness);
     drop(runtime);
     STAGE.set(None);
     run
 }
 
-async fn direct(stage: Rc<Stage>) -> Run {
-    let mut hands = build(&stage);
-    let mut director = Director::new(stage, !Madsim::STREAMS_OUTLIVE_CUTS);
-    while !director.on_time(Madsim::now(), &mut hands) {
+async fn direct(harness: Rc<Harness>) -> Run {
+    let mut controls = build(&harness);
+    let mut driver = FaultDriver::new(harness, !Madsim::STREAMS_OUTLIVE_CUTS);
+    while !driver.on_time(Madsim::now(), &mut controls) {
         let now = Madsim::now().as_nanos();
-        let wait = director.next_at().map_or(u64::MAX, |at| at.as_nanos().saturating_sub(now));
+        let wait = driver.next_at().map_or(u64::MAX, |at| at.as_nanos().saturating_sub(now));
         ::madsim::time::sleep(LOOK.min(Duration::from_nanos(wait))).await;
     }
-    director.judge_end();
-    director.finish()
+    driver.judge_end();
+    driver.finish()
 }
 
-fn build(world: &Rc<Stage>) -> Hands {
+fn build(world: &Rc<Harness>) -> Controls {
     let handle = Handle::current();
     let mut nodes = BTreeMap::new();
     for server in 1..=world.options().nodes() {
-        let place = Place::Server(server);
+        let host = Host::Server(server);
         let init = move || {
-            let process = machine::process::<Madsim>(&stage(), server);
+            let process = machine::process::<Madsim>(&harness(), server);
             async move {
                 process.await;
-                // The machine stays, until the director sees to it.
+                // The machine stays, until the fault driver sees to it.
                 std::future::pending::<()>().await;
             }
         };
-        let node = handle.create_node().name(place.to_string()).ip(place.ip()).init(init).build();
-        nodes.insert(place, node);
+        let node = handle.create_node().name(host.to_string()).ip(host.ip()).init(init).build();
+        nodes.insert(host, node);
     }
     for client in 1..=world.options().clients {
-        let place = Place::Client(client);
+        let host = Host::Client(client);
         let init = move || {
-            let machine = client::machine::<Madsim>(&stage(), client);
+            let machine = client::machine::<Madsim>(&harness(), client);
             async move {
                 machine.await;
                 std::future::pending::<()>().await;
             }
         };
-        let node = handle.create_node().name(place.to_string()).ip(place.ip()).init(init).build();
-        nodes.insert(place, node);
+        let node = handle.create_node().name(host.to_string()).ip(host.ip()).init(init).build();
+        nodes.insert(host, node);
     }
-    Hands { handle, nodes }
+    Controls { handle, nodes }
 }

@@ -4,25 +4,25 @@
 //! driver of `accord-net` runs as it is: sockets, frames, connections, streams between servers,
 //! timers, the journal. They share plans, workloads, checkers and the trace with the bare world.
 //!
-//! Read in this order: [`fit`] (what a world can express), `simulator` and `place` (what a
-//! simulator must bring), `turmoil` and `madsim` (the two), `stage` (what machines share), `env`
-//! (the seam of `accord-net`), `life`, `machine`, `journal`, `client` (who lives there),
-//! `director`, `faults`, `verdict` (who makes things go wrong, and judges). Why it is built so:
+//! Read in this order: [`fit`] (what a world can express), `simulator` and `host` (what a
+//! simulator must bring), `turmoil` and `madsim` (the two), `harness` (what machines share), `env`
+//! (the seam of `accord-net`), `process`, `machine`, `journal`, `client` (who lives there),
+//! `fault_driver`, `faults`, `verdict` (who makes things go wrong, and judges). Why it is built so:
 //! `docs/decisions/0015-worlds.md`.
 
 mod client;
-mod director;
 mod env;
+mod fault_driver;
 mod faults;
 pub mod fit;
+mod harness;
+mod host;
 mod journal;
-mod life;
 mod machine;
 #[cfg(madsim)]
 mod madsim;
-mod place;
+mod process;
 mod simulator;
-mod stage;
 mod turmoil;
 mod verdict;
 
@@ -65,7 +65,7 @@ impl WorldKind {
         let world = found.ok_or_else(|| "bare, turmoil or madsim".to_owned())?;
         if world == Self::Madsim && !cfg!(madsim) {
             return Err("a build with `--cfg madsim`, which .cargo/config.toml sets unless the \
-                        environment variable RUSTFLAGS takes its place: build again with it unset, \
+                        environment variable RUSTFLAGS takes its host: build again with it unset, \
                         or with `--cfg madsim` in it"
                 .to_owned());
         }
@@ -95,6 +95,6 @@ pub fn run(world: WorldKind, plan: &Plan, story: Option<Story>) -> Run {
 }
 
 /// The world is over: disks are taken from processes before their destructors run.
-fn strike(stage: &Rc<stage::Stage>) {
-    stage.machines.iter().for_each(|machine| machine.borrow_mut().stop());
+fn tear_down(harness: &Rc<harness::Harness>) {
+    harness.machines.iter().for_each(|machine| machine.borrow_mut().stop());
 }

@@ -2,9 +2,9 @@
 //!
 //! A [`Simulator`] is asked from within a simulated machine: whose sockets, timers and tasks are
 //! meant follows from who runs at the moment, so it has no value. A [`Control`] is asked from
-//! outside, by the [director](super::director).
+//! outside, by the [fault driver](super::fault_driver).
 
-use super::place::Place;
+use super::host::Host;
 use crate::world::clock::WorldTime;
 use bytes::Bytes;
 use std::io;
@@ -56,6 +56,6 @@ pub(super) trait Control {
     fn crash(&mut self, server: u32);
     /// Its process starts again.
     fn restart(&mut self, server: u32);
-    /// From now on nothing gets from one place to the other, or everything does.
-    fn set_cut(&mut self, from: Place, to: Place, cut: bool);
+    /// From now on nothing gets from one host to the other, or everything does.
+    fn set_cut(&mut self, from: Host, to: Host, cut: bool);
 }

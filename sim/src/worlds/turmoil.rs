@@ -1,10 +1,10 @@
 //! The world of [turmoil](https://docs.rs/turmoil): each machine has a runtime of tokio's whose
 //! time stands still, and all of them are run a millisecond at a time, one after the other.
 
-use super::director::Director;
-use super::place::Place;
+use super::fault_driver::FaultDriver;
+use super::harness::Harness;
+use super::host::Host;
 use super::simulator::{Control, Received, Simulator};
-use super::stage::Stage;
 use super::{client, machine};
 use crate::plan::Plan;
 use crate::world::Run;
@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 const TICK: Duration = Duration::from_millis(1);
 /// Datagrams that wait at a socket; more are lost, as in a system's buffer.
 const DATAGRAMS_WAITING_MAX: usize = 256;
-/// Longer than any plan: the director ends worlds.
+/// Longer than any plan: the fault driver ends worlds.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// The simulator, as machines see it.
@@ -91,16 +91,16 @@ impl Simulator for Turmoil {
     }
 }
 
-struct Hands<'a>(&'a mut ::turmoil::Sim<'static>);
+struct Controls<'a>(&'a mut ::turmoil::Sim<'static>);
 
-impl Control for Hands<'_> {
+impl Control for Controls<'_> {
     fn crash(&mut self, server: u32) {
-        self.0.crash(Place::Server(server).ip());
+        self.0.crash(Host::Server(server).ip());
     }
     fn restart(&mut self, server: u32) {
-        self.0.bounce(Place::Server(server).ip());
+        self.0.bounce(Host::Server(server).ip());
     }
-    fn set_cut(&mut self, from: Place, to: Place, cut: bool) {
+    fn set_cut(&mut self, from: Host, to: Host, cut: bool) {
         match cut {
             true => self.0.partition_oneway(from.ip(), to.ip()),
             false => self.0.repair_oneway(from.ip(), to.ip()),
@@ -110,32 +110,32 @@ impl Control for Hands<'_> {
 
 /// Runs the world of a plan to its end.
 pub(super) fn run(plan: Plan, story: Option<Story>) -> Run {
-    let stage = Stage::new(plan, story);
-    let mut sim = build(&stage);
-    let mut director = Director::new(stage.clone(), !Turmoil::STREAMS_OUTLIVE_CUTS);
+    let harness = Harness::new(plan, story);
+    let mut sim = build(&harness);
+    let mut driver = FaultDriver::new(harness.clone(), !Turmoil::STREAMS_OUTLIVE_CUTS);
     loop {
         if let Err(error) = sim.step() {
-            stage.on_panic(format!("the simulator stops: {error}"));
+            harness.on_panic(format!("the simulator stops: {error}"));
         }
         let now = WorldTime::from_nanos(sim.elapsed().as_nanos() as u64);
-        if director.on_time(now, &mut Hands(&mut sim)) {
+        if driver.on_time(now, &mut Controls(&mut sim)) {
             break;
         }
     }
-    director.judge_end();
-    let run = director.finish();
-    super::strike(&stage);
-    for server in 1..=stage.options().nodes() {
-        sim.crash(Place::Server(server).ip());
+    driver.judge_end();
+    let run = driver.finish();
+    super::tear_down(&harness);
+    for server in 1..=harness.options().nodes() {
+        sim.crash(Host::Server(server).ip());
     }
-    for client in 1..=stage.options().clients {
-        sim.crash(Place::Client(client).ip());
+    for client in 1..=harness.options().clients {
+        sim.crash(Host::Client(client).ip());
     }
     run
 }
 
-fn build(stage: &Rc<Stage>) -> ::turmoil::Sim<'static> {
-    let options = stage.options();
+fn build(harness: &Rc<Harness>) -> ::turmoil::Sim<'static> {
+    let options = harness.options();
     let (delay_min, delay_max) = super::fit::latencies(options);
     let mut sim = ::turmoil::Builder::new()
         .simulation_duration(FOR_EVER)
@@ -148,20 +148,20 @@ fn build(stage: &Rc<Stage>) -> ::turmoil::Sim<'static> {
         .rng_seed(options.seed)
         .build();
     for server in 1..=options.nodes() {
-        let stage = stage.clone();
-        sim.host(Place::Server(server).ip(), move || {
-            let process = machine::process::<Turmoil>(&stage, server);
+        let harness = harness.clone();
+        sim.host(Host::Server(server).ip(), move || {
+            let process = machine::process::<Turmoil>(&harness, server);
             async move {
                 process.await;
-                // The machine stays, until the director sees to it.
+                // The machine stays, until the fault driver sees to it.
                 std::future::pending().await
             }
         });
     }
     for client in 1..=options.clients {
-        let stage = stage.clone();
-        sim.host(Place::Client(client).ip(), move || {
-            let machine = client::machine::<Turmoil>(&stage, client);
+        let harness = harness.clone();
+        sim.host(Host::Client(client).ip(), move || {
+            let machine = client::machine::<Turmoil>(&harness, client);
             async move {
                 machine.await;
                 std::future::pending().await

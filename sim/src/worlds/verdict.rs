@@ -1,6 +1,6 @@
 //! The last judgements over a simulated world, and what came of it.
 
-use super::director::Director;
+use super::fault_driver::FaultDriver;
 use crate::judge::Property;
 use crate::judge::digests::FinalState;
 use crate::world::Run;
@@ -9,34 +9,34 @@ use accord_core::replica::io::ClosedReason;
 use accord_models::Outcome;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-impl Director {
+impl FaultDriver {
     /// Judges the world at rest. A panic in it is a violation like any other.
     pub(super) fn judge_end(&self) {
-        if self.stage.env.borrow().violation.is_some() {
+        if self.harness.env.borrow().violation.is_some() {
             return;
         }
         if catch_unwind(AssertUnwindSafe(|| self.judge_all())).is_err() {
-            self.stage.on_panic(crate::world::panics::take_last());
+            self.harness.on_panic(crate::world::panics::take_last());
         }
     }
 
     fn judge_all(&self) {
-        let stage = &self.stage;
-        if stage.amnesia.get().is_some() {
+        let harness = &self.harness;
+        if harness.amnesia.get().is_some() {
             self.judge_amnesia();
         } else {
             self.judge_states();
         }
-        stage.clients.iter().for_each(|client| client.borrow_mut().give_up(stage));
-        let env = &mut *stage.env.borrow_mut();
-        for workload in &stage.workloads {
+        harness.clients.iter().for_each(|client| client.borrow_mut().give_up(harness));
+        let env = &mut *harness.env.borrow_mut();
+        for workload in &harness.workloads {
             let workload = &mut *workload.borrow_mut();
             workload.check(env);
             if workload.history().count(Outcome::Ok) > 0 {
                 env.judge(Property::Workload, Ok(()));
             }
         }
-        if stage.amnesia.get().is_none() {
+        if harness.amnesia.get().is_none() {
             env.judge(Property::Convergence, Ok(()));
         }
         env.judge(Property::Invariants, Ok(()));
@@ -49,11 +49,11 @@ impl Director {
                 (status.closed, status.epoch, server.replica().log().voters().is_empty())
             })
         };
-        let seen: Vec<_> = self.stage.machines.iter().map(|it| closed(&it.borrow())).collect();
+        let seen: Vec<_> = self.harness.machines.iter().map(|it| closed(&it.borrow())).collect();
         // Where nobody remembers that there was a cluster, all that can be said is that there is
         // none.
         let nobody_knows = seen.iter().flatten().all(|(_, _, empty)| *empty);
-        for (place, (reason, epoch, _)) in
+        for (host, (reason, epoch, _)) in
             seen.into_iter().enumerate().filter_map(|(i, it)| Some((i, it?)))
         {
             let noticed = match &reason {
@@ -62,19 +62,19 @@ impl Director {
                 _ => false,
             };
             if !noticed {
-                let id = place + 1;
+                let id = host + 1;
                 let detail = format!(
                     "a majority lost its memory, and n{id} does not say so: it is in {epoch:?}, {reason:?}"
                 );
-                return self.stage.fail(Property::AmnesiaNoticed, detail);
+                return self.harness.fail(Property::AmnesiaNoticed, detail);
             }
         }
-        self.stage.env.borrow_mut().judge(Property::AmnesiaNoticed, Ok(()));
+        self.harness.env.borrow_mut().judge(Property::AmnesiaNoticed, Ok(()));
     }
 
     fn judge_states(&self) {
         let mut states = Vec::new();
-        for machine in &self.stage.machines {
+        for machine in &self.harness.machines {
             let machine = machine.borrow();
             let node = NodeId(machine.id);
             let state = machine.look(|server| {
@@ -85,31 +85,31 @@ impl Director {
                 FinalState { node, applied: server.applied(), digest, digest_full }
             });
             let Some(state) = state else { continue };
-            let env = &mut *self.stage.env.borrow_mut();
+            let env = &mut *self.harness.env.borrow_mut();
             let judgement = env.judges.acknowledged.on_end(node, state.applied);
             env.judge(Property::AcknowledgedSurvive, judgement);
             states.push(state);
         }
         let judgement = crate::judge::digests::check(&states);
-        self.stage.env.borrow_mut().judge(Property::DigestsAgree, judgement);
+        self.harness.env.borrow_mut().judge(Property::DigestsAgree, judgement);
     }
 
     /// What came of the world, which is over.
     pub(super) fn finish(&self) -> Run {
-        let env = &mut *self.stage.env.borrow_mut();
+        let env = &mut *self.harness.env.borrow_mut();
         let mut counts = env.counts.clone();
-        counts.views = self.stage.views.borrow().len() as u64;
+        counts.views = self.harness.views.borrow().len() as u64;
         counts.epochs = env.judges.epochs.count();
         counts.simulated_ns = env.now.as_nanos();
         counts.core_events = env.trace.events();
-        for (number, workload) in self.stage.workloads.iter().enumerate() {
+        for (number, workload) in self.harness.workloads.iter().enumerate() {
             let workload = &mut *workload.borrow_mut();
             crate::world::digest::history(&mut env.trace, env.now, number, workload.history());
         }
         crate::world::digest::verdict(&mut env.trace, env.now, env.violation.as_ref());
         let mut histories = Vec::new();
         let mut undecided = Vec::new();
-        for workload in &self.stage.workloads {
+        for workload in &self.harness.workloads {
             let workload = &mut *workload.borrow_mut();
             let history = workload.history();
             counts.operations_ok += history.count(Outcome::Ok) as u64;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::graph::{Edge, Graph, Kind};
-use crate::check::budget::Purse;
+use crate::check::budget::BudgetLeft;
 use crate::verdict::{Explanation, Link};
 
 /// A cycle of transactions.
@@ -85,7 +85,7 @@ const CLASSES: [Class; 4] = [
 ];
 
 /// The shortest cycle of the gravest kind there is.
-pub(super) fn find(graph: &Graph<'_>, purse: &mut Purse) -> Option<Cycle> {
+pub(super) fn find(graph: &Graph<'_>, left: &mut BudgetLeft) -> Option<Cycle> {
     let mut cut = Vec::new();
     for realtime in [false, true] {
         let all = |kind: Kind| realtime || kind != Kind::Realtime;
@@ -96,7 +96,7 @@ pub(super) fn find(graph: &Graph<'_>, purse: &mut Purse) -> Option<Cycle> {
         let place = places(graph, &components);
         for class in &CLASSES {
             let search = Search { graph, place: &place, class, realtime };
-            let (edges, is_shortest) = search.shortest(&components, purse);
+            let (edges, is_shortest) = search.shortest(&components, left);
             let name = format!("{}{}", class.name, if realtime { "-realtime" } else { "" });
             match edges {
                 Some(edges) => {
@@ -132,12 +132,12 @@ impl Search<'_> {
         kind <= self.class.kind_max || (self.realtime && kind == Kind::Realtime)
     }
 
-    /// The shortest cycle of the class, and whether that is certain. When the purse is empty, the
+    /// The shortest cycle of the class, and whether that is certain. When the left is empty, the
     /// first one found will do.
     fn shortest(
         &self,
         components: &[Vec<usize>],
-        purse: &mut Purse,
+        left: &mut BudgetLeft,
     ) -> (Option<Vec<(usize, Edge)>>, bool) {
         let mut best: Option<Vec<(usize, Edge)>> = None;
         for node in components.iter().flatten() {
@@ -152,11 +152,11 @@ impl Search<'_> {
             for start in starts {
                 let bound = best.as_ref().map_or(usize::MAX, Vec::len);
                 // In the last class every edge is on some cycle: the first search ends the matter.
-                let is_over = purse.steps == 0 && (best.is_some() || self.class.name != "G2");
+                let is_over = left.steps == 0 && (best.is_some() || self.class.name != "G2");
                 if bound == 2 || is_over {
                     return (best, bound == 2);
                 }
-                if let Some(rest) = self.path(start.to, *node, bound - 1, purse) {
+                if let Some(rest) = self.path(start.to, *node, bound - 1, left) {
                     let cycle: Vec<_> = [(*node, *start)].into_iter().chain(rest).collect();
                     if cycle.len() < bound {
                         best = Some(cycle);
@@ -173,7 +173,7 @@ impl Search<'_> {
         from: usize,
         to: usize,
         length_max: usize,
-        purse: &mut Purse,
+        left: &mut BudgetLeft,
     ) -> Option<Vec<(usize, Edge)>> {
         let mut came: BTreeMap<usize, (usize, Edge)> = BTreeMap::new();
         let mut queue = VecDeque::from([(from, 0)]);
@@ -182,7 +182,7 @@ impl Search<'_> {
                 return None;
             }
             for edge in &self.graph.edges[node] {
-                purse.step();
+                left.step();
                 let inside = self.place[edge.to] == self.place[from];
                 if !inside || !self.allows(edge.kind) || came.contains_key(&edge.to) {
                     continue;

@@ -1,7 +1,7 @@
 //! Who must come before whom.
 
 use super::observe::Observed;
-use crate::check::budget::Purse;
+use crate::check::budget::BudgetLeft;
 use crate::history::{History, Outcome};
 
 /// Why a transaction must come before another.
@@ -34,15 +34,15 @@ pub(super) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// Draws the graph; `None` if it has more edges than `purse` has steps.
+    /// Draws the graph; `None` if it has more edges than `left` has steps.
     pub(super) fn draw(
         history: &'a History,
         observed: &'a Observed,
         realtime: bool,
-        purse: &mut Purse,
+        left: &mut BudgetLeft,
     ) -> Option<Self> {
         let edges = vec![Vec::new(); observed.txns.len()];
-        let mut drawing = Drawing { graph: Self { history, observed, edges }, purse };
+        let mut drawing = Drawing { graph: Self { history, observed, edges }, left };
         drawing.writes()?;
         drawing.reads()?;
         if realtime {
@@ -96,7 +96,7 @@ impl<'a> Graph<'a> {
 
 struct Drawing<'a, 'p> {
     graph: Graph<'a>,
-    purse: &'p mut Purse,
+    left: &'p mut BudgetLeft,
 }
 
 impl Drawing<'_, '_> {
@@ -105,7 +105,7 @@ impl Drawing<'_, '_> {
             return Some(());
         }
         self.graph.edges[from].push(Edge { to, kind, about });
-        self.purse.step().then_some(())
+        self.left.step().then_some(())
     }
 
     /// The writer of the version at `place` of a key.

@@ -33,11 +33,11 @@ pub(super) fn check(history: &History, options: &Options) -> Result<Verdict, His
     if let Some(explanation) = observed.refuse() {
         return Ok(Verdict::Invalid(explanation));
     }
-    let mut purse = options.budget.purse();
-    let Some(graph) = Graph::draw(history, &observed, options.realtime, &mut purse) else {
+    let mut left = options.budget.left();
+    let Some(graph) = Graph::draw(history, &observed, options.realtime, &mut left) else {
         let why = "the graph of dependencies has more edges than the budget has steps".to_owned();
         return Ok(Verdict::Undecided { why });
     };
-    let cycle = cycle::find(&graph, &mut purse);
+    let cycle = cycle::find(&graph, &mut left);
     Ok(cycle.map_or(Verdict::Valid, |cycle| Verdict::Invalid(cycle.explanation(&graph))))
 }

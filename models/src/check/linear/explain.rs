@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::search::{Call, Found, Free, Stuck, search};
-use crate::check::budget::{Budget, Purse};
+use crate::check::budget::{Budget, BudgetLeft};
 use crate::history::History;
 use crate::spec::Spec;
 use crate::verdict::Explanation;
@@ -56,7 +56,7 @@ impl<'a, S: Spec> Minimal<'a, S> {
         let mut shrinking = Shrinking {
             spec,
             roles: vec![Role::Strict; prefix.len()],
-            purse: Purse { steps: budget.explain_steps_max, ..budget.purse() },
+            left: BudgetLeft { steps: budget.explain_steps_max, ..budget.left() },
             steps_per_trial: budget.explain_steps_max / 20,
             prefix,
         };
@@ -151,7 +151,7 @@ struct Shrinking<'a, S: Spec> {
     spec: &'a S,
     prefix: Vec<Call<S::Op>>,
     roles: Vec<Role>,
-    purse: Purse,
+    left: BudgetLeft,
     steps_per_trial: u64,
 }
 
@@ -199,7 +199,7 @@ impl<S: Spec> Shrinking<'_, S> {
                 }
             }
             match chunk {
-                0 | 1 if !relaxed_any || self.purse.steps == 0 => return is_certain,
+                0 | 1 if !relaxed_any || self.left.steps == 0 => return is_certain,
                 0 | 1 => {}
                 _ => chunk = chunk.div_ceil(2),
             }
@@ -233,10 +233,10 @@ impl<S: Spec> Shrinking<'_, S> {
 
     /// Whether there is no order; `None` if that was too hard to tell.
     fn is_stuck(&mut self) -> Option<bool> {
-        let mut trial = self.trial_purse(self.purse.steps);
+        let mut trial = self.trial_budget(self.left.steps);
         let given = trial.steps;
         let found = self.trial(&mut trial);
-        self.purse.steps -= given - trial.steps;
+        self.left.steps -= given - trial.steps;
         match found {
             Found::Stuck(_) => Some(true),
             Found::Ordered(_) => Some(false),
@@ -244,11 +244,11 @@ impl<S: Spec> Shrinking<'_, S> {
         }
     }
 
-    fn trial_purse(&self, steps_max: u64) -> Purse {
-        Purse { steps: self.steps_per_trial.min(steps_max), ..self.purse }
+    fn trial_budget(&self, steps_max: u64) -> BudgetLeft {
+        BudgetLeft { steps: self.steps_per_trial.min(steps_max), ..self.left }
     }
 
-    fn trial(&self, purse: &mut Purse) -> Found<S::State> {
+    fn trial(&self, left: &mut BudgetLeft) -> Found<S::State> {
         let mut calls = self.strict();
         let relaxed = self.prefix.iter().zip(&self.roles);
         let relaxed =
@@ -260,7 +260,7 @@ impl<S: Spec> Shrinking<'_, S> {
                 returned: u64::MAX,
                 ..call.clone()
             }));
-            return search(self.spec, &calls, &[], purse);
+            return search(self.spec, &calls, &[], left);
         }
         let relaxed: Vec<_> = relaxed.collect();
         let strict: Vec<S::Op> = calls.iter().map(|call| call.op.clone()).collect();
@@ -274,7 +274,7 @@ impl<S: Spec> Shrinking<'_, S> {
         // Of equal operations the one that may come latest is enough.
         free.sort_unstable_by(|a, b| b.cmp(a));
         free.dedup_by(|earlier, later| earlier.op == later.op);
-        search(self.spec, &calls, &free, purse)
+        search(self.spec, &calls, &free, left)
     }
 
     fn strict(&self) -> Vec<Call<S::Op>> {

@@ -41,9 +41,9 @@ pub struct Order {
 
 /// An order for each partition that has one that the budget finds.
 pub fn order_partitions<S: Spec>(partitions: &[Partition<S>], budget: &Budget) -> Vec<Order> {
-    let mut purse = budget.purse();
+    let mut left = budget.left();
     let order = |Partition { name, spec, calls }: &Partition<S>| {
-        let Found::Ordered(numbers) = search(spec, calls, &[], &mut purse) else { return None };
+        let Found::Ordered(numbers) = search(spec, calls, &[], &mut left) else { return None };
         let operations = numbers.into_iter().map(|number| calls[number].index).collect();
         Some(Order { name: name.clone(), operations })
     };
@@ -56,7 +56,7 @@ pub fn check_partitions<S: Spec>(
     partitions: &[Partition<S>],
     budget: &Budget,
 ) -> Verdict {
-    let mut purse = budget.purse();
+    let mut left = budget.left();
     let mut undecided = None;
     let founded: Result<Vec<_>, _> = partitions.iter().map(founded::filter).collect();
     let founded = match founded {
@@ -64,7 +64,7 @@ pub fn check_partitions<S: Spec>(
         Err(explanation) => return Verdict::Invalid(explanation),
     };
     for (Partition { name, spec, .. }, calls) in partitions.iter().zip(&founded) {
-        match search(spec, calls, &[], &mut purse) {
+        match search(spec, calls, &[], &mut left) {
             Found::Ordered(_) => {}
             Found::Stuck(stuck) => {
                 let minimal = explain::Minimal::of(spec, calls, stuck, budget);

@@ -18,7 +18,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 
 use super::bits::{Bits, BitsKey};
-use crate::check::budget::Purse;
+use crate::check::budget::BudgetLeft;
 use crate::spec::Spec;
 
 /// One operation of a partition, as the search sees it.
@@ -77,9 +77,9 @@ pub fn search<S: Spec>(
     spec: &S,
     calls: &[Call<S::Op>],
     free: &[Free<S::Op>],
-    purse: &mut Purse,
+    left: &mut BudgetLeft,
 ) -> Found<S::State> {
-    Search::new(spec, calls, free).run(purse)
+    Search::new(spec, calls, free).run(left)
 }
 
 /// A place in the list: 0 is the head, which is also past the end.
@@ -148,10 +148,10 @@ impl<'a, S: Spec> Search<'a, S> {
         }
     }
 
-    fn run(mut self, purse: &mut Purse) -> Found<S::State> {
+    fn run(mut self, left: &mut BudgetLeft) -> Found<S::State> {
         let mut cursor = self.list.first();
         while self.required_left > 0 {
-            if !purse.step() || self.cache_bytes > purse.cache_bytes_max {
+            if !left.step() || self.cache_bytes > left.cache_bytes_max {
                 return Found::Exhausted;
             }
             let step = match cursor {

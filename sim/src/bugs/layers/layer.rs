@@ -8,7 +8,7 @@
 //! bug.
 
 use super::super::catalogue::{Bug, Patched};
-use super::super::hunt::{self, Catch, Hunt};
+use super::super::hunt::{self, Found, Hunt};
 use super::super::tree::Tree;
 use super::super::trial::{self, Verdict};
 use crate::worlds::WorldKind;
@@ -110,7 +110,7 @@ impl fmt::Display for Cell {
 
 /// A bug that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct Detection {
     /// By which property or which tests.
     pub by: String,
     /// After how many seeds; zero where there are none.
@@ -123,7 +123,7 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It is found.
-    Found(Found),
+    Found(Detection),
     /// It is not, within so many seeds and seconds.
     Missed {
         /// Seeds that held; zero where there are none.
@@ -140,7 +140,7 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Found(Found { by, seeds, seconds }) => {
+            Self::Found(Detection { by, seeds, seconds }) => {
                 write!(f, "found by {by}, {seeds} seeds, {seconds:.1} s")
             }
             Self::Missed { seeds, seconds } => {
@@ -207,7 +207,7 @@ impl Runner {
         for layer in [Layer::Tests, Layer::Stateright] {
             let cell = Cell { bug: bug.name.clone(), layer, from: 0, budget_seconds: 0 };
             match self.run(bug, &cell, tell) {
-                Outcome::Found(Found { by, .. }) => {
+                Outcome::Found(Detection { by, .. }) => {
                     return Ok(Some(format!("{}: {by}", layer.name())));
                 }
                 Outcome::Missed { .. } | Outcome::NotBuilt(_) => {}
@@ -260,7 +260,7 @@ impl Runner {
                 } else {
                     format!(" and {} more", rest.len())
                 };
-                Outcome::Found(Found { by: format!("{first}{more}"), seeds: 0, seconds })
+                Outcome::Found(Detection { by: format!("{first}{more}"), seeds: 0, seconds })
             }
         })
     }
@@ -353,12 +353,12 @@ fn failed_tests(said: &str) -> BTreeSet<String> {
 /// What came of a cell whose hunt came to this.
 fn read_verdict(verdict: Verdict, from: u64, seconds: f64) -> Outcome {
     match verdict {
-        Verdict::Found(Catch { seed, property, .. }) => {
-            Outcome::Found(Found { by: property, seeds: seed - from + 1, seconds })
+        Verdict::Found(Found { seed, property, .. }) => {
+            Outcome::Found(Detection { by: property, seeds: seed - from + 1, seconds })
         }
-        Verdict::FoundBeside { by } => Outcome::Found(Found { by, seeds: 0, seconds }),
+        Verdict::FoundBeside { by } => Outcome::Found(Detection { by, seeds: 0, seconds }),
         Verdict::NotFound { seeds } => Outcome::Missed { seeds, seconds },
-        Verdict::FailsAnyway(Catch { seed, .. }) => {
+        Verdict::FailsAnyway(Found { seed, .. }) => {
             Outcome::Broken(format!("seed {seed} fails without the bug as well"))
         }
         Verdict::Broken(why) => Outcome::Broken(why),
@@ -376,7 +376,7 @@ fn read_models(said: &str, wrong: &str, seconds: f64) -> Outcome {
         return Outcome::Broken(line.to_owned());
     }
     match property {
-        Some(by) if has(": found, ") => Outcome::Found(Found { by, seeds: 0, seconds }),
+        Some(by) if has(": found, ") => Outcome::Found(Detection { by, seeds: 0, seconds }),
         _ if has(": NOT FOUND in ") => Outcome::Missed { seeds: 0, seconds },
         _ => Outcome::Broken(format!("it ended without a word on the bug:\n{}", last_lines(wrong))),
     }
@@ -406,8 +406,8 @@ mod tests {
 
     #[test]
     fn a_seed_that_fails_without_the_bug_is_no_find() {
-        let catch = Catch { seed: 12, property: "reads-fresh".into(), ..Catch::default() };
-        let found = Found { by: "reads-fresh".into(), seeds: 3, seconds: 1.0 };
+        let catch = Found { seed: 12, property: "reads-fresh".into(), ..Found::default() };
+        let found = Detection { by: "reads-fresh".into(), seeds: 3, seconds: 1.0 };
         let verdict = Verdict::Found(catch.clone());
         assert_eq!(read_verdict(verdict, 10, 1.0), Outcome::Found(found));
         let anyway = read_verdict(Verdict::FailsAnyway(catch), 10, 1.0);
@@ -420,7 +420,7 @@ mod tests {
     fn what_the_models_say_is_read() {
         let said = "x: It is.\nmodel ...\n\nreplica-3: one log does not hold:\n\
                     1. begins\nx: found, 12 s with the build\n";
-        let found = Found { by: "one log (replica-3)".into(), seeds: 0, seconds: 2.0 };
+        let found = Detection { by: "one log (replica-3)".into(), seeds: 0, seconds: 2.0 };
         assert_eq!(read_models(said, "", 2.0), Outcome::Found(found));
         let missed = Outcome::Missed { seeds: 0, seconds: 2.0 };
         assert_eq!(read_models("x: NOT FOUND in 9 s\n", "", 2.0), missed);

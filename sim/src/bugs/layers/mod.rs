@@ -161,7 +161,7 @@ fn fill_cells(
 
 #[cfg(test)]
 mod tests {
-    use super::layer::Found;
+    use super::layer::Detection;
     use super::*;
     use std::cell::RefCell;
 
@@ -192,7 +192,7 @@ mod tests {
             *ran.borrow_mut() += 1;
             match cell.layer {
                 Layer::Tests => Outcome::Broken("no".into()),
-                Layer::Bare => Outcome::Found(Found { by: "x".into(), seeds: 3, seconds: 0.5 }),
+                Layer::Bare => Outcome::Found(Detection { by: "x".into(), seeds: 3, seconds: 0.5 }),
                 _ => Outcome::NotBuilt("no such world".into()),
             }
         };

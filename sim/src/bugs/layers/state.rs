@@ -3,7 +3,7 @@
 //! Invariant: the file is complete at any time, since it is written beside and then put in place.
 //! What could not be tried is not kept: it is tried again.
 
-use super::layer::{Cell, Found, Outcome};
+use super::layer::{Cell, Detection, Outcome};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -53,7 +53,7 @@ impl State {
         let seconds = value.get("seconds")?.as_f64()?;
         let seeds = value.get("seeds")?.as_u64()?;
         Some(match value.get("by").and_then(Value::as_str) {
-            Some(by) => Outcome::Found(Found { by: by.to_owned(), seeds, seconds }),
+            Some(by) => Outcome::Found(Detection { by: by.to_owned(), seeds, seconds }),
             None => Outcome::Missed { seeds, seconds },
         })
     }
@@ -64,7 +64,7 @@ impl State {
     /// For people: why the file cannot be written.
     pub fn keep(&mut self, cell: &Cell, outcome: Outcome) -> Result<(), String> {
         let value = match outcome {
-            Outcome::Found(Found { by, seeds, seconds }) => {
+            Outcome::Found(Detection { by, seeds, seconds }) => {
                 json!({"by": by, "seeds": seeds, "seconds": seconds})
             }
             Outcome::Missed { seeds, seconds } => {

@@ -3,7 +3,7 @@
 //! Spread is told by the least and the most beside the median: there are too few tries for more.
 //! Seeds and seconds are those of the tries that found the bug.
 
-use super::layer::{Cell, Found, Layer, Outcome};
+use super::layer::{Cell, Detection, Layer, Outcome};
 use super::state::State;
 use std::fmt::Write;
 
@@ -74,7 +74,7 @@ fn row(cells: &[Cell], state: &State) -> Row {
     }
     let draws = cells[0].layer.draws_seeds();
     let seeds = found.iter().filter(|_| draws).map(|it| it.seeds as f64).collect();
-    let seconds = found.iter().map(|Found { seconds, .. }| *seconds).collect();
+    let seconds = found.iter().map(|Detection { seconds, .. }| *seconds).collect();
     let mut by: Vec<String> = found.iter().map(|it| it.by.clone()).collect();
     by.sort();
     by.dedup();
@@ -176,7 +176,7 @@ mod tests {
         let cell = |from, layer| Cell { bug: "one".into(), layer, from, budget_seconds: 5 };
         let cells = [cell(0, Layer::Bare), cell(10, Layer::Bare), cell(20, Layer::Bare)];
         for (cell, seeds) in cells.iter().zip([4, 8]) {
-            let found = Found { by: "a, \"b\"".into(), seeds, seconds: seeds as f64 };
+            let found = Detection { by: "a, \"b\"".into(), seeds, seconds: seeds as f64 };
             state.keep(cell, Outcome::Found(found)).expect("it is kept");
         }
         state.keep(&cells[2], Outcome::Missed { seeds: 99, seconds: 5.0 }).expect("it is kept");

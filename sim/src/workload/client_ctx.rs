@@ -1,8 +1,8 @@
-//! What a workload has in its hands when it acts for one client.
+//! What a workload has in its ctx when it acts for one client.
 
 use crate::judge::Property;
 use crate::plan::rng::Rng;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use crate::world::who::Actor;
 use accord_core::client::{Client, ReadId};
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// What a workload wishes of the client itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Intent {
     /// Close the connection; the client will make another, to another server.
     HangUp,
     /// Be gone without a word: the session is left to expire, and another client begins.
@@ -21,7 +21,7 @@ pub enum Wish {
 }
 
 /// One client, for as long as it takes to act for it.
-pub struct Hands<'a> {
+pub struct ClientCtx<'a> {
     /// The client's number, from 1.
     pub client: u32,
     /// Its life.
@@ -29,17 +29,17 @@ pub struct Hands<'a> {
     /// What decides its wishes.
     pub rng: &'a mut Rng,
     /// The world around it.
-    pub env: &'a mut Env,
+    pub env: &'a mut Surroundings,
     pub(crate) core: &'a mut Client,
     pub(crate) now: Instant,
     /// The revision that each outstanding read must reach.
     pub(crate) floors: &'a mut BTreeMap<ReadId, Revision>,
     /// Requests and reads of this life that are not answered.
     pub(crate) outstanding: &'a mut u32,
-    pub(crate) wish: &'a mut Option<Wish>,
+    pub(crate) intent: &'a mut Option<Intent>,
 }
 
-impl Hands<'_> {
+impl ClientCtx<'_> {
     /// The world's time in nanoseconds, for histories.
     pub fn time_ns(&self) -> u64 {
         self.env.now.as_nanos()
@@ -117,8 +117,8 @@ impl Hands<'_> {
     }
 
     /// Does this with the client, after the step; only in [`super::Workload::step`].
-    pub const fn wish(&mut self, wish: Wish) {
-        *self.wish = Some(wish);
+    pub const fn intend(&mut self, intent: Intent) {
+        *self.intent = Some(intent);
     }
 
     /// Closes the session, once all that is under way is answered.

@@ -1,11 +1,11 @@
-//! The director of a simulated world: begins and ends faults, heals, and waits for rest.
+//! The fault driver of a simulated world: begins and ends faults, heals, and waits for rest.
 //!
 //! It is called between the simulator's steps, from outside of all machines, and only by what it
-//! does to [`Control`] and to the [`Stage`] does anything go wrong.
+//! does to [`Control`] and to the [`Harness`] does anything go wrong.
 
-use super::place::Place;
+use super::harness::Harness;
+use super::host::Host;
 use super::simulator::Control;
-use super::stage::Stage;
 use crate::judge::Property;
 use crate::world::clock::WorldTime;
 use crate::world::env::Event;
@@ -21,8 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const AMNESIA_NOTICED: Duration = Duration::from_secs(20);
 
 /// Who makes things go wrong, and sees that they are right in the end.
-pub(super) struct Director {
-    pub(super) stage: Rc<Stage>,
+pub(super) struct FaultDriver {
+    pub(super) harness: Rc<Harness>,
     /// True if streams over a way that is free again are reset.
     resets: bool,
     /// Faults of the plan in force, by number.
@@ -33,54 +33,54 @@ pub(super) struct Director {
     ended: bool,
 }
 
-impl Director {
+impl FaultDriver {
     /// For a world in which nothing has happened.
-    pub(super) fn new(stage: Rc<Stage>, resets: bool) -> Self {
+    pub(super) fn new(harness: Rc<Harness>, resets: bool) -> Self {
         {
-            let env = &mut *stage.env.borrow_mut();
-            for (number, fault) in stage.plan.faults.iter().enumerate() {
+            let env = &mut *harness.env.borrow_mut();
+            for (number, fault) in harness.plan.faults.iter().enumerate() {
                 env.agenda.push(WorldTime::START.after(fault.at), Event::FaultBegins(number));
             }
-            env.agenda.push(WorldTime::START.after(stage.options().safety), Event::Look);
+            env.agenda.push(WorldTime::START.after(harness.options().safety), Event::Look);
         }
         let (active, forgotten) = Default::default();
-        Self { stage, resets, active, forgotten, healed_at: None, ended: false }
+        Self { harness, resets, active, forgotten, healed_at: None, ended: false }
     }
 
     /// Does what is due at `now`. True if the world has ended.
     pub(super) fn on_time(&mut self, now: WorldTime, control: &mut dyn Control) -> bool {
-        self.stage.set_now(now);
+        self.harness.set_now(now);
         self.see_to_stopped(control);
         while !self.has_ended() {
             let due = {
-                let env = &mut *self.stage.env.borrow_mut();
+                let env = &mut *self.harness.env.borrow_mut();
                 let due = env.agenda.next_at().is_some_and(|at| at <= now);
                 if due { env.agenda.pop() } else { None }
             };
             let Some((_, event)) = due else { break };
             self.on_event(event, control);
         }
-        self.stage.apply_cuts(control, self.resets);
+        self.harness.apply_cuts(control, self.resets);
         self.has_ended()
     }
 
     fn has_ended(&self) -> bool {
-        self.ended || self.stage.env.borrow().violation.is_some()
+        self.ended || self.harness.env.borrow().violation.is_some()
     }
 
     /// When it has something to do next, at the latest.
     pub(super) fn next_at(&self) -> Option<WorldTime> {
-        self.stage.env.borrow().agenda.next_at()
+        self.harness.env.borrow().agenda.next_at()
     }
 
     pub(super) fn schedule(&self, after: Duration, event: Event) {
-        let env = &mut *self.stage.env.borrow_mut();
+        let env = &mut *self.harness.env.borrow_mut();
         let at = env.now.after(after);
         env.agenda.push(at, event);
     }
 
     pub(super) fn tell(&self, line: impl FnOnce() -> String) {
-        self.stage.env.borrow_mut().tell(Actor::World, line);
+        self.harness.env.borrow_mut().tell(Actor::World, line);
     }
 
     fn on_event(&mut self, event: Event, control: &mut dyn Control) {
@@ -89,11 +89,11 @@ impl Director {
             Event::FaultEnds(number) => self.end_fault(number, control),
             Event::Restart { node, incarnation } => {
                 let (current, free) = {
-                    let machine = self.stage.machine(node).borrow();
+                    let machine = self.harness.machine(node).borrow();
                     (machine.stopped && machine.starts == incarnation, machine.downs == 0)
                 };
                 if current {
-                    self.stage.machine(node).borrow_mut().stopped = false;
+                    self.harness.machine(node).borrow_mut().stopped = false;
                     if free {
                         control.restart(node);
                     }
@@ -108,7 +108,7 @@ impl Director {
     fn see_to_stopped(&self, control: &mut dyn Control) {
         while let Some(node) = self.next_stopped() {
             let (incarnation, after) = {
-                let machine = &mut *self.stage.machine(node).borrow_mut();
+                let machine = &mut *self.harness.machine(node).borrow_mut();
                 if machine.served.is_none() {
                     continue;
                 }
@@ -117,19 +117,19 @@ impl Director {
                 machine.stopped = true;
                 (machine.starts, machine.draw_restart())
             };
-            self.stage.env.borrow_mut().counts.crashes += 1;
+            self.harness.env.borrow_mut().counts.crashes += 1;
             control.crash(node);
             self.schedule(after, Event::Restart { node, incarnation });
         }
     }
 
     fn next_stopped(&self) -> Option<u32> {
-        self.stage.stopped.borrow_mut().pop_front()
+        self.harness.stopped.borrow_mut().pop_front()
     }
 
     /// Ends the storm, or sees whether the healed world has come to rest.
     fn look(&mut self, control: &mut dyn Control) {
-        let now = self.stage.env.borrow().now;
+        let now = self.harness.env.borrow().now;
         match self.healed_at {
             None => self.heal(control),
             Some(healed_at) => {
@@ -141,18 +141,18 @@ impl Director {
     }
 
     fn see_whether_at_rest(&mut self, waited_ns: u64) {
-        if self.stage.amnesia.get().is_some() {
+        if self.harness.amnesia.get().is_some() {
             self.ended = waited_ns > AMNESIA_NOTICED.to_nanos();
             return;
         }
         let unrest = self.unrest();
         self.ended = unrest.is_none();
-        let bound = self.stage.options().converge;
+        let bound = self.harness.options().converge;
         if let Some(unrest) = unrest
             && waited_ns > bound.to_nanos()
         {
             let words = format!("{} after the heal, {unrest}", Span(bound));
-            self.stage.fail(Property::Convergence, words);
+            self.harness.fail(Property::Convergence, words);
         }
     }
 
@@ -161,7 +161,7 @@ impl Director {
         while let Some(number) = self.active.first().copied() {
             self.end_fault(number, control);
         }
-        let env = &mut *self.stage.env.borrow_mut();
+        let env = &mut *self.harness.env.borrow_mut();
         env.stormy = false;
         env.network.calm();
         self.healed_at = Some(env.now);
@@ -170,7 +170,7 @@ impl Director {
     /// What keeps the healed world from rest, if anything does.
     fn unrest(&self) -> Option<String> {
         let mut common = None;
-        for machine in &self.stage.machines {
+        for machine in &self.harness.machines {
             let machine = machine.borrow();
             let id = machine.id;
             let Some(seen) = machine.look(position) else { return Some(format!("n{id} is down")) };
@@ -186,13 +186,13 @@ impl Director {
                 return Some(format!("n{id} has applied up to {} of {}", here.1, here.2));
             }
         }
-        self.stage.clients.iter().find_map(|client| client.borrow().unrest())
+        self.harness.clients.iter().find_map(|client| client.borrow().unrest())
     }
 
     /// Ways between these two are cut once more or once less, in both directions.
-    pub(super) fn cut_both(&self, a: Place, b: Place, begin: bool) {
-        self.stage.cut(a, b, begin);
-        self.stage.cut(b, a, begin);
+    pub(super) fn cut_both(&self, a: Host, b: Host, begin: bool) {
+        self.harness.cut(a, b, begin);
+        self.harness.cut(b, a, begin);
     }
 }
 

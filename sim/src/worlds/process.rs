@@ -1,9 +1,9 @@
-//! Tasks of one process, as the world lets them run: going on, standing still, or gone.
+//! Tasks of one process, as the world lets them run: state on, standing still, or gone.
 //!
 //! Every task of a server or a client passes through here, so a process can be stopped between any
 //! two of its steps in every simulator alike, and a panic in it is a violation, not a lost task.
 
-use super::stage::Stage;
+use super::harness::Harness;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,33 +13,33 @@ use std::task::{Context, Poll, Waker};
 
 /// How a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Going {
+pub(super) enum RunState {
     /// It runs.
-    On,
+    Running,
     /// It stands still, and its sockets are open. It may go on, or never.
-    Still,
+    Paused,
     /// It is gone: its tasks are dropped, and its sockets closed.
     Gone,
 }
 
 /// A process.
 #[derive(Debug)]
-pub(super) struct Life {
-    going: Cell<Going>,
+pub(super) struct Process {
+    state: Cell<RunState>,
     tasks: RefCell<BTreeMap<u64, Waker>>,
     tasks_last: Cell<u64>,
 }
 
-impl Life {
+impl Process {
     /// A process that runs.
     pub(super) fn new() -> Rc<Self> {
         let (tasks, tasks_last) = Default::default();
-        Rc::new(Self { going: Cell::new(Going::On), tasks, tasks_last })
+        Rc::new(Self { state: Cell::new(RunState::Running), tasks, tasks_last })
     }
 
     /// Lets it go on, or not.
-    pub(super) fn set(&self, going: Going) {
-        self.going.set(going);
+    pub(super) fn set(&self, state: RunState) {
+        self.state.set(state);
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         tasks.into_values().for_each(Waker::wake);
     }
@@ -47,19 +47,19 @@ impl Life {
     /// The task of this process.
     pub(super) fn task<F: Future<Output = ()>>(
         self: &Rc<Self>,
-        stage: &Rc<Stage>,
+        harness: &Rc<Harness>,
         task: F,
     ) -> Task<F> {
         self.tasks_last.set(self.tasks_last.get() + 1);
-        let (life, stage, number) = (self.clone(), stage.clone(), self.tasks_last.get());
-        Task { life, stage, number, task: Some(Box::pin(task)) }
+        let (process, harness, number) = (self.clone(), harness.clone(), self.tasks_last.get());
+        Task { process, harness, number, task: Some(Box::pin(task)) }
     }
 }
 
 /// A task of a process.
 pub(super) struct Task<F> {
-    life: Rc<Life>,
-    stage: Rc<Stage>,
+    process: Rc<Process>,
+    harness: Rc<Harness>,
     number: u64,
     task: Option<Pin<Box<F>>>,
 }
@@ -69,12 +69,12 @@ impl<F: Future<Output = ()>> Future for Task<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = &mut *self;
-        if me.life.going.get() == Going::Gone {
+        if me.process.state.get() == RunState::Gone {
             me.task = None;
         }
         let Some(task) = &mut me.task else { return Poll::Ready(()) };
-        me.life.tasks.borrow_mut().insert(me.number, cx.waker().clone());
-        if me.life.going.get() == Going::Still {
+        me.process.tasks.borrow_mut().insert(me.number, cx.waker().clone());
+        if me.process.state.get() == RunState::Paused {
             return Poll::Pending;
         }
         match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
@@ -85,7 +85,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             }
             Err(_) => {
                 me.task = None;
-                me.stage.on_panic(crate::world::panics::take_last());
+                me.harness.on_panic(crate::world::panics::take_last());
                 Poll::Ready(())
             }
         }
@@ -94,6 +94,6 @@ impl<F: Future<Output = ()>> Future for Task<F> {
 
 impl<F> Drop for Task<F> {
     fn drop(&mut self) {
-        self.life.tasks.borrow_mut().remove(&self.number);
+        self.process.tasks.borrow_mut().remove(&self.number);
     }
 }

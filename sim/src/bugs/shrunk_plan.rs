@@ -3,7 +3,7 @@
 //! A plan is kept only if it fails in the copy that has the bug, for the property for which its
 //! seed failed, and in nothing without the bug. [`crate::campaign::shrink`] finds it.
 
-use super::hunt::Catch;
+use super::hunt::Found;
 use super::trial::{Trial, Verdict};
 use std::fmt::Write;
 use std::fs;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// # Errors
 /// For people: what cannot be written.
 pub fn keep(directory: &Path, trial: &Trial) -> Result<(), String> {
-    let Verdict::Found(Catch { shrunk: Some(small), .. }) = &trial.verdict else { return Ok(()) };
+    let Verdict::Found(Found { shrunk: Some(small), .. }) = &trial.verdict else { return Ok(()) };
     let path = directory.join(format!("{}.plan", trial.bug.name));
     fs::create_dir_all(directory)
         .and_then(|()| fs::write(&path, &small.plan))
@@ -29,7 +29,7 @@ pub fn markdown(trials: &[Trial]) -> String {
     for trial in trials {
         let name = &trial.bug.name;
         let row = match &trial.verdict {
-            Verdict::Found(Catch { seed, property, shrunk: Some(small), .. }) => {
+            Verdict::Found(Found { seed, property, shrunk: Some(small), .. }) => {
                 let [faults, faults_before] = small.faults;
                 let [operations, operations_before] = small.operations;
                 format!(
@@ -38,7 +38,7 @@ pub fn markdown(trials: &[Trial]) -> String {
                     small.runs
                 )
             }
-            Verdict::Found(Catch { seed, property, .. }) => {
+            Verdict::Found(Found { seed, property, .. }) => {
                 format!("| {name} | {property} | {seed} | its small plan fails anyway | - | - |")
             }
             _ => format!("| {name} | - | - | - | - | - |"),
@@ -51,14 +51,14 @@ pub fn markdown(trials: &[Trial]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::catalogue::Bug;
-    use super::super::hunt::Small;
+    use super::super::hunt::ShrunkPlan;
     use super::*;
     use std::time::Duration;
 
-    fn trial(shrunk: Option<Small>) -> Trial {
+    fn trial(shrunk: Option<ShrunkPlan>) -> Trial {
         let bug = Bug::parse("some-bug".into(), "# It is.\n".into()).expect("it has a story");
         let catch =
-            Catch { seed: 41, property: "epochs-unique".into(), shrunk, ..Catch::default() };
+            Found { seed: 41, property: "epochs-unique".into(), shrunk, ..Found::default() };
         Trial { bug, verdict: Verdict::Found(catch), hunted: Duration::ZERO }
     }
 
@@ -66,7 +66,7 @@ mod tests {
     fn a_plan_is_kept_under_the_name_of_its_bug_and_measured() {
         let directory = std::env::temp_dir().join(format!("small-{}", std::process::id()));
         let plan = "accord-sim plan 1\n".to_owned();
-        let small = Small { plan, faults: [3, 40], operations: [7, 200], runs: 99 };
+        let small = ShrunkPlan { plan, faults: [3, 40], operations: [7, 200], runs: 99 };
         let trials = [trial(Some(small)), trial(None)];
         trials.iter().for_each(|trial| keep(&directory, trial).expect("it can be written"));
         let kept = fs::read_to_string(directory.join("some-bug.plan")).expect("it was kept");

@@ -11,14 +11,14 @@ pub(super) const PEER_PORT: u16 = 7000;
 
 /// A machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Host {
     /// A server's, by number from 1.
     Server(u32),
     /// A client's, by number from 1.
     Client(u32),
 }
 
-impl Place {
+impl Host {
     /// Its address.
     pub(super) fn ip(self) -> IpAddr {
         let (net, number) = match self {
@@ -55,7 +55,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.actor().fmt(f)
     }
@@ -67,9 +67,9 @@ mod tests {
 
     #[test]
     fn an_address_tells_whose_it_is() {
-        for place in [Place::Server(1), Place::Server(15), Place::Client(1), Place::Client(64)] {
-            assert_eq!(Place::of(place.ip()), Some(place));
+        for host in [Host::Server(1), Host::Server(15), Host::Client(1), Host::Client(64)] {
+            assert_eq!(Host::of(host.ip()), Some(host));
         }
-        assert_eq!(Place::of(Ipv4Addr::LOCALHOST.into()), None);
+        assert_eq!(Host::of(Ipv4Addr::LOCALHOST.into()), None);
     }
 }

@@ -4,16 +4,16 @@
 //! which it is done. Simulators may let machines run some way ahead of each other, so this order
 //! and not their clocks is what "before" means to the judges.
 
-use super::client::Actor;
+use super::client::ClientHost;
+use super::host::Host;
 use super::machine::Machine;
-use super::place::Place;
 use super::simulator::Control;
 use crate::judge::Property;
 use crate::plan::Plan;
 use crate::plan::options::Options;
 use crate::workload::{self, Workload};
 use crate::world::clock::WorldTime;
-use crate::world::env::Env;
+use crate::world::env::Surroundings;
 use crate::world::network::Network;
 use crate::world::trace::Story;
 use accord_core::group::ViewId;
@@ -29,13 +29,13 @@ use std::task::Waker;
 const WRAPPER_DELAY_MAX: Duration = Duration::from_micros(800);
 
 /// What all machines of a world share.
-pub(super) struct Stage {
+pub(super) struct Harness {
     pub(super) plan: Plan,
-    pub(super) env: RefCell<Env>,
+    pub(super) env: RefCell<Surroundings>,
     pub(super) workloads: Vec<RefCell<Box<dyn Workload>>>,
     pub(super) machines: Vec<RefCell<Machine>>,
-    pub(super) clients: Vec<RefCell<Actor>>,
-    /// Servers that stopped themselves, until the director sees to them.
+    pub(super) clients: Vec<RefCell<ClientHost>>,
+    /// Servers that stopped themselves, until the fault driver sees to them.
     pub(super) stopped: RefCell<VecDeque<u32>>,
     /// Changes of voters that were asked for: some may come in force at any time.
     pub(super) changes: RefCell<Vec<VoterChange>>,
@@ -43,17 +43,17 @@ pub(super) struct Stage {
     pub(super) amnesia: Cell<Option<WorldTime>>,
     /// The views that servers were told.
     pub(super) views: RefCell<BTreeSet<ViewId>>,
-    cuts: RefCell<BTreeMap<(Place, Place), u32>>,
-    /// Links that were cut since the director looked last, or free again.
-    changed: RefCell<BTreeSet<(Place, Place)>>,
+    cuts: RefCell<BTreeMap<(Host, Host), u32>>,
+    /// Links that were cut since the fault driver looked last, or free again.
+    changed: RefCell<BTreeSet<(Host, Host)>>,
     ends: RefCell<Vec<Weak<StreamEnd>>>,
 }
 
 /// One end of a stream, as the world can break it.
 #[derive(Debug)]
 pub(super) struct StreamEnd {
-    pub(super) here: Place,
-    pub(super) there: Place,
+    pub(super) here: Host,
+    pub(super) there: Host,
     broken: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
@@ -79,16 +79,16 @@ impl StreamEnd {
     }
 }
 
-impl Stage {
+impl Harness {
     /// A world that has not begun.
     pub(super) fn new(plan: Plan, story: Option<Story>) -> Rc<Self> {
         plan.check();
         let options = &plan.options;
         let machines = (1..=options.nodes()).map(|id| RefCell::new(Machine::new(id, options)));
-        let clients = (1..=options.clients).map(|id| RefCell::new(Actor::new(id, options)));
+        let clients = (1..=options.clients).map(|id| RefCell::new(ClientHost::new(id, options)));
         let workloads = options.workloads.iter();
         let workloads = workloads.map(|kind| RefCell::new(workload::create(*kind, options)));
-        let mut env = Env::new(options, story);
+        let mut env = Surroundings::new(options, story);
         let (delay_min, delay_max) = (Duration::ZERO, WRAPPER_DELAY_MAX);
         env.network = Network::new(&Options { delay_min, delay_max, ..options.clone() });
         Rc::new(Self {
@@ -115,7 +115,7 @@ impl Stage {
         &self.machines[server as usize - 1]
     }
 
-    pub(super) fn client(&self, client: u32) -> &RefCell<Actor> {
+    pub(super) fn client(&self, client: u32) -> &RefCell<ClientHost> {
         &self.clients[client as usize - 1]
     }
 
@@ -130,13 +130,13 @@ impl Stage {
     }
 
     /// Something happens: it goes into the trace.
-    pub(super) fn event(&self, now: WorldTime, who: Place, what: u8, bytes: &[u8]) {
+    pub(super) fn event(&self, now: WorldTime, who: Host, what: u8, bytes: &[u8]) {
         let env = &mut *self.env.borrow_mut();
         env.now = env.now.max(now);
         env.trace.event(env.now, who.actor(), what, bytes);
     }
 
-    pub(super) fn tell(&self, who: Place, line: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, who: Host, line: impl FnOnce() -> String) {
         self.env.borrow_mut().tell(who.actor(), line);
     }
 
@@ -152,8 +152,8 @@ impl Stage {
 
     /// How much later each copy of a datagram is sent; none: it is lost. What the way takes in any
     /// case is the simulator's business.
-    pub(super) fn fates(&self, from: Place, to: Place) -> Vec<Duration> {
-        let (Place::Server(from), Place::Server(to)) = (from, to) else { return Vec::new() };
+    pub(super) fn fates(&self, from: Host, to: Host) -> Vec<Duration> {
+        let (Host::Server(from), Host::Server(to)) = (from, to) else { return Vec::new() };
         let env = &mut *self.env.borrow_mut();
         let now = env.now;
         let arrivals = env.network.send(now, from, to);
@@ -161,8 +161,8 @@ impl Stage {
         [arrivals.first, arrivals.second].into_iter().flatten().map(later).collect()
     }
 
-    /// Cuts the way from one place to another once more, or once less.
-    pub(super) fn cut(&self, from: Place, to: Place, begin: bool) {
+    /// Cuts the way from one host to another once more, or once less.
+    pub(super) fn cut(&self, from: Host, to: Host, begin: bool) {
         let cuts = &mut *self.cuts.borrow_mut();
         let count = cuts.entry((from, to)).or_default();
         let changed = if begin { count.checked_add(1) } else { count.checked_sub(1) };
@@ -172,8 +172,8 @@ impl Stage {
         }
     }
 
-    /// True if nothing gets from one place to the other.
-    pub(super) fn is_cut(&self, from: Place, to: Place) -> bool {
+    /// True if nothing gets from one host to the other.
+    pub(super) fn is_cut(&self, from: Host, to: Host) -> bool {
         self.cuts.borrow().get(&(from, to)).is_some_and(|count| *count > 0)
     }
 
@@ -192,7 +192,7 @@ impl Stage {
     }
 
     /// One end of a new stream.
-    pub(super) fn stream_end(&self, here: Place, there: Place) -> Rc<StreamEnd> {
+    pub(super) fn stream_end(&self, here: Host, there: Host) -> Rc<StreamEnd> {
         let (broken, waiting) = Default::default();
         let end = Rc::new(StreamEnd { here, there, broken, waiting });
         let ends = &mut *self.ends.borrow_mut();
