@@ -44,11 +44,11 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-/// How often to choose other ports when somebody else took one that was free a moment ago.
+/// Attempts with other ports, if another process took one that was free a moment ago.
 const ATTEMPTS_MAX: usize = 10;
 
-/// How long clients wait for a cluster, and for a request.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The most that clients wait for a cluster, and for a request.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a cluster, or one of its servers, did not start.
 #[derive(Debug, Error)]
@@ -146,8 +146,8 @@ impl Cluster {
     /// Options for a client of all servers, patient enough for a machine that is busy with tests.
     pub fn client_options(&self) -> ClientOptions {
         let mut options = ClientOptions::new(self.addresses());
-        options.connect_timeout = PATIENCE;
-        options.request_timeout = PATIENCE;
+        options.connect_timeout = TIMEOUT;
+        options.request_timeout = TIMEOUT;
         options
     }
 

@@ -26,20 +26,20 @@ mod queue;
 use std::time::Duration;
 
 /// How long an example may take before it counts as one that does not end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 macro_rules! runs {
     ($($name:ident)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let servers = crate::$name::common::Servers::embedded().expect("servers start");
-            let run = tokio::time::timeout(PATIENCE, crate::$name::run(&servers)).await;
+            let run = tokio::time::timeout(TIMEOUT, crate::$name::run(&servers)).await;
             run.expect("it ends by itself").expect("it succeeds");
         }
     )+};
 }
 
 mod runs {
-    use super::PATIENCE;
+    use super::TIMEOUT;
     runs! { barrier configuration leader_election lock membership queue }
 }

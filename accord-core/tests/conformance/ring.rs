@@ -67,7 +67,7 @@ impl Rig for RingRig {
     ];
     const MEMBERS: u32 = 3;
     const LOAD: Duration = Duration::from_millis(300);
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
     const CAMPAIGNS: u64 = 10;
 
     fn new(setup: Setup) -> Self {

@@ -39,7 +39,7 @@ impl Rig for SoloRig {
     ];
     const MEMBERS: u32 = 1;
     const LOAD: Duration = Duration::from_millis(300);
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(1);
     const CAMPAIGNS: u64 = 50;
 
     fn new(setup: Setup) -> Self {

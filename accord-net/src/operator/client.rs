@@ -24,8 +24,8 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long a server may take to connect, and for each answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The most that a server may take to accept a connection, and for each answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
 const READ_BYTES: usize = 16 << 10;
 const PREFACE: Preface = Preface { kind: Kind::Operator, version: OPERATOR_VERSION };
 
@@ -88,7 +88,7 @@ impl<E: Env> OperatorClient<E> {
             let frames = FrameReader::new(OPERATOR_BYTES_MAX);
             Ok(Self { env: env.clone(), stream, frames })
         };
-        in_time(env, PATIENCE, opening).await
+        in_time(env, TIMEOUT, opening).await
     }
 
     /// How the server is.
@@ -121,7 +121,7 @@ impl<E: Env> OperatorClient<E> {
     /// # Errors
     /// [`AskError`].
     pub async fn ask(&mut self, question: &Question) -> Result<Answer, AskError> {
-        self.ask_within(question, PATIENCE).await
+        self.ask_within(question, TIMEOUT).await
     }
 
     /// Asks something that may take longer.
@@ -166,7 +166,7 @@ impl<E: Env> OperatorClient<E> {
             let damaged = || AskError::NotUnderstood("a chunk came damaged".to_owned());
             whole.then_some(chunk).ok_or_else(damaged)
         };
-        in_time(&env, PATIENCE, fetching).await
+        in_time(&env, TIMEOUT, fetching).await
     }
 
     async fn exchange(&mut self, question: &Question) -> Result<Answer, AskError> {

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-/// How often we look whether something has come about.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a condition that is waited for is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a change of voters may take to be answered.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to write its state into memory.
@@ -302,7 +302,7 @@ impl Operator {
                 let why = format!("servers {behind:?} have not heard of it from the others");
                 return Err(OperatorError::NotInTime(why));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -339,7 +339,7 @@ impl Operator {
                     if why.contains("votes") && Instant::now() < deadline => {}
                 result => return result,
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -417,7 +417,7 @@ impl Operator {
             if Instant::now() > deadline {
                 return Err(why);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -475,7 +475,7 @@ impl Operator {
                 let found = common.or(best.filter(|(_, digests)| digests.len() > 1));
                 return Ok(compare(&seen, found.map(|(index, digests)| (*index, digests.clone()))));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -506,7 +506,7 @@ impl Operator {
             if Instant::now() > deadline {
                 return Err(seen.not_serving());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         let mut server = OperatorClient::connect(&Real, at).await?;
         let mut head = server.image(IMAGE_PATIENCE).await?;

@@ -117,10 +117,10 @@ pub struct Running<E: Env> {
     accepting: Rc<Cell<bool>>,
 }
 
-/// How often a server that stops looks whether its clients have moved.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
-/// How long the last datagrams of a server that stops may take.
-const FAREWELL: Duration = Duration::from_millis(20);
+/// How often a stopping server checks whether its clients have moved.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The time that the last datagrams of a stopping server have to leave.
+const LEAVE_GRACE: Duration = Duration::from_millis(20);
 
 /// Starts a server in this world: in persistent mode with its disk, which must be its own.
 ///
@@ -240,10 +240,10 @@ impl<E: Env> Running<E> {
             if let Some(reason) = driver.halted() {
                 return Ended::Halted(reason);
             }
-            driver.env().sleep_until(driver.env().now() + DRAIN_LOOK).await;
+            driver.env().sleep_until(driver.env().now() + DRAIN_POLL_INTERVAL).await;
         }
         driver.leave();
-        driver.env().sleep_until(driver.env().now() + FAREWELL).await;
+        driver.env().sleep_until(driver.env().now() + LEAVE_GRACE).await;
         Ended::Drained
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Long enough for a machine that has much else to do.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The command, without anything from the environment that it would look at.
 pub fn command() -> Command {
@@ -111,7 +111,7 @@ impl Process {
     /// Waits for a line that contains this.
     #[track_caller]
     pub fn line(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.get_mut().expect("nobody panicked").recv_timeout(left) {
@@ -177,7 +177,7 @@ pub fn is_alive(pid: i32) -> bool {
 /// Polls until there is something.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
             return found;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take to come about.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(1);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 pub const KEY: [u8; 32] = [7; 32];
 pub const GROUP: &str = "accord";
 
@@ -112,14 +112,14 @@ impl Rig {
     }
 
     pub fn wait(&mut self, what: &str, mut until: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             self.pump();
             if until(self) {
                 return;
             }
             assert!(Instant::now() < deadline, "{what}: {:#?}", self.statuses());
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -174,7 +174,7 @@ impl Rig {
                 }
             }
             self.pump();
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             if Instant::now() >= deadline {
                 return;
             }

@@ -1,6 +1,6 @@
 //! A connection that says whatever it is told to, and how it ends.
 
-use crate::siege::PATIENCE;
+use crate::siege::TIMEOUT;
 use accord_core::ids::SessionId;
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server, encode_client,
@@ -53,7 +53,7 @@ impl Raw {
         let mut raw = Self::connect(at).await;
         raw.say(&Preface { kind, version }.to_bytes()).await;
         let mut preface = [0; PREFACE_BYTES];
-        let read = timeout(PATIENCE, raw.stream.read_exact(&mut preface)).await;
+        let read = timeout(TIMEOUT, raw.stream.read_exact(&mut preface)).await;
         read.expect("in time").expect("the server says its preface");
         let found = Preface::from_bytes(preface).expect("it is a preface");
         assert_eq!(found.kind, kind);
@@ -83,7 +83,7 @@ impl Raw {
 
     /// Sends bytes. False if the server has hung up.
     pub async fn say(&mut self, bytes: &[u8]) -> bool {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("in time").is_ok()
+        timeout(TIMEOUT, self.stream.write_all(bytes)).await.expect("in time").is_ok()
     }
 
     /// Sends bytes as one message.
@@ -105,7 +105,7 @@ impl Raw {
                 return Some(payload);
             }
             let mut buffer = vec![0; 1 << 16];
-            match timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time") {
+            match timeout(TIMEOUT, self.stream.read(&mut buffer)).await.expect("in time") {
                 Ok(0) | Err(_) => return None,
                 Ok(count) => self.frames.push(Bytes::copy_from_slice(&buffer[..count])),
             }
@@ -121,14 +121,14 @@ impl Raw {
     /// Says more, without ever reading, until the server has hung up.
     pub async fn end_without_reading(mut self) {
         let saying = async { while self.tell(&ClientMessage::Ping { nonce: 1 }).await {} };
-        timeout(PATIENCE, saying).await.expect("the server hangs up within a bounded time");
+        timeout(TIMEOUT, saying).await.expect("the server hangs up within a bounded time");
     }
 
     /// Waits until the server has hung up.
     pub async fn end(mut self) {
         let mut buffer = vec![0; 1 << 16];
         let ended = async { while matches!(self.stream.read(&mut buffer).await, Ok(1..)) {} };
-        timeout(PATIENCE, ended).await.expect("the server hangs up within a bounded time");
+        timeout(TIMEOUT, ended).await.expect("the server hangs up within a bounded time");
     }
 
     /// Sends a byte at a time, slowly and for ever, until the server has hung up.
@@ -149,6 +149,6 @@ impl Raw {
                 }
             }
         };
-        timeout(PATIENCE, dripping).await.expect("the server hangs up within a bounded time");
+        timeout(TIMEOUT, dripping).await.expect("the server hangs up within a bounded time");
     }
 }

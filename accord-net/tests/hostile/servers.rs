@@ -1,7 +1,7 @@
 //! Who claims to be a server.
 
 use crate::raw::{Noise, Raw};
-use crate::siege::{PATIENCE, Siege, counted, until};
+use crate::siege::{Siege, TIMEOUT, counted, until};
 use accord_core::protocol::PROTOCOL_VERSION;
 use accord_net::frame::{Kind, Preface};
 use accord_net::server::GroupOptions;
@@ -96,7 +96,7 @@ async fn a_server_with_another_key_stays_alone() {
     let refuses = until(|| async {
         counted(rogue, "accord_datagrams_refused_total{reason=\"unauthentic\"}").await > 0
     });
-    tokio::time::timeout(PATIENCE, refuses).await.expect("it cannot understand anybody either");
+    tokio::time::timeout(TIMEOUT, refuses).await.expect("it cannot understand anybody either");
     let status = rogue.status().await.expect("it runs");
     assert!(!status.primary && status.reason.is_some(), "it serves nobody: {status}");
     siege.lift().await;

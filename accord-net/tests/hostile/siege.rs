@@ -13,7 +13,7 @@ const GOOD: usize = 16;
 /// Requests that each has under way.
 const WINDOW: usize = 16;
 /// How long anything may take before it counts as never.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 /// The most memory that this process may ever have had: all tests, servers and clients of it.
 const PEAK_KIB_MAX: u64 = 1 << 20;
 
@@ -63,7 +63,7 @@ impl Siege {
         for (number, rounds) in self.rounds.iter().enumerate() {
             let mut rounds = rounds.clone();
             let target = *rounds.borrow() + 2;
-            let gone_on = tokio::time::timeout(PATIENCE, rounds.wait_for(|done| *done >= target));
+            let gone_on = tokio::time::timeout(TIMEOUT, rounds.wait_for(|done| *done >= target));
             assert!(matches!(gone_on.await, Ok(Ok(_))), "good client {number} goes on");
         }
     }
@@ -76,7 +76,7 @@ impl Siege {
     /// Waits until the attacked server has counted at least so many.
     pub async fn until_counted(&self, name: &str, least: u64) {
         let reached = until(|| async { self.counted(name).await >= least });
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, reached).await.is_err() {
             let all = self.target().metrics().await.unwrap_or_default();
             panic!("{name} does not reach {least}:\n{all}");
         }

@@ -309,6 +309,6 @@ async fn a_flood_of_reads_and_pings_slows_only_itself() {
         writer.write_all(&flood).await.expect("it is served");
     };
     let all = async { tokio::join!(reading, writing, siege.good_go_on()) };
-    tokio::time::timeout(crate::siege::PATIENCE, all).await.expect("every one is answered");
+    tokio::time::timeout(crate::siege::TIMEOUT, all).await.expect("every one is answered");
     siege.lift().await;
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Duration;
 
 /// Long enough for a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is swallowed of the connections there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ async fn client(cluster: &Cluster) -> (Client, [Relay; 2]) {
     let servers = relays.iter().map(|relay| relay.at.into()).collect();
     let mut options = ClientOptions { servers, ..cluster.client_options() };
     // No server is left for its silence before the request is.
-    options.session_timeout = PATIENCE;
+    options.session_timeout = TIMEOUT;
     (Client::connect(options).await.unwrap(), relays)
 }
 
@@ -91,10 +91,10 @@ async fn swallowed(what: Swallowed) {
     if what == Swallowed::Answers {
         ran.next().await.unwrap();
     }
-    let done = pending.again(PATIENCE).await.unwrap();
+    let done = pending.again(TIMEOUT).await.unwrap();
     assert_eq!(done.number(0), Some(1));
     assert_eq!(client.increment("n", 1).await, Ok(2), "it ran once");
-    let again = pending.again(PATIENCE).await;
+    let again = pending.again(TIMEOUT).await;
     assert_eq!(again, Err(Error::Failed(Failure::Call(ClientError::NotKept))), "it is known");
 }
 

@@ -10,7 +10,7 @@ use std::task::Poll;
 use tokio::time::{Duration, timeout};
 
 /// Long enough for a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client that has room for one request at a time, so that a second finds none.
 async fn narrow(cluster: &Cluster) -> Client {
@@ -33,7 +33,7 @@ async fn begin<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 async fn passes_on(cluster: &Cluster, name: &str) {
     let other = cluster.client().await.unwrap();
     let lock = Lock::new(&other, name);
-    timeout(PATIENCE, lock.acquire()).await.expect("it is free").unwrap();
+    timeout(TIMEOUT, lock.acquire()).await.expect("it is free").unwrap();
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_release_that_is_dropped_before_it_is_sent_goes_on() {
     occupied.await.unwrap();
     let other = cluster.client().await.unwrap();
     let election = Election::new(&other, "e");
-    timeout(PATIENCE, election.campaign("other")).await.expect("nobody leads").unwrap();
+    timeout(TIMEOUT, election.campaign("other")).await.expect("nobody leads").unwrap();
     let inside = Barrier::new(&client, "b", 1).enter().await.unwrap();
     let occupied = full(&client).await;
     {
@@ -78,7 +78,7 @@ async fn a_release_that_is_dropped_before_it_is_sent_goes_on() {
     }
     occupied.await.unwrap();
     let again = Barrier::new(&other, "b", 1).enter().await.unwrap();
-    timeout(PATIENCE, again.leave()).await.expect("nobody else is inside").unwrap();
+    timeout(TIMEOUT, again.leave()).await.expect("nobody else is inside").unwrap();
 }
 
 /// Polls so often at most; then goes at once, or when there is something that was not seen.

@@ -18,7 +18,7 @@ use accord_net::operator::StatusReport;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{PATIENCE, Ran, command, run};
+use support::{Ran, TIMEOUT, command, run};
 
 /// A cluster of processes: so many servers, of which so many are there from the start.
 fn cluster(servers: u32, initial: u32, persistent: bool) -> Cluster {
@@ -38,7 +38,7 @@ fn on(cluster: &Cluster, args: &[&str]) -> Ran {
 
 /// Waits until a server that answers is as wanted.
 async fn until(cluster: &Cluster, at: usize, wanted: impl Fn(StatusReport) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !cluster.status(at).await.is_some_and(&wanted) {
         assert!(Instant::now() < deadline, "not in time\n{}", cluster.log_tails());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -48,7 +48,7 @@ async fn until(cluster: &Cluster, at: usize, wanted: impl Fn(StatusReport) -> bo
 /// Waits until the servers at these places are all voters, connected and up to date, and no others
 /// vote.
 async fn until_voting(cluster: &Cluster, nodes: &[u32]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let mut good = true;
         for node in nodes {

@@ -79,7 +79,7 @@ pub trait Explorable: Send + Sync {
 }
 
 /// How often progress is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl<M> Explorable for M
 where
@@ -153,7 +153,7 @@ where
         last
     };
     while !handles.iter().all(thread::JoinHandle::is_finished) {
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
         progress(look(&checker));
     }
     for handle in handles {

@@ -209,7 +209,7 @@ impl<R: Rig> Harness<R> {
     /// # Panics
     /// If it does not come about.
     pub fn wait(&mut self, what: &str, mut until: impl FnMut(&mut Self) -> bool) {
-        let end = self.rig.now() + R::PATIENCE;
+        let end = self.rig.now() + R::TIMEOUT;
         loop {
             self.pump();
             if until(self) {
@@ -235,7 +235,7 @@ impl<R: Rig> Harness<R> {
     pub fn settle(&mut self) {
         let live = self.live();
         let mut why = String::new();
-        let end = self.rig.now() + R::PATIENCE;
+        let end = self.rig.now() + R::TIMEOUT;
         loop {
             self.pump();
             match self.checker.check_converged(&live) {

@@ -73,8 +73,8 @@ pub trait Rig: Sized {
     const MEMBERS: u32;
     /// How long members submit while something happens to them.
     const LOAD: Duration;
-    /// How long anything may take to come about.
-    const PATIENCE: Duration;
+    /// The most that any expected event may take.
+    const TIMEOUT: Duration;
     /// How many campaigns of random faults [`run_all`] tries.
     const CAMPAIGNS: u64;
 

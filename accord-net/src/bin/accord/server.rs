@@ -26,10 +26,10 @@ use tracing_subscriber::filter::LevelFilter;
 const NOT_STARTED: u8 = out::FAILED;
 /// The server stopped itself.
 const HALTED: u8 = 3;
-/// How often the log looks whether the server still serves.
-const LOOK: Duration = Duration::from_millis(500);
-/// For how long a server may not serve before the log says what to do.
-const PATIENCE_LOOKS: u32 = 20;
+/// How often the log task checks whether the server serves.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// After this many checks without service, the log says what to do.
+const POLLS_BEFORE_ADVICE: u32 = 20;
 
 /// Runs a server until it is told to stop.
 pub fn run(args: &ServerArgs) -> u8 {
@@ -302,7 +302,7 @@ async fn log_service(running: &Running<Real>, bootstrap: bool) {
             looks = 0;
         }
         looks += 1;
-        if looks == PATIENCE_LOOKS && !now.0 && status.epoch.is_none() {
+        if looks == POLLS_BEFORE_ADVICE && !now.0 && status.epoch.is_none() {
             let hint = if !bootstrap && status.voters.is_empty() {
                 "to form a new cluster, start all its servers with --bootstrap, once"
             } else {
@@ -312,7 +312,7 @@ async fn log_service(running: &Running<Real>, bootstrap: bool) {
             tracing::warn!(?refused, "still not serving: {hint}");
         }
         last = Some(now);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

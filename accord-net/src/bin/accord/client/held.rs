@@ -16,8 +16,8 @@ use std::process::{Child, Command, ExitStatus};
 #[cfg(target_os = "linux")]
 pub use linux::{GuardArgs, guard};
 
-/// How often a command is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often the command's state is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a guard with nothing left to guard may take to end.
 #[cfg(target_os = "linux")]
@@ -64,7 +64,7 @@ impl Running {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(self.over(status).await),
-                Ok(None) => tokio::time::sleep(LOOK).await,
+                Ok(None) => tokio::time::sleep(POLL_INTERVAL).await,
                 Err(error) => {
                     return Err(Failure::failed("failed", format!("the command: {error}")));
                 }
@@ -159,7 +159,7 @@ impl Running {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Failure, LOOK, cannot_run, out};
+    use super::{Failure, POLL_INTERVAL, cannot_run, out};
     use crate::signals::{Kind, Signals};
     use accord_core::time::Duration;
     use clap::Args;
@@ -276,7 +276,7 @@ mod linux {
         signal_all(Signal::SIGTERM, None);
         let deadline = Instant::now() + grace;
         while !living_below().is_empty() && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         kill_all(None).await;
     }
@@ -285,7 +285,7 @@ mod linux {
     pub(super) async fn kill_all(spared: Option<u32>) {
         // Who is started while the others are ended is found the next time.
         while signal_all(Signal::SIGKILL, spared) {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -38,10 +38,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// Where clients look for servers, unless told otherwise.
 const SERVERS_DEFAULT: &str = "127.0.0.1:7850,127.0.0.1:7851,127.0.0.1:7852";
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
-/// How soon a client that does not get on looks whether there is anybody at all.
-const DOUBT: Duration = Duration::from_millis(400);
-/// How long the end of a session may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// After this long without a connection, a command checks whether any server can be reached.
+const UNREACHABLE_AFTER: Duration = Duration::from_millis(400);
+/// The most that closing a session may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which cluster, and how to print.
 #[derive(Clone, Debug, Default, Args)]
@@ -263,7 +263,7 @@ impl Context {
     pub async fn close(&mut self) {
         if let Some(client) = self.client.take() {
             // If it takes longer, the session ends by its timeout.
-            let _ = tokio::time::timeout(FAREWELL, client.close()).await;
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
         }
     }
 }
@@ -309,7 +309,7 @@ pub fn resolve(server: &str) -> Result<Vec<SocketAddr>, Failure> {
 /// Ends if all servers refuse connections or have unknown names: then there is nothing to wait
 /// for.
 async fn unreachable(servers: &[String]) -> Failure {
-    tokio::time::sleep(DOUBT).await;
+    tokio::time::sleep(UNREACHABLE_AFTER).await;
     let mut listed = Vec::new();
     for server in servers {
         let Ok(addresses) = tokio::net::lookup_host(server).await else {

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often servers are asked how they are.
-const LOOK: Duration = Duration::from_millis(250);
-/// How long a server may take to say how it is.
-const ANSWER: Duration = Duration::from_millis(1000);
-/// How long servers that stop may take before they are ended.
-const GRACE: Duration = Duration::from_secs(5);
+/// How often servers are asked for their status.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The most that a server may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1000);
+/// The time that stopping servers have before they are killed.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 /// The file that says that the cluster was formed, so that it must not be formed again.
 const FORMED: &str = "formed";
 /// The file that is locked while a cluster runs in its directory.
@@ -403,14 +403,14 @@ impl Cluster<'_> {
 
     /// Waits a little, then looks how all servers are. False if the cluster is to end.
     async fn look(&mut self, heard: &mut mpsc::UnboundedReceiver<(u32, Said)>) -> bool {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         while let Ok((id, what)) = heard.try_recv() {
             self.hear(id, what);
         }
         let mut reports = BTreeMap::new();
         for (id, (at, _)) in &self.places {
             if !self.told.contains(id)
-                && let Ok(Some(report)) = tokio::time::timeout(ANSWER, report(*at)).await
+                && let Ok(Some(report)) = tokio::time::timeout(ANSWER_TIMEOUT, report(*at)).await
             {
                 reports.insert(*id, report);
             }
@@ -498,7 +498,7 @@ impl Cluster<'_> {
         heard: &mut mpsc::UnboundedReceiver<(u32, Said)>,
     ) {
         self.children.iter_mut().for_each(Child::stop);
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + STOP_GRACE;
         while self.children.iter_mut().any(|child| child.ended().is_none()) {
             let impatient = tokio::select! {
                 biased;
