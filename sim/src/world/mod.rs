@@ -15,8 +15,9 @@ pub mod digest;
 pub mod disk;
 pub mod engine;
 pub mod env;
-mod inject;
+pub mod faults;
 pub mod input;
+mod machines;
 pub mod network;
 pub mod node;
 pub mod panics;
@@ -43,6 +44,7 @@ use crate::world::conns::{ToClient, ToServer};
 use crate::world::digest::kind;
 use crate::world::disk::Synced;
 use crate::world::env::{Event, Surroundings};
+use crate::world::faults::{FaultEngine, Faults};
 use crate::world::input::NodeInput;
 use crate::world::node::Node;
 use crate::world::recovery::Recovering;
@@ -50,11 +52,10 @@ use crate::world::trace::Story;
 use crate::world::who::Actor;
 use accord_core::ids::{ConnId, NodeId, SessionId};
 use accord_core::replica::io::ClosedReason;
-use accord_core::replica::voters::VoterChange;
 use accord_core::server::Input;
 use accord_core::time::{Duration, DurationExt, Span};
 use accord_models::{History, Outcome};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Events after which a world that has not ended is taken for one that never will.
@@ -71,16 +72,10 @@ pub struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<ClientActor>,
     pub(crate) workloads: Vec<Box<dyn Workload>>,
-    /// Faults of the plan in force, by number.
-    pub(crate) active: BTreeSet<usize>,
-    /// Servers that a fault made forget, by the fault's number.
-    pub(crate) forgotten: BTreeMap<usize, Vec<u32>>,
+    /// What its faults have done.
+    pub(crate) faults: Faults,
     /// The loss of a majority, and what the operator does about it.
     pub(crate) recovering: Option<Recovering>,
-    /// When a majority lost its memory, if it did.
-    pub(crate) amnesia: Option<WorldTime>,
-    /// Changes of voters that were asked for: some may come in force at any time.
-    pub(crate) changes: Vec<VoterChange>,
     healed_at: Option<WorldTime>,
     remains: Remains,
     ended: bool,
@@ -141,11 +136,8 @@ impl World {
             env,
             nodes,
             clients,
-            active: BTreeSet::new(),
-            forgotten: BTreeMap::new(),
+            faults: Faults::default(),
             recovering: None,
-            amnesia: None,
-            changes: Vec::new(),
             healed_at: None,
             remains: Remains::default(),
             ended: false,
@@ -182,7 +174,7 @@ impl World {
     pub(crate) fn start_node(&mut self, node: u32) {
         let first_voter = node <= self.options().servers;
         // The operator insists on forming the cluster until there is one.
-        let bootstrap = first_voter && !self.formed();
+        let bootstrap = first_voter && !FaultEngine(self).formed();
         self.with_node(node, |node, env, options| node.start(env, options, bootstrap));
         if self.node_mut(node).pauses > 0
             && let Some(adversary) = &mut self.env.adversary
@@ -271,8 +263,8 @@ impl World {
                     client.on_think(env, workload, life);
                 });
             }
-            Event::FaultBegins(number) => self.begin_fault(number),
-            Event::FaultEnds(number) => self.end_fault(number),
+            Event::FaultBegins(number) => FaultEngine(self).begin(number),
+            Event::FaultEnds(number) => FaultEngine(self).end(number),
             Event::Order(node) => self.on_order(node),
             Event::Deliver(node) => self.on_deliver(node),
             Event::Reform => {
@@ -346,11 +338,6 @@ impl World {
         act(&mut self.clients[index], &mut self.env, workload, &self.plan.options);
     }
 
-    /// A client is gone without a word, and another begins in its place.
-    pub(crate) fn replace_client(&mut self, client: u32) {
-        self.with_client(client, |client, env, workload, _| client.vanish(env, workload));
-    }
-
     fn on_order(&mut self, node: u32) {
         if let Some(adversary) = &mut self.env.adversary {
             adversary.ordering[node as usize] = false;
@@ -372,7 +359,7 @@ impl World {
     fn look(&mut self) {
         let Some(healed_at) = self.healed_at else { return self.heal() };
         let waited = self.env.now.as_nanos() - healed_at.as_nanos();
-        if self.amnesia.is_some() {
+        if self.faults.amnesia.is_some() {
             self.ended = waited > AMNESIA_NOTICED.to_nanos();
         } else {
             let contradicted = self.contradicted();
@@ -401,7 +388,7 @@ impl World {
         self.env.tell(Actor::World, || "is healed".to_owned());
         self.env.stormy = false;
         self.healed_at = Some(self.env.now);
-        self.end_all_faults();
+        FaultEngine(self).end_all();
         self.env.network.calm();
         for client in 1..=self.options().clients {
             self.with_client(client, |client, env, workload, _| client.conclude(env, workload));
@@ -466,7 +453,7 @@ impl World {
 
     /// The last judgements, over the world at rest.
     fn judge_end(&mut self) {
-        if self.amnesia.is_some() {
+        if self.faults.amnesia.is_some() {
             self.judge_amnesia();
         } else {
             self.judge_states();
@@ -487,7 +474,7 @@ impl World {
             let judgement = self.contradicted().map_or(Ok(()), Err);
             self.env.judge(Property::DivergenceNoticed, judgement);
         }
-        if self.amnesia.is_none() {
+        if self.faults.amnesia.is_none() {
             self.env.judge(Property::Convergence, Ok(()));
         }
         self.env.judge(Property::Invariants, Ok(()));

@@ -13,6 +13,7 @@
 use crate::judge::situations::Situation;
 use crate::world::World;
 use crate::world::env::Event;
+use crate::world::faults::{FaultEngine, Machines};
 use crate::world::input::NodeInput;
 use crate::world::node::Node;
 use crate::world::who::Actor;
@@ -54,7 +55,7 @@ impl World {
     }
 
     /// True while a majority is lost and has not come back.
-    pub(crate) fn awaits_recovery(&self) -> bool {
+    pub(crate) fn lacks_a_majority(&self) -> bool {
         self.recovering.as_ref().is_some_and(|recovering| !recovering.lost.is_empty())
     }
 
@@ -63,15 +64,22 @@ impl World {
     }
 
     /// A majority is lost. False if there is none to lose, or if it would not be told from others.
-    pub(crate) fn begin_recovery(&mut self, number: usize) -> bool {
-        let sets = self.voter_sets();
+    pub(crate) fn lose_a_majority(&mut self, number: usize) -> bool {
+        let engine = FaultEngine(self);
+        let sets = engine.voter_sets();
         let Some(voters) = sets.last().cloned() else { return false };
         let settled = sets.iter().all(|set| *set == voters) && voters.returning.is_empty();
-        let whole = voters.voters.iter().all(|(node, store)| self.remembers(*node, *store));
+        let whole = voters.voters.iter().all(|(node, store)| engine.remembers(*node, *store));
         let aside = self.nodes.iter().any(|node| node.aside.is_some());
-        let again = self.recovering.is_some() || self.amnesia.is_some();
+        let again = self.recovering.is_some() || self.faults.amnesia.is_some();
         let apart = aside || self.is_damaged();
-        if !self.formed() || !settled || !whole || apart || again || voters.voters.len() < 3 {
+        if !FaultEngine(self).formed()
+            || !settled
+            || !whole
+            || apart
+            || again
+            || voters.voters.len() < 3
+        {
             return false;
         }
         let mut lost: Vec<u32> = voters.voters.keys().map(|node| node.0).collect();
@@ -83,9 +91,9 @@ impl World {
         for node in &lost {
             if self.remembers_nothing() {
                 self.take_down(*node);
-                self.forget(*node);
+                FaultEngine(self).forget(*node);
             } else {
-                self.lose_power(*node);
+                FaultEngine(self).lose_power(*node);
             }
         }
         let behind = BTreeMap::new();
@@ -95,7 +103,7 @@ impl World {
     }
 
     /// The fault is over.
-    pub(crate) fn end_recovery(&mut self) {
+    pub(crate) fn on_loss_over(&mut self) {
         let forgetful = self.remembers_nothing();
         let Some(recovering) = &mut self.recovering else { return };
         recovering.over = true;
@@ -133,7 +141,7 @@ impl World {
         let old = (voters.quorum() - 1).saturating_sub(unmet);
         for (place, node) in lost.into_iter().enumerate() {
             if place >= old && !self.remembers_nothing() {
-                self.forget(node);
+                FaultEngine(self).forget(node);
             }
             self.raise(node);
         }
@@ -208,7 +216,7 @@ impl World {
                 *seen = 0;
                 self.env.tell(Actor::Server(node), || "gets an empty disk".to_owned());
                 self.take_down(node);
-                self.forget(node);
+                FaultEngine(self).forget(node);
                 self.raise(node);
             }
         }

@@ -4,12 +4,14 @@
 //! the simulator cannot do is done here: clocks that disagree, datagrams that are lost, doubled or
 //! overtaken, processes that stand still, streams that the world breaks.
 
+use super::clock::MachineClock;
 use super::harness::{Harness, StreamEnd};
 use super::host::Host;
+use super::machine::Machine;
 use super::process::Process;
 use super::simulator::Simulator;
 use crate::plan::rng::Rng;
-use crate::world::clock::{Clock as Skewed, WorldTime};
+use crate::world::clock::WorldTime;
 use accord_core::time::{Duration, DurationExt, Instant};
 use accord_net::env::{Clock, Datagram, Env, Udp};
 use std::cell::RefCell;
@@ -18,10 +20,9 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 
 /// The longest that work beside the tasks takes, in microseconds.
 const WORK_MICROS_MAX: u64 = 100_000;
@@ -35,34 +36,6 @@ mod kind {
     pub(super) const CONNECT: u8 = 44;
     pub(super) const BROKEN: u8 = 45;
     pub(super) const WORK: u8 = 46;
-}
-
-/// The clock of a machine, which outlives its processes.
-#[derive(Clone, Debug)]
-pub(super) struct MachineClock {
-    clock: Arc<Mutex<Skewed>>,
-    /// Whoever sleeps looks again.
-    changed: Rc<Notify>,
-}
-
-impl MachineClock {
-    pub(super) fn new(offset: Duration) -> Self {
-        Self { clock: Arc::new(Mutex::new(Skewed::new(offset))), changed: Rc::default() }
-    }
-
-    /// Changes how it goes.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Skewed)) {
-        change(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_waiters();
-    }
-
-    fn local(&self, now: WorldTime) -> Instant {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
-    }
-
-    pub(super) fn world(&self, at: Instant) -> WorldTime {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).world(at)
-    }
 }
 
 /// The world as one process sees it.
@@ -101,6 +74,12 @@ impl<S: Simulator> HostEnv<S> {
         Self { harness: harness.clone(), host, process, clock, rng, simulator: PhantomData }
     }
 
+    /// Does something with the machine of this server's process.
+    pub(super) fn machine<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
+        let Host::Server(server) = self.host else { panic!("a client has no machine") };
+        act(&mut self.harness.machine(server).borrow_mut())
+    }
+
     fn event(&self, what: u8, bytes: &[u8]) {
         self.harness.event(S::now(), self.host, what, bytes);
     }
@@ -114,7 +93,7 @@ impl<S: Simulator> HostEnv<S> {
 }
 
 impl<S: Simulator> Env for HostEnv<S> {
-    type Udp = StageUdp<S>;
+    type Udp = HostUdp<S>;
     type Reader = Half<S>;
     type Writer = Half<S>;
     type Listener = S::Listener;
@@ -124,7 +103,7 @@ impl<S: Simulator> Env for HostEnv<S> {
     }
 
     fn clock(&self) -> Clock {
-        let clock = self.clock.clock.clone();
+        let clock = self.clock.shared();
         Arc::new(move || clock.lock().unwrap_or_else(PoisonError::into_inner).local(S::now()))
     }
 
@@ -136,7 +115,7 @@ impl<S: Simulator> Env for HostEnv<S> {
         let clock = self.clock.clone();
         async move {
             loop {
-                let changed = clock.changed.notified();
+                let changed = clock.changed();
                 let until = clock.world(at);
                 if until <= S::now() && clock.local(S::now()) >= at {
                     return;
@@ -156,7 +135,7 @@ impl<S: Simulator> Env for HostEnv<S> {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        S::spawn(self.process.task(&self.harness, task));
+        S::spawn(self.process.task(self.harness.clone(), task));
     }
 
     async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
@@ -167,9 +146,9 @@ impl<S: Simulator> Env for HostEnv<S> {
         done
     }
 
-    async fn bind_udp(&self, at: SocketAddr) -> io::Result<StageUdp<S>> {
+    async fn bind_udp(&self, at: SocketAddr) -> io::Result<HostUdp<S>> {
         let socket = Rc::new(S::bind_udp(at.port()).await?);
-        Ok(StageUdp { socket, at, env: self.clone() })
+        Ok(HostUdp { socket, at, env: self.clone() })
     }
 
     async fn listen(&self, at: SocketAddr) -> io::Result<S::Listener> {
@@ -207,13 +186,13 @@ impl<S: Simulator> Env for HostEnv<S> {
 }
 
 /// A socket for datagrams.
-pub(super) struct StageUdp<S: Simulator> {
+pub(super) struct HostUdp<S: Simulator> {
     socket: Rc<S::Udp>,
     at: SocketAddr,
     env: HostEnv<S>,
 }
 
-impl<S: Simulator> Udp for StageUdp<S> {
+impl<S: Simulator> Udp for HostUdp<S> {
     fn send(&self, datagrams: &mut Vec<Datagram>) {
         for (to, bytes) in datagrams.drain(..) {
             let Some(there) = Host::of(to.ip()) else { continue };

@@ -4,15 +4,15 @@
 //! does to [`Control`] and to the [`Harness`] does anything go wrong.
 
 use super::harness::Harness;
-use super::host::Host;
+use super::machines::Driven;
 use super::simulator::Control;
 use crate::judge::Property;
 use crate::world::clock::WorldTime;
 use crate::world::env::Event;
+use crate::world::faults::{FaultEngine, Faults};
 use crate::world::who::Actor;
 use accord_core::server::Server;
 use accord_core::time::{Duration, DurationExt, Span};
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// How often the healed world is looked at.
@@ -25,10 +25,8 @@ pub(super) struct FaultDriver {
     pub(super) harness: Rc<Harness>,
     /// True if streams over a way that is free again are reset.
     resets: bool,
-    /// Faults of the plan in force, by number.
-    pub(super) active: BTreeSet<usize>,
-    /// Servers that a fault made forget, by the fault's number.
-    pub(super) forgotten: BTreeMap<usize, Vec<u32>>,
+    /// What the faults of the plan have done.
+    pub(super) faults: Faults,
     healed_at: Option<WorldTime>,
     ended: bool,
 }
@@ -43,8 +41,7 @@ impl FaultDriver {
             }
             env.agenda.push(WorldTime::START.after(harness.options().safety), Event::Look);
         }
-        let (active, forgotten) = Default::default();
-        Self { harness, resets, active, forgotten, healed_at: None, ended: false }
+        Self { harness, resets, faults: Faults::default(), healed_at: None, ended: false }
     }
 
     /// Does what is due at `now`. True if the world has ended.
@@ -85,8 +82,8 @@ impl FaultDriver {
 
     fn on_event(&mut self, event: Event, control: &mut dyn Control) {
         match event {
-            Event::FaultBegins(number) => self.begin_fault(number, control),
-            Event::FaultEnds(number) => self.end_fault(number, control),
+            Event::FaultBegins(number) => self.engine(control, |mut engine| engine.begin(number)),
+            Event::FaultEnds(number) => self.engine(control, |mut engine| engine.end(number)),
             Event::Restart { node, incarnation } => {
                 let (current, free) = {
                     let machine = self.harness.machine(node).borrow();
@@ -141,7 +138,7 @@ impl FaultDriver {
     }
 
     fn see_whether_at_rest(&mut self, waited_ns: u64) {
-        if self.harness.amnesia.get().is_some() {
+        if self.faults.amnesia.is_some() {
             self.ended = waited_ns > AMNESIA_NOTICED.to_nanos();
             return;
         }
@@ -158,9 +155,7 @@ impl FaultDriver {
 
     fn heal(&mut self, control: &mut dyn Control) {
         self.tell(|| "is healed".to_owned());
-        while let Some(number) = self.active.first().copied() {
-            self.end_fault(number, control);
-        }
+        self.engine(control, |mut engine| engine.end_all());
         let env = &mut *self.harness.env.borrow_mut();
         env.stormy = false;
         env.network.calm();
@@ -189,10 +184,9 @@ impl FaultDriver {
         self.harness.clients.iter().find_map(|client| client.borrow().unrest())
     }
 
-    /// Ways between these two are cut once more or once less, in both directions.
-    pub(super) fn cut_both(&self, a: Host, b: Host, begin: bool) {
-        self.harness.cut(a, b, begin);
-        self.harness.cut(b, a, begin);
+    /// Does something with the executor of faults.
+    fn engine(&mut self, control: &mut dyn Control, act: impl FnOnce(FaultEngine<'_, Driven<'_>>)) {
+        act(FaultEngine(&mut Driven { driver: self, control }));
     }
 }
 

@@ -7,6 +7,7 @@
 use super::client::ClientHost;
 use super::host::Host;
 use super::machine::Machine;
+use super::process::OnPanic;
 use super::simulator::Control;
 use crate::judge::Property;
 use crate::plan::Plan;
@@ -17,7 +18,6 @@ use crate::world::env::Surroundings;
 use crate::world::network::Network;
 use crate::world::trace::Story;
 use accord_core::group::ViewId;
-use accord_core::replica::voters::VoterChange;
 use accord_core::time::Duration;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,10 +37,6 @@ pub(super) struct Harness {
     pub(super) clients: Vec<RefCell<ClientHost>>,
     /// Servers that stopped themselves, until the fault driver sees to them.
     pub(super) stopped: RefCell<VecDeque<u32>>,
-    /// Changes of voters that were asked for: some may come in force at any time.
-    pub(super) changes: RefCell<Vec<VoterChange>>,
-    /// When a majority lost its memory, if it did.
-    pub(super) amnesia: Cell<Option<WorldTime>>,
     /// The views that servers were told.
     pub(super) views: RefCell<BTreeSet<ViewId>>,
     cuts: RefCell<BTreeMap<(Host, Host), u32>>,
@@ -79,6 +75,12 @@ impl StreamEnd {
     }
 }
 
+impl OnPanic for Harness {
+    fn on_panic(&self, words: String) {
+        self.fail(Property::Invariants, words);
+    }
+}
+
 impl Harness {
     /// A world that has not begun.
     pub(super) fn new(plan: Plan, story: Option<Story>) -> Rc<Self> {
@@ -97,8 +99,6 @@ impl Harness {
             machines: machines.collect(),
             clients: clients.collect(),
             stopped: RefCell::default(),
-            changes: RefCell::default(),
-            amnesia: Cell::new(None),
             views: RefCell::default(),
             cuts: RefCell::default(),
             changed: RefCell::default(),
@@ -143,11 +143,6 @@ impl Harness {
     /// A property does not hold.
     pub(super) fn fail(&self, property: Property, detail: impl Into<String>) {
         self.env.borrow_mut().fail(property, detail);
-    }
-
-    /// A task panicked.
-    pub(super) fn on_panic(&self, words: String) {
-        self.fail(Property::Invariants, words);
     }
 
     /// How much later each copy of a datagram is sent; none: it is lost. What the way takes in any

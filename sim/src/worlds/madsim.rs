@@ -1,5 +1,5 @@
 //! The world of [madsim](https://docs.rs/madsim): one executor for all machines, whose time leaps
-//! to the next timer, and which takes the host of the system's clocks and randomness.
+//! to the next timer, and which takes the place of the system's clocks and randomness.
 //!
 //! Its datagrams are received by tasks of their own, since its `recv_from` loses what it holds when
 //! it is cancelled, and several of them, since each takes a simulated millisecond.
@@ -8,7 +8,7 @@ use super::fault_driver::FaultDriver;
 use super::harness::Harness;
 use super::host::Host;
 use super::simulator::{Control, Received, Simulator};
-use super::{client, machine};
+use super::{client_task, server_task};
 use crate::plan::Plan;
 use crate::world::Run;
 use crate::world::clock::WorldTime;
@@ -178,7 +178,7 @@ fn build(world: &Rc<Harness>) -> Controls {
     for server in 1..=world.options().nodes() {
         let host = Host::Server(server);
         let init = move || {
-            let process = machine::process::<Madsim>(&harness(), server);
+            let process = server_task::process::<Madsim>(&harness(), server);
             async move {
                 process.await;
                 // The machine stays, until the fault driver sees to it.
@@ -191,7 +191,7 @@ fn build(world: &Rc<Harness>) -> Controls {
     for client in 1..=world.options().clients {
         let host = Host::Client(client);
         let init = move || {
-            let machine = client::machine::<Madsim>(&harness(), client);
+            let machine = client_task::machine::<Madsim>(&harness(), client);
             async move {
                 machine.await;
                 std::future::pending::<()>().await;

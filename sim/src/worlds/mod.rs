@@ -6,22 +6,25 @@
 //!
 //! Read in this order: [`fit`] (what a world can express), `simulator` and `host` (what a
 //! simulator must bring), `turmoil` and `madsim` (the two), `harness` (what machines share), `env`
-//! (the seam of `accord-net`), `process`, `machine`, `journal`, `client` (who lives there),
-//! `fault_driver`, `faults`, `verdict` (who makes things go wrong, and judges). Why it is built so:
-//! `docs/decisions/0015-worlds.md`.
+//! (the seam of `accord-net`), `clock`, `process`, `machine`, `server_task`, `journal`, `client`,
+//! `client_task` (who lives there), `fault_driver`, `machines`, `verdict` (who makes things go
+//! wrong, and judges). Why it is built so: `docs/decisions/0015-worlds.md`.
 
 mod client;
+mod client_task;
+mod clock;
 mod env;
 mod fault_driver;
-mod faults;
 pub mod fit;
 mod harness;
 mod host;
 mod journal;
 mod machine;
+mod machines;
 #[cfg(madsim)]
 mod madsim;
 mod process;
+mod server_task;
 mod simulator;
 mod turmoil;
 mod verdict;

@@ -1,9 +1,8 @@
-//! Tasks of one process, as the world lets them run: state on, standing still, or gone.
+//! Tasks of one process, as the world lets them run: running, standing still, or gone.
 //!
 //! Every task of a server or a client passes through here, so a process can be stopped between any
 //! two of its steps in every simulator alike, and a panic in it is a violation, not a lost task.
 
-use super::harness::Harness;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +19,12 @@ pub(super) enum RunState {
     Paused,
     /// It is gone: its tasks are dropped, and its sockets closed.
     Gone,
+}
+
+/// Who hears of a task that panicked.
+pub(super) trait OnPanic {
+    /// A task panicked, with these words.
+    fn on_panic(&self, words: String);
 }
 
 /// A process.
@@ -47,19 +52,19 @@ impl Process {
     /// The task of this process.
     pub(super) fn task<F: Future<Output = ()>>(
         self: &Rc<Self>,
-        harness: &Rc<Harness>,
+        hears: Rc<dyn OnPanic>,
         task: F,
     ) -> Task<F> {
         self.tasks_last.set(self.tasks_last.get() + 1);
-        let (process, harness, number) = (self.clone(), harness.clone(), self.tasks_last.get());
-        Task { process, harness, number, task: Some(Box::pin(task)) }
+        let (process, number) = (self.clone(), self.tasks_last.get());
+        Task { process, hears, number, task: Some(Box::pin(task)) }
     }
 }
 
 /// A task of a process.
 pub(super) struct Task<F> {
     process: Rc<Process>,
-    harness: Rc<Harness>,
+    hears: Rc<dyn OnPanic>,
     number: u64,
     task: Option<Pin<Box<F>>>,
 }
@@ -85,7 +90,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             }
             Err(_) => {
                 me.task = None;
-                me.harness.on_panic(crate::world::panics::take_last());
+                me.hears.on_panic(crate::world::panics::take_last());
                 Poll::Ready(())
             }
         }

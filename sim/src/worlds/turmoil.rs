@@ -4,8 +4,9 @@
 use super::fault_driver::FaultDriver;
 use super::harness::Harness;
 use super::host::Host;
+use super::process::OnPanic as _;
 use super::simulator::{Control, Received, Simulator};
-use super::{client, machine};
+use super::{client_task, server_task};
 use crate::plan::Plan;
 use crate::world::Run;
 use crate::world::clock::WorldTime;
@@ -150,7 +151,7 @@ fn build(harness: &Rc<Harness>) -> ::turmoil::Sim<'static> {
     for server in 1..=options.nodes() {
         let harness = harness.clone();
         sim.host(Host::Server(server).ip(), move || {
-            let process = machine::process::<Turmoil>(&harness, server);
+            let process = server_task::process::<Turmoil>(&harness, server);
             async move {
                 process.await;
                 // The machine stays, until the fault driver sees to it.
@@ -161,7 +162,7 @@ fn build(harness: &Rc<Harness>) -> ::turmoil::Sim<'static> {
     for client in 1..=options.clients {
         let harness = harness.clone();
         sim.host(Host::Client(client).ip(), move || {
-            let machine = client::machine::<Turmoil>(&harness, client);
+            let machine = client_task::machine::<Turmoil>(&harness, client);
             async move {
                 machine.await;
                 std::future::pending().await

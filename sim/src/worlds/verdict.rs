@@ -1,6 +1,7 @@
 //! The last judgements over a simulated world, and what came of it.
 
 use super::fault_driver::FaultDriver;
+use super::process::OnPanic as _;
 use crate::judge::Property;
 use crate::judge::digests::FinalState;
 use crate::world::Run;
@@ -22,7 +23,7 @@ impl FaultDriver {
 
     fn judge_all(&self) {
         let harness = &self.harness;
-        if harness.amnesia.get().is_some() {
+        if self.faults.amnesia.is_some() {
             self.judge_amnesia();
         } else {
             self.judge_states();
@@ -36,7 +37,7 @@ impl FaultDriver {
                 env.judge(Property::Workload, Ok(()));
             }
         }
-        if harness.amnesia.get().is_none() {
+        if self.faults.amnesia.is_none() {
             env.judge(Property::Convergence, Ok(()));
         }
         env.judge(Property::Invariants, Ok(()));

@@ -1,0 +1,46 @@
+//! The clock of a machine in a simulated world: the simulator's time, at a pace of its own.
+
+use crate::world::clock::{Clock as Skewed, WorldTime};
+use accord_core::time::{Duration, Instant};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// The clock of a machine, which outlives its processes.
+#[derive(Clone, Debug)]
+pub(super) struct MachineClock {
+    clock: Arc<Mutex<Skewed>>,
+    /// Whoever sleeps looks again.
+    changed: Rc<Notify>,
+}
+
+impl MachineClock {
+    pub(super) fn new(offset: Duration) -> Self {
+        Self { clock: Arc::new(Mutex::new(Skewed::new(offset))), changed: Rc::default() }
+    }
+
+    /// Changes how it goes.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Skewed)) {
+        change(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
+    }
+
+    /// The clock itself, for those who read it and nothing else.
+    pub(super) fn shared(&self) -> Arc<Mutex<Skewed>> {
+        self.clock.clone()
+    }
+
+    /// Ends when the clock's course is changed.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    pub(super) fn local(&self, now: WorldTime) -> Instant {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
+    }
+
+    pub(super) fn world(&self, at: Instant) -> WorldTime {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).world(at)
+    }
+}
