@@ -4,7 +4,7 @@
 //! command that is refused, aborted or a duplicate has none. Which of them a client watches is the
 //! server's concern, as is telling a client the events of a command before its completion.
 
-use super::kv::KeyEvent;
+use super::kv::event::KeyEvent;
 use super::outcome::Outcome;
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};

@@ -5,7 +5,7 @@
 //! [`Outcome::Refused`] is about this copy of the request, which had no effect;
 //! [`RequestError::is_definite`] says whether an earlier copy may have had one.
 
-use super::kv::TxnOutcome;
+use super::kv::outcome::TxnOutcome;
 use crate::ids::RequestId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use thiserror::Error;
