@@ -1,13 +1,13 @@
-//! A machine's state as one number, so that a model checker can tell states apart.
+//! A machine's state as one number, by which a model checker identifies states.
 //!
-//! What a machine prints of itself with [`fmt::Debug`] is hashed as it is printed. That is slower
-//! than to hash the fields, and cannot leave out one that is added later: a field is left out only
-//! where a machine's `fingerprint` says so, which it does by taking itself apart, so that the
-//! compiler asks about every new field. Left out is what has no influence on what the machine does:
-//! counters for operators, memory that is used again, and the configuration, which never changes.
+//! The machine's [`fmt::Debug`] output is hashed while it is printed. This is slower than hashing
+//! fields, but cannot forget a field that is added later. A machine's `fingerprint` destructures
+//! the machine, so the compiler asks about every new field, and leaves out fields that do not
+//! affect its behaviour: counters for operators, reused buffers, and the configuration, which never
+//! changes.
 //!
-//! Invariant: two states with different futures differ in what they print, but for spans of time
-//! below a microsecond, which [`crate::time::Instant`] does not print.
+//! Invariant: two states with different futures print differently, except for durations below a
+//! microsecond, which [`crate::time::Instant`] does not print.
 
 use core::fmt::{self, Write};
 use xxhash_rust::xxh3::Xxh3;

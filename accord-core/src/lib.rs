@@ -1,4 +1,4 @@
-//! The sans-IO, deterministic heart of Accord.
+//! The sans-IO, deterministic core of Accord.
 //!
 //! Nothing in this crate performs IO, reads a clock, starts a thread or draws randomness that it
 //! was not handed. Every machine in it takes inputs together with the current [`time::Instant`] and

@@ -1,9 +1,9 @@
 //! Bytes in pieces, read as if they were one string.
 //!
-//! An image of the state is as large as the state. In one piece it would be a second copy, made
-//! whenever a checkpoint is due or somebody fetches the state, and new memory is dear. In pieces,
-//! an image shares the large values with the state that it was taken of; only what lies between
-//! them is copied. Who reads a part gets it without knowing where pieces end.
+//! An image of the state is as large as the state. In one piece it would be a second copy, made for
+//! each checkpoint and each transfer, and new memory is expensive. In pieces, an image shares the
+//! large values with the state; only the bytes between them are copied. Readers of a part need not
+//! know where pieces end.
 
 use crate::wire::Writer;
 use alloc::sync::Arc;

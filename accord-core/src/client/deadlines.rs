@@ -1,9 +1,9 @@
-//! What is under way, by the time at which it is given up.
+//! Outstanding requests and reads, ordered by deadline.
 //!
 //! Numbers ascend without gaps, are mostly settled in nearly that order, and mostly have the same
-//! timeout, so that their deadlines ascend with them. What is like this stands in a line, where
-//! each costs a push and a pop. The others stand in a tree: those with a deadline before that of an
-//! earlier number, and stragglers, lest the line grows behind them without bound.
+//! timeout, so their deadlines ascend with them. Such items are in a queue, where each costs a push
+//! and a pop. The others are in a tree: items with an earlier deadline than that of a lower number,
+//! and stragglers, because otherwise the queue would grow behind them without bound.
 
 use super::io::ReadId;
 use crate::ids::RequestId;

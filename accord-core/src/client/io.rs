@@ -1,4 +1,4 @@
-//! What goes in and out of a client, and how it is set up.
+//! A client's inputs, outputs and configuration.
 
 use crate::ids::{NodeId, RequestId, Revision, SessionId, WatchId};
 use crate::protocol::{ClientMessage, Refusal, ServerMessage, SessionRefusal};

@@ -1,4 +1,4 @@
-//! Until when the session surely lives, by this client's clock.
+//! The lease: until when the session surely lives, by this client's clock.
 //!
 //! A server counts a session's timeout from what it heard last, which is never before that was
 //! sent. So the client counts from the sending, of what proves that the session was alive:

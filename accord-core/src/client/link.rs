@@ -1,8 +1,8 @@
 //! The connection: which server, when to try the next, signs of life in both directions.
 //!
-//! A server is left when it does not answer, does not attach the session in time, or is not in the
-//! primary component for longer than the client's patience. Attempts wait longer each time, by the
-//! client's own randomness, so that many clients of a lost server do not move as one.
+//! The client leaves a server that does not answer, does not attach the session in time, or stays
+//! outside the primary component for too long. Attempts wait longer each time, with random jitter,
+//! so that the clients of a lost server do not all move at the same moment.
 
 use super::io::{ClientEvent, ClientOutput, ReadId};
 use super::requests::Dormant;

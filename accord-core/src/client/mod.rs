@@ -1,4 +1,4 @@
-//! The client's half of a session: numbering, retries, reconnection, watches that go on.
+//! The client's half of a session: numbering, retries, reconnection, resumed watches.
 //!
 //! [`Client`] has the shape of every machine here: inputs with the time, outputs to be polled, no
 //! IO. One client is one session; when the session has ended, so has the client. Invariants:
@@ -11,7 +11,7 @@
 //!   it is known to be complete to, then the requests are sent again in order, then the reads;
 //! - nothing older is read than what was seen before, at whichever server.
 //!
-//! Where next: `link` (connections), `requests`, `watches`; [`crate::protocol`] for what is said.
+//! Read next: `link` (connections), `requests`, `watches`; [`crate::protocol`] for the messages.
 
 mod deadlines;
 mod encoder;

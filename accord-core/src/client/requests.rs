@@ -1,8 +1,8 @@
-//! Requests: numbered, sent until answered, and told apart into done, failed and unknown.
+//! Requests: numbered, sent until answered, with one of three outcomes: done, failed, unknown.
 //!
-//! A request that was sent over one connection only has one copy, and a refusal of that copy is
-//! final. If it was sent over several, another copy may still be on its way to being applied, and
-//! only a refusal that holds for every copy is.
+//! A request that was sent over one connection has one copy, and a refusal of that copy is final.
+//! If it was sent over several connections, another copy may still be applied later. Then only a
+//! refusal that holds for every copy is final.
 
 use super::io::{Cause, ClientError, ClientEvent};
 use super::{Client, Life};

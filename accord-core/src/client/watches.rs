@@ -1,4 +1,4 @@
-//! Watches, and from where each goes on after a reconnection.
+//! Watches, and the revision from which each resumes after a reconnection.
 //!
 //! A watch is complete up to the revision of its last events, since all events of a revision come
 //! in one message, and up to that of any pong whose ping was sent after the watch was: the server

@@ -1,4 +1,4 @@
-//! The native client protocol: what a client and its server say to each other.
+//! The native client protocol: the messages between a client and its server.
 //!
 //! Messages are typed here and turned into bytes by the codec; framing, encryption and sockets
 //! belong to the driver. Every message starts with [`PROTOCOL_VERSION`], every length is checked
@@ -11,7 +11,7 @@
 //!   so the watches have the events of a repeated request before its recorded outcome is sent.
 //! - A server sends the events of a revision before any reply or read result that reflects it.
 //!
-//! Where next: [`crate::client`] and [`crate::server`] are the two ends of a connection.
+//! Read next: [`crate::client`] and [`crate::server`] are the two ends of a connection.
 
 mod codec;
 

@@ -1,4 +1,4 @@
-//! How a replica is set up: identity, durability, bounds.
+//! A replica's configuration: identity, durability, bounds.
 
 use crate::ids::NodeId;
 use crate::time::Duration;

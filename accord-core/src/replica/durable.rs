@@ -1,4 +1,4 @@
-//! What is on the disk, and what is on its way there.
+//! Durability: which records are on the disk, and which are under way.
 //!
 //! Records are written in order and complete in order. In memory mode the medium is memory: a
 //! record is durable at once, and nothing is written.

@@ -1,4 +1,4 @@
-//! Where the epochs of a log end: enough to tell how far two logs agree.
+//! The ends of a log's epochs, which suffice to compute how far two logs agree.
 //!
 //! An epoch has one order, and its log follows one source's. So two logs that both have entries of
 //! an epoch agree up to where the shorter one's entries of it end (log matching, Ongaro 2014,

@@ -1,8 +1,8 @@
 //! The open epoch: frames are appended, acknowledged and committed.
 //!
-//! Everything here that decides something (the index of the next entry, the voter set, the commit
-//! index) is a function of the frames delivered in the epoch, so it is the same at every member at
-//! the same point of the order, also at one that still lacks older entries.
+//! The index of the next entry, the voter set and the commit index are functions of the frames
+//! delivered in the epoch. So they are the same at every member at the same point of the order,
+//! also at a member that still lacks older entries.
 //!
 //! An index is committed when a majority of the voters has acknowledged it *in this epoch*; older
 //! entries are committed with it (Raft section 5.4.2: counting copies of older epochs proves

@@ -1,9 +1,9 @@
-//! Which history a log belongs to: the recoveries that an operator forced.
+//! Histories: the recoveries that a log contains.
 //!
-//! A recovery ([`super::Replica::force_recovery`]) goes on from one server's log while a majority
-//! is given up for lost. If the lost servers had gone on without it, or come back with their disks,
-//! there are two continuations of one log: two *histories*. Log matching holds within a history
-//! only, so a server must never take the other continuation for its own.
+//! A recovery ([`super::Replica::force_recovery`]) continues from one server's log while a majority
+//! is given up as lost. If the lost servers had continued without it, or return with their disks,
+//! one log has two continuations: two *histories*. Log matching holds only within a history, so a
+//! server must never take the other continuation for its own.
 //!
 //! So every recovery begins an [`Era`], has an id, and says where it forked. A log knows all
 //! recoveries on its way: they are a part of its voter set, and so of reports, log entries,

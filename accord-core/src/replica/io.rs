@@ -1,4 +1,4 @@
-//! What goes in and out of the replica: entries, records, actions, status.
+//! The replica's vocabulary: entries, disk records, actions, status.
 //!
 //! The driver's duties are written on each [`Action`]. Read [`super::message`] next for what
 //! replicas say to each other.

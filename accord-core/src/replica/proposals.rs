@@ -1,9 +1,9 @@
-//! Own commands, from the moment they are taken until they are committed.
+//! Proposals: this server's commands, from acceptance to commitment.
 //!
 //! Commands are packed into the buffer that will be multicast, and kept until their batch is
-//! committed: if the epoch ends before, the batch is sent again in the next, with its number, so
-//! that it is applied at most once. Invariant: batches are sent in the order of their numbers in
-//! every epoch, so a number that follows a committed one was not skipped.
+//! committed. If the epoch ends first, the batch is sent again in the next one under the same
+//! number, so it is applied at most once. Invariant: batches are sent in the order of their numbers
+//! in every epoch, so a number that follows a committed one was not skipped.
 
 use super::io::{Body, Entry, Origin};
 use super::message::{FRAME_HEAD_BYTES, Frame, FrameBatch, new_buffer};

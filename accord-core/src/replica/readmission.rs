@@ -1,9 +1,9 @@
 //! Readmission: a voter that lost its memory gets its vote back.
 //!
 //! Its new incarnation is first an observer and catches up. Then the old incarnation's vote is
-//! removed, and when that is committed the new one is added: two steps, so that majorities always
-//! intersect even if the old disk comes back (see [`super::voters`]). Between them the voter set
-//! remembers who is to return, so any server can take the second step.
+//! removed, and when that is committed the new one is added. Two steps ensure that majorities
+//! always intersect, even if the old disk comes back (see [`super::voters`]). Between them the
+//! voter set lists the server as returning, so any server can take the second step.
 
 use super::voters::VoterChange;
 use super::{Phase, Replica};

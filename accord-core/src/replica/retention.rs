@@ -1,9 +1,9 @@
-//! How much of the applied log is kept in memory.
+//! Retention: how much of the applied log is kept in memory.
 //!
-//! What is kept is for servers that lack it: with it they need no image of the state. So it is at
-//! least what the limits say; and with a large state a quarter as much as that, since more log than
-//! that costs them more than the image would. Nothing is kept for the disk: that was given each
-//! entry when it was appended, and nothing is read back from here for it.
+//! Applied entries stay in memory so that a lagging server can fetch the log instead of an image of
+//! the state. The bound is `log_bytes_retained`, or a quarter of the state's bytes if that is more:
+//! taking in more log than that costs a server more than the image would. Nothing is kept for the
+//! disk, which was given each entry when it was appended.
 
 use super::Replica;
 use super::transfer::SNAPSHOT_LIGHTER;

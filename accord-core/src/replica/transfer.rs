@@ -1,10 +1,10 @@
-//! Fetching what this server lacks, and serving what others lack.
+//! Transfer: fetches the entries that this server lacks, and serves those that others lack.
 //!
-//! A member whose log is not the source's asks for what follows where both agree; the answer drops
-//! its conflicting, never-committed suffix. Until it has everything before the epoch's entries that
-//! it holds aside, it acknowledges nothing; the others do not wait for it. Peers are asked one at a
-//! time; an unanswered request is repeated to the next. Nothing here is remembered per requester,
-//! except one image of the state while it is being fetched.
+//! A member whose log differs from the source's asks for the entries after the common part. The
+//! answer drops its conflicting, never-committed suffix. It buffers the epoch's own entries, and
+//! acknowledges nothing until it has all entries before them; the others do not wait for it. It
+//! asks one peer at a time, and repeats an unanswered request to the next. A serving member
+//! remembers nothing per requester, except one image of the state while it is being fetched.
 
 use super::durable::SnapshotFrame;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 /// An image that no server asked for during this many timeouts is dropped.
 const IMAGE_IDLE_TIMEOUTS: u64 = 16;
-/// To keep a byte of a snapshot costs so much less than to append and apply one of entries.
+/// A snapshot byte is this many times cheaper to take in than a log byte.
 pub(super) const SNAPSHOT_LIGHTER: u64 = 4;
 /// An image is given up if keeping the log after it takes this many times the usual memory.
 const IMAGE_LOG_FACTOR: usize = 4;
