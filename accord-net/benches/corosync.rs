@@ -7,17 +7,18 @@
 //! over the ring, with what went through the group. `ACCORD_BENCH_SECONDS` sets how long each is
 //! measured.
 
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
-use accord_jepsen::netns;
-use accord_jepsen::world::{GroupChoice, World, WorldOptions};
 use accord_net::client::txn::Steps;
 use accord_net::client::{Client, ClientOptions};
+use accord_net::operator::StatusReport;
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::netns;
+use accord_testbed::nodes::{GroupChoice, Nodes, NodesOptions};
+use accord_testbed::systems::accord::{self, Accord};
 use rust_corosync::cpg::{self, Guarantee, Handle, Model1Data, Model1Flags, ModelData};
 use rust_corosync::{CsError, DispatchFlags, NodeId};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -39,11 +40,11 @@ fn on_message(_: &Handle, _: String, _: NodeId, _: u32, message: &[u8], _: usize
 ///
 /// The library loses handles of other threads while one is made or given up. So they are made one
 /// after the other, before any is used, and given up when none is used any more.
-fn bare(world: &World, senders: u32, bytes: usize, span: Duration) -> (f64, f64) {
+fn bare(nodes: &Nodes, senders: u32, bytes: usize, span: Duration) -> (f64, f64) {
     let (tell, told) = mpsc::channel();
     let (mut threads, mut steps) = (Vec::new(), Vec::new());
     for node in 1..=NODES {
-        let (namespace, tell) = (world.net().namespace(node), mpsc::Sender::clone(&tell));
+        let (namespace, tell) = (nodes.net().namespace(node), mpsc::Sender::clone(&tell));
         let ((ready, joined), (step, next)) = (mpsc::channel(), mpsc::channel());
         let sends = node <= senders;
         let run = move || {
@@ -133,10 +134,10 @@ async fn measure(cluster: &Cluster, value: usize, span: Duration) -> Writes {
     }
     let count = || done.load(std::sync::atomic::Ordering::Relaxed);
     tokio::time::sleep(span / 2).await;
-    let (start, before, group) = (Instant::now(), count(), chunks(cluster).await);
+    let (start, before, group) = (Instant::now(), count(), chunks(cluster));
     tokio::time::sleep(span).await;
     let (seconds, after) = (start.elapsed().as_secs_f64(), count());
-    let group_now = chunks(cluster).await;
+    let group_now = chunks(cluster);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     tasks.join_all().await;
     Writes {
@@ -146,10 +147,12 @@ async fn measure(cluster: &Cluster, value: usize, span: Duration) -> Writes {
     }
 }
 
-async fn chunks(cluster: &Cluster) -> (u64, u64) {
+fn chunks(cluster: &Cluster) -> (u64, u64) {
     let mut sum = (0, 0);
     for at in 0..cluster.len() {
-        if let Some(report) = cluster.status(at).await.and_then(|status| status.corosync) {
+        let http = cluster.metrics_address(at).expect("Accord has HTTP");
+        let status: Option<StatusReport> = accord::status(http);
+        if let Some(report) = status.and_then(|status| status.corosync) {
             sum = (sum.0 + report.chunk_bytes, sum.1 + report.chunks);
         }
     }
@@ -187,17 +190,17 @@ async fn write(
 fn servers(mtu: u32, group: GroupChoice, value: usize, span: Duration) -> Writes {
     // A thread of its own, which may stay among the clients.
     let measured = std::thread::spawn(move || {
-        let mut options = WorldOptions { mtu, ..WorldOptions::new(group) };
+        let mut options = NodesOptions { mtu, ..NodesOptions::new(group) };
         options.daemons.token_ms = 3000;
-        let world = World::up(options).unwrap_or_else(|error| panic!("{error}"));
-        world.net().enter().unwrap();
+        let nodes = Nodes::up(options).unwrap_or_else(|error| panic!("{error}"));
+        nodes.net().enter().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let options = ClusterOptions::new(Path::new(env!("CARGO_BIN_EXE_accord")));
-            let cluster = Cluster::start_in(Some(world), options).unwrap_or_else(|e| panic!("{e}"));
-            while !cluster.is_whole().await {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            let accord = Accord::new(env!("CARGO_BIN_EXE_accord"));
+            let cluster = Cluster::start_in(Some(nodes), accord, &ClusterOptions::default());
+            let mut cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+            let ready = cluster.wait_until_ready(Duration::from_secs(60));
+            ready.unwrap_or_else(|error| panic!("{error}"));
             measure(&cluster, value, span).await
         })
     });
@@ -214,18 +217,18 @@ fn main() {
     for mtu in [1500, 65_535] {
         println!("links of {mtu} bytes, {NODES} nodes");
         let dir = tempfile::TempDir::with_prefix("accord-bench-").unwrap();
-        let mut options = WorldOptions { mtu, ..WorldOptions::new(GroupChoice::Corosync) };
+        let mut options = NodesOptions { mtu, ..NodesOptions::new(GroupChoice::Corosync) };
         options.daemons.token_ms = 3000;
-        let mut world = World::up(options).unwrap_or_else(|error| panic!("{error}"));
-        world.start_daemons(dir.path()).unwrap_or_else(|error| panic!("{error}"));
+        let mut nodes = Nodes::up(options).unwrap_or_else(|error| panic!("{error}"));
+        nodes.start_daemons(dir.path()).unwrap_or_else(|error| panic!("{error}"));
         for (senders, bytes) in [(3, 60_000), (3, 16_000), (3, 4000), (3, 1000), (1, 60_000)] {
-            let (rate, messages) = bare(&world, senders, bytes, span);
+            let (rate, messages) = bare(&nodes, senders, bytes, span);
             println!(
                 "  bare CPG, {senders} senders, {bytes:>6} bytes: {:>7.1} MB/s {messages:>9.0} messages/s",
                 rate / 1e6
             );
         }
-        drop(world);
+        drop(nodes);
         for (group, name) in [(GroupChoice::Corosync, "Corosync"), (GroupChoice::Ring, "the ring")]
         {
             for value in [8, 16_000] {

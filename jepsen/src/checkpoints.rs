@@ -3,8 +3,9 @@
 //! A store is filled, then written to at a steady pace while the servers take checkpoints. Every
 //! write's time is kept. Reported are the median, the longest, and the longest of each second.
 
-use crate::cluster::Cluster;
+use crate::accord::{client, client_options, status};
 use crate::load::{Load, LoadError, LoadOptions, Sample, fill};
+use accord_testbed::cluster::Cluster;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -76,15 +77,15 @@ pub async fn run(
     options: CheckpointsOptions,
     mut tell: impl FnMut(&str),
 ) -> Result<CheckpointsReport, CheckpointsError> {
-    let control = cluster.client().await.map_err(LoadError::from)?;
+    let control = client(cluster).await.map_err(LoadError::from)?;
     fill(&control, options.load, |_| {}).await?;
     tell(&format!("{} records written", options.load.keys));
-    let mut load = Load::start(options.load, |at| cluster.client_options(at)).await?;
+    let mut load = Load::start(options.load, |at| client_options(cluster, at)).await?;
     let mut completed = Vec::new();
-    let mut last = cluster.status(0).await.map(|status| status.checkpoint_index);
+    let mut last = status(cluster, 0).await.map(|status| status.checkpoint_index);
     while completed.len() < options.checkpoints {
         load.pass(LOOK).await?;
-        let now = cluster.status(0).await.map(|status| status.checkpoint_index);
+        let now = status(cluster, 0).await.map(|status| status.checkpoint_index);
         if now.is_some() && now != last {
             last = now;
             completed.push(load.elapsed());

@@ -1,11 +1,13 @@
 //! `accord-jepsen cluster`: clusters on nodes of their own, for tests, benches and people.
 
 use crate::{fail, program};
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
-use accord_jepsen::corosync::DaemonOptions;
 use accord_jepsen::keeper;
-use accord_jepsen::say;
-use accord_jepsen::world::{GroupChoice, MTU, World, WorldOptions};
+use accord_jepsen::rounds::is_ready;
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::corosync::DaemonOptions;
+use accord_testbed::nodes::{GroupChoice, MTU, Nodes, NodesOptions};
+use accord_testbed::say;
+use accord_testbed::systems::accord::Accord;
 use clap::{Args, Subcommand};
 use nix::sys::signal::{SigSet, Signal};
 use std::fmt::Write as _;
@@ -86,10 +88,10 @@ fn token_spans() -> clap::builder::RangedI64ValueParser<u32> {
 
 impl NodeArgs {
     /// Nodes of this name and number.
-    pub fn options(&self, name: String, group: GroupChoice, nodes: u32) -> WorldOptions {
+    pub fn options(&self, name: String, group: GroupChoice, nodes: u32) -> NodesOptions {
         let Self { mtu, token_ms, crypto } = *self;
         let daemons = DaemonOptions { token_ms, crypto, ..DaemonOptions::default() };
-        WorldOptions { name, nodes, mtu, group, daemons }
+        NodesOptions { name, nodes, mtu, group, daemons }
     }
 }
 
@@ -140,21 +142,18 @@ fn keep(up: &UpArgs) -> Result<(), String> {
     // Before any thread is started, so that all of them leave it to us.
     stop.thread_block().map_err(|error| error.to_string())?;
     let options = up.node.options(up.name.clone(), up.group, up.nodes);
-    let world = World::up(options).map_err(|error| error.to_string())?;
-    world.net().enter().map_err(|error| error.to_string())?;
+    let nodes = Nodes::up(options).map_err(|error| error.to_string())?;
+    nodes.net().enter().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let accord = program(up.accord.clone()).map_err(|error| error.to_string())?;
     let extra: String = up.set.iter().map(|line| format!("{line}\n")).collect();
-    let options = ClusterOptions {
-        servers: up.nodes,
-        persistent: up.persistent,
-        extra,
-        ..ClusterOptions::new(accord)
-    };
-    let cluster = Cluster::start_in(Some(world), options).map_err(|error| error.to_string())?;
+    let accord = Accord { extra, ..Accord::new(program(up.accord.clone())) };
+    let (servers, persistent) = (up.nodes as usize, up.persistent);
+    let options = ClusterOptions { servers, persistent, ..ClusterOptions::default() };
+    let cluster =
+        Cluster::start_in(Some(nodes), accord, &options).map_err(|error| error.to_string())?;
     let whole = async {
-        while !cluster.is_whole().await {
+        while !is_ready(&cluster).await {
             tokio::time::sleep(LOOK).await;
         }
     };

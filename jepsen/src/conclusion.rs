@@ -8,11 +8,12 @@
 use crate::checkpoints::{CheckpointsError, CheckpointsReport};
 use crate::grow::{self, GrowError};
 use crate::load::LoadError;
-use crate::process::ProcessError;
-use crate::rounds::{self, Judged, RoundsError};
+use crate::nemesis::FaultError;
+use crate::rounds::{self, Judged, Missed, RoundsError};
 use crate::sessions::SessionsError;
 use crate::transfer::{TransferError, TransferReport};
 use accord_models::{Outcome, Verdict};
+use accord_testbed::process::ProcessError;
 use std::fmt;
 
 /// What a run comes to.
@@ -46,6 +47,15 @@ impl Conclusion {
         }
     }
 
+    /// The same conclusion, for a reason in other words.
+    fn explained(self, why: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Holds => Self::Holds,
+            Self::Broken(_) => Self::Broken(why()),
+            Self::Open(_) => Self::Open(why()),
+        }
+    }
+
     /// [`Self::Holds`], or open for a reason.
     fn if_judged(judged: bool, why_not: &str) -> Self {
         if judged { Self::Holds } else { Self::Open(why_not.to_owned()) }
@@ -73,8 +83,9 @@ impl Conclusion {
 
     /// What rounds of faults come to: each fault must have hit something.
     pub fn of_rounds(report: &rounds::Report) -> Self {
-        let missed = report.missed.iter().map(|(fault, server)| {
-            Self::Open(format!("{fault} of server {} hit nothing: not counted", server + 1))
+        let missed = report.missed.iter().map(|missed| {
+            let Missed { fault, server, why } = missed;
+            Self::Open(format!("{fault} of server {} was skipped: {why}", server + 1))
         });
         let none = Self::if_judged(!report.outages.is_empty(), "no fault took place");
         missed.fold(Self::of_histories(&report.judged), Self::and).and(none)
@@ -91,10 +102,12 @@ impl Conclusion {
             lost => Self::Broken(format!("{lost} sessions were lost")),
         };
         let changed = Self::if_judged(!report.changes.is_empty(), "the cluster did not change");
-        let killed = Self::if_judged(
-            report.missed == 0,
-            "a server was to be killed in the middle of a change, and did not run",
-        );
+        let killed = match report.missed.first() {
+            None => Self::Holds,
+            Some(why) => {
+                Self::Open(format!("no server was killed in the middle of a change: {why}"))
+            }
+        };
         let histories = Self::of_histories(&report.judged.judged);
         histories.and(told).and(lost).and(changed).and(killed)
     }
@@ -126,10 +139,20 @@ impl From<&ProcessError> for Conclusion {
     fn from(error: &ProcessError) -> Self {
         match error {
             ProcessError::Ended { .. } => Self::Broken(error.to_string()),
+            ProcessError::Late { .. } => Self::Broken(error.to_string()),
             ProcessError::Spawn { .. }
-            | ProcessError::Line { .. }
+            | ProcessError::Missing(_)
             | ProcessError::Net(_)
             | ProcessError::File { .. } => Self::Open(error.to_string()),
+        }
+    }
+}
+
+impl From<&FaultError> for Conclusion {
+    fn from(error: &FaultError) -> Self {
+        match error {
+            FaultError::Process(error) => error.into(),
+            FaultError::NotStopped => Self::Broken(error.to_string()),
         }
     }
 }
@@ -138,8 +161,9 @@ impl From<&RoundsError> for Conclusion {
     fn from(error: &RoundsError) -> Self {
         match error {
             RoundsError::Process(error) => error.into(),
-            RoundsError::NoService { .. } | RoundsError::NotStopped { .. } => {
-                Self::Broken(error.to_string())
+            RoundsError::NoService { .. } => Self::Broken(error.to_string()),
+            RoundsError::Fault { error: cause, .. } => {
+                Self::from(cause).explained(|| error.to_string())
             }
             RoundsError::Connect(_) | RoundsError::History(_) => Self::Open(error.to_string()),
         }
@@ -150,6 +174,7 @@ impl From<&GrowError> for Conclusion {
     fn from(error: &GrowError) -> Self {
         match error {
             GrowError::Process(error) => error.into(),
+            GrowError::Fault(error) => error.into(),
             GrowError::Rounds(error) => error.into(),
             GrowError::NotDone { .. } | GrowError::States(_) => Self::Broken(error.to_string()),
             GrowError::Connect(_) | GrowError::NotCompared(_) => Self::Open(error.to_string()),
@@ -184,8 +209,9 @@ impl From<&TransferError> for Conclusion {
         match error {
             TransferError::Load(error) => error.into(),
             TransferError::Process(error) => error.into(),
+            TransferError::Fault(error) => error.into(),
             TransferError::Away => Self::Broken(error.to_string()),
-            TransferError::NotKilled => Self::Open(error.to_string()),
+            TransferError::NotKilled(_) => Self::Open(error.to_string()),
         }
     }
 }

@@ -5,14 +5,14 @@
 //! Nobody's configuration is brought up to date: a server that comes back learns from the others
 //! which servers there are now.
 
-use crate::cluster::Cluster;
 use crate::conclusion::Conclusion;
-use crate::nemesis::{Fault, Hit};
-use crate::process::ProcessError;
+use crate::nemesis::{Begun, Fault, FaultError};
 use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, served};
 use accord_models::Model;
 use accord_net::client::ConnectError;
 use accord_net::operator::{Operator, OperatorError};
+use accord_testbed::cluster::Cluster;
+use accord_testbed::process::ProcessError;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -41,6 +41,9 @@ pub enum GrowError {
     /// A server could not be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A fault could not be made.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// A client could not connect.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -72,8 +75,8 @@ pub enum GrowError {
 pub struct Report {
     /// How long each change took.
     pub changes: Vec<(String, Duration)>,
-    /// Changes in which the server that was to be killed did not run.
-    pub missed: usize,
+    /// Why no server was killed, in changes in which that was so.
+    pub missed: Vec<String>,
     /// What the clients saw.
     pub judged: Judgement,
     /// What clients were told of operations that were given up for good.
@@ -91,7 +94,7 @@ impl Report {
 ///
 /// # Errors
 /// For people: why these sizes make no sense.
-pub fn servers_of(sizes: &[u32]) -> Result<(u32, u32), String> {
+pub fn servers_of(sizes: &[u32]) -> Result<(usize, usize), String> {
     let first = sizes.first().copied().unwrap_or(0);
     let most = sizes.iter().copied().max().unwrap_or(0);
     if first == 0 || sizes.contains(&0) || !(2..=15).contains(&most) {
@@ -100,7 +103,7 @@ pub fn servers_of(sizes: &[u32]) -> Result<(u32, u32), String> {
     if sizes.iter().all(|size| *size == first) {
         return Err("sizes: at least two that differ, such as 1,3".to_owned());
     }
-    Ok((most, first))
+    Ok((most as usize, first as usize))
 }
 
 /// The present state of the run.
@@ -111,8 +114,8 @@ struct Run<'a> {
     size: u32,
     /// How many changes there were.
     turn: usize,
-    /// Changes in which the server that was to be killed did not run.
-    missed: usize,
+    /// Why no server was killed, in changes in which that was so.
+    missed: Vec<String>,
     persistent: bool,
 }
 
@@ -131,7 +134,7 @@ pub async fn run(
     ];
     let persistent = cluster.is_persistent();
     let size = options.sizes[0];
-    let mut run = Run { cluster, options, size, turn: 0, missed: 0, persistent };
+    let mut run = Run { cluster, options, size, turn: 0, missed: Vec::new(), persistent };
     let mut changes = Vec::new();
     for wanted in &options.sizes[1..] {
         while run.size != *wanted {
@@ -197,7 +200,7 @@ impl Run<'_> {
         let victim = self.victim(node);
         let start = Instant::now();
         self.cluster.restart(node as usize - 1)?;
-        let (admin, at) = (self.admin(), self.cluster.ring_address(node as usize - 1));
+        let (admin, at) = (self.admin(), self.cluster.peer_address(node as usize - 1));
         let change = tokio::spawn(insist("adding", node, self.options.patience, async move || {
             admin.add_server(node, at).await?;
             admin.promote(node).await
@@ -231,8 +234,8 @@ impl Run<'_> {
     async fn disturb(&mut self, victim: usize) -> Result<(), GrowError> {
         // Once the change has begun, more or less.
         tokio::time::sleep(LOOK * (self.turn as u32 % 4)).await;
-        if Fault::Kill.begin(self.cluster, victim)? != Hit::Hit {
-            self.missed += 1;
+        if let Begun::Skipped(why) = Fault::Kill.begin(self.cluster, victim)? {
+            self.missed.push(why);
         }
         tokio::time::sleep(self.options.down).await;
         Ok(self.cluster.restart(victim)?)

@@ -4,7 +4,8 @@
 //! its log, and all that the cluster writes. Whatever happened to the keeper, [`down`] finds what
 //! is left by the names of the namespaces and removes it.
 
-use crate::netns::Net;
+use accord_testbed::netns::Net;
+use accord_testbed::process::is_alive;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -99,7 +100,7 @@ pub fn down(name: &str) -> Result<(), String> {
         && let Ok(pid) = pid.parse::<u32>()
         && !born.is_empty()
     {
-        let lives = || birth(pid) == born && !is_zombie(pid);
+        let lives = || birth(pid) == born && is_alive(pid);
         let deadline = Instant::now() + PATIENCE;
         if lives() {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
@@ -118,9 +119,4 @@ pub fn down(name: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }

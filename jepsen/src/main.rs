@@ -3,7 +3,6 @@
 mod clusters;
 
 use accord_jepsen::checkpoints::CheckpointsOptions;
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_jepsen::conclusion::Conclusion;
 use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::load::LoadOptions;
@@ -11,8 +10,12 @@ use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{RoundsOptions, run};
 use accord_jepsen::sessions::SessionsOptions;
 use accord_jepsen::transfer::TransferOptions;
-use accord_jepsen::world::{GroupChoice, World};
-use accord_jepsen::{complain, out, say};
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::netns::own_name;
+use accord_testbed::nodes::{GroupChoice, Nodes};
+use accord_testbed::process::ProcessError;
+use accord_testbed::systems::accord::Accord;
+use accord_testbed::{complain, out, say};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -206,11 +209,11 @@ struct RunArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Who enters a network does so before the runtime starts its threads.
-    let world = match &cli.command {
+    let nodes = match &cli.command {
         Command::Run(RunArgs { group: Some(group), servers, nodes, .. }) => {
-            let options = nodes.options(format!("run{}", std::process::id()), *group, *servers);
-            match World::up(options).and_then(|world| world.net().enter().map(|()| world)) {
-                Ok(world) => Some(world),
+            let options = nodes.options(own_name("run"), *group, *servers);
+            match Nodes::up(options).and_then(|nodes| nodes.net().enter().map(|()| nodes)) {
+                Ok(nodes) => Some(nodes),
                 Err(error) => return fail(&error),
             }
         }
@@ -222,7 +225,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     match cli.command {
-        Command::Run(args) => runtime.block_on(run_rounds(args, world)),
+        Command::Run(args) => runtime.block_on(run_rounds(args, nodes)),
         Command::Grow(args) => runtime.block_on(run_grow(args)),
         Command::Sessions(args) => runtime.block_on(run_sessions(args)),
         Command::Rejoin(args) => runtime.block_on(run_rejoin(args)),
@@ -232,9 +235,9 @@ fn main() -> ExitCode {
 }
 
 /// The accord program: the one named, or the one beside this.
-fn program(named: Option<PathBuf>) -> Result<PathBuf, std::io::Error> {
-    let beside = || std::env::current_exe().map(|this| this.with_file_name("accord"));
-    named.map_or_else(beside, Ok)
+fn program(named: Option<PathBuf>) -> PathBuf {
+    let beside = || std::env::current_exe().ok().map(|this| this.with_file_name("accord"));
+    named.or_else(beside).unwrap_or_else(|| "accord".into())
 }
 
 /// A session is a socket: takes as many as the system allows.
@@ -253,10 +256,7 @@ async fn run_sessions(args: SessionsArgs) -> ExitCode {
         return fail(&error);
     }
     raise_open_files();
-    let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
-        Cluster::start(ClusterOptions::new(program)).map_err(|error| error.to_string())
-    });
-    let mut cluster = match started {
+    let mut cluster = match start(args.accord, &ClusterOptions::default(), String::new()) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -286,15 +286,19 @@ fn end_with(conclusion: &Conclusion, cluster: &Cluster) -> ExitCode {
     ExitCode::from(conclusion.exit_code())
 }
 
-fn start(named: Option<PathBuf>, persistent: bool, sections: String) -> Result<Cluster, String> {
-    let program = program(named).map_err(|error| error.to_string())?;
-    let options = ClusterOptions { persistent, sections, ..ClusterOptions::new(program) };
-    Cluster::start(options).map_err(|error| error.to_string())
+fn start(
+    named: Option<PathBuf>,
+    options: &ClusterOptions,
+    sections: String,
+) -> Result<Cluster, ProcessError> {
+    let accord = Accord { sections, ..Accord::new(program(named)) };
+    Cluster::start(accord, options)
 }
 
 async fn run_rejoin(args: RejoinArgs) -> ExitCode {
     let options = TransferOptions { writes: args.writes, load: args.load.options() };
-    let mut cluster = match start(args.load.accord, args.persistent, String::new()) {
+    let cluster = ClusterOptions { persistent: args.persistent, ..ClusterOptions::default() };
+    let mut cluster = match start(args.load.accord, &cluster, String::new()) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -321,7 +325,8 @@ async fn run_rejoin(args: RejoinArgs) -> ExitCode {
 async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
     let (checkpoints, load) = (usize::from(args.checkpoints), args.load.options());
     let sections = format!("[replica]\ncheckpoint_bytes = {}\n", args.checkpoint_bytes);
-    let cluster = match start(args.load.accord, true, sections) {
+    let cluster = ClusterOptions { persistent: true, ..ClusterOptions::default() };
+    let cluster = match start(args.load.accord, &cluster, sections) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -347,14 +352,13 @@ async fn run_checkpoints(args: CheckpointsArgs) -> ExitCode {
 }
 
 async fn run_grow(args: GrowArgs) -> ExitCode {
-    let started = program(args.accord).map_err(|error| error.to_string()).and_then(|program| {
-        let (servers, initial) = grow::servers_of(&args.sizes)?;
-        let persistent = args.persistent;
-        let options =
-            ClusterOptions { servers, initial, persistent, ..ClusterOptions::new(program) };
-        Cluster::start(options).map_err(|error| error.to_string())
-    });
-    let mut cluster = match started {
+    let (servers, initial) = match grow::servers_of(&args.sizes) {
+        Ok(servers) => servers,
+        Err(error) => return fail(&error),
+    };
+    let persistent = args.persistent;
+    let cluster = ClusterOptions { servers, initial, persistent, ..ClusterOptions::default() };
+    let mut cluster = match start(args.accord, &cluster, String::new()) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -388,11 +392,7 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
-    let program = match program(args.accord) {
-        Ok(program) => program,
-        Err(error) => return fail(&error),
-    };
+async fn run_rounds(args: RunArgs, nodes: Option<Nodes>) -> ExitCode {
     if args.faults.contains(&Fault::KillAll) && !args.persistent {
         return fail(&"kill-all ends a cluster in memory mode for good: add --persistent");
     }
@@ -403,9 +403,10 @@ async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
     }) {
         return fail(&format!("{fault} needs --group corosync, or split and shatter --group ring"));
     }
-    let (servers, persistent) = (args.servers, args.persistent);
-    let options = ClusterOptions { servers, persistent, ..ClusterOptions::new(program) };
-    let mut cluster = match Cluster::start_in(world, options) {
+    let (servers, persistent) = (args.servers as usize, args.persistent);
+    let options = ClusterOptions { servers, persistent, ..ClusterOptions::default() };
+    let accord = Accord::new(program(args.accord));
+    let mut cluster = match Cluster::start_in(nodes, accord, &options) {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
@@ -433,7 +434,7 @@ async fn run_rounds(args: RunArgs, world: Option<World>) -> ExitCode {
         }
     }
     let (held, missed) = (report.outages.len(), report.missed.len());
-    say!("rounds: {held}; faults that hit nothing: {missed}");
+    say!("rounds: {held}; faults that were skipped: {missed}");
     say!("sessions lost: {}", report.sessions_lost);
     if let Some(dir) = &args.histories
         && let Err(error) = report.write_histories(dir)

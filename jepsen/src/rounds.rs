@@ -4,15 +4,16 @@
 //! turns, so that every server fails in every way. A round is over when every client was served
 //! after the fault ended. In the end the clients stop and their histories are judged.
 
-use crate::cluster::Cluster;
+use crate::accord::client_options;
 use crate::conclusion::Conclusion;
-use crate::nemesis::{Fault, Hit};
-use crate::process::ProcessError;
+use crate::nemesis::{Begun, Fault, FaultError};
 use crate::workload::append::Lists;
 use crate::workload::register::Registers;
 use crate::workload::{Persistent, Record};
 use accord_models::{History, Model, Options, Outcome, Verdict, check};
 use accord_net::client::ConnectError;
+use accord_testbed::cluster::Cluster;
+use accord_testbed::process::ProcessError;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::Path;
@@ -84,13 +85,17 @@ pub enum RoundsError {
         /// How long was waited.
         patience: Duration,
     },
-    /// A server did not stop as it was asked to.
-    #[error("round {round}: server {server} was asked to stop, and had to be killed or failed")]
-    NotStopped {
+    /// A fault could not be made.
+    #[error("round {round}: {fault} of server {server}: {error}")]
+    Fault {
         /// Which round, from 1.
         round: usize,
-        /// Which server, from 1.
+        /// The fault.
+        fault: Fault,
+        /// Whose, from 1.
         server: usize,
+        /// Why not.
+        error: FaultError,
     },
     /// A history is malformed, which is a fault of the workload.
     #[error("a history cannot be judged: {0}")]
@@ -102,12 +107,23 @@ pub enum RoundsError {
 pub struct Report {
     /// How long clients waited at most, by round.
     pub outages: Vec<(Fault, usize, Duration)>,
-    /// Faults that hit nothing, and where: they count as no round.
-    pub missed: Vec<(Fault, usize)>,
+    /// Faults that were skipped: they count as no round.
+    pub missed: Vec<Missed>,
     /// What each workload's clients saw.
     pub judged: Vec<Judged>,
     /// Sessions that were lost.
     pub sessions_lost: u64,
+}
+
+/// A fault that hit nothing, or did not last.
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// The fault.
+    pub fault: Fault,
+    /// Of which server, from 0.
+    pub server: usize,
+    /// Why.
+    pub why: String,
 }
 
 /// A history and what its checker says.
@@ -196,7 +212,7 @@ impl Load {
         let mut tasks = JoinSet::new();
         let (registers, lists) = (Registers::new(5), Lists::new(5));
         for client in 0..options.clients {
-            let mut setup = cluster.client_options(client as usize);
+            let mut setup = client_options(cluster, client as usize);
             let timeout_ms = options.session_timeout.as_millis() as u64;
             setup.session_timeout = accord_core::time::Duration::from_millis(timeout_ms);
             let session = Persistent::connect(setup).await?;
@@ -253,10 +269,14 @@ pub async fn run(
         let server = round % cluster.len();
         let fault = options.faults[round / cluster.len() % options.faults.len()];
         let outage = one_round(cluster, options, &loads, round, fault, server).await?;
-        let Some(outage) = outage else {
-            tell(&format!("round {:>3}: {fault} of server {}: hit nothing", round + 1, server + 1));
-            missed.push((fault, server));
-            continue;
+        let outage = match outage {
+            Ok(outage) => outage,
+            Err(why) => {
+                let (round, place) = (round + 1, server + 1);
+                tell(&format!("round {round:>3}: {fault} of server {place}: skipped: {why}"));
+                missed.push(Missed { fault, server, why });
+                continue;
+            }
         };
         tell(&format!(
             "round {:>3}: {fault:<12} of server {}: clients waited {:>5} ms at most",
@@ -276,7 +296,7 @@ pub async fn run(
     Ok(Report { outages, missed, judged, sessions_lost })
 }
 
-/// One fault, and the service after it. `None`: the fault hit nothing, or did not last.
+/// One fault, and the longest wait of any client; or why the fault was skipped.
 async fn one_round(
     cluster: &mut Cluster,
     options: &RoundsOptions,
@@ -284,14 +304,14 @@ async fn one_round(
     round: usize,
     fault: Fault,
     server: usize,
-) -> Result<Option<Duration>, RoundsError> {
+) -> Result<Result<Duration, String>, RoundsError> {
     let gone = |_| {
         let (round, server, patience) = (round + 1, server + 1, options.patience);
         RoundsError::NoService { round, fault, server, patience }
     };
     let ready = async {
         // A server without its memory is not whole until the others have let it vote again.
-        while !cluster.is_whole().await {
+        while !is_ready(cluster).await {
             tokio::time::sleep(LOOK).await;
         }
         served(loads, options).await;
@@ -301,12 +321,17 @@ async fn one_round(
         load.record.take_longest_gap();
         load.record.note(fault.name(), server);
     }
-    let hit = fault.begin(cluster, server)?;
-    if hit == Hit::Unruly {
-        return Err(RoundsError::NotStopped { round: round + 1, server: server + 1 });
-    }
+    let begun = fault.begin(cluster, server).map_err(|error| RoundsError::Fault {
+        round: round + 1,
+        fault,
+        server: server + 1,
+        error,
+    })?;
     tokio::time::sleep(options.fault_span).await;
-    let held = hit == Hit::Hit && fault.holds(cluster, server);
+    let held = match begun {
+        Begun::Installed => fault.holds(cluster, server),
+        skipped @ Begun::Skipped(_) => skipped,
+    };
     let during = loads.iter().map(|load| load.record.take_longest_gap()).max();
     fault.end(cluster, server)?;
     loads.iter().for_each(|load| load.record.note("recover", server));
@@ -314,7 +339,16 @@ async fn one_round(
     let again = served(loads, options);
     tokio::time::timeout(options.patience, again).await.map_err(gone)?;
     let after = loads.iter().map(|load| load.record.take_longest_gap()).max();
-    Ok(held.then(|| during.max(after).unwrap_or_default()))
+    Ok(match held {
+        Begun::Installed => Ok(during.max(after).unwrap_or_default()),
+        Begun::Skipped(why) => Err(why),
+    })
+}
+
+/// True if all servers serve, with all the redundancy that they can have. Asking them takes as long
+/// as they like, so it is done on a thread of its own.
+pub async fn is_ready(cluster: &Cluster) -> bool {
+    tokio::task::spawn_blocking(cluster.readiness()).await.unwrap_or(false)
 }
 
 /// Waits until every client of every workload has had something done.

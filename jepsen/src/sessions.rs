@@ -4,10 +4,11 @@
 //! asked for the members are told of every departure, all in the same order; the ephemeral records
 //! of those who left are gone, and the others' are there.
 
-use crate::cluster::Cluster;
+use crate::accord::{client, client_options};
 use accord_net::client::{
     Client, ConnectError, Error, Event, MemberEventKind, SessionId, Watch, WatchEnd,
 };
+use accord_testbed::cluster::Cluster;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -86,7 +87,7 @@ pub async fn run(
     mut tell: impl FnMut(&str),
 ) -> Result<SessionsReport, SessionsError> {
     options.check()?;
-    let control = cluster.client().await.map_err(SessionsError::NotBegun)?;
+    let control = client(cluster).await.map_err(SessionsError::NotBegun)?;
     let before = memory(cluster);
     let start = Instant::now();
     let mut sessions = open_all(cluster, options).await?;
@@ -147,7 +148,7 @@ async fn open_all(
         if opening.len() >= options.opening_max {
             sessions.extend(opening.join_next().await.map(joined).transpose()?);
         }
-        let mut client = cluster.client_options(at);
+        let mut client = client_options(cluster, at);
         client.session_timeout = Duration::from_secs(60);
         client.request_timeout = Duration::from_secs(120);
         client.connect_timeout = Duration::from_secs(120);

@@ -3,10 +3,11 @@
 //! What is measured: how long it takes until it has everything and takes part again, and how many
 //! writes a second the others do meanwhile, beside what they did just before.
 
-use crate::cluster::Cluster;
+use crate::accord::{client, client_options, status};
 use crate::load::{Load, LoadError, LoadOptions, fill};
-use crate::nemesis::{Fault, Hit};
-use crate::process::ProcessError;
+use crate::nemesis::{Begun, Fault, FaultError};
+use accord_testbed::cluster::Cluster;
+use accord_testbed::process::ProcessError;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -56,9 +57,12 @@ pub enum TransferError {
     /// A server could not be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A server could not be killed.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// The server that was to be away did not run.
-    #[error("the server that was to be killed had ended by itself")]
-    NotKilled,
+    #[error("the server that was to be away was not killed: {0}")]
+    NotKilled(String),
     /// The server did not come back.
     #[error("the server has not come back within {} s", PATIENCE.as_secs())]
     Away,
@@ -74,15 +78,15 @@ pub async fn run(
     mut tell: impl FnMut(&str),
 ) -> Result<TransferReport, TransferError> {
     let away = cluster.len() - 1;
-    let control = cluster.client().await.map_err(LoadError::from)?;
+    let control = client(cluster).await.map_err(LoadError::from)?;
     fill(&control, options.load, |_| {}).await?;
     tell(&format!("{} records written", options.load.keys));
-    let mut load = Load::start(options.load, |at| cluster.client_options(at % away)).await?;
+    let mut load = Load::start(options.load, |at| client_options(cluster, at % away)).await?;
     load.pass(SETTLED).await?;
     let rate_whole = load.rate(MEASURED).await?;
     tell(&format!("{rate_whole:.0} writes a second with all servers"));
-    if Fault::Kill.begin(cluster, away)? != Hit::Hit {
-        return Err(TransferError::NotKilled);
+    if let Begun::Skipped(why) = Fault::Kill.begin(cluster, away)? {
+        return Err(TransferError::NotKilled(why));
     }
     let gone = load.done();
     while load.done() - gone < options.writes {
@@ -112,7 +116,7 @@ pub async fn run(
 }
 
 async fn is_back(cluster: &Cluster, at: usize) -> bool {
-    match cluster.status(at).await {
+    match status(cluster, at).await {
         Some(status) => status.primary && status.synced && status.returning.is_empty(),
         None => false,
     }

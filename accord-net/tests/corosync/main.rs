@@ -4,5 +4,4 @@
 mod conformance;
 mod raw;
 mod rig;
-mod servers;
 mod strangers;

@@ -1,7 +1,7 @@
 //! A process that uses Corosync's groups without Accord: a stranger, and a witness of what Corosync
 //! itself promises.
 
-use accord_jepsen::world::World;
+use accord_testbed::nodes::Nodes;
 use rust_corosync::cpg::{self, Guarantee, Handle, Model1Data, Model1Flags, ModelData};
 use rust_corosync::{CsError, DispatchFlags, NodeId};
 use std::cell::RefCell;
@@ -40,17 +40,17 @@ pub struct Raw {
 }
 
 impl Raw {
-    pub fn join(world: &World, node: u32, group: &'static str) -> Self {
+    pub fn join(nodes: &Nodes, node: u32, group: &'static str) -> Self {
         let (send, sent) = channel::<Vec<u8>>();
         let (delivered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let members = Arc::new(AtomicU64::new(0));
         let (counter, present, stopped) = (delivered.clone(), members.clone(), stop.clone());
-        let namespace = world.net().namespace(node);
+        let namespace = nodes.net().namespace(node);
         let (tell, joined) = channel();
         let run = move || {
             DELIVERED.set(counter);
             MEMBERS.set(present);
-            accord_jepsen::netns::enter(&namespace).expect("the node is there");
+            accord_testbed::netns::enter(&namespace).expect("the node is there");
             let model = ModelData::ModelV1(Model1Data {
                 flags: Model1Flags::None,
                 deliver_fn: Some(on_message),

@@ -3,11 +3,11 @@
 
 use accord_core::group::contract::{ContractChecker, Run};
 use accord_core::ids::NodeId;
-use accord_jepsen::corosync::DaemonOptions;
-use accord_jepsen::world::{GroupChoice, World, WorldOptions};
 use accord_net::corosync::{CorosyncError, CorosyncGroup, GroupConfig, GroupStatus};
 use accord_net::env::Env;
 use accord_net::env::real::{Real, draw};
+use accord_testbed::corosync::DaemonOptions;
+use accord_testbed::nodes::{GroupChoice, Nodes, NodesOptions};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ pub const GROUP: &str = "accord";
 
 /// Nodes compete for the processors: one set at a time.
 static TURN: Mutex<()> = Mutex::new(());
-static WORLDS: AtomicU32 = AtomicU32::new(0);
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
 pub struct Member {
     pub group: CorosyncGroup,
@@ -33,7 +33,7 @@ pub struct Member {
 pub struct Rig {
     pub members: BTreeMap<u32, Member>,
     pub checker: ContractChecker,
-    pub world: World,
+    pub nodes: Nodes,
     runs: u64,
     submitted: u64,
     pub accepted: u64,
@@ -43,13 +43,13 @@ pub struct Rig {
 
 /// Starts a member on a node; it has the node's network for good.
 pub fn start_member(
-    world: &World,
+    nodes: &Nodes,
     node: u32,
     key: [u8; 32],
 ) -> Result<CorosyncGroup, CorosyncError> {
     std::thread::scope(|scope| {
         let started = scope.spawn(|| {
-            world.net().enter_node(node).expect("the node is there");
+            nodes.net().enter_node(node).expect("the node is there");
             let mut config = GroupConfig::new(GROUP, NodeId(node), key);
             config.machine.limits.silence = Duration::from_millis(2000);
             CorosyncGroup::start(config, draw(), Real.clock())
@@ -60,35 +60,35 @@ pub fn start_member(
 
 impl Rig {
     /// Three daemons, and a member on each of these nodes.
-    pub fn new(nodes: &[u32]) -> Self {
-        Self::with(nodes, &DaemonOptions { token_ms: 600, ..DaemonOptions::default() })
+    pub fn new(members: &[u32]) -> Self {
+        Self::with(members, &DaemonOptions { token_ms: 600, ..DaemonOptions::default() })
     }
 
-    pub fn with(nodes: &[u32], daemons: &DaemonOptions) -> Self {
+    pub fn with(members: &[u32], daemons: &DaemonOptions) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::with_prefix("accord-corosync-").expect("a directory");
-        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}n{number}", std::process::id());
         let daemons = daemons.clone();
-        let options = WorldOptions { name, daemons, ..WorldOptions::new(GroupChoice::Corosync) };
-        let mut world = World::up(options).unwrap_or_else(|error| panic!("{error}"));
-        world.start_daemons(dir.path()).unwrap_or_else(|error| panic!("{error}"));
+        let options = NodesOptions { name, daemons, ..NodesOptions::new(GroupChoice::Corosync) };
+        let mut nodes = Nodes::up(options).unwrap_or_else(|error| panic!("{error}"));
+        nodes.start_daemons(dir.path()).unwrap_or_else(|error| panic!("{error}"));
         let mut rig = Self {
             members: BTreeMap::new(),
             checker: ContractChecker::new(),
-            world,
+            nodes,
             runs: 0,
             submitted: 0,
             accepted: 0,
             _dir: dir,
             _turn: turn,
         };
-        nodes.iter().for_each(|node| rig.start(*node));
+        members.iter().for_each(|node| rig.start(*node));
         rig
     }
 
     pub fn start(&mut self, node: u32) {
-        let group = start_member(&self.world, node, KEY).unwrap_or_else(|e| panic!("{e}"));
+        let group = start_member(&self.nodes, node, KEY).unwrap_or_else(|e| panic!("{e}"));
         self.runs += 1;
         let run = Run { node: NodeId(node), incarnation: self.runs };
         self.members.insert(node, Member { group, run });

@@ -3,12 +3,12 @@
 use crate::raw::Raw;
 use crate::rig::{GROUP, KEY, Rig, start_member};
 use accord_core::ids::NodeId;
-use accord_jepsen::corosync::DaemonOptions;
 use accord_net::corosync::machine::Refusal;
 use accord_net::corosync::message::{Address, Message};
 use accord_net::corosync::{CorosyncError, CorosyncGroup, GroupConfig};
 use accord_net::env::Env;
 use accord_net::env::real::{Real, draw};
+use accord_testbed::corosync::DaemonOptions;
 use std::time::Duration;
 
 const TWO: [u32; 2] = [1, 2];
@@ -23,7 +23,7 @@ fn refused(rig: &Rig, refusal: Refusal) -> u64 {
 fn another_program_in_the_group_is_counted_and_harms_nobody() {
     let mut rig = Rig::new(&TWO);
     rig.wait_for_view(&TWO);
-    let stranger = Raw::join(&rig.world, 3, GROUP);
+    let stranger = Raw::join(&rig.nodes, 3, GROUP);
     stranger.send(b"hello");
     stranger.send(&vec![0; 200_000]);
     let own = Address { node: 3, pid: std::process::id() };
@@ -56,7 +56,7 @@ fn another_program_in_the_group_is_counted_and_harms_nobody() {
 fn a_server_with_another_key_is_left_out_and_alone() {
     let mut rig = Rig::new(&TWO);
     rig.wait_for_view(&TWO);
-    let other = start_member(&rig.world, 3, [8; 32]).expect("Corosync lets it in");
+    let other = start_member(&rig.nodes, 3, [8; 32]).expect("Corosync lets it in");
     rig.load(LOAD);
     rig.wait("it is refused", |rig| refused(rig, Refusal::Unauthentic) > 0);
     rig.settle();
@@ -73,14 +73,14 @@ fn a_daemon_of_another_key_does_not_get_in() {
     let daemons = DaemonOptions { token_ms: 600, crypto: true, ..DaemonOptions::default() };
     let mut rig = Rig::with(&TWO, &daemons);
     rig.wait_for_view(&TWO);
-    let (daemons, net) = rig.world.daemons().unwrap();
+    let (daemons, net) = rig.nodes.daemons().unwrap();
     daemons.kill(3);
     daemons.forge_key(3).unwrap();
     daemons.restart(net, 3).unwrap();
-    let mut third = start_member(&rig.world, 3, KEY);
+    let mut third = start_member(&rig.nodes, 3, KEY);
     rig.wait("its daemon is up", |rig| {
         if third.is_err() {
-            third = start_member(&rig.world, 3, KEY);
+            third = start_member(&rig.nodes, 3, KEY);
         }
         third.as_ref().is_ok_and(|third| third.status().machine.view.is_some())
     });
@@ -99,10 +99,10 @@ fn a_sender_whose_daemon_dies_in_mid_message_leaves_no_part_of_it() {
         rig.wait("a part of it is on its way", |rig| {
             rig.status(3).machine.counters.chunks > 2 && rig.status(1).machine.held_chunks < 1000
         });
-        rig.world.daemons().unwrap().0.kill(3);
+        rig.nodes.daemons().unwrap().0.kill(3);
         rig.wait_for_view(&[3]);
         rig.wait_for_view(&[1, 2]);
-        let (daemons, net) = rig.world.daemons().unwrap();
+        let (daemons, net) = rig.nodes.daemons().unwrap();
         daemons.restart(net, 3).unwrap();
         rig.load(LOAD);
         rig.settle();
@@ -115,7 +115,7 @@ fn what_is_missing_is_said_when_a_server_starts() {
     let start = |node: u32, on: u32| {
         std::thread::scope(|scope| {
             let start = scope.spawn(|| {
-                rig.world.net().enter_node(on).unwrap();
+                rig.nodes.net().enter_node(on).unwrap();
                 let config = GroupConfig::new(GROUP, NodeId(node), KEY);
                 CorosyncGroup::start(config, draw(), Real.clock()).map(drop)
             });

@@ -2,7 +2,7 @@
 
 use crate::directories::{flags, server};
 use crate::support::{Process, accord, command};
-use crate::{cluster, contents, on, until, until_voting};
+use crate::{client, cluster, contents, on, status, until, until_voting};
 use accord_net::operator::StatusReport;
 use std::fs;
 
@@ -17,7 +17,7 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     for number in 0..20 {
         on(&cluster, &["put", &format!("key/{number}"), &"v".repeat(number * 1000)]).done();
     }
-    let client = cluster.client().await.expect("it serves");
+    let client = client(&cluster).await;
     client.put("last", "before the backup").await.expect("it is written");
     let file = cluster.dir().join("monday.backup");
     let out = file.to_str().expect("it is text");
@@ -62,7 +62,7 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     assert_eq!(on(&cluster, &["get", "key/19"]).done().len(), 19_001);
     let digest = on(&cluster, &["admin", "digest"]).done();
     assert!(digest.contains("the same state on 3 of 3 servers"), "{digest}");
-    let revision = cluster.status(0).await.expect("it runs").revision;
+    let revision = status(&cluster, 0).await.expect("it runs").revision;
     assert!(revision >= head["revision"].as_u64().expect("a number") + 1_000_000_000);
 
     // The old server comes back: the two clusters do not mix, and say why.
@@ -76,7 +76,7 @@ async fn a_wiped_cluster_is_restored_and_nothing_of_the_old_one_mixes_with_it() 
     fs::remove_dir_all(&three).expect("it is ours");
     cluster.restart(2).expect("it starts");
     until_voting(&cluster, &[1, 2, 3]).await;
-    let servers = cluster.status(0).await.expect("it runs").servers;
+    let servers = status(&cluster, 0).await.expect("it runs").servers;
     assert!(servers.len() == 3, "{servers:?}");
     assert_eq!(on(&cluster, &["get", "last"]).done(), "before the backup\n");
 }

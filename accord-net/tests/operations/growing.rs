@@ -1,7 +1,7 @@
 //! Servers that join, vote, go, and are replaced.
 
 use crate::{cluster, on, until, until_voting};
-use accord_jepsen::cluster::Cluster;
+use accord_testbed::cluster::Cluster;
 
 /// Waits until a server knows that it was removed, and serves nobody.
 async fn until_removed(cluster: &Cluster, at: usize) {
@@ -13,7 +13,7 @@ async fn a_server_joins_votes_and_goes_and_every_step_may_be_repeated() {
     let mut cluster = cluster(3, 1, false);
     until_voting(&cluster, &[1]).await;
     on(&cluster, &["put", "a", "1"]).done();
-    let address = cluster.ring_address(1).to_string();
+    let address = cluster.peer_address(1).to_string();
     let add = ["admin", "add-server", "--node", "2", "--address", &address];
     let told = on(&cluster, &add).done();
     assert!(told.contains("it is not connected yet") && !told.contains("already"), "{told}");
@@ -63,7 +63,7 @@ async fn what_would_stop_the_cluster_is_refused_with_the_reason() {
     assert!(on(&cluster, &nobody).failed(4).contains("no server answers"));
     let wrong = ["admin", "add-server", "--node", "4", "--address", "0.0.0.0:7900"];
     assert!(on(&cluster, &wrong).failed(1).contains("no address by which others reach"));
-    let taken = cluster.ring_address(0).to_string();
+    let taken = cluster.peer_address(0).to_string();
     let wrong = ["admin", "add-server", "--node", "4", "--address", &taken];
     assert!(on(&cluster, &wrong).failed(1).contains("are both at"));
     let told = on(&cluster, &["admin", "digest"]);
@@ -89,7 +89,7 @@ async fn a_lost_server_is_replaced_and_who_was_away_learns_of_it() {
     on(&cluster, &["put", "a", "1"]).done();
     cluster.kill(2);
     cluster.restart(3).expect("the new one starts");
-    let address = cluster.ring_address(3).to_string();
+    let address = cluster.peer_address(3).to_string();
     let told = on(&cluster, &["admin", "replace", "3", "4", "--address", &address]).done();
     assert!(told.contains("server 4 votes in the place of 3"), "{told}");
     assert!(told.contains("voters 1,2,4, servers 1,2,4"), "{told}");

@@ -13,18 +13,34 @@ mod strangers;
 #[expect(dead_code, reason = "the tests of the command use the rest")]
 mod support;
 
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
-use accord_net::operator::StatusReport;
+use accord_net::client::{Client, ClientOptions};
+use accord_net::env::real::Real;
+use accord_net::operator::{OperatorClient, StatusReport};
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::systems::accord::Accord;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Ran, TIMEOUT, command, run};
 
 /// A cluster of processes: so many servers, of which so many are there from the start.
-fn cluster(servers: u32, initial: u32, persistent: bool) -> Cluster {
-    let program = env!("CARGO_BIN_EXE_accord");
-    let options = ClusterOptions { servers, initial, persistent, ..ClusterOptions::new(program) };
-    Cluster::start(options).expect("the cluster starts")
+fn cluster(servers: usize, initial: usize, persistent: bool) -> Cluster {
+    let accord = Accord::new(env!("CARGO_BIN_EXE_accord"));
+    let options = ClusterOptions { servers, initial, persistent, ..ClusterOptions::default() };
+    Cluster::start(accord, &options).expect("the cluster starts")
+}
+
+/// A client of the cluster.
+async fn client(cluster: &Cluster) -> Client {
+    let mut options = ClientOptions::new(cluster.addresses());
+    options.connect_timeout = TIMEOUT;
+    Client::connect(options).await.expect("it serves")
+}
+
+/// How a server is, if it answers.
+async fn status(cluster: &Cluster, at: usize) -> Option<StatusReport> {
+    let address = cluster.addresses()[at];
+    OperatorClient::connect(&Real, address).await.ok()?.status().await.ok()
 }
 
 /// The command, on all servers of the cluster.
@@ -39,7 +55,7 @@ fn on(cluster: &Cluster, args: &[&str]) -> Ran {
 /// Waits until a server that answers is as wanted.
 async fn until(cluster: &Cluster, at: usize, wanted: impl Fn(StatusReport) -> bool) {
     let deadline = Instant::now() + TIMEOUT;
-    while !cluster.status(at).await.is_some_and(&wanted) {
+    while !status(cluster, at).await.is_some_and(&wanted) {
         assert!(Instant::now() < deadline, "not in time\n{}", cluster.log_tails());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -52,8 +68,7 @@ async fn until_voting(cluster: &Cluster, nodes: &[u32]) {
     loop {
         let mut good = true;
         for node in nodes {
-            good &= cluster
-                .status(*node as usize - 1)
+            good &= status(cluster, *node as usize - 1)
                 .await
                 .is_some_and(|status| status.primary && status.synced && status.voters == nodes);
         }

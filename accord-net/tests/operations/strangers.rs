@@ -11,7 +11,7 @@ async fn streams_of_strangers_are_complained_of_once_with_a_word_of_keys() {
     let cluster = cluster(2, 2, false);
     until_voting(&cluster, &[1, 2]).await;
     for _ in 0..12 {
-        let mut stream = TcpStream::connect(cluster.ring_address(0)).expect("it listens");
+        let mut stream = TcpStream::connect(cluster.peer_address(0)).expect("it listens");
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it takes it");
         // It hangs up when it has said what it has to say.
         let _ = stream.read_to_end(&mut Vec::new());

@@ -1,17 +1,18 @@
 //! One cluster of processes for all scenarios, and how operations are asked of it.
 
 use accord_core::time::Duration;
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
 use accord_net::client::txn::Steps;
 use accord_net::client::{Client, ClientOptions, Done, Error};
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::systems::accord::Accord;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The servers end with this process: they notice that nobody holds the other end of their input.
+/// The servers end with this process: nothing drops what is static, but the kernel ends them.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_accord"));
-    Cluster::start(options).expect("the cluster starts")
+    let accord = Accord::new(env!("CARGO_BIN_EXE_accord"));
+    Cluster::start(accord, &ClusterOptions::default()).expect("the cluster starts")
 });
 static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 

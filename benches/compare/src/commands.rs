@@ -107,14 +107,14 @@ fn write_report(results: &Results, out: &Path) -> Result<()> {
         text.push_str(&format!("\n![{name}]({name})\n"));
     }
     std::fs::write(&path, text).during(path.display())?;
-    accord_jepsen::complain!("tables: {}; plots, CSV and JSON beside them", path.display());
+    accord_testbed::complain!("tables: {}; plots, CSV and JSON beside them", path.display());
     Ok(())
 }
 
 /// Writes plots alone: measurements in a CSV do not say with what they were made.
 fn write_plots(results: &Results, out: &Path) -> Result<()> {
     let plots = plots::draw_all(results, out)?;
-    accord_jepsen::complain!("{} plots: {}", plots.len(), out.display());
+    accord_testbed::complain!("{} plots: {}", plots.len(), out.display());
     Ok(())
 }
 
@@ -155,7 +155,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     if let Some(cluster) = &cluster {
         // For whoever wants to look at them meanwhile, with a profiler say.
         let pids: Vec<_> = cluster.pids().iter().map(u32::to_string).collect();
-        accord_jepsen::complain!("{} serves: processes {}", args.system.name(), pids.join(", "));
+        accord_testbed::complain!("{} serves: processes {}", args.system.name(), pids.join(", "));
     }
     let target = match &cluster {
         Some(cluster) => Target::from(cluster),
@@ -169,7 +169,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     for round in 0..args.repeat {
         let done = measure(&target, ("load", round), &workload, timing)?;
         match args.json {
-            true => accord_jepsen::say!("{}", serde_json::to_string(&done).map_err(wrong)?),
+            true => accord_testbed::say!("{}", serde_json::to_string(&done).map_err(wrong)?),
             false => {
                 // Whoever reads it may have gone.
                 let _ = writeln!(std::io::stdout(), "{}", measurement_text(&done));
@@ -258,6 +258,6 @@ pub fn regress(args: &RegressArgs) -> Result<()> {
     let rounds = (args.rounds, timing);
     let done = regress::measure_both(&builds, &setup, &workload, rounds, &progress)?;
     progress.finish();
-    accord_jepsen::say!("{}", done.text(&builds));
+    accord_testbed::say!("{}", done.text(&builds));
     Ok(())
 }

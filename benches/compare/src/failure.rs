@@ -3,6 +3,8 @@
 //! A wrong or missing answer fails the measurement: a figure of work that was not done is worth
 //! nothing. Read on in [`crate::generator`], where answers are checked.
 
+use accord_testbed::netns::NetError;
+use accord_testbed::process::ProcessError;
 use std::fmt::Display;
 use std::io;
 use thiserror::Error;
@@ -37,6 +39,23 @@ pub enum Failure {
 
 /// What most functions here return.
 pub type Result<T> = std::result::Result<T, Failure>;
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        let what = error.to_string();
+        match error {
+            ProcessError::Missing(_)
+            | ProcessError::Net(NetError::NotRoot | NetError::Missing { .. }) => {
+                Self::Missing(what)
+            }
+            ProcessError::Spawn { .. }
+            | ProcessError::Ended { .. }
+            | ProcessError::Late { .. }
+            | ProcessError::Net(_)
+            | ProcessError::File { .. } => Self::Wrong(what),
+        }
+    }
+}
 
 /// Shorthand for [`Failure::Wrong`].
 pub fn wrong(what: impl Display) -> Failure {

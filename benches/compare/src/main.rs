@@ -44,10 +44,10 @@ fn main() -> ExitCode {
         Command::Regress(args) => commands::regress(args),
     });
     match done {
-        Ok(()) if accord_jepsen::out::has_failed() => ExitCode::FAILURE,
+        Ok(()) if accord_testbed::out::has_failed() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            accord_jepsen::complain!("accord-bench: {error}");
+            accord_testbed::complain!("accord-bench: {error}");
             match error {
                 Failure::Usage(_) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,

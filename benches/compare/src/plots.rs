@@ -2,7 +2,7 @@
 //! their intervals, and curves. See [`crate::svg`] for how they are drawn.
 
 use crate::curves::{CURVES, Curve};
-use crate::failure::{During, Result};
+use crate::failure::{During, Failure, Result};
 use crate::load::Measurement;
 use crate::plan::rows;
 use crate::report::{Figure, Side, compared, sides};
@@ -46,7 +46,7 @@ pub fn draw_all(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         let path = dir.join(format!("{name}.svg"));
         std::fs::write(&path, svg).during(path.display())?;
         files.push(path);
-        Ok(())
+        Ok::<_, Failure>(())
     };
     for mode in [Mode::Memory, Mode::Persistent] {
         let of: Vec<_> = results.measurements.iter().filter(|of| of.mode == mode).collect();

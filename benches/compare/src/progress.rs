@@ -34,8 +34,8 @@ impl Progress {
     /// Says something that stays.
     pub fn note(&self, what: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| accord_jepsen::complain!("{what}")),
-            None => accord_jepsen::complain!("{what}"),
+            Some(bar) => bar.suspend(|| accord_testbed::complain!("{what}")),
+            None => accord_testbed::complain!("{what}"),
         }
     }
 

@@ -3,9 +3,10 @@
 use crate::failure::{During, Result, wrong};
 use crate::load::{Latency, Measurement};
 use crate::measure::Usage;
-use crate::systems::process::find;
 use crate::systems::{Cluster, Mode, System};
 use crate::workload::Workload;
+use accord_testbed::spawn::find;
+use accord_testbed::systems::etcd;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -103,8 +104,8 @@ fn versions(accord: Option<&Path>) -> BTreeMap<String, String> {
         let said = output(&accord.display().to_string(), &["--version"]);
         versions.insert("Accord".to_owned(), said.trim_start_matches("accord ").to_owned());
     }
-    if let Some(etcd) = find("etcd") {
-        let said = crate::systems::etcd::version(&etcd).unwrap_or_default();
+    if let Some(program) = find("etcd") {
+        let said = etcd::version(&program).unwrap_or_default();
         versions.insert("etcd".to_owned(), said);
     }
     if let Some(java) = find("java") {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoints::Times;
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, FaultError};
 use accord_models::edn::Value;
 use accord_models::{Explanation, Model, Recorder};
 use accord_net::client::ConnectError;
@@ -36,7 +36,7 @@ fn rounds(faults: &[Fault], judged: Vec<Judged>) -> rounds::Report {
 fn growth() -> grow::Report {
     grow::Report {
         changes: vec![("1 to 2".to_owned(), Duration::from_secs(1))],
-        missed: 0,
+        missed: Vec::new(),
         judged: rounds(&[], vec![judged(3, Verdict::Valid)]),
         errors: Vec::new(),
     }
@@ -44,8 +44,8 @@ fn growth() -> grow::Report {
 
 fn process(ended: bool) -> ProcessError {
     match ended {
-        true => ProcessError::Ended { log: "the log is damaged".to_owned() },
-        false => ProcessError::Line { line: "what?".to_owned() },
+        true => ProcessError::Ended { system: "Accord", log: "the log is damaged".to_owned() },
+        false => ProcessError::Missing("no such program".to_owned()),
     }
 }
 
@@ -85,10 +85,13 @@ fn rounds_of_kill_and_pause_and_of_corosync_count_only_faults_that_hit() {
     for fault in [Fault::Kill, Fault::Pause, Fault::DaemonKill, Fault::DaemonPause, Fault::Split] {
         let good = rounds(&[fault; 3], vec![judged(3, Verdict::Valid)]);
         assert_eq!(code(&good), 0, "{fault}");
-        let missed = rounds::Report { missed: vec![(fault, 1)], ..good };
+        let missed = rounds::Report {
+            missed: vec![rounds::Missed { fault, server: 1, why: "it is down".to_owned() }],
+            ..good
+        };
         assert_eq!(code(&missed), 2, "{fault}");
         let why = Conclusion::of_rounds(&missed).to_string();
-        assert_eq!(why, format!("open: {fault} of server 2 hit nothing: not counted"));
+        assert_eq!(why, format!("open: {fault} of server 2 was skipped: it is down"));
         let judged = vec![judged(3, invalid())];
         assert_eq!(code(&rounds::Report { judged, ..missed }), 1, "{fault}");
     }
@@ -100,12 +103,15 @@ fn rounds_that_end_early_are_broken_if_the_servers_failed_and_open_if_the_harnes
     let code = |error: RoundsError| Conclusion::from(&error).exit_code();
     let (fault, patience) = (Fault::Kill, Duration::from_secs(20));
     assert_eq!(code(RoundsError::NoService { round: 1, fault, server: 1, patience }), 1);
-    assert_eq!(code(RoundsError::NotStopped { round: 1, server: 1 }), 1);
+    let not_stopped = FaultError::NotStopped;
+    assert_eq!(code(RoundsError::Fault { round: 1, fault, server: 1, error: not_stopped }), 1);
+    let not_run = FaultError::Process(process(false));
+    assert_eq!(code(RoundsError::Fault { round: 1, fault, server: 1, error: not_run }), 2);
     assert_eq!(code(RoundsError::Process(process(true))), 1, "it did not come back");
     assert_eq!(code(RoundsError::Process(process(false))), 2);
     assert_eq!(code(RoundsError::Connect(connect())), 2);
     assert_eq!(code(RoundsError::History("no".to_owned())), 2);
-    let net = crate::netns::NetError::Options("not root".to_owned());
+    let net = accord_testbed::netns::NetError::Options("not root".to_owned());
     assert_eq!(code(RoundsError::Process(ProcessError::Net(net))), 2, "corosync without its nodes");
 }
 
@@ -116,7 +122,7 @@ fn growth_is_judged_by_histories_errors_sessions_changes_and_kills() {
     assert!(growth().is_good());
     assert_eq!(code(&grow::Report { errors: vec!["it failed".to_owned()], ..growth() }), 1);
     assert_eq!(code(&grow::Report { changes: Vec::new(), ..growth() }), 2);
-    assert_eq!(code(&grow::Report { missed: 1, ..growth() }), 2);
+    assert_eq!(code(&grow::Report { missed: vec!["it was down".to_owned()], ..growth() }), 2);
     let mut lost = growth();
     lost.judged.sessions_lost = 1;
     assert_eq!(code(&lost), 1);
@@ -174,7 +180,7 @@ fn a_return_is_judged_only_if_something_was_missed() {
     assert_eq!(Conclusion::of_transfer(&TransferReport { missed: 0, ..report }).exit_code(), 2);
     let code = |error: TransferError| Conclusion::from(&error).exit_code();
     assert_eq!(code(TransferError::Away), 1);
-    assert_eq!(code(TransferError::NotKilled), 2);
+    assert_eq!(code(TransferError::NotKilled("it was down".to_owned())), 2);
     assert_eq!(code(TransferError::Process(process(true))), 1);
     assert_eq!(code(TransferError::Load(LoadError::Connect(connect()))), 2);
 }

@@ -1,11 +1,10 @@
-//! Accord: the core's own client machine over plain sockets, and clusters of server processes.
+//! Accord: the core's own client machine over plain sockets.
 //!
 //! The machine numbers, keeps and acknowledges requests exactly as in the client library, which
 //! adds handles, futures and a task to it. Here it stays with one server: a lost connection ends a
 //! measurement.
 
-use super::process::{Process, directory, ports, wait_until};
-use super::{Cluster, Connection, Exchange, Mode, Setup};
+use super::{Connection, Exchange};
 use crate::failure::{During, Failure, Result, wrong};
 use crate::workload::{Answer, Ask};
 use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
@@ -20,10 +19,7 @@ use accord_core::wire::Writer;
 use accord_net::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 const PREFACE: Preface = Preface { kind: Kind::Client, version: PROTOCOL_VERSION };
 
@@ -288,102 +284,6 @@ pub fn program(given: Option<&Path>) -> Result<PathBuf> {
             path.display()
         ))),
     }
-}
-
-/// Where a server listens for clients, and for other servers.
-pub(super) type Places = [(SocketAddr, SocketAddr)];
-
-/// Starts a cluster of Accord.
-pub(super) fn start(setup: Setup) -> Result<Cluster> {
-    let program = program(setup.accord.as_deref())?;
-    let dir = directory("accord", setup.mode, &setup.disk)?;
-    let ports = ports(setup.servers * 3)?;
-    let here = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
-    let (clients, others) = ports.split_at(setup.servers);
-    let (rings, counters) = others.split_at(setup.servers);
-    let places: Vec<_> = clients.iter().map(here).zip(rings.iter().map(here)).collect();
-    let counters: Vec<_> = counters.iter().map(here).collect();
-    let group = if setup.servers == 1 { "solo" } else { "ring" };
-    let wrap = |_, args| (program.clone(), args);
-    let mut cluster = launch(setup, (group, &places), counters, dir, wrap)?;
-    let Cluster { addresses, processes, .. } = &mut cluster;
-    wait_until("Accord", processes, || addresses.iter().all(serves))?;
-    Ok(cluster)
-}
-
-/// Starts its servers. `wrap` says how the one at a place is run with these arguments. They tell at
-/// `counters` what they count, if that is not empty.
-pub(super) fn launch(
-    setup: Setup,
-    (group, places): (&str, &Places),
-    counters: Vec<SocketAddr>,
-    dir: TempDir,
-    wrap: impl Fn(usize, Vec<String>) -> (PathBuf, Vec<String>),
-) -> Result<Cluster> {
-    let mut described = Vec::new();
-    let mut processes = Vec::new();
-    for at in 0..setup.servers {
-        let http = counters.get(at).copied();
-        let text = configuration(&setup, (at, http), (group, places), dir.path());
-        let file = dir.path().join(format!("accord-{}.toml", at + 1));
-        std::fs::write(&file, &text).during(file.display())?;
-        let mut args: Vec<String> =
-            ["server", "--exit-with-parent", "--bootstrap", "--config"].map(str::to_owned).to_vec();
-        args.push(file.display().to_string());
-        for setting in &setup.settings {
-            args.extend(["--set".to_owned(), setting.clone()]);
-        }
-        let log = dir.path().join(format!("accord-{}.log", at + 1));
-        let (program, args) = wrap(at, args);
-        if at == 0 {
-            described.push(format!("{} {}\n{text}", program.display(), args.join(" ")));
-        }
-        processes.push(Process::start(&program, &args, dir.path(), log)?);
-    }
-    let addresses = places.iter().map(|(client, _)| *client).collect();
-    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
-}
-
-/// True if the server at an address is in the primary component, with all that should be.
-pub(super) fn serves(address: &SocketAddr) -> bool {
-    use accord_net::env::real::Real;
-    use accord_net::operator::OperatorClient;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return false };
-    let asked = runtime.block_on(async {
-        let mut client = OperatorClient::connect(&Real, *address).await.ok()?;
-        client.status().await.ok()
-    });
-    asked.is_some_and(|status| {
-        status.primary && status.synced && status.members.len() == status.voters.len()
-    })
-}
-
-fn configuration(
-    setup: &Setup,
-    (at, http): (usize, Option<SocketAddr>),
-    (group, places): (&str, &Places),
-    dir: &Path,
-) -> String {
-    let key = "0123456789abcdef".repeat(4);
-    let client = places[at].0;
-    let http = http.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    let mut text = format!(
-        "id = {}\ncluster = \"bench\"\nclient_listen = \"{client}\"\nhttp_listen = \"{http}\"\n\
-         key = \"{key}\"\nlog = \"warn\"\n",
-        at + 1
-    );
-    if setup.mode == Mode::Persistent {
-        let data = dir.join(format!("data-{}", at + 1));
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "mode = \"persistent\"\ndata_dir = {data:?}");
-    }
-    let _ = writeln!(text, "group = \"{group}\"");
-    let listed = if group == "solo" { &[] } else { places };
-    for (at, (_, ring)) in listed.iter().enumerate() {
-        let _ = write!(text, "\n[[servers]]\nid = {}\nring = \"{ring}\"\n", at + 1);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
-//! etcd: its KV service over gRPC, and clusters of its servers.
+//! etcd: its KV service over gRPC.
 //!
 //! gRPC is HTTP/2 with a prefix of five bytes before each message. The `h2` crate does the HTTP/2
 //! over a pipe in memory, so that the generator moves etcd's bytes as it moves those of the others;
 //! the few messages that are needed are written down here, after etcd's `rpc.proto`. What is sent
 //! over one connection is carried out in any order.
 
-use super::counters::{ask, get};
-use super::process::{Process, directory, find, ports, wait_until};
-use super::{Cluster, Connection, Exchange, Mode, Setup};
+use super::{Connection, Exchange};
 use crate::failure::{Failure, Result, wrong};
 use crate::workload::{Answer, Ask};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,18 +15,10 @@ use prost::Message;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// How to have what it needs.
-pub const INSTALL: &str =
-    "etcd is not installed: apt-get install -y etcd-server (the service need not run)";
-/// Room for what a long comparison writes; without it etcd stops taking writes at 2 GiB.
-const QUOTA_BYTES: u64 = 8 << 30;
 
 /// Writes a record.
 #[derive(Clone, PartialEq, Message)]
@@ -356,68 +346,6 @@ impl Connection for EtcdConnection {
     fn close(&mut self, _now: u64, _out: &mut Vec<u8>) {
         self.closed = true;
     }
-}
-
-/// Starts a cluster.
-pub(super) fn start(setup: Setup) -> Result<Cluster> {
-    let etcd = find("etcd").ok_or_else(|| Failure::Missing(INSTALL.to_owned()))?;
-    let dir = directory("etcd", setup.mode, &setup.disk)?;
-    let ports = ports(setup.servers * 2)?;
-    let (clients, peers) = ports.split_at(setup.servers);
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
-    let members = peers.iter().enumerate();
-    let members: Vec<_> = members.map(|(at, port)| format!("e{}={}", at + 1, url(*port))).collect();
-    let mut described = Vec::new();
-    let mut processes = Vec::new();
-    for at in 0..setup.servers {
-        let data = dir.path().join(format!("e{}", at + 1)).display().to_string();
-        let (client, peer) = (url(clients[at]), url(peers[at]));
-        let name = format!("e{}", at + 1);
-        let mut args: Vec<String> = [
-            ("--name", &name),
-            ("--data-dir", &data),
-            ("--listen-client-urls", &client),
-            ("--advertise-client-urls", &client),
-            ("--listen-peer-urls", &peer),
-            ("--initial-advertise-peer-urls", &peer),
-            ("--initial-cluster", &members.join(",")),
-            ("--initial-cluster-state", &"new".to_owned()),
-            // As patient as ZooKeeper: a busy machine is not a dead leader.
-            ("--heartbeat-interval", &"500".to_owned()),
-            ("--election-timeout", &"5000".to_owned()),
-            ("--quota-backend-bytes", &QUOTA_BYTES.to_string()),
-            ("--logger", &"zap".to_owned()),
-            ("--log-level", &"warn".to_owned()),
-        ]
-        .iter()
-        .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).clone()])
-        .collect();
-        if setup.mode == Mode::Memory {
-            args.push("--unsafe-no-fsync".to_owned());
-        }
-        if at == 0 {
-            described.push(format!("{} {}", etcd.display(), args.join(" ")));
-        }
-        let log = dir.path().join(format!("e{}.log", at + 1));
-        processes.push(Process::start(&etcd, &args, dir.path(), log)?);
-    }
-    let addresses: Vec<SocketAddr> =
-        clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
-    wait_until("etcd", &mut processes, || addresses.iter().all(serves))?;
-    let counters = addresses.clone();
-    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
-}
-
-/// True if a server says that it is healthy, which takes a leader.
-fn serves(address: &SocketAddr) -> bool {
-    ask(address, &get("/health")).is_some_and(|text| text.contains("\"health\":\"true\""))
-}
-
-/// The version that the program says it has.
-pub fn version(program: &Path) -> Option<String> {
-    let output = std::process::Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.lines().next()?.trim_start_matches("etcd Version: ").to_owned())
 }
 
 #[cfg(test)]

@@ -5,22 +5,26 @@
 //! Read on in [`accord`], [`zookeeper`] and [`etcd`].
 
 pub mod accord;
-pub mod corosync;
 pub mod counters;
 pub mod etcd;
 pub mod jute;
-pub mod process;
 pub mod zookeeper;
 
-use crate::failure::Result;
+use crate::failure::{During, Failure, Result};
 use crate::workload::{Answer, Ask};
-use accord_jepsen::world::World;
+use accord_testbed::cluster::{Cluster as Servers, ClusterOptions};
+use accord_testbed::netns::own_name;
+use accord_testbed::nodes::{GroupChoice, Nodes, NodesOptions};
+use accord_testbed::process::ProcessError;
+use accord_testbed::systems::accord::Accord;
+use accord_testbed::systems::etcd::Etcd;
+use accord_testbed::systems::zookeeper::ZooKeeper;
 use clap::ValueEnum;
-use process::Process;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::time::{Duration, Instant};
 
 /// A protocol, as one client speaks it over one connection.
 pub trait Connection {
@@ -167,12 +171,18 @@ pub struct Cluster {
     pub counters: Vec<SocketAddr>,
     /// Command lines and configurations, for the record.
     pub described: Vec<String>,
-    // In this order: what runs is ended before its files are removed.
-    processes: Vec<Process>,
-    /// The namespaces that they run in, if those are their own, with Corosync's daemons.
-    world: Option<World>,
-    dir: TempDir,
+    servers: accord_testbed::cluster::Cluster,
 }
+
+/// How long a cluster may take until it serves.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an interrupt is looked for meanwhile.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long Corosync's token may take. As patient as the others' elections: a busy machine is no
+/// failure.
+const TOKEN_MS: u32 = 3000;
+/// Where Linux keeps files in memory.
+const MEMORY_DIR: &str = "/dev/shm";
 
 impl Cluster {
     /// Starts one and waits until it serves.
@@ -180,22 +190,44 @@ impl Cluster {
     /// # Errors
     /// If something is missing, or the servers do not come up.
     pub fn start(setup: Setup) -> Result<Self> {
-        match setup.system {
-            System::Accord | System::Library => accord::start(setup),
-            System::Corosync => corosync::start(setup),
-            System::Zookeeper => zookeeper::start(setup),
-            System::Etcd => etcd::start(setup),
-        }
+        let system = setup.system;
+        Self::try_start(setup).map_err(|failure| explain(system, failure))
+    }
+
+    fn try_start(setup: Setup) -> Result<Self> {
+        let options = options(&setup)?;
+        let mut servers = match setup.system {
+            System::Accord | System::Library => Servers::start(accord_servers(&setup)?, &options),
+            System::Corosync => {
+                let accord = accord_servers(&setup)?;
+                Servers::start_in(Some(nodes(&setup)?), accord, &options)
+            }
+            System::Zookeeper => {
+                let heap = setup.java_heap.clone();
+                let zookeeper = ZooKeeper { heap, ..ZooKeeper::installed()? };
+                Servers::start(zookeeper, &options)
+            }
+            System::Etcd => Servers::start(Etcd::installed()?, &options),
+        }?;
+        wait_until_ready(&mut servers)?;
+        let addresses = servers.addresses();
+        let counters = match setup.system {
+            // They are out of reach of whoever asks.
+            System::Corosync => Vec::new(),
+            _ => (0..servers.len()).filter_map(|at| servers.metrics_address(at)).collect(),
+        };
+        let described = vec![servers.description()];
+        Ok(Self { setup, addresses, counters, described, servers })
     }
 
     /// The numbers of its servers' processes.
     pub fn pids(&self) -> Vec<u32> {
-        self.processes.iter().map(Process::id).collect()
+        self.servers.pids()
     }
 
     /// The numbers of the processes that its servers need besides.
     pub fn daemon_pids(&self) -> Vec<u32> {
-        self.world.as_ref().map(World::daemon_pids).unwrap_or_default()
+        self.servers.daemon_pids()
     }
 
     /// Does something where its servers can be reached. What was opened there stays there.
@@ -203,26 +235,91 @@ impl Cluster {
     /// # Errors
     /// If that place is gone.
     pub fn inside<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
-        match &self.world {
-            Some(world) => world.net().among_clients(act).map_err(corosync::failure),
-            None => Ok(act()),
-        }
-    }
-
-    /// Where its files are.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+        Ok(self.servers.inside(act)?)
     }
 
     /// The ends of the servers' logs.
     pub fn log_tails(&self) -> String {
-        self.processes.iter().map(Process::log_tail).collect::<Vec<_>>().join("\n")
+        self.servers.log_tails()
     }
 
     /// Removes what a server has written and does not need, if it does not do so itself.
     pub fn tidy(&self) {
-        if self.setup.system == System::Zookeeper && self.setup.mode == Mode::Memory {
-            zookeeper::remove_old_files(self.dir());
+        if self.setup.mode == Mode::Memory {
+            self.servers.tidy();
         }
+    }
+}
+
+fn accord_servers(setup: &Setup) -> Result<Accord> {
+    let program = accord::program(setup.accord.as_deref())?;
+    let set = |setting: &String| ["--set".to_owned(), setting.clone()];
+    let args = setup.settings.iter().flat_map(set).collect();
+    let extra = "cluster = \"bench\"\nlog = \"warn\"\n".to_owned();
+    Ok(Accord { extra, args, ..Accord::new(program) })
+}
+
+/// Nodes for Accord over Corosync, which are network namespaces joined by a bridge. The generator's
+/// connections start at the bridge. The others are measured on the loopback interface, which is
+/// faster than such links.
+fn nodes(setup: &Setup) -> Result<Nodes> {
+    let mut options =
+        NodesOptions { name: own_name("b"), ..NodesOptions::new(GroupChoice::Corosync) };
+    options.nodes = u32::try_from(setup.servers).expect("there are few servers");
+    (options.mtu, options.daemons.token_ms) = (setup.mtu, TOKEN_MS);
+    Ok(Nodes::up(options).map_err(ProcessError::from)?)
+}
+
+/// How servers are set up, with a directory in memory or on a disk.
+fn options(setup: &Setup) -> Result<ClusterOptions> {
+    let base = match setup.mode {
+        Mode::Memory => Path::new(MEMORY_DIR),
+        Mode::Persistent => &setup.disk,
+    };
+    let is_memory = statfs(base).during(base.display())?.filesystem_type() == TMPFS_MAGIC;
+    match (setup.mode, is_memory) {
+        (Mode::Memory, false) => Err(Failure::Missing(format!(
+            "{MEMORY_DIR} is not a tmpfs; mount one: mount -t tmpfs tmpfs {MEMORY_DIR}"
+        ))),
+        (Mode::Persistent, true) => Err(Failure::Usage(format!(
+            "{} is in memory; give a directory on a disk with --data-dir",
+            base.display()
+        ))),
+        _ => Ok(ClusterOptions {
+            servers: setup.servers,
+            persistent: setup.mode == Mode::Persistent,
+            base: Some(base.to_owned()),
+            prefix: "accord-bench-".to_owned(),
+            ..ClusterOptions::default()
+        }),
+    }
+}
+
+/// Waits until the servers serve, or somebody interrupts.
+fn wait_until_ready(servers: &mut Servers) -> Result<()> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        match servers.wait_until_ready(INTERRUPT_INTERVAL) {
+            Err(ProcessError::Late { .. }) if Instant::now() < deadline => {
+                crate::interrupt::check()?;
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// What is missing is told as such: the other systems are still measured. A program without
+/// Corosync's library is as good as none.
+fn explain(system: System, failure: Failure) -> Failure {
+    let name = system.name();
+    match failure {
+        Failure::Wrong(what) if what.contains("built without Corosync") => {
+            let said = what.lines().find(|line| line.contains("built without"));
+            Failure::Missing(format!("{name}: its servers say: {}", said.unwrap_or_default()))
+        }
+        Failure::Missing(what) if system == System::Corosync => {
+            Failure::Missing(format!("{name}: {what}"))
+        }
+        failure => failure,
     }
 }

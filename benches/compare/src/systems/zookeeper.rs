@@ -1,32 +1,18 @@
-//! ZooKeeper: its client protocol, as far as the workloads need it, and ensembles of JVMs.
+//! ZooKeeper: its client protocol, as far as the workloads need it.
 //!
 //! Answers come in the order of the requests (but for pings and events, which have numbers of their
 //! own), so that those under way are a queue. Every answer's number, error and form is checked. A
 //! linearizable read is a sync and a read sent together, as ZooKeeper's guide has it.
 
-use super::counters::ask;
 use super::jute::{JuteReader, JuteWrite, frame};
-use super::process::{Process, directory, find, ports, wait_until};
-use super::{Cluster, Connection, Exchange, Mode, Setup};
-use crate::failure::{During, Failure, Result, wrong};
+use super::{Connection, Exchange};
+use crate::failure::{Failure, Result, wrong};
 use crate::workload::{Answer, Ask};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::path::Path;
 
 /// How long a session may be silent, in milliseconds.
 const SESSION_MS: i32 = 30_000;
-/// Where Debian has the jars.
-const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"];
-/// What every server is started with, beside its heap.
-const JAVA: [&str; 2] = ["-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
-/// Above the largest value that is written, and the same on every server.
-const BUFFER: &str = "-Djute.maxbuffer=8388608";
-/// How to have what it needs.
-pub const INSTALL: &str = "ZooKeeper is not installed: apt-get install -y zookeeper default-jre-headless (the service \
-     need not run)";
-
 mod op {
     pub(super) const CREATE: i32 = 1;
     pub(super) const DELETE: i32 = 2;
@@ -321,99 +307,6 @@ impl Connection for ZookeeperConnection {
     fn close(&mut self, _now: u64, out: &mut Vec<u8>) {
         self.closing = true;
         self.send((None, Kind::Close, op::CLOSE), out, |_| ());
-    }
-}
-
-/// True if its programs are installed.
-pub fn is_installed() -> bool {
-    find("java").is_some() && JARS.iter().all(|jar| Path::new(jar).is_file())
-}
-
-/// Starts an ensemble.
-pub(super) fn start(setup: Setup) -> Result<Cluster> {
-    let java = find("java").filter(|_| is_installed());
-    let java = java.ok_or_else(|| Failure::Missing(INSTALL.to_owned()))?;
-    let dir = directory("zookeeper", setup.mode, &setup.disk)?;
-    let ports = ports(setup.servers * 3)?;
-    let (clients, peers) = ports.split_at(setup.servers);
-    let mut described = Vec::new();
-    let mut processes = Vec::new();
-    for (at, client) in clients.iter().enumerate() {
-        let data = dir.path().join(format!("zk{}", at + 1));
-        std::fs::create_dir_all(&data).during(data.display())?;
-        std::fs::write(data.join("myid"), (at + 1).to_string()).during("myid")?;
-        let text = configuration(&data, *client, peers);
-        let file = dir.path().join(format!("zoo{}.cfg", at + 1));
-        std::fs::write(&file, &text).during(file.display())?;
-        // A fixed heap, so that none grows while it is measured.
-        let heap = &setup.java_heap;
-        let mut args = vec![format!("-Xms{heap}"), format!("-Xmx{heap}")];
-        args.extend(JAVA.map(str::to_owned));
-        args.extend([BUFFER.to_owned(), "-cp".to_owned(), JARS.join(":")]);
-        if setup.mode == Mode::Memory {
-            args.push("-Dzookeeper.forceSync=no".to_owned());
-        }
-        args.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned());
-        args.push(file.display().to_string());
-        if at == 0 {
-            described.push(format!("{} {}\n{text}", java.display(), args.join(" ")));
-        }
-        let log = dir.path().join(format!("zk{}.log", at + 1));
-        processes.push(Process::start(&java, &args, dir.path(), log)?);
-    }
-    let addresses: Vec<SocketAddr> =
-        clients.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
-    wait_until("ZooKeeper", &mut processes, || addresses.iter().all(serves))?;
-    let counters = addresses.clone();
-    Ok(Cluster { setup, addresses, counters, described, processes, world: None, dir })
-}
-
-fn configuration(data: &Path, client: u16, peers: &[u16]) -> String {
-    let mut text = format!(
-        "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={client}\n\
-         clientPortAddress=127.0.0.1\nmaxClientCnxns=0\n4lw.commands.whitelist=*\n\
-         admin.enableServer=false\n",
-        data.display()
-    );
-    let pairs: Vec<&[u16]> = peers.chunks(2).collect();
-    if pairs.len() > 1 {
-        for (at, pair) in pairs.iter().enumerate() {
-            let line = format!("server.{}=127.0.0.1:{}:{}\n", at + 1, pair[0], pair[1]);
-            text.push_str(&line);
-        }
-    }
-    text
-}
-
-/// True if a server says in which mode it serves.
-fn serves(address: &SocketAddr) -> bool {
-    ask(address, "srvr").is_some_and(|text| text.contains("Mode:"))
-}
-
-/// Removes all but the newest logs and snapshots: in memory they would fill it.
-pub(super) fn remove_old_files(dir: &Path) {
-    const KEPT: usize = 3;
-    let Ok(servers) = std::fs::read_dir(dir) else { return };
-    for server in servers.flatten() {
-        for kind in ["log.", "snapshot."] {
-            let Ok(files) = std::fs::read_dir(server.path().join("version-2")) else { continue };
-            let files = files.flatten().map(|file| file.path());
-            let mut found: Vec<_> = files
-                .filter(|path| {
-                    let name = path.file_name().and_then(|name| name.to_str());
-                    name.is_some_and(|name| name.starts_with(kind))
-                })
-                .collect();
-            // Their names end in hexadecimal numbers that ascend.
-            found.sort_by_key(|path| {
-                let number = path.extension().and_then(|number| number.to_str());
-                number.and_then(|number| u64::from_str_radix(number, 16).ok())
-            });
-            for path in &found[..found.len().saturating_sub(KEPT)] {
-                // The server may have removed it itself.
-                let _ = std::fs::remove_file(path);
-            }
-        }
     }
 }
 

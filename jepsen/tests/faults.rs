@@ -1,22 +1,32 @@
 //! Real processes killed, paused and stopped under load; very many sessions. Short forms of what
 //! `accord-jepsen run` and `accord-jepsen sessions` do at length.
 
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
+use accord_jepsen::accord::client;
 use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{self, RoundsOptions};
 use accord_jepsen::sessions::{self, SessionsOptions};
+use accord_net::client::{Client, ClientOptions};
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::systems::accord::{Accord, built};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-fn cluster() -> Cluster {
-    Cluster::start(ClusterOptions::new(env!("CARGO_BIN_EXE_accord"))).expect("the cluster starts")
+static ACCORD: LazyLock<PathBuf> = LazyLock::new(|| built(&[]));
+
+fn cluster(options: &ClusterOptions) -> Cluster {
+    Cluster::start(Accord::new(&*ACCORD), options).expect("the cluster starts")
+}
+
+fn persistent() -> ClusterOptions {
+    ClusterOptions { persistent: true, ..ClusterOptions::default() }
 }
 
 // Claims: C-write-linearizable
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_are_valid_whatever_happens_to_one_server_at_a_time() {
-    let mut cluster = cluster();
+    let mut cluster = cluster(&ClusterOptions::default());
     let options = RoundsOptions {
         rounds: 9,
         faults: vec![Fault::Kill, Fault::Pause, Fault::Stop],
@@ -32,7 +42,7 @@ async fn histories_are_valid_whatever_happens_to_one_server_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_sessions_are_served_and_many_leave_at_once() {
-    let mut cluster = cluster();
+    let mut cluster = cluster(&ClusterOptions::default());
     let options = SessionsOptions { sessions: 1000, leaving: 100, observers: 20, opening_max: 100 };
     sessions::run(&mut cluster, options, |line| println!("{line}")).await.expect("all are served");
 }
@@ -40,9 +50,7 @@ async fn many_sessions_are_served_and_many_leave_at_once() {
 // Claims: C-write-durable
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_the_death_of_all_servers_at_once() {
-    let persistent =
-        ClusterOptions { persistent: true, ..ClusterOptions::new(env!("CARGO_BIN_EXE_accord")) };
-    let mut cluster = Cluster::start(persistent).expect("the cluster starts");
+    let mut cluster = cluster(&persistent());
     let options = RoundsOptions {
         rounds: 4,
         faults: vec![Fault::KillAll],
@@ -68,21 +76,15 @@ fn damage(directory: &Path) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
-    let persistent =
-        ClusterOptions { persistent: true, ..ClusterOptions::new(env!("CARGO_BIN_EXE_accord")) };
-    let mut cluster = Cluster::start(persistent).expect("the cluster starts");
-    let client = cluster.client().await.expect("the cluster serves");
+    let mut cluster = cluster(&persistent());
+    let client = client(&cluster).await.expect("the cluster serves");
     client.put("kept", "by the others").await.expect("it is written");
     cluster.kill(2);
     let damaged = damage(&cluster.data_dir(2));
     cluster.restart(2).expect("it starts all the same");
-    let whole = async {
-        while !cluster.is_whole().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), whole).await.expect("it votes again in time");
-    let alone = cluster.client_of(2).await.expect("it serves");
+    cluster.wait_until_ready(Duration::from_secs(60)).expect("it votes again in time");
+    let alone = ClientOptions::new(vec![cluster.addresses()[2]]);
+    let alone = Client::connect(alone).await.expect("it serves");
     let found = alone.get("kept").await.expect("it reads").expect("it has the record");
     assert_eq!(&found.value[..], b"by the others");
     let kept = cluster.data_dir(2).with_extension("damaged-1");
@@ -96,11 +98,9 @@ async fn a_server_whose_disk_is_damaged_takes_its_state_from_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_grows_and_shrinks_while_it_serves_and_servers_die() {
     for persistent in [false, true] {
-        let program = env!("CARGO_BIN_EXE_accord");
         let (servers, initial) = (4, 1);
-        let options =
-            ClusterOptions { servers, initial, persistent, ..ClusterOptions::new(program) };
-        let mut cluster = Cluster::start(options).expect("the first server starts");
+        let options = ClusterOptions { servers, initial, persistent, ..ClusterOptions::default() };
+        let mut cluster = cluster(&options);
         let options = GrowOptions {
             load: RoundsOptions { clients: 4, lanes: 2, ..RoundsOptions::default() },
             sizes: vec![1, 4, 2],

@@ -1,25 +1,29 @@
 //! Whole servers over real daemons: a short form of what `accord-jepsen run --group corosync` does
-//! at length.
+//! at length. Needs root, Corosync and its libraries; see `docs/corosync.md`.
 
-use accord_jepsen::cluster::{Cluster, ClusterOptions};
-use accord_jepsen::corosync::DaemonOptions;
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{self, RoundsOptions};
-use accord_jepsen::world::{GroupChoice, World, WorldOptions};
+use accord_testbed::cluster::{Cluster, ClusterOptions};
+use accord_testbed::corosync::DaemonOptions;
+use accord_testbed::netns::own_name;
+use accord_testbed::nodes::{GroupChoice, Nodes, NodesOptions};
+use accord_testbed::systems::accord::{Accord, built};
 use std::time::Duration;
 
 #[test]
 fn histories_are_valid_whatever_happens_to_servers_daemons_and_network() {
-    let name = format!("t{}s", std::process::id());
+    let program = built(&["accord-net/corosync"]);
     let daemons = DaemonOptions { token_ms: 600, ..DaemonOptions::default() };
-    let options = WorldOptions { name, daemons, ..WorldOptions::new(GroupChoice::Corosync) };
-    let world = World::up(options).unwrap_or_else(|error| panic!("{error}"));
+    let name = own_name("t");
+    let options = NodesOptions { name, daemons, ..NodesOptions::new(GroupChoice::Corosync) };
+    let nodes = Nodes::up(options).unwrap_or_else(|error| panic!("{error}"));
     // The runtime's threads are among the clients as well.
-    world.net().enter().unwrap();
+    nodes.net().enter().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let options = ClusterOptions::new(env!("CARGO_BIN_EXE_accord"));
-        let mut cluster = Cluster::start_in(Some(world), options).unwrap();
+        let cluster =
+            Cluster::start_in(Some(nodes), Accord::new(program), &ClusterOptions::default());
+        let mut cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
         let options = RoundsOptions {
             rounds: 18,
             faults: vec![

@@ -10,13 +10,15 @@
 //! node all the time.
 //!
 //! Invariant: dropping a [`Net`] ends every process in its namespaces and removes them. What a
-//! killed process left behind is removed by [`Net::down`].
+//! killed process left behind is removed by [`Net::down`], and by the next [`Net::up`] of anybody.
 
+use crate::leftovers::{Claim, is_left};
+use crate::spawn;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -29,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub const NODES_MAX: u32 = 9;
 /// The last part of the address of clients.
 const CLIENT_PART: u8 = 250;
+/// Where the claims on networks are, by their names.
+const CLAIMS: &str = "/run/accord-testbed";
 
 /// Why there is no network.
 #[derive(Debug, Error)]
@@ -70,6 +74,31 @@ pub enum NetError {
 pub struct Net {
     name: String,
     nodes: u32,
+    _claim: Claim,
+}
+
+/// A name for a network of this process that nobody else uses: `what` says which of several.
+pub fn own_name(what: &str) -> String {
+    format!("{what}{}", std::process::id())
+}
+
+fn claim_of(name: &str) -> PathBuf {
+    Path::new(CLAIMS).join(format!("{name}.lock"))
+}
+
+/// Removes the networks whose makers are gone.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(CLAIMS) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if path.extension().is_some_and(|kind| kind == "lock") && is_left(&path) {
+            // Somebody else may be doing the same.
+            if Net::down(&name).is_ok() {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
 }
 
 /// Looks for a program, as a shell would.
@@ -77,10 +106,7 @@ pub struct Net {
 /// # Errors
 /// [`NetError::Missing`].
 pub fn require(program: &'static str, package: &'static str) -> Result<(), NetError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
-    let found = std::env::split_paths(&path).chain(more).any(|dir| dir.join(program).is_file());
-    if found { Ok(()) } else { Err(NetError::Missing { program, package }) }
+    spawn::find(program).map(drop).ok_or(NetError::Missing { program, package })
 }
 
 fn run(mut command: Command) -> Result<String, NetError> {
@@ -127,6 +153,8 @@ impl Net {
             let what = format!("{nodes} nodes with an MTU of {mtu}: 1 to 9, and 576 to 65535");
             return Err(NetError::Options(what));
         }
+        spawn::prepare();
+        sweep();
         if !existing(name)?.is_empty() {
             let what = format!(
                 "a network named {name} is there already: remove it with \
@@ -134,8 +162,13 @@ impl Net {
             );
             return Err(NetError::Options(what));
         }
+        let claim = fs::create_dir_all(CLAIMS).and_then(|()| Claim::new(claim_of(name)));
+        let claim = claim.map_err(|error| NetError::System {
+            what: claim_of(name).display().to_string(),
+            error,
+        })?;
         // From here on, dropping it removes what there is.
-        let net = Self { name: name.to_owned(), nodes };
+        let net = Self { name: name.to_owned(), nodes, _claim: claim };
         net.build(mtu)?;
         Ok(net)
     }
@@ -212,9 +245,9 @@ impl Net {
         address(node as u8)
     }
 
-    /// A command in a node's namespace.
+    /// A command in a node's namespace, for [`spawn::spawn`].
     pub fn command(&self, node: u32, program: &Path) -> Command {
-        let mut command = Command::new("ip");
+        let mut command = spawn::command(Path::new("ip"));
         command.args(["netns", "exec", &self.namespace(node)]).arg(program);
         command
     }

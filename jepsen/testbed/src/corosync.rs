@@ -1,12 +1,14 @@
 //! Corosync daemons in the namespaces of a network.
 
 use crate::netns::{Net, NetError, remove_shared_memory, require};
+use crate::process;
+use crate::spawn;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long daemons may take until they see each other.
@@ -60,9 +62,9 @@ impl Daemons {
         };
         let key = dir.join("authkey");
         if options.crypto && !key.exists() {
-            let bytes: Vec<u8> =
-                (0..128).flat_map(|_| accord_net::env::real::draw().to_le_bytes()).collect();
-            fs::write(&key, &bytes[..256]).map_err(system(&key))?;
+            let mut bytes = [0; 256];
+            getrandom::fill(&mut bytes).map_err(std::io::Error::other).map_err(system(&key))?;
+            fs::write(&key, bytes).map_err(system(&key))?;
         }
         for node in 1..=nodes {
             let config = daemons.config(node);
@@ -98,7 +100,7 @@ impl Daemons {
         if self.running[node as usize - 1].is_some() {
             return Ok(());
         }
-        let mut command = Command::new("ip");
+        let mut command = spawn::command(Path::new("ip"));
         // A daemon locks a file in /run, so each has its own; `ip netns exec` has made the mounts
         // private.
         let script = "mount -t tmpfs tmpfs /run && exec corosync -f -c \"$0\"";
@@ -108,8 +110,9 @@ impl Daemons {
         let system = |error| NetError::System { what: log.display().to_string(), error };
         let sink = fs::File::options().append(true).create(true).open(&log).map_err(system)?;
         let sink_too = sink.try_clone().map_err(system)?;
-        let spawned = command.stdin(Stdio::null()).stdout(sink).stderr(sink_too).spawn();
-        let child = spawned.map_err(|error| NetError::System { what: "ip".to_owned(), error })?;
+        command.stdin(Stdio::null()).stdout(sink).stderr(sink_too);
+        let child = spawn::spawn(command)
+            .map_err(|error| NetError::System { what: "ip".to_owned(), error })?;
         self.running[node as usize - 1] = Some(child);
         Ok(())
     }
@@ -238,9 +241,5 @@ fn configuration(net: &Net, nodes: u32, dir: &Path, node: u32, options: &DaemonO
 }
 
 fn tail(log: &Path) -> String {
-    const LINES: usize = 12;
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
-    format!("--- {}\n{end}\n", log.display())
+    format!("--- {}\n{}\n", log.display(), process::tail(log))
 }

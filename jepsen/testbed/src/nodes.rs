@@ -1,17 +1,15 @@
-//! Where the servers of a cluster run: on this machine's loopback, or on nodes of their own, with
-//! Corosync daemons or without.
+//! Nodes of their own for the servers of a cluster: network namespaces, with Corosync daemons or
+//! without.
 
 use crate::corosync::{DaemonOptions, Daemons};
-use crate::netns::{Net, NetError};
-use std::net::SocketAddr;
+use crate::netns::{Net, NetError, own_name};
+use crate::system::Place;
 use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
 
-/// Where clients connect, on a node of its own.
-const CLIENT_PORT: u16 = 9090;
-/// Where servers reach each other.
-const RING_PORT: u16 = 9091;
+/// The first port of a server on its node, which is for clients.
+const FIRST_PORT: u16 = 9090;
 /// The packets of Ethernet.
 pub const MTU: u32 = 1500;
 
@@ -47,7 +45,7 @@ impl FromStr for GroupChoice {
 
 /// How nodes are set up.
 #[derive(Clone, Debug)]
-pub struct WorldOptions {
+pub struct NodesOptions {
     /// The network's name, unique on this machine.
     pub name: String,
     /// How many nodes.
@@ -60,29 +58,29 @@ pub struct WorldOptions {
     pub daemons: DaemonOptions,
 }
 
-impl WorldOptions {
+impl NodesOptions {
     /// Three nodes with a name of this process's own.
     pub fn new(group: GroupChoice) -> Self {
-        let name = format!("p{}", std::process::id());
+        let name = own_name("p");
         Self { name, nodes: 3, mtu: MTU, group, daemons: DaemonOptions::default() }
     }
 }
 
 /// Nodes of their own. Dropping it ends all that runs on them and removes them.
 #[derive(Debug)]
-pub struct World {
+pub struct Nodes {
     // Ended first.
     daemons: Option<Daemons>,
     net: Net,
-    options: WorldOptions,
+    options: NodesOptions,
 }
 
-impl World {
+impl Nodes {
     /// Makes the nodes.
     ///
     /// # Errors
     /// [`NetError`]: nothing is left of them then.
-    pub fn up(options: WorldOptions) -> Result<Self, NetError> {
+    pub fn up(options: NodesOptions) -> Result<Self, NetError> {
         let net = Net::up(&options.name, options.nodes, options.mtu)?;
         Ok(Self { daemons: None, net, options })
     }
@@ -128,10 +126,10 @@ impl World {
         self.daemons.as_ref().map(Daemons::log_tails).unwrap_or_default()
     }
 
-    /// Where the server at `at` listens for clients, and for other servers.
-    pub fn addresses(&self, at: usize) -> (SocketAddr, SocketAddr) {
-        let node = self.net.address(at as u32 + 1);
-        ((node, CLIENT_PORT).into(), (node, RING_PORT).into())
+    /// The address and so many ports of the server at `at`.
+    pub fn place(&self, at: usize, ports: usize) -> Place {
+        let address = self.net.address(at as u32 + 1);
+        Place { address, ports: (FIRST_PORT..).take(ports).collect() }
     }
 
     /// A command on the node of the server at `at`.
