@@ -67,7 +67,7 @@ impl Outbox {
         }
     }
 
-    /// Its number.
+    /// The connection that the messages are for.
     pub(super) const fn id(&self) -> ConnId {
         self.id
     }

@@ -44,15 +44,15 @@ pub enum CatalogueError {
     /// Something could not be read.
     #[error("{}: {error}", path.display())]
     Unreadable {
-        /// What.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         error: io::Error,
     },
     /// A patch has no story.
     #[error("{name}.patch: the first line is to be `# ` and what goes wrong, in a sentence")]
     NoStory {
-        /// Which.
+        /// The name of the bug.
         name: String,
     },
     /// There is no patch: a net that was tried with nothing has shown nothing.

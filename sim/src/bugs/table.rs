@@ -21,7 +21,7 @@ pub enum TableError {
     Io {
         /// Which page.
         page: PathBuf,
-        /// Why.
+        /// The operating system's error.
         error: io::Error,
     },
     /// The page has no place for the table.

@@ -33,7 +33,7 @@ pub enum Verdict {
     },
     /// It does not, in so many worlds.
     NotFound {
-        /// How many.
+        /// The number of worlds that were tried.
         seeds: u64,
     },
     /// The patch does not apply, or the copy does not build or run.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// What a life has begun and was told.
 #[derive(Debug)]
 pub struct ClientOracle {
-    /// Its number.
+    /// The number by which events name this life.
     pub life: u64,
     /// The revision that each outstanding read must reach.
     pub floors: BTreeMap<ReadId, Revision>,

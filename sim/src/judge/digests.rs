@@ -6,7 +6,7 @@ use accord_core::ids::{Index, NodeId};
 /// One server's state in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinalState {
-    /// Whose.
+    /// The server.
     pub node: NodeId,
     /// The last entry applied.
     pub applied: Index,

@@ -228,7 +228,7 @@ impl fmt::Display for Property {
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one.
+    /// The property that does not hold.
     pub property: Property,
     /// When it was seen.
     pub at: WorldTime,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 /// A server and the machine that it runs on, as far as they are judged.
 pub struct Judged<'a> {
-    /// Its number.
+    /// The server's number.
     pub id: u32,
     /// The core's server.
     pub server: &'a Server,

@@ -138,9 +138,9 @@ fn names_an_end(line: &str) -> bool {
 /// Something that happened at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// When.
+    /// The time in the world.
     pub at: WorldTime,
-    /// Where.
+    /// The server or client at which it happened.
     pub who: Actor,
     /// What sort it is.
     pub sort: Sort,

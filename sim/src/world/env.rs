@@ -44,39 +44,39 @@ use bytes::Bytes;
 pub enum Event {
     /// A datagram of the ring arrives.
     Datagram {
-        /// Where.
+        /// The machine that it arrives at.
         to: u32,
         /// From whom.
         from: u32,
-        /// What.
+        /// The bytes as they were sent.
         bytes: Bytes,
     },
     /// A message beside the group arrives.
     Peer {
-        /// Where.
+        /// The machine that it arrives at.
         to: u32,
         /// From whom.
         from: u32,
-        /// What.
+        /// The bytes as they were sent.
         bytes: Bytes,
     },
     /// A server's deadline may have come.
     NodeTimer {
-        /// Whose.
+        /// The server.
         node: u32,
         /// The timer's number: an older one means nothing.
         armed: u64,
     },
     /// A sync of a disk completes.
     Synced {
-        /// Whose.
+        /// The machine of the disk.
         node: u32,
         /// The incarnation of the process that waits for it.
         incarnation: u64,
     },
     /// What a server works out beside is done.
     Worked {
-        /// Whose.
+        /// The server.
         node: u32,
         /// The incarnation of the process that waits for it.
         incarnation: u64,
@@ -85,7 +85,7 @@ pub enum Event {
     },
     /// A process that stopped itself is started again.
     Restart {
-        /// Which.
+        /// The machine.
         node: u32,
         /// The incarnation that stopped.
         incarnation: u64,
@@ -96,14 +96,14 @@ pub enum Event {
     ToClient(ConnId, ToClient),
     /// A client's deadline may have come.
     ClientTimer {
-        /// Whose.
+        /// The client.
         client: u32,
         /// The timer's number: an older one means nothing.
         armed: u64,
     },
     /// A client may want to do something.
     Think {
-        /// Which.
+        /// The client.
         client: u32,
         /// Its life: one that was replaced thinks no more.
         life: u64,

@@ -13,7 +13,7 @@ pub enum NodeInput {
     Datagram {
         /// From whom.
         from: u32,
-        /// What.
+        /// The datagram, with its code.
         bytes: Bytes,
     },
     /// An event of the adversarial group.

@@ -40,7 +40,7 @@ const WORK_MICROS_MAX: u64 = 200_000;
 /// A machine and, if it is up, the process on it.
 #[derive(Debug)]
 pub struct Node {
-    /// Its number.
+    /// The server's number, from 1.
     pub id: u32,
     /// Its clock.
     pub clock: Clock,
