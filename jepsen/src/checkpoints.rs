@@ -10,10 +10,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// How often the servers are asked how far their checkpoints are.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long the next checkpoint may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is done.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub enum CheckpointsError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The first server takes none.
-    #[error("no checkpoint was completed within {} s", PATIENCE.as_secs())]
+    #[error("no checkpoint was completed within {} s", TIMEOUT.as_secs())]
     NotTaken,
 }
 
@@ -84,7 +84,7 @@ pub async fn run(
     let mut completed = Vec::new();
     let mut last = status(cluster, 0).await.map(|status| status.checkpoint_index);
     while completed.len() < options.checkpoints {
-        load.pass(LOOK).await?;
+        load.pass(POLL_INTERVAL).await?;
         let now = status(cluster, 0).await.map(|status| status.checkpoint_index);
         if now.is_some() && now != last {
             last = now;
@@ -93,7 +93,7 @@ pub async fn run(
             tell(&format!("a checkpoint is complete after {at} ms, {} writes", load.done()));
         }
         let since = completed.last().copied().unwrap_or_default();
-        if load.elapsed().saturating_sub(since) > PATIENCE {
+        if load.elapsed().saturating_sub(since) > TIMEOUT {
             return Err(CheckpointsError::NotTaken);
         }
     }

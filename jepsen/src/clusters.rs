@@ -16,9 +16,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the servers may take until they serve.
-const PATIENCE: Duration = Duration::from_secs(45);
-/// How often we look whether they do.
-const LOOK: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(45);
+/// How often that is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
@@ -154,10 +154,10 @@ fn keep(up: &UpArgs) -> Result<(), String> {
         Cluster::start_in(Some(nodes), accord, &options).map_err(|error| error.to_string())?;
     let whole = async {
         while !is_ready(&cluster).await {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    let whole = runtime.block_on(async { tokio::time::timeout(PATIENCE, whole).await });
+    let whole = runtime.block_on(async { tokio::time::timeout(TIMEOUT, whole).await });
     if whole.is_err() {
         return Err(format!("the servers do not serve\n{}", cluster.log_tails()));
     }

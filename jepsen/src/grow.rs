@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How often we look whether something has come about.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a condition that is waited for is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long one command of the operator may take before it is given again.
 const COMMAND: Duration = Duration::from_secs(5);
 
@@ -233,7 +233,7 @@ impl Run<'_> {
     /// Kills a server, and starts it again.
     async fn disturb(&mut self, victim: usize) -> Result<(), GrowError> {
         // Once the change has begun, more or less.
-        tokio::time::sleep(LOOK * (self.turn as u32 % 4)).await;
+        tokio::time::sleep(POLL_INTERVAL * (self.turn as u32 % 4)).await;
         if let Begun::Skipped(why) = Fault::Kill.begin(self.cluster, victim)? {
             self.missed.push(why);
         }
@@ -263,7 +263,7 @@ impl Run<'_> {
             if Instant::now() > deadline {
                 return Err(GrowError::NotDone { what, server, patience, why });
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -299,7 +299,7 @@ async fn insist<T>(
                 let why = error.to_string();
                 return Err(GrowError::NotDone { what, server, patience, why });
             }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

@@ -15,9 +15,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take to be up, or to be down.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often we look.
-const LOOK: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often that is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where the files of a cluster of that name are.
 pub fn dir(name: &str) -> PathBuf {
@@ -39,7 +39,7 @@ pub fn up(name: &str, arguments: &[String]) -> Result<String, String> {
     }
     let begun = begin(&dir, arguments);
     let said = begun.and_then(|mut keeper| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Ok(said) = fs::read_to_string(dir.join("ready")) {
                 return Ok(said);
@@ -47,7 +47,7 @@ pub fn up(name: &str, arguments: &[String]) -> Result<String, String> {
             if let Ok(Some(_)) = keeper.try_wait() {
                 break;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Err(fs::read_to_string(dir.join("log")).unwrap_or_default())
     });
@@ -101,12 +101,12 @@ pub fn down(name: &str) -> Result<(), String> {
         && !born.is_empty()
     {
         let lives = || birth(pid) == born && is_alive(pid);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         if lives() {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
         }
         while lives() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         if lives() {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);

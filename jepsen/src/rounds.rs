@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-/// How often we look whether something has come about.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a condition that is waited for is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -312,7 +312,7 @@ async fn one_round(
     let ready = async {
         // A server without its memory is not whole until the others have let it vote again.
         while !is_ready(cluster).await {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         served(loads, options).await;
     };
@@ -355,6 +355,6 @@ pub async fn is_ready(cluster: &Cluster) -> bool {
 pub(crate) async fn served(loads: &[Load], options: &RoundsOptions) {
     let (start, clients) = (Instant::now(), options.clients as usize);
     while loads.iter().any(|load| load.record.clients_served_since(start) < clients) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-/// How long one part of it may take: a watch that is never told is a broken promise.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one part may take: a watch that is never notified is a broken promise.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How many, and of what.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub enum SessionsError {
     #[error("{0}")]
     Options(&'static str),
     /// Something did not come about in time.
-    #[error("{what}: not within {} s", PATIENCE.as_secs())]
+    #[error("{what}: not within {} s", TIMEOUT.as_secs())]
     Late {
         /// What was waited for.
         what: &'static str,
@@ -128,7 +128,7 @@ async fn in_time<T>(
     what: &'static str,
     promised: impl Future<Output = Result<T, SessionsError>>,
 ) -> Result<T, SessionsError> {
-    let ended = tokio::time::timeout(PATIENCE, promised).await;
+    let ended = tokio::time::timeout(TIMEOUT, promised).await;
     ended.unwrap_or(Err(SessionsError::Late { what }))
 }
 

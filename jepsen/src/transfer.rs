@@ -16,11 +16,11 @@ const MEASURED: Duration = Duration::from_secs(5);
 /// How long the load runs before anything is measured.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How often the server that comes back is asked how far it is.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The time while it comes back is told in slices of this length.
 const SLICE: Duration = Duration::from_millis(250);
 /// It is given up after this long.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is done.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub enum TransferError {
     #[error("the server that was to be away was not killed: {0}")]
     NotKilled(String),
     /// The server did not come back.
-    #[error("the server has not come back within {} s", PATIENCE.as_secs())]
+    #[error("the server has not come back within {} s", TIMEOUT.as_secs())]
     Away,
 }
 
@@ -90,7 +90,7 @@ pub async fn run(
     }
     let gone = load.done();
     while load.done() - gone < options.writes {
-        load.pass(LOOK).await?;
+        load.pass(POLL_INTERVAL).await?;
     }
     let rate_before = load.rate(MEASURED).await?;
     let missed = load.done() - gone;
@@ -99,9 +99,9 @@ pub async fn run(
     cluster.restart(away)?;
     let mut rates = vec![before];
     while !is_back(cluster, away).await {
-        load.pass(LOOK).await?;
+        load.pass(POLL_INTERVAL).await?;
         rates.resize((start.elapsed().as_millis() / SLICE.as_millis()) as usize + 1, load.done());
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > TIMEOUT {
             return Err(TransferError::Away);
         }
     }

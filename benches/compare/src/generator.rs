@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 /// How long all may be silent while answers are due.
-const PATIENCE_NS: u64 = 60_000_000_000;
+const TIMEOUT_NS: u64 = 60_000_000_000;
 /// How often sessions are looked after.
 const TICK_NS: u64 = 250_000_000;
 /// What a load created is removed with at most so many requests outstanding on a connection. Few,
@@ -401,7 +401,7 @@ impl<C: Connection> Generator<C> {
             self.flush(at)?;
         }
         let waits = self.peers.iter().any(|peer| peer.pending.len() > 0);
-        match waits && now.saturating_sub(self.heard) > PATIENCE_NS {
+        match waits && now.saturating_sub(self.heard) > TIMEOUT_NS {
             true => Err(wrong("no server answered anything for a minute")),
             false => Ok(()),
         }

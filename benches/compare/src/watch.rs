@@ -14,7 +14,7 @@ use crate::workload::{Ask, Expected, Keys, Workload};
 use bytes::Bytes;
 
 /// How long a watcher may take.
-const PATIENCE_NS: u64 = 30_000_000_000;
+const TIMEOUT_NS: u64 = 30_000_000_000;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Watching<'_> {
             let began = generator.now();
             generator.ask(watchers, Ask::Write { key: key.clone(), value }, Expected::Done)?;
             let told = |this: &Generator<C>| this.watch_events() >= before + watchers;
-            let late = began + PATIENCE_NS;
+            let late = began + TIMEOUT_NS;
             generator.run_until(|this| told(this) || this.now() > late)?;
             if !told(&generator) {
                 let count = generator.watch_events() - before;

@@ -12,9 +12,9 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long daemons may take until they see each other.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often we look.
-const LOOK: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often that is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How daemons are set up.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Daemons {
     /// # Errors
     /// [`NetError`] if they do not come to it.
     pub fn wait_for(&self, net: &Net, nodes: u32) -> Result<(), NetError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while (1..=nodes).any(|node| members(net, node) != nodes as usize) {
             if Instant::now() >= deadline {
                 let logs = (1..=nodes).map(|node| tail(&self.log(node))).collect::<String>();
@@ -130,7 +130,7 @@ impl Daemons {
                     format!("the daemons do not see each other; their logs end with\n{logs}");
                 return Err(NetError::Options(what));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }

@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// How long ended processes may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often we look whether they are.
-const LOOK: Duration = Duration::from_millis(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often that is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The most nodes of a network.
 pub const NODES_MAX: u32 = 9;
 /// The last part of the address of clients.
@@ -210,14 +210,14 @@ impl Net {
         for pid in &ended {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let runs = |pid: &i32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             // The children of this process stay as zombies until they are waited for.
             stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
         };
         while ended.iter().any(runs) && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         remove_shared_memory(&ended);
         for namespace in &namespaces {

@@ -60,8 +60,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Events after which a world that has not ended is taken for one that never will.
 const EVENTS_MAX: u64 = 50_000_000;
-/// How often the healed world is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the healed world is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a cluster that lost its majority has to find out.
 const AMNESIA_NOTICED: Duration = Duration::from_secs(20);
 
@@ -381,7 +381,7 @@ impl World {
                 );
             }
         }
-        self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Look);
+        self.env.agenda.push(self.env.now.after(POLL_INTERVAL), Event::Look);
     }
 
     fn heal(&mut self) {
@@ -394,7 +394,7 @@ impl World {
             self.with_client(client, |client, env, workload, _| client.conclude(env, workload));
         }
         self.env.reform_soon();
-        self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Look);
+        self.env.agenda.push(self.env.now.after(POLL_INTERVAL), Event::Look);
     }
 
     /// A server that serves on although a majority has another state.

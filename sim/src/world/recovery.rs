@@ -25,10 +25,10 @@ use accord_core::server::{AdminId, AdminRequest, Input};
 use accord_core::time::Duration;
 use std::collections::BTreeMap;
 
-/// How often the operator looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the operator checks the cluster.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a server is seen to be left behind before it is started with an empty disk.
-const PATIENCE: u32 = 10;
+const ATTEMPTS_BEFORE_WIPE: u32 = 10;
 /// Administration of the world's own.
 const ADMIN: AdminId = AdminId(u64::MAX);
 
@@ -98,7 +98,7 @@ impl World {
         }
         let behind = BTreeMap::new();
         self.recovering = Some(Recovering { voters, lost, asked: None, over: false, behind });
-        self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Operator);
+        self.env.agenda.push(self.env.now.after(POLL_INTERVAL), Event::Operator);
         true
     }
 
@@ -159,7 +159,7 @@ impl World {
             Some((_, false)) => self.ask_to_recover(true),
             None => self.ask_to_recover(false),
         }
-        self.env.agenda.push(self.env.now.after(LOOK_EVERY), Event::Operator);
+        self.env.agenda.push(self.env.now.after(POLL_INTERVAL), Event::Operator);
     }
 
     fn ask_to_recover(&mut self, begun: bool) {
@@ -212,7 +212,7 @@ impl World {
             let Some(recovering) = &mut self.recovering else { return };
             let seen = recovering.behind.entry(node).or_default();
             *seen += 1;
-            if *seen >= PATIENCE {
+            if *seen >= ATTEMPTS_BEFORE_WIPE {
                 *seen = 0;
                 self.env.tell(Actor::Server(node), || "gets an empty disk".to_owned());
                 self.take_down(node);

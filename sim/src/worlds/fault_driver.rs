@@ -15,8 +15,8 @@ use accord_core::server::Server;
 use accord_core::time::{Duration, DurationExt, Span};
 use std::rc::Rc;
 
-/// How often the healed world is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the healed world is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a cluster that lost its majority has to find out.
 const AMNESIA_NOTICED: Duration = Duration::from_secs(20);
 
@@ -134,7 +134,7 @@ impl FaultDriver {
                 self.see_whether_at_rest(waited);
             }
         }
-        self.schedule(LOOK_EVERY, Event::Look);
+        self.schedule(POLL_INTERVAL, Event::Look);
     }
 
     fn see_whether_at_rest(&mut self, waited_ns: u64) {

@@ -32,8 +32,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 const DATAGRAMS_WAITING_MAX: usize = 256;
 /// Tasks that receive at one socket.
 const PUMPS: usize = 8;
-/// The fault driver looks this often at what has stopped by itself.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often the fault driver checks for servers that stopped themselves.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// The world of this thread. What starts a machine's process must be `Send`, and the world is
@@ -166,7 +166,7 @@ async fn direct(harness: Rc<Harness>) -> Run {
     while !driver.on_time(Madsim::now(), &mut controls) {
         let now = Madsim::now().as_nanos();
         let wait = driver.next_at().map_or(u64::MAX, |at| at.as_nanos().saturating_sub(now));
-        ::madsim::time::sleep(LOOK.min(Duration::from_nanos(wait))).await;
+        ::madsim::time::sleep(POLL_INTERVAL.min(Duration::from_nanos(wait))).await;
     }
     driver.judge_end();
     driver.finish()
