@@ -5,7 +5,7 @@
 //!
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
 //! 2. [`transport`]: streams; [`frame`]: messages in them.
-//! 3. [`server`]: a running server.
+//! 3. [`server`]: a running server; [`front_end`]: the protocols that its clients speak.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async.
 //! 5. [`operator`]: asking servers and changing a cluster while it serves; [`backup`]: its state
 //!    in a file.
@@ -21,6 +21,7 @@ pub mod corosync;
 pub mod embedded;
 pub mod env;
 pub mod frame;
+pub mod front_end;
 pub mod operator;
 pub mod ports;
 pub mod server;

@@ -6,15 +6,14 @@
 //!
 //! - bytes leave in the order in which the server said them;
 //! - a connection that was hung up on still gets what was said before, within a bounded time;
-//! - a connection without a session, or that never says what it is for, ends by itself;
-//! - what begins a session fits into one frame: more is not gathered for a client without one.
+//! - a connection without a session ends by itself;
+//! - bytes are read only when the front-end asks for them, so it never has to queue calls.
 
 use super::driver::Driver;
 use super::outbox::Outbox;
 use crate::env::Env;
-use crate::frame::{FRAME_BYTES_MAX, FrameReader};
+use crate::front_end::{FrontEnd, Malformed, Next};
 use crate::transport::{READ_BYTES, Transport};
-use accord_core::protocol::MESSAGE_BYTES_MAX;
 use accord_core::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use std::cell::RefCell;
@@ -33,15 +32,19 @@ pub(super) fn scratch() -> Scratch {
 }
 
 /// Serves a client until its connection ends.
-pub(super) async fn serve<E: Env>(driver: Rc<Driver<E>>, stream: Transport<E>, scratch: Scratch) {
-    let outbox = driver.connect();
+pub(super) async fn serve<E: Env>(
+    driver: Rc<Driver<E>>,
+    stream: Transport<E>,
+    front_end: Box<dyn FrontEnd>,
+    scratch: Scratch,
+) {
+    let outbox = driver.connect(front_end);
     let from = stream.remote();
     let mut task = ConnTask {
         driver: driver.clone(),
         outbox: outbox.clone(),
         stream,
         scratch,
-        frames: FrameReader::new(FRAME_BYTES_MAX),
         leaving: Bytes::new(),
         leaving_messages: 0,
         fragment_bytes: 0,
@@ -76,10 +79,8 @@ pub(super) enum End {
     Fragments,
     #[error("the stream broke: {0}")]
     Io(std::io::Error),
-    #[error("the client sent no frame: {0}")]
-    Frame(#[from] crate::frame::FrameError),
-    #[error("the client sent no message: {0}")]
-    Message(#[from] accord_core::wire::WireError),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
 }
 
 impl End {
@@ -92,8 +93,7 @@ impl End {
             Self::Stalled => "stalled",
             Self::Fragments => "fragments",
             Self::Io(_) => "io",
-            Self::Frame(_) => "malformed_frame",
-            Self::Message(_) => "malformed_message",
+            Self::Malformed(malformed) => malformed.reason,
         })
     }
 }
@@ -103,7 +103,6 @@ struct ConnTask<E: Env> {
     outbox: Rc<Outbox>,
     stream: Transport<E>,
     scratch: Scratch,
-    frames: FrameReader,
     /// What is leaving now.
     leaving: Bytes,
     leaving_messages: usize,
@@ -177,7 +176,6 @@ impl<E: Env> ConnTask<E> {
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, End> {
         if self.outbox.is_attached() && !self.outbox.is_closing() {
             self.watchdog = None;
-            self.frames.set_message_bytes_max(MESSAGE_BYTES_MAX);
         }
         let Some(watchdog) = &mut self.watchdog else { return Ok(None) };
         if watchdog.as_mut().poll(cx).is_pending() {
@@ -190,9 +188,9 @@ impl<E: Env> ConnTask<E> {
     /// Reads as long as there is something and the server accepts it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            let accepted = self.take_messages()?;
+            let wanted = self.take_calls()?;
             self.count_fragments()?;
-            if !accepted {
+            if !wanted {
                 return Ok(());
             }
             let scratch = &mut *self.scratch.borrow_mut();
@@ -201,34 +199,36 @@ impl<E: Env> ConnTask<E> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(End::ByClient),
-                Poll::Ready(Ok(())) => self.frames.push(Bytes::copy_from_slice(buffer.filled())),
+                Poll::Ready(Ok(())) => self.outbox.receive(Bytes::copy_from_slice(buffer.filled())),
             }
         }
     }
 
-    /// Hands in the messages that have arrived. False if the server wants to hear no more for now.
-    fn take_messages(&mut self) -> Result<bool, End> {
+    /// Hands in the calls that have arrived. True if more bytes are wanted: by the front-end, and
+    /// by the server.
+    fn take_calls(&mut self) -> Result<bool, End> {
         let now = self.driver.env().now();
         let mut taken = 0;
-        let accepted = loop {
+        let wanted = loop {
             if !self.driver.accepts(self.outbox.id()) {
                 break false;
             }
-            match self.frames.next_message()? {
-                Some(payload) => self.driver.on_message(self.outbox.id(), now, &payload)?,
-                None => break true,
+            match self.outbox.next()? {
+                Next::Call(call) => self.driver.on_call(self.outbox.id(), now, call),
+                Next::Bytes => break true,
+                Next::Word => break false,
             }
             taken += 1;
         };
         if taken > 0 {
             self.driver.ask_for_turn();
         }
-        Ok(accepted)
+        Ok(wanted)
     }
 
     /// Accounts for what is kept of a message in several frames.
     fn count_fragments(&mut self) -> Result<(), End> {
-        let kept = self.frames.fragment_bytes();
+        let kept = self.outbox.fragment_bytes();
         let before = std::mem::replace(&mut self.fragment_bytes, kept);
         match self.driver.count_fragments(before, kept) {
             true => Ok(()),
@@ -261,7 +261,7 @@ impl<E: Env> ConnTask<E> {
                     .on_written(self.outbox.id(), std::mem::take(&mut self.leaving_messages));
             }
             let waiting = self.outbox.take();
-            if waiting.bytes.is_empty() {
+            if waiting.is_empty() {
                 break;
             }
             self.leaving = Bytes::from(waiting.bytes);

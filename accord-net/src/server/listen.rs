@@ -10,6 +10,8 @@ use super::slots::{Slot, Slots};
 use super::{operator, peers};
 use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
+use crate::front_end::Factory;
+use crate::front_end::native::Native;
 use crate::operator::protocol::OPERATOR_VERSION;
 use crate::transport::{Listener, Transport, in_time};
 use accord_core::protocol::PROTOCOL_VERSION;
@@ -52,33 +54,72 @@ async fn rest<E: Env>(driver: &Driver<E>, error: &io::Error) {
     driver.env().sleep_until(driver.env().now() + ACCEPT_REST).await;
 }
 
-/// Accepts clients and operators until the server stops.
-pub(super) async fn accept_clients<E: Env>(
-    driver: Rc<Driver<E>>,
-    listener: Listener<E>,
+/// What all ports for clients share.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// False once the server stops: nobody is accepted any more.
     accepting: Rc<Cell<bool>>,
-) {
-    let scratch = conns::scratch();
-    let unidentified = Slots::new(driver.options().net.strangers_max);
-    let operators = Rc::new(Slots::new(driver.options().net.operators_max));
-    while driver.halted().is_none() {
+    scratch: Scratch,
+}
+
+impl Clients {
+    pub(super) fn new() -> Self {
+        Self { accepting: Rc::new(Cell::new(true)), scratch: conns::scratch() }
+    }
+
+    pub(super) fn refuse(&self) {
+        self.accepting.set(false);
+    }
+}
+
+/// The next stream of a client. `None`: the server has stopped.
+async fn next_client<E: Env>(
+    driver: &Driver<E>,
+    listener: &Listener<E>,
+    clients: &Clients,
+) -> Option<Transport<E>> {
+    loop {
         let accepted = tokio::select! {
             biased;
-            _ = driver.stopped() => return,
+            _ = driver.stopped() => return None,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(_) if !accepting.get() => {}
-            Ok(stream) => {
-                let Some(slot) = unidentified.take() else {
-                    driver.metrics().prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
-                    continue;
-                };
-                let (scratch, operators) = (scratch.clone(), operators.clone());
-                driver.env().spawn(dispatch(driver.clone(), stream, scratch, operators, slot));
-            }
-            Err(error) => rest(&driver, &error).await,
+            Ok(stream) if clients.accepting.get() => return Some(stream),
+            Ok(_) => {}
+            Err(error) => rest(driver, &error).await,
         }
+    }
+}
+
+/// Accepts clients of one protocol until the server stops.
+pub(super) async fn accept_front_ends<E: Env>(
+    driver: Rc<Driver<E>>,
+    listener: Listener<E>,
+    clients: Clients,
+    factory: Factory,
+) {
+    while let Some(stream) = next_client(&driver, &listener, &clients).await {
+        let scratch = clients.scratch.clone();
+        driver.env().spawn(conns::serve(driver.clone(), stream, factory(), scratch));
+    }
+}
+
+/// Accepts clients of the native protocol, and operators, until the server stops.
+pub(super) async fn accept_clients<E: Env>(
+    driver: Rc<Driver<E>>,
+    listener: Listener<E>,
+    clients: Clients,
+) {
+    let unidentified = Slots::new(driver.options().net.strangers_max);
+    let operators = Rc::new(Slots::new(driver.options().net.operators_max));
+    while let Some(stream) = next_client(&driver, &listener, &clients).await {
+        let Some(slot) = unidentified.take() else {
+            driver.metrics().prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
+            continue;
+        };
+        let (scratch, operators) = (clients.scratch.clone(), operators.clone());
+        driver.env().spawn(dispatch(driver.clone(), stream, scratch, operators, slot));
     }
 }
 
@@ -94,7 +135,7 @@ async fn dispatch<E: Env>(
     let kind = in_time(driver.env(), span, handshake::<E>(&mut stream)).await;
     drop(unidentified);
     match kind {
-        Ok(Kind::Client) => conns::serve(driver, stream, scratch).await,
+        Ok(Kind::Client) => conns::serve(driver, stream, Box::new(Native::new()), scratch).await,
         Ok(_) => {
             if let Some(_slot) = operators.take() {
                 return operator::serve(driver, stream).await;

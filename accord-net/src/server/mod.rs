@@ -48,6 +48,7 @@ pub use roster_file::RosterFile;
 
 use crate::corosync::CorosyncError;
 use crate::env::Env;
+use crate::front_end::Factory;
 use crate::operator::status::StatusReport;
 use crate::transport::Listener;
 use accord_core::replica::config::Durability;
@@ -55,9 +56,9 @@ use accord_core::replica::io::HaltReason;
 use accord_core::time::Duration;
 use driver::Driver;
 use journal::Disk;
+use listen::Clients;
 use metrics::Metrics;
 use options::Streams;
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -114,7 +115,7 @@ pub enum Ended {
 pub struct Running<E: Env> {
     driver: Rc<Driver<E>>,
     client_addr: SocketAddr,
-    accepting: Rc<Cell<bool>>,
+    clients: Clients,
 }
 
 /// How often a stopping server checks whether its clients have moved.
@@ -159,9 +160,9 @@ pub async fn start<E: Env>(
         }
         driver.tell_roster();
     }
-    let accepting = Rc::new(Cell::new(true));
-    env.spawn(listen::accept_clients(driver.clone(), clients, accepting.clone()));
-    Ok(Running { driver, client_addr, accepting })
+    let ports = Clients::new();
+    env.spawn(listen::accept_clients(driver.clone(), clients, ports.clone()));
+    Ok(Running { driver, client_addr, clients: ports })
 }
 
 fn check(options: &ServerOptions, has_disk: bool) -> Result<(), StartError> {
@@ -205,6 +206,21 @@ impl<E: Env> Running<E> {
         self.client_addr
     }
 
+    /// Serves clients of another protocol at an address of their own, until the server stops.
+    /// Returns the address, with the port that the system chose if it was asked to.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub async fn listen(&self, at: SocketAddr, factory: Factory) -> Result<SocketAddr, StartError> {
+        let failed = |error| StartError::Listen { what: "clients", at, error };
+        let env = self.driver.env();
+        let listener = Listener::bind(env, at).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (driver, clients) = (self.driver.clone(), self.clients.clone());
+        env.spawn(listen::accept_front_ends(driver, listener, clients, factory));
+        Ok(address)
+    }
+
     /// How the server is.
     pub fn status(&self) -> StatusReport {
         status::status(&self.driver)
@@ -233,7 +249,7 @@ impl<E: Env> Running<E> {
     pub async fn drain(&self) -> Ended {
         let driver = &self.driver;
         let deadline = driver.env().now() + driver.options().net.drain_timeout;
-        self.accepting.set(false);
+        self.clients.refuse();
         driver.begin_draining();
         let alone = self.status().members.len() <= 1;
         while !alone && driver.sessions_owned() > 0 && driver.env().now() < deadline {

@@ -1,18 +1,21 @@
-//! What waits to be sent to a client: filled by the driver, emptied by the connection's task.
+//! A connection as the driver and its task share it: the front-end, and what it has to send.
 //!
-//! The core bounds how many messages wait: it hangs up on clients that do not take them.
+//! The driver fills the outbox with what the front-end makes of the server's messages, and the
+//! task empties it. The core bounds how many messages wait: it hangs up on clients that do not take
+//! them.
 
-use crate::frame::write_message;
+use crate::front_end::{FrontEnd, Malformed, Next};
 use accord_core::ids::ConnId;
-use accord_core::protocol::{ServerMessage, encode_server_into};
-use accord_core::wire::Writer;
+use accord_core::protocol::ServerMessage;
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::task::Waker;
 
 /// A connection as the driver knows it: what is to leave, and whom to wake for it.
-#[derive(Debug)]
 pub(super) struct Outbox {
     id: ConnId,
+    front_end: RefCell<Box<dyn FrontEnd>>,
     waiting: RefCell<Waiting>,
     waker: RefCell<Option<Waker>>,
     closing: Cell<bool>,
@@ -26,10 +29,24 @@ pub(super) struct Waiting {
     pub(super) messages: usize,
 }
 
+impl Waiting {
+    /// True if there is nothing to send, and nothing to count as sent.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.messages == 0
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Outbox {
-    pub(super) fn new(id: ConnId) -> Self {
+    pub(super) fn new(id: ConnId, front_end: Box<dyn FrontEnd>) -> Self {
         Self {
             id,
+            front_end: RefCell::new(front_end),
             waiting: RefCell::default(),
             waker: RefCell::new(None),
             closing: Cell::new(false),
@@ -40,13 +57,24 @@ impl Outbox {
     /// Queues a message. The core bounds how many.
     pub(super) fn send(&self, message: &ServerMessage) {
         let waiting = &mut *self.waiting.borrow_mut();
-        write_message(&mut waiting.bytes, |bytes| {
-            let mut writer = Writer::from(std::mem::take(bytes));
-            encode_server_into(message, &mut writer);
-            *bytes = writer.into_vec();
-        });
+        self.front_end.borrow_mut().say(message, &mut waiting.bytes);
         waiting.messages += 1;
         self.wake();
+    }
+
+    /// Hands the front-end bytes that arrived.
+    pub(super) fn receive(&self, bytes: Bytes) {
+        self.front_end.borrow_mut().receive(bytes);
+    }
+
+    /// What the front-end wants next.
+    pub(super) fn next(&self) -> Result<Next, Malformed> {
+        self.front_end.borrow_mut().next()
+    }
+
+    /// What the front-end keeps that counts for all clients together.
+    pub(super) fn fragment_bytes(&self) -> usize {
+        self.front_end.borrow().fragment_bytes()
     }
 
     /// No more is said: the connection ends when what was said has left.

@@ -27,15 +27,15 @@ use super::seldom::Complaints;
 use super::slots::{Slot, Slots};
 use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env};
+use crate::front_end::FrontEnd;
 use crate::operator::roster::Roster;
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
-use accord_core::protocol::{ClientMessage, decode_client};
+use accord_core::protocol::ClientMessage;
 use accord_core::replica::io::{HaltReason, Ticket};
 use accord_core::replica::log::Recovered;
 use accord_core::server::work::Job;
 use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Server};
 use accord_core::time::Instant;
-use accord_core::wire::WireError;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -220,11 +220,11 @@ impl<E: Env> Driver<E> {
     }
 
     /// A client has connected.
-    pub(super) fn connect(&self) -> Rc<Outbox> {
+    pub(super) fn connect(&self, front_end: Box<dyn FrontEnd>) -> Rc<Outbox> {
         let inner = &mut *self.inner.borrow_mut();
         inner.conn_last += 1;
         let id = ConnId(inner.conn_last);
-        let conn = Rc::new(Outbox::new(id));
+        let conn = Rc::new(Outbox::new(id, front_end));
         inner.conns.insert(id, conn.clone());
         inner.server.handle(self.env.now(), Input::Connected { conn: id });
         self.turn.notify_one();
@@ -252,24 +252,17 @@ impl<E: Env> Driver<E> {
         accepts
     }
 
-    /// A client sent this. What comes of it waits for the next turn of the pump, so that what
-    /// arrives together is proposed together: [`Self::ask_for_turn`] when no more is at hand.
-    pub(super) fn on_message(
-        &self,
-        id: ConnId,
-        now: Instant,
-        payload: &Bytes,
-    ) -> Result<(), WireError> {
-        let message = decode_client(payload)?;
+    /// A client calls. What comes of it waits for the next turn of the pump, so that what arrives
+    /// together is proposed together: [`Self::ask_for_turn`] when no more is at hand.
+    pub(super) fn on_call(&self, id: ConnId, now: Instant, call: ClientMessage) {
         let inner = &mut *self.inner.borrow_mut();
-        if let ClientMessage::Request { request, .. } = &message {
+        if let ClientMessage::Request { request, .. } = &call {
             self.metrics.requests.inc();
             if request.0.is_multiple_of(LATENCY_SAMPLE) {
                 inner.sampled.insert((id, *request), now);
             }
         }
-        inner.server.gather(now, id, message);
-        Ok(())
+        inner.server.gather(now, id, call);
     }
 
     /// A connection that kept `before` bytes of messages in several frames keeps `now`. False if
