@@ -66,6 +66,7 @@ impl Rig for RingRig {
         (Need::DaemonHold, "members speak to each other themselves"),
     ];
     const MEMBERS: u32 = 3;
+    const MEMBERS_MAX: u32 = 5;
     const LOAD: Duration = Duration::from_millis(300);
     const TIMEOUT: Duration = Duration::from_secs(20);
     const CAMPAIGNS: u64 = 10;

@@ -38,6 +38,7 @@ impl Rig for SoloRig {
         (Need::DaemonHold, ALONE),
     ];
     const MEMBERS: u32 = 1;
+    const MEMBERS_MAX: u32 = 1;
     const LOAD: Duration = Duration::from_millis(300);
     const TIMEOUT: Duration = Duration::from_secs(1);
     const CAMPAIGNS: u64 = 50;

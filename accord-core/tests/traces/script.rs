@@ -1,56 +1,11 @@
-//! The form of a trace, and its language.
+//! The form of a trace, shared by all languages: blocks, and the arguments of commands.
 //!
 //! A trace is a sequence of blocks: one or more commands, a line `----`, the output, and an empty
 //! line. Lines that begin with `#` between blocks are the story. Servers are `n1`, `n2`, ...
-//!
-//! Setting up:
-//! - `cluster COUNT [mode=memory] [LIMIT=NUMBER ...]`: that many servers, none started. Limits are
-//!   named as in `ReplicaLimits`, without `_max` (`batch_bytes=1`); `initial=COUNT` lets only the
-//!   first ones form the cluster; `separate` says that they are of several clusters, whose logs
-//!   differ; `looks_later` that an image which has arrived is looked at when `look` says so.
-//! - `start NODE... [bootstrap]`: with what is on its disk; `bootstrap` allows it to form a
-//!   cluster.
-//! - `crash NODE... [keeping=COUNT]`: writes under way are lost but the first COUNT.
-//! - `wipe NODE...`: empties the disk of a server that is down.
-//! - `lose NODE count=COUNT`: the disk of a server that is down lied: its last records, which it
-//!   had said were durable, are gone.
-//! - `swap NODE`: exchanges its disk for the one on the shelf, which is blank at first.
-//! - `form NODE...`: starts them with `bootstrap`, forms a view of them, and lets them run: the
-//!   usual beginning, of which only the end is shown.
-//!
-//! The group, step by step (see `AdversarialGroup`):
-//! - `view NODE... [loss=nothing|ordered|everything|COUNT]`: a view of these forms; those who move
-//!   together lose messages of their old view: none, all that none of them was delivered, also
-//!   what was not ordered, or all beyond the COUNT first.
-//! - `order NODE... [count=COUNT]`: the next message (or more) of each takes its place in the
-//!   order.
-//! - `deliver NODE... [count=COUNT|all]`: the next event (or more) is delivered to each.
-//! - `abandon NODE`: it misses the last view that waits for it.
-//! - `pause NODE`, `resume NODE`.
-//!
-//! The disk and the way between servers:
-//! - `stored NODE [count=COUNT|all]`: the oldest write (or more) is durable.
-//! - `fail NODE`: the oldest write fails.
-//! - `snapshot NODE`: the state that the replica asked for is handed over.
-//! - `look NODE`: the last image that arrived whole is read and handed over.
-//! - `peer FROM TO [count=COUNT]`, `drop FROM TO`: the messages between two servers beside the
-//!   group arrive; are lost.
-//! - `advance DURATION`: time passes (`600ms`) and timers fire.
-//!
-//! What clients and operators do:
-//! - `propose NODE COMMAND...`: each word is a command.
-//! - `read NODE`: asks for a barrier.
-//! - `voters NODE add|remove NODE [store=NUMBER]`: asks for a change of voters.
-//! - `recover NODE`: the operator's last resort.
-//! - `corrupt NODE`: damages the applied state.
-//!
-//! Taking many steps, showing only what matters to clients:
-//! - `run [NODE...]`: among these (or all that are up) everything is ordered, delivered, stored,
-//!   exchanged until nothing is left to do.
-//!
-//! Looking:
-//! - `status NODE...`, `log NODE...`, `state NODE...`, `disk NODE...` (writes under way).
+//! What the commands are is documented at each language: `replica`, `ring`, `gateway`.
 
+use accord_core::ids::NodeId;
+use accord_core::time::Duration;
 use std::fmt;
 
 /// One command with its arguments.
@@ -144,4 +99,75 @@ impl fmt::Display for Script {
         }
         f.write_str(&self.rest)
     }
+}
+
+/// The arguments of a command that were not used yet.
+pub struct Arguments {
+    pub words: Vec<String>,
+    pub options: Vec<(String, String)>,
+}
+
+impl Arguments {
+    pub fn new(command: &Command) -> Self {
+        let mut words = command.words.clone();
+        words.reverse();
+        Self { words, options: command.options.clone() }
+    }
+
+    pub fn word(&mut self) -> Result<String, String> {
+        self.words.pop().ok_or_else(|| "an argument is missing".into())
+    }
+
+    pub fn flag(&mut self, name: &str) -> bool {
+        let before = self.words.len();
+        self.words.retain(|word| word != name);
+        self.words.len() < before
+    }
+
+    pub fn option(&mut self, key: &str) -> Option<String> {
+        let at = self.options.iter().position(|(name, _)| name == key)?;
+        Some(self.options.remove(at).1)
+    }
+
+    pub fn number(&mut self, key: &str, default: u64) -> Result<u64, String> {
+        match self.option(key) {
+            None => Ok(default),
+            Some(value) => value.parse().map_err(|_| format!("{key}={value} is not a number")),
+        }
+    }
+
+    /// A server, of those from 1 to `count`.
+    pub fn node(&mut self, count: u32) -> Result<NodeId, String> {
+        let word = self.word()?;
+        let number = word.strip_prefix('n').and_then(|digits| digits.parse().ok());
+        match number.map(NodeId) {
+            Some(node) if (1..=count).contains(&node.0) => Ok(node),
+            _ => Err(format!("there is no server {word}")),
+        }
+    }
+
+    /// All servers at the front of the words, at least one.
+    pub fn nodes(&mut self, count: u32) -> Result<Vec<NodeId>, String> {
+        let mut nodes = vec![self.node(count)?];
+        while self.words.last().is_some_and(|word| word.starts_with('n')) {
+            nodes.push(self.node(count)?);
+        }
+        Ok(nodes)
+    }
+
+    pub fn finish(self) -> Result<(), String> {
+        let option = self.options.first().map(|(key, value)| format!("{key}={value}"));
+        match self.words.last().cloned().or(option) {
+            None => Ok(()),
+            Some(argument) => Err(format!("unexpected argument {argument}")),
+        }
+    }
+}
+
+/// A duration such as `600ms`.
+pub fn duration(word: &str) -> Result<Duration, String> {
+    let millis = word.strip_suffix("ms").and_then(|digits| digits.parse().ok());
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{word} is not a duration such as 600ms"))
 }

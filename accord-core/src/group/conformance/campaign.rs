@@ -40,9 +40,9 @@ struct Broken {
 
 pub(super) fn run<R: Rig>(name: &'static str, seed: u64) -> (Tally, R) {
     let mut rng = Rng::new(seed);
-    let members = match R::MEMBERS {
+    let members = match R::MEMBERS_MAX {
         1 => 1,
-        _ => 2 + rng.below(4) as u32,
+        max => 2 + rng.below(u64::from(max) - 1) as u32,
     };
     let setup = Setup { members, seed: rng.next_u64(), tight: rng.chance(1, 2) };
     let mut h = Harness::<R>::with(name, setup);

@@ -49,12 +49,17 @@ impl<R: Rig> Harness<R> {
 
     /// A rig that is set up so, for a property.
     pub fn with(property: &'static str, setup: Setup) -> Self {
+        Self::over(property, R::new(setup), 1..=setup.members)
+    }
+
+    /// A rig with these members, which are up, for a property or a test of this rig alone.
+    pub fn over(property: &'static str, rig: R, nodes: impl IntoIterator<Item = u32>) -> Self {
         let fresh = |node| (NodeId(node), Member { incarnation: 1, up: true, ..Member::default() });
         Self {
-            rig: R::new(setup),
+            rig,
             property,
             checker: ContractChecker::new(),
-            members: (1..=setup.members).map(fresh).collect(),
+            members: nodes.into_iter().map(fresh).collect(),
             submitted: 0,
             accepted: 0,
         }

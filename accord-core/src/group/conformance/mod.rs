@@ -71,6 +71,8 @@ pub trait Rig: Sized {
     const LACKS: &'static [(Need, &'static str)];
     /// How many members most properties are tried with.
     const MEMBERS: u32;
+    /// The most members that it can have.
+    const MEMBERS_MAX: u32;
     /// How long members submit while something happens to them.
     const LOAD: Duration;
     /// The most that any expected event may take.

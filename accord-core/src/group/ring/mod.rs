@@ -20,6 +20,8 @@
 mod clique;
 mod commit;
 mod config;
+#[cfg(feature = "testing")]
+mod describe;
 mod flow;
 mod fragment;
 mod gather;
@@ -34,6 +36,8 @@ mod store;
 mod timers;
 
 pub use config::{ConfigError, DATAGRAM_BYTES_LIMIT, RingConfig, RingLimits, RingTimeouts};
+#[cfg(feature = "testing")]
+pub use describe::describe;
 pub use packet::{Proc, datagram_kind};
 pub use status::{Counters, Refusal, RingStage, RingStatus};
 

@@ -1,6 +1,6 @@
 //! The servers of a trace: replicas, disks, and what is on the way between them.
 
-use crate::show;
+use super::show;
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{Index, NodeId, StoreId};
 use accord_core::replica::Replica;
@@ -86,6 +86,11 @@ impl World {
         self.group = Some(AdversarialGroup::new(&nodes, AdversaryLimits::default(), 1));
         self.servers =
             configs.into_iter().map(|config| (config.node, Server::new(config))).collect();
+    }
+
+    /// How many servers there are, with the numbers from 1.
+    pub fn count(&self) -> u32 {
+        self.servers.len() as u32
     }
 
     pub fn group(&mut self) -> &mut AdversarialGroup {

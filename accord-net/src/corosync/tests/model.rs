@@ -1,27 +1,24 @@
-//! Machines over a model of Corosync that does what the real one was seen to do, and worse, judged
-//! by the checker of the ordering contract.
+//! A model of Corosync that does what the real one was seen to do, and worse.
 //!
-//! The model's daemons share rings. A ring has one order; each daemon receives its own part of it.
+//! Its daemons share rings. A ring has one order; each daemon receives its own part of it.
 //! At a change, daemons that come from one ring share what they have, deliver up to the first hole,
 //! then also what lies beyond it if its sender comes along; some changes are aborted by the next,
 //! and then the processes are told only of the last step. Messages that wait at a daemon are sent
 //! in the next ring. Processes take what they are told late, are paused, killed and started again.
 
-use super::config::{CorosyncLimits, MachineConfig};
-use super::machine::{Machine, Refusal};
-use super::message::{Address, Message, Sync};
-use accord_core::group::GroupEvent;
+use crate::corosync::config::{CorosyncLimits, MachineConfig};
+use crate::corosync::machine::Machine;
+use crate::corosync::message::Address;
 use accord_core::group::contract::{ContractChecker, Run};
 use accord_core::ids::NodeId;
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, Instant};
 use bytes::Bytes;
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-const KEY: [u8; 32] = [7; 32];
+pub(super) const KEY: [u8; 32] = [7; 32];
 
-fn limits() -> CorosyncLimits {
+pub(super) fn limits() -> CorosyncLimits {
     CorosyncLimits {
         chunk_bytes_max: 300,
         message_bytes_max: 2000,
@@ -38,51 +35,51 @@ fn limits() -> CorosyncLimits {
 }
 
 #[derive(Clone)]
-enum What {
+pub(super) enum What {
     Message(Address, Bytes),
     Join(Address),
     Leave(Address),
 }
 
-enum Told {
+pub(super) enum Told {
     Group(Vec<Address>),
     Ring,
     Message(Address, Bytes),
 }
 
-struct Process {
-    machine: Machine,
-    run: Run,
-    address: Address,
-    inbox: VecDeque<Told>,
-    paused: bool,
+pub(super) struct Process {
+    pub(super) machine: Machine,
+    pub(super) run: Run,
+    pub(super) address: Address,
+    pub(super) inbox: VecDeque<Told>,
+    pub(super) paused: bool,
 }
 
-struct Daemon {
-    ring: usize,
-    received: BTreeSet<usize>,
-    delivered: usize,
-    queue: VecDeque<What>,
+pub(super) struct Daemon {
+    pub(super) ring: usize,
+    pub(super) received: BTreeSet<usize>,
+    pub(super) delivered: usize,
+    pub(super) queue: VecDeque<What>,
     /// The processes of the group, as this daemon knows them.
-    group: BTreeSet<Address>,
+    pub(super) group: BTreeSet<Address>,
     /// The daemons of the last ring that the processes were told of.
-    told: BTreeSet<u32>,
-    active: bool,
+    pub(super) told: BTreeSet<u32>,
+    pub(super) active: bool,
 }
 
-struct World {
-    rng: Rng,
-    now: Instant,
-    rings: Vec<Vec<(u32, What)>>,
-    daemons: BTreeMap<u32, Daemon>,
-    processes: BTreeMap<u32, Process>,
-    checker: ContractChecker,
-    runs: u64,
-    submitted: u64,
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
+    pub(super) rings: Vec<Vec<(u32, What)>>,
+    pub(super) daemons: BTreeMap<u32, Daemon>,
+    pub(super) processes: BTreeMap<u32, Process>,
+    pub(super) checker: ContractChecker,
+    pub(super) runs: u64,
+    pub(super) submitted: u64,
 }
 
 impl World {
-    fn new(seed: u64, nodes: u32) -> Self {
+    pub(super) fn new(seed: u64, nodes: u32) -> Self {
         let mut world = Self {
             rng: Rng::new(seed),
             now: Instant::ZERO,
@@ -101,7 +98,7 @@ impl World {
         world
     }
 
-    fn start_daemon(&mut self, node: u32) {
+    pub(super) fn start_daemon(&mut self, node: u32) {
         self.rings.push(Vec::new());
         let daemon = Daemon {
             ring: self.rings.len() - 1,
@@ -115,7 +112,7 @@ impl World {
         self.daemons.insert(node, daemon);
     }
 
-    fn start_process(&mut self, node: u32) {
+    pub(super) fn start_process(&mut self, node: u32) {
         self.runs += 1;
         let address = Address { node, pid: 100 + self.runs as u32 };
         let config = MachineConfig { node: NodeId(node), key: KEY, limits: limits() };
@@ -127,7 +124,7 @@ impl World {
     }
 
     /// The process connects to its daemon.
-    fn join(&mut self, node: u32) {
+    pub(super) fn join(&mut self, node: u32) {
         let (Some(process), Some(daemon)) =
             (self.processes.get_mut(&node), self.daemons.get_mut(&node))
         else {
@@ -137,7 +134,7 @@ impl World {
         daemon.queue.push_back(What::Join(process.address));
     }
 
-    fn kill_process(&mut self, node: u32) {
+    pub(super) fn kill_process(&mut self, node: u32) {
         let Some(process) = self.processes.remove(&node) else { return };
         self.checker.on_stop(process.run);
         if let Some(daemon) = self.daemons.get_mut(&node) {
@@ -145,7 +142,7 @@ impl World {
         }
     }
 
-    fn kill_daemon(&mut self, node: u32) {
+    pub(super) fn kill_daemon(&mut self, node: u32) {
         self.daemons.remove(&node);
         if let Some(process) = self.processes.get_mut(&node) {
             process.inbox.clear();
@@ -154,7 +151,7 @@ impl World {
     }
 
     /// A daemon has the token.
-    fn send(&mut self, node: u32) {
+    pub(super) fn send(&mut self, node: u32) {
         let Some(daemon) = self.daemons.get_mut(&node).filter(|daemon| daemon.active) else {
             return;
         };
@@ -167,7 +164,7 @@ impl World {
     }
 
     /// A daemon receives something, or misses it for now.
-    fn receive(&mut self, node: u32) {
+    pub(super) fn receive(&mut self, node: u32) {
         let Some(daemon) = self.daemons.get_mut(&node) else { return };
         let all = self.rings[daemon.ring].len();
         if let Some(missing) = (0..all).find(|at| !daemon.received.contains(at)) {
@@ -211,7 +208,7 @@ impl World {
     }
 
     /// The daemons form these rings.
-    fn reform(&mut self, parts: &[BTreeSet<u32>], aborted: bool) {
+    pub(super) fn reform(&mut self, parts: &[BTreeSet<u32>], aborted: bool) {
         for part in parts {
             let part: BTreeSet<u32> =
                 part.iter().copied().filter(|node| self.daemons.contains_key(node)).collect();
@@ -290,8 +287,14 @@ impl World {
         }
     }
 
+    /// A process takes some of what it was told, does what comes of it, and is judged.
+    pub(super) fn step(&mut self, node: u32) {
+        self.take(node);
+        self.judge(node);
+    }
+
     /// A process takes some of what it was told, and does what comes of it.
-    fn step(&mut self, node: u32) {
+    pub(super) fn take(&mut self, node: u32) {
         let now = self.now;
         let Some(process) = self.processes.get_mut(&node).filter(|process| !process.paused) else {
             return;
@@ -319,6 +322,13 @@ impl World {
                 daemon.queue.push_back(What::Message(process.address, bytes));
             }
         }
+    }
+
+    /// A process hands on what its machine says, and is judged.
+    fn judge(&mut self, node: u32) {
+        let Some(process) = self.processes.get_mut(&node).filter(|process| !process.paused) else {
+            return;
+        };
         while let Some(event) = process.machine.poll_event() {
             if let Err(violation) = self.checker.on_event(process.run, &event) {
                 panic!("{violation}");
@@ -329,7 +339,7 @@ impl World {
         }
     }
 
-    fn submit(&mut self, node: u32) {
+    pub(super) fn submit(&mut self, node: u32) {
         let Some(process) = self.processes.get_mut(&node).filter(|process| !process.paused) else {
             return;
         };
@@ -342,7 +352,7 @@ impl World {
         }
     }
 
-    fn draw_parts(&mut self, nodes: u32) -> Vec<BTreeSet<u32>> {
+    pub(super) fn draw_parts(&mut self, nodes: u32) -> Vec<BTreeSet<u32>> {
         let mut parts = vec![BTreeSet::new(); 1 + self.rng.below(3) as usize];
         for node in 1..=nodes {
             let at = self.rng.below(parts.len() as u64) as usize;
@@ -405,7 +415,7 @@ impl World {
         }
     }
 
-    fn run(&mut self, nodes: u32, turns: u32) {
+    pub(super) fn run(&mut self, nodes: u32, turns: u32) {
         for _ in 0..turns {
             match self.rng.below(400) {
                 0 => self.fault(nodes),
@@ -419,7 +429,7 @@ impl World {
     }
 
     /// Nothing fails any more: all come to one view, and what they submit is delivered.
-    fn settle(&mut self, nodes: u32) {
+    pub(super) fn settle(&mut self, nodes: u32) {
         (1..=nodes).for_each(|node| self.repair(node));
         self.reform(&[(1..=nodes).collect()], false);
         self.calm(nodes);
@@ -434,7 +444,7 @@ impl World {
         }
     }
 
-    fn calm(&mut self, nodes: u32) {
+    pub(super) fn calm(&mut self, nodes: u32) {
         for _ in 0..2000 {
             for node in 1..=nodes {
                 self.send(node);
@@ -449,149 +459,4 @@ impl World {
 
 fn members(group: &BTreeSet<Address>) -> Vec<Address> {
     group.iter().copied().collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
-    #[test]
-    fn the_contract_is_kept_over_everything_that_corosync_does(
-        seed in any::<u64>(),
-        nodes in 1_u32..=5,
-        turns in 0_u32..8000,
-    ) {
-        let mut world = World::new(seed, nodes);
-        world.run(nodes, turns);
-        world.settle(nodes);
-    }
-}
-
-#[test]
-fn members_that_took_the_same_move_together() {
-    let mut world = World::new(1, 3);
-    world.calm(3);
-    let alone = |world: &World| -> u64 {
-        world.processes.values().map(|p| p.machine.status().counters.alone).sum()
-    };
-    assert_eq!(alone(&world), 0);
-    world.kill_process(3);
-    world.calm(3);
-    world.reform(&[[1, 2].into(), [3].into()], false);
-    world.calm(2);
-    assert_eq!(alone(&world), 0, "the survivors had no view of their own meanwhile");
-    assert!(world.checker.views() >= 3);
-}
-
-/// Daemons that were apart for a moment that was not told tell that they stayed together.
-#[test]
-fn a_ring_that_forms_anew_makes_a_new_view_though_nobody_went() {
-    let mut world = World::new(2, 3);
-    world.calm(3);
-    let id = |world: &World| world.processes[&1].machine.status().view;
-    let before = id(&world);
-    world.reform(&[[1].into(), [2].into(), [3].into()], true);
-    world.reform(&[[1, 2, 3].into()], true);
-    world.reform(&[[1, 2, 3].into()], false);
-    world.calm(3);
-    assert_ne!(id(&world), before);
-    world.settle(3);
-}
-
-/// Two members in a view of their own, and a driver for what a third process does.
-struct Siege {
-    world: World,
-    intruder: Address,
-}
-
-impl Siege {
-    fn new() -> Self {
-        let mut world = World::new(1, 2);
-        world.calm(2);
-        let intruder = Address { node: 2, pid: 7 };
-        world.daemons.get_mut(&2).unwrap().queue.push_back(What::Join(intruder));
-        world.calm(2);
-        Self { world, intruder }
-    }
-
-    fn says(&mut self, bytes: Bytes) {
-        let what = What::Message(self.intruder, bytes);
-        self.world.daemons.get_mut(&2).unwrap().queue.push_back(what);
-        self.world.calm(2);
-    }
-
-    fn refused(&self, refusal: Refusal) -> u64 {
-        let counters = self.world.processes[&1].machine.status().counters;
-        counters.refused.get(&refusal).copied().unwrap_or_default()
-    }
-
-    fn members_serve(&mut self) {
-        let views = self.world.checker.views();
-        self.world.settle(2);
-        assert!(self.world.checker.views() <= views + 2, "strangers cost no views of their own");
-    }
-}
-
-#[test]
-fn a_strangers_messages_are_refused_and_counted_and_the_members_serve() {
-    let mut siege = Siege::new();
-    siege.says(Bytes::from_static(b"not for you"));
-    assert_eq!(siege.refused(Refusal::Foreign), 1);
-    let mut newer = Message::Call.encode(&KEY, siege.intruder).to_vec();
-    newer[4] += 1;
-    siege.says(newer.into());
-    assert_eq!(siege.refused(Refusal::Version), 1);
-    let sync = Message::Sync(Sync { nonce: 1, seq: 99, view: 0, taken: 0 });
-    siege.says(sync.encode(&[8; 32], siege.intruder));
-    siege.says(Message::Call.encode(&KEY, Address { node: 1, pid: 101 }));
-    assert_eq!(siege.refused(Refusal::Unauthentic), 2);
-    let view = siege.world.processes[&1].machine.status().view.unwrap().salt;
-    let seen = super::message::Seen { view, seen: 1 };
-    siege.says(Message::Seen(seen).encode(&KEY, siege.intruder));
-    assert_eq!(siege.refused(Refusal::Outsider), 1);
-    siege.members_serve();
-}
-
-#[test]
-fn a_second_process_with_the_same_number_is_left_out() {
-    let mut siege = Siege::new();
-    let sync = Message::Sync(Sync { nonce: 1, seq: 0, view: 0, taken: 0 });
-    siege.says(sync.encode(&KEY, siege.intruder));
-    siege.world.settle(2);
-    let group = siege.world.checker.view_of(siege.world.processes[&1].run).unwrap();
-    assert_eq!(group.members, [NodeId(1), NodeId(2)]);
-}
-
-#[test]
-fn a_sender_that_dies_in_mid_fragment_leaves_nothing_behind() {
-    let mut world = World::new(3, 2);
-    world.calm(2);
-    let payload = Bytes::from(vec![1; 1500]);
-    let process = world.processes.get_mut(&2).unwrap();
-    process.machine.submit(world.now, payload.clone()).unwrap();
-    world.checker.on_submit(process.run, &payload);
-    // Two chunks of six are ordered; then its daemon dies.
-    world.step(2);
-    (0..2).for_each(|_| world.send(2));
-    (0..8).for_each(|_| world.receive(1));
-    world.kill_daemon(2);
-    world.reform(&[[1].into()], false);
-    let delivered = world.checker.deliveries();
-    world.calm(1);
-    assert_eq!(world.checker.deliveries(), delivered);
-    world.settle(2);
-}
-
-#[test]
-fn when_the_daemon_is_away_one_is_alone_and_serves_oneself() {
-    let mut world = World::new(4, 1);
-    world.calm(1);
-    world.kill_daemon(1);
-    world.submit(1);
-    world.step(1);
-    let process = world.processes.get_mut(&1).unwrap();
-    assert_eq!(process.machine.status().stage, "away");
-    while let Some(event) = process.machine.poll_event() {
-        assert!(matches!(event, GroupEvent::View(_) | GroupEvent::Deliver { .. }));
-        world.checker.on_event(process.run, &event).unwrap();
-    }
-    world.settle(1);
 }

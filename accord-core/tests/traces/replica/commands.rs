@@ -1,13 +1,12 @@
-//! What the commands of a trace do. They are described in [`crate::script`].
+//! What the commands of a trace do. They are described in [`super`].
 
-use crate::script::Command;
-use crate::show;
-use crate::world::World;
+use super::show;
+use super::world::World;
+use crate::script::{Arguments, Command, duration};
 use accord_core::group::adversary::Loss;
 use accord_core::ids::{NodeId, StoreId};
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::voters::VoterChange;
-use accord_core::time::Duration;
 use std::collections::BTreeSet;
 
 /// More rounds than this mean that a `run` does not come to rest.
@@ -29,12 +28,12 @@ fn dispatch(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
         "cluster" => cluster(world, arguments),
         "start" => start(world, arguments),
         "crash" => crash(world, arguments),
-        "wipe" => arguments.nodes(world)?.into_iter().try_for_each(|node| {
+        "wipe" => arguments.nodes(world.count())?.into_iter().try_for_each(|node| {
             world.wipe(node);
             Ok(())
         }),
         "lose" => lose(world, arguments),
-        "swap" => arguments.node(world).map(|node| world.swap(node)),
+        "swap" => arguments.node(world.count()).map(|node| world.swap(node)),
         "form" => form(world, arguments),
         "view" => view(world, arguments),
         "order" => repeat(world, arguments, |world, node| Ok(world.group().order(node))),
@@ -43,8 +42,8 @@ fn dispatch(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
         "snapshot" => repeat(world, arguments, World::snapshot),
         "look" => repeat(world, arguments, World::look),
         "abandon" => repeat(world, arguments, |world, node| Ok(world.group().abandon(node))),
-        "pause" => arguments.nodes(world).map(|nodes| world.group().pause(nodes[0])),
-        "resume" => arguments.nodes(world).map(|nodes| world.group().resume(nodes[0])),
+        "pause" => arguments.nodes(world.count()).map(|nodes| world.group().pause(nodes[0])),
+        "resume" => arguments.nodes(world.count()).map(|nodes| world.group().resume(nodes[0])),
         "fail" => fail(world, arguments),
         "peer" => peer(world, arguments),
         "drop" => drop_peer(world, arguments),
@@ -57,68 +56,6 @@ fn dispatch(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
         "run" => run(world, arguments),
         "status" | "log" | "state" | "disk" => look(world, name, arguments),
         _ => Err(format!("unknown command {name}")),
-    }
-}
-
-/// The arguments of a command that were not used yet.
-struct Arguments {
-    words: Vec<String>,
-    options: Vec<(String, String)>,
-}
-
-impl Arguments {
-    fn new(command: &Command) -> Self {
-        let mut words = command.words.clone();
-        words.reverse();
-        Self { words, options: command.options.clone() }
-    }
-
-    fn word(&mut self) -> Result<String, String> {
-        self.words.pop().ok_or_else(|| "an argument is missing".into())
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        let before = self.words.len();
-        self.words.retain(|word| word != name);
-        self.words.len() < before
-    }
-
-    fn option(&mut self, key: &str) -> Option<String> {
-        let at = self.options.iter().position(|(name, _)| name == key)?;
-        Some(self.options.remove(at).1)
-    }
-
-    fn number(&mut self, key: &str, default: u64) -> Result<u64, String> {
-        match self.option(key) {
-            None => Ok(default),
-            Some(value) => value.parse().map_err(|_| format!("{key}={value} is not a number")),
-        }
-    }
-
-    fn node(&mut self, world: &World) -> Result<NodeId, String> {
-        let word = self.word()?;
-        let number = word.strip_prefix('n').and_then(|digits| digits.parse().ok());
-        match number.map(NodeId) {
-            Some(node) if world.servers.contains_key(&node) => Ok(node),
-            _ => Err(format!("there is no server {word}")),
-        }
-    }
-
-    /// All servers at the front of the words, at least one.
-    fn nodes(&mut self, world: &World) -> Result<Vec<NodeId>, String> {
-        let mut nodes = vec![self.node(world)?];
-        while self.words.last().is_some_and(|word| word.starts_with('n')) {
-            nodes.push(self.node(world)?);
-        }
-        Ok(nodes)
-    }
-
-    fn finish(self) -> Said {
-        let option = self.options.first().map(|(key, value)| format!("{key}={value}"));
-        match self.words.last().cloned().or(option) {
-            None => Ok(()),
-            Some(argument) => Err(format!("unexpected argument {argument}")),
-        }
     }
 }
 
@@ -162,19 +99,19 @@ fn cluster(world: &mut World, arguments: &mut Arguments) -> Said {
 
 fn start(world: &mut World, arguments: &mut Arguments) -> Said {
     let bootstrap = arguments.flag("bootstrap");
-    arguments.nodes(world)?.into_iter().try_for_each(|node| world.start(node, bootstrap))
+    arguments.nodes(world.count())?.into_iter().try_for_each(|node| world.start(node, bootstrap))
 }
 
 fn crash(world: &mut World, arguments: &mut Arguments) -> Said {
     let keeping = arguments.number("keeping", 0)? as usize;
-    for node in arguments.nodes(world)? {
+    for node in arguments.nodes(world.count())? {
         world.crash(node, keeping);
     }
     Ok(())
 }
 
 fn form(world: &mut World, arguments: &mut Arguments) -> Said {
-    let nodes = arguments.nodes(world)?;
+    let nodes = arguments.nodes(world.count())?;
     world.brief = true;
     nodes.iter().try_for_each(|node| world.start(*node, true))?;
     world.group().form_views(std::slice::from_ref(&nodes));
@@ -193,7 +130,7 @@ fn view(world: &mut World, arguments: &mut Arguments) -> Said {
             Err(_) => return Err(format!("unknown loss {count}")),
         },
     };
-    let mut nodes = arguments.nodes(world)?;
+    let mut nodes = arguments.nodes(world.count())?;
     nodes.sort_unstable();
     if !world.group().can_form(&nodes) {
         return Err("a member is down or has too many views waiting".into());
@@ -210,7 +147,7 @@ fn repeat(
 ) -> Said {
     let all = arguments.flag("all");
     let count = arguments.number("count", 1)?;
-    for node in arguments.nodes(world)? {
+    for node in arguments.nodes(world.count())? {
         let mut done = 0;
         while (all || done < count) && step(world, node)? {
             done += 1;
@@ -223,7 +160,7 @@ fn repeat(
 }
 
 fn fail(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     let failed = world.server(node).writing.pop_front();
     failed.ok_or("nothing is being written")?;
     world.with(node, |replica, _| replica.handle_store_failed())
@@ -231,7 +168,7 @@ fn fail(world: &mut World, arguments: &mut Arguments) -> Said {
 
 fn peer(world: &mut World, arguments: &mut Arguments) -> Said {
     let count = arguments.number("count", 1)?;
-    let (from, to) = (arguments.node(world)?, arguments.node(world)?);
+    let (from, to) = (arguments.node(world.count())?, arguments.node(world.count())?);
     for _ in 0..count {
         if !world.peer(from, to)? {
             return Err(format!("there is no message from {from} to {to}"));
@@ -241,7 +178,7 @@ fn peer(world: &mut World, arguments: &mut Arguments) -> Said {
 }
 
 fn drop_peer(world: &mut World, arguments: &mut Arguments) -> Said {
-    let (from, to) = (arguments.node(world)?, arguments.node(world)?);
+    let (from, to) = (arguments.node(world.count())?, arguments.node(world.count())?);
     match world.peers.remove(&(from, to)) {
         Some(messages) if !messages.is_empty() => Ok(()),
         _ => Err(format!("there is no message from {from} to {to}")),
@@ -250,9 +187,7 @@ fn drop_peer(world: &mut World, arguments: &mut Arguments) -> Said {
 
 fn advance(world: &mut World, arguments: &mut Arguments) -> Said {
     let word = arguments.word()?;
-    let millis = word.strip_suffix("ms").and_then(|digits| digits.parse().ok());
-    let millis = millis.ok_or_else(|| format!("{word} is not a duration such as 600ms"))?;
-    world.now = world.now + Duration::from_millis(millis);
+    world.now = world.now + duration(&word)?;
     let nodes: Vec<NodeId> = world.servers.keys().copied().collect();
     for node in nodes {
         let replica = world.server(node).replica.as_ref();
@@ -266,7 +201,7 @@ fn advance(world: &mut World, arguments: &mut Arguments) -> Said {
 }
 
 fn propose(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     while let Ok(word) = arguments.word() {
         if let Err(error) = world.with(node, |replica, _| replica.propose(word.as_bytes()))? {
             world.say(&format!("{node}: {word} refused: {error}"));
@@ -276,16 +211,16 @@ fn propose(world: &mut World, arguments: &mut Arguments) -> Said {
 }
 
 fn read(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     let id = world.with(node, |replica, _| replica.read_barrier())?;
     world.say(&format!("{node}: read {} waits", id.0));
     Ok(())
 }
 
 fn voters(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     let kind = arguments.word()?;
-    let target = arguments.node(world)?;
+    let target = arguments.node(world.count())?;
     let store = StoreId(arguments.number("store", world.server(target).store().0)?);
     let change = match kind.as_str() {
         "add" => VoterChange::Add { node: target, store },
@@ -300,14 +235,14 @@ fn voters(world: &mut World, arguments: &mut Arguments) -> Said {
 }
 
 fn lose(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     let count = arguments.number("count", 1)?;
     world.lose(node, count as usize);
     Ok(())
 }
 
 fn recover(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     if let Err(error) = world.with(node, |replica, _| replica.force_recovery())? {
         world.say(&format!("{node}: refused: {error}"));
     }
@@ -315,7 +250,7 @@ fn recover(world: &mut World, arguments: &mut Arguments) -> Said {
 }
 
 fn corrupt(world: &mut World, arguments: &mut Arguments) -> Said {
-    let node = arguments.node(world)?;
+    let node = arguments.node(world.count())?;
     world.server(node).applied.push("damage".into());
     Ok(())
 }
@@ -325,7 +260,7 @@ fn run(world: &mut World, arguments: &mut Arguments) -> Said {
         let up = world.servers.iter().filter(|(_, server)| server.replica.is_some());
         up.map(|(node, _)| *node).collect()
     } else {
-        arguments.nodes(world)?
+        arguments.nodes(world.count())?
     };
     world.brief = true;
     settle(world, &nodes)
@@ -352,7 +287,7 @@ fn settle(world: &mut World, nodes: &[NodeId]) -> Said {
 }
 
 fn look(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {
-    let nodes = arguments.nodes(world)?;
+    let nodes = arguments.nodes(world.count())?;
     look_at(world, name, &nodes)
 }
 
