@@ -15,11 +15,13 @@
 //!
 //! # The loop
 //!
-//! A driver hands one [`server::Input`] at a time to [`server::Server::handle`], with the present
-//! time, then carries out every [`server::Output`] in order, until none is left; then it waits for
-//! the next message, completed write or deadline of the server. Time never goes
-//! back. The group layer and the client are driven in the same way. Here is the whole of it for one
-//! server in memory mode, which executes one write:
+//! A driver hands each [`server::Input`] with the present time to [`server::Server::handle`], which
+//! only takes it in. [`server::Server::poll_output`] works out what follows: the driver carries out
+//! every [`server::Output`] in order, until none is left; then it waits for the next
+//! message, completed write or deadline of the server. Before it polls, it may hand in as many
+//! inputs as there are: what comes together goes out together. Time never goes back. The group
+//! layer and the client are driven in the same way. Here is the whole of it for one server in
+//! memory mode, which executes one write:
 //!
 //! ```
 //! use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
@@ -76,8 +78,10 @@
 //!         break done;
 //!     }
 //!     // A driver would wait here. Nothing in this one takes time.
-//!     let input = inputs.pop_front().expect("somebody has something to say");
-//!     server.handle(now, input);
+//!     assert!(!inputs.is_empty(), "somebody has something to say");
+//!     for input in inputs.drain(..) {
+//!         server.handle(now, input);
+//!     }
 //!     while let Some(output) = server.poll_output() {
 //!         match output {
 //!             Output::Multicast(message) => group.submit(now, message).expect("it has room"),

@@ -244,20 +244,12 @@ impl Replica {
         self.serving.wanted_frame()
     }
 
-    /// Takes the state that [`Action::SnapshotWanted`] asked for.
+    /// Takes the snapshot that [`Action::SnapshotWanted`] asked for: the image that
+    /// [`Replica::wanted_frame`] makes of the state.
     ///
     /// # Panics
     /// If it was not asked for.
-    pub fn provide_snapshot(&mut self, now: crate::time::Instant, state: impl Into<Pieces>) {
-        let image = self.wanted_frame().image(state);
-        self.provide_image(now, image);
-    }
-
-    /// Takes an image made of [`Replica::wanted_frame`] and the state.
-    ///
-    /// # Panics
-    /// If it was not asked for.
-    pub fn provide_image(&mut self, now: crate::time::Instant, image: Image) {
+    pub fn provide_snapshot(&mut self, now: crate::time::Instant, image: Image) {
         if self.halted {
             return;
         }

@@ -302,29 +302,28 @@ impl Replica {
         }
     }
 
-    /// Sends what there is to say, as long as the pipeline has room.
-    pub(super) fn pump(&mut self) {
-        while self.compose_frame() {}
-    }
-
-    fn compose_frame(&mut self) -> bool {
-        let frames_in_flight_max = self.config.limits.frames_in_flight_max;
-        let acked = self.acknowledgeable();
-        let Phase::Open(epoch) = &mut self.phase else { return false };
-        if epoch.frames_in_flight >= frames_in_flight_max {
-            return false;
-        }
-        let batch = if epoch.is_synced() { self.proposals.next_batch(self.salt) } else { None };
-        let barrier = self.barriers.take_due();
-        let due = batch.is_some()
-            || barrier
-            || acked > epoch.acked_sent
+    /// True if there is something to say, and the pipeline has room for it.
+    pub(super) fn has_frame_due(&self) -> bool {
+        let Phase::Open(epoch) = &self.phase else { return false };
+        let room = epoch.frames_in_flight < self.config.limits.frames_in_flight_max;
+        let due = (epoch.is_synced() && self.proposals.has_next())
+            || self.barriers.is_due()
+            || self.acknowledgeable() > epoch.acked_sent
             || epoch.seen_due
             || epoch.digest_due.is_some()
             || epoch.change_due.is_some();
-        if !due {
-            return false;
+        room && due
+    }
+
+    /// Multicasts a frame with all that there is to say, if there is something.
+    pub(super) fn compose_frame(&mut self) {
+        if !self.has_frame_due() {
+            return;
         }
+        let acked = self.acknowledgeable();
+        let Phase::Open(epoch) = &mut self.phase else { return };
+        let batch = if epoch.is_synced() { self.proposals.next_batch(self.salt) } else { None };
+        let barrier = self.barriers.take_due();
         let change = epoch.change_due.take();
         if let Some((request, _)) = change {
             epoch.change_sent = Some(request);
@@ -348,7 +347,6 @@ impl Replica {
         let payload = frame.seal(buffer);
         self.proposals.on_sent(&frame, &payload);
         self.actions.push_back(Action::Multicast(payload));
-        true
     }
 
     /// Asks for a change of voters; the outcome comes as [`Action::VotersChanged`] with the
@@ -366,7 +364,6 @@ impl Replica {
             return Err(ChangeError::InProgress);
         }
         epoch.change_due = Some((request, change));
-        self.pump();
         self.check();
         Ok(())
     }

@@ -126,6 +126,14 @@ impl Frame {
         buffer.finish()
     }
 
+    /// The commands in a message that [`Self::seal`] made; they share its memory.
+    pub(super) fn commands_in(payload: &Bytes) -> Bytes {
+        let mut length = [0; 4];
+        length.copy_from_slice(&payload[2..FRAME_HEAD_BYTES]);
+        let end = FRAME_HEAD_BYTES + u32::from_le_bytes(length) as usize;
+        payload.slice(FRAME_HEAD_BYTES..end)
+    }
+
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         let commands_bytes = input.u32()? as usize;
         let commands = input.raw(commands_bytes)?;

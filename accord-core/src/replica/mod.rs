@@ -158,7 +158,7 @@ impl Replica {
         replica
     }
 
-    /// Takes what the group layer delivered.
+    /// Takes what the group layer delivered. As after every input, poll the actions before waiting.
     pub fn handle_group(&mut self, now: Instant, event: GroupEvent) {
         if self.halted {
             return;
@@ -167,7 +167,6 @@ impl Replica {
             GroupEvent::View(view) => self.on_view(view),
             GroupEvent::Deliver { from, payload } => self.on_deliver(now, from, &payload),
         }
-        self.pump();
         self.check();
     }
 
@@ -189,7 +188,6 @@ impl Replica {
     pub fn handle_stored(&mut self, _now: Instant, ticket: Ticket) {
         if !self.halted {
             self.on_stored(ticket);
-            self.pump();
             self.check();
         }
     }
@@ -208,7 +206,6 @@ impl Replica {
             Ok(message) => self.on_peer(now, from, message),
             Err(_) => self.messages_ignored += 1,
         }
-        self.pump();
         self.check();
     }
 
@@ -217,13 +214,16 @@ impl Replica {
         if !self.halted {
             self.on_transfer_timer(now);
             self.advance();
-            self.pump();
             self.check();
         }
     }
 
     /// When [`Self::handle_timer`] is to be called next, if at all.
+    ///
+    /// # Panics
+    /// If actions are left: who waits has polled them all.
     pub fn next_deadline(&self) -> Option<Instant> {
+        assert!(self.is_drained(), "actions are polled until none is left before anybody waits");
         if self.halted {
             None
         } else if self.applied < self.commit {
@@ -233,9 +233,19 @@ impl Replica {
         }
     }
 
-    /// What to do next. Drain it after every call.
+    /// What to do next. Any number of inputs may come between two polls; before waiting, poll until
+    /// there is none. What there is to say to the group is packed here, when nothing else is left:
+    /// what came together goes out together.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() && !self.halted {
+            self.compose_frame();
+        }
         self.actions.pop_front()
+    }
+
+    /// True if [`Self::poll_action`] has nothing to hand out.
+    fn is_drained(&self) -> bool {
+        self.actions.is_empty() && (self.halted || !self.has_frame_due())
     }
 
     /// This server's id.

@@ -68,6 +68,11 @@ impl Proposals {
         self.bytes += buffer.len() - before;
     }
 
+    /// True if there is a batch to send in this epoch.
+    pub(super) fn has_next(&self) -> bool {
+        self.sent_now < self.sent.len() || !self.packed.is_empty()
+    }
+
     /// The next batch to send in this epoch.
     pub(super) fn next_batch(&mut self, salt: u64) -> Option<(FrameBatch, Writer)> {
         let (number, buffer) = match self.sent.get(self.sent_now) {
@@ -86,10 +91,7 @@ impl Proposals {
         let Some(batch) = &frame.batch else { return };
         if batch.number > self.number {
             self.number = batch.number;
-            let mut length = [0; 4];
-            length.copy_from_slice(&payload[2..FRAME_HEAD_BYTES]);
-            let end = FRAME_HEAD_BYTES + u32::from_le_bytes(length) as usize;
-            let commands = payload.slice(FRAME_HEAD_BYTES..end);
+            let commands = Frame::commands_in(payload);
             self.sent.push_back(Sent { number: batch.number, commands });
         }
         self.sent_now += 1;
@@ -124,22 +126,11 @@ impl Proposals {
 
 impl Replica {
     /// Takes a command to be ordered and committed. It is kept until then, over any change of
-    /// views.
+    /// views, and goes out with others when the actions are polled.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing was taken then.
     pub fn propose(&mut self, command: &[u8]) -> Result<(), ProposeError> {
-        self.propose_later(command)?;
-        self.pump();
-        Ok(())
-    }
-
-    /// Like [`Self::propose`], but leaves the sending to the next input or [`Self::flush`], so that
-    /// many commands that come together go out together.
-    ///
-    /// # Errors
-    /// [`ProposeError`]; nothing was taken then.
-    pub fn propose_later(&mut self, command: &[u8]) -> Result<(), ProposeError> {
         let limits = &self.config.limits;
         if self.halted {
             return Err(ProposeError::Halted);
@@ -154,13 +145,6 @@ impl Replica {
         }
         self.proposals.push(command, limits.batch_bytes_max);
         Ok(())
-    }
-
-    /// Sends what [`Self::propose_later`] gathered.
-    pub fn flush(&mut self) {
-        if !self.halted {
-            self.pump();
-        }
     }
 
     /// Tells this start's batches from those of an earlier one.

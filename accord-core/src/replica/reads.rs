@@ -31,6 +31,11 @@ pub(super) struct Barriers {
 }
 
 impl Barriers {
+    /// True if a barrier waits to go with the next frame.
+    pub(super) const fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// True if a barrier must go with the next frame.
     pub(super) fn take_due(&mut self) -> bool {
         let due = self.due.take();
@@ -70,13 +75,6 @@ impl Replica {
     /// with [`super::io::Action::BarrierDone`], in a later epoch if this one ends; while there is
     /// no primary component it does not pass.
     pub fn read_barrier(&mut self) -> BarrierId {
-        let id = self.read_barrier_later();
-        self.flush();
-        id
-    }
-
-    /// Like [`Self::read_barrier`], but leaves the sending to the next input or [`Self::flush`].
-    pub fn read_barrier_later(&mut self) -> BarrierId {
         *self.barriers.due.get_or_insert_with(|| {
             self.barriers.last.0 += 1;
             self.barriers.last

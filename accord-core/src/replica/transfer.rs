@@ -476,22 +476,28 @@ impl Replica {
     }
 
     /// Takes what came of [`Action::SnapshotReceived`]: the snapshot, or none if it cannot be read,
-    /// so that it must have been damaged on its way. If the replica goes on with it, the next
-    /// action is [`Action::Install`].
-    pub fn handle_received(&mut self, now: Instant, number: u64, snapshot: Option<Snapshot>) {
-        if !self.halted {
-            self.on_received(now, number, snapshot);
-            self.pump();
-            self.check();
+    /// so that it must have been damaged on its way. True if its state replaces this server's:
+    /// [`Action::Install`] follows, and is the only one before another snapshot is handed out.
+    pub fn handle_received(
+        &mut self,
+        now: Instant,
+        number: u64,
+        snapshot: Option<Snapshot>,
+    ) -> bool {
+        if self.halted {
+            return false;
         }
+        let installed = self.on_received(now, number, snapshot);
+        self.check();
+        installed
     }
 
-    fn on_received(&mut self, now: Instant, number: u64, snapshot: Option<Snapshot>) {
+    fn on_received(&mut self, now: Instant, number: u64, snapshot: Option<Snapshot>) -> bool {
         let timeout = self.config.limits.transfer_timeout;
-        let Phase::Open(epoch) = &mut self.phase else { return };
-        let Some(fetching) = &mut epoch.fetching else { return };
+        let Phase::Open(epoch) = &mut self.phase else { return false };
+        let Some(fetching) = &mut epoch.fetching else { return false };
         if fetching.checked != Some(number) {
-            return;
+            return false;
         }
         fetching.checked = None;
         fetching.needs_snapshot = false;
@@ -501,15 +507,18 @@ impl Replica {
         let taken = |it: &Snapshot| it.last == image && history.includes(&it.voters.history, image);
         match snapshot.filter(taken) {
             Some(snapshot) => {
-                if snapshot.last.index > self.applied.max(self.commit) {
+                let forward = snapshot.last.index > self.applied.max(self.commit);
+                if forward {
                     self.install(snapshot);
                 }
                 self.after_fetched(now, 0);
+                forward
             }
             // Fetched again, from the next peer.
             None => {
                 fetching.deadline = Some(now + timeout);
                 self.messages_ignored += 1;
+                false
             }
         }
     }

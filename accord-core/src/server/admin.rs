@@ -6,21 +6,37 @@ use crate::pieces::Pieces;
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
 
+/// What an operator asks about the state. Until all is worked out that the replica has handed out,
+/// the state and the replica's log are of different moments.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    Status,
+    Image,
+}
+
 impl Server {
     pub(super) fn on_admin(&mut self, admin: AdminId, request: AdminRequest) {
         match request {
-            AdminRequest::Status => {
-                let reply = AdminReply::Status(Box::new(self.status()));
-                self.outputs.push_back(Output::Admin { admin, reply });
-            }
+            AdminRequest::Status => self.questions.push_back((admin, Question::Status)),
             AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
-            AdminRequest::Image => {
-                let image = self.image();
-                self.make_backup(admin, image);
-            }
+            AdminRequest::Image => self.questions.push_back((admin, Question::Image)),
             AdminRequest::ForceRecovery => {
                 let reply = AdminReply::Recovering(self.replica.force_recovery());
                 self.outputs.push_back(Output::Admin { admin, reply });
+            }
+        }
+    }
+
+    /// Answers a question about the state as a whole.
+    pub(super) fn answer(&mut self, admin: AdminId, question: Question) {
+        match question {
+            Question::Status => {
+                let reply = AdminReply::Status(Box::new(self.status()));
+                self.outputs.push_back(Output::Admin { admin, reply });
+            }
+            Question::Image => {
+                let image = self.image();
+                self.make_backup(admin, image);
             }
         }
     }

@@ -1,7 +1,19 @@
 //! What goes in and out of a server, and how it is set up.
 //!
-//! The contract of the loop: hand in one [`Input`] with the present time, then poll every
-//! [`Output`] and carry them out in order. Time never goes back.
+//! The contract of the loop:
+//!
+//! - [`handle`](super::Server::handle) only takes in: one [`Input`] with the present time. Time
+//!   never goes back.
+//! - [`poll_output`](super::Server::poll_output) works out what the inputs lead to. A driver may
+//!   hand in one input or a hundred between two polls: what comes together goes out together. How
+//!   much waits is the driver's to bound, and [`accepts`](super::Server::accepts), asked before
+//!   each message of a client, bounds what clients cause.
+//! - A driver carries out each [`Output`] in order, and polls until there is none before it waits
+//!   or asks for [`next_deadline`](super::Server::next_deadline).
+//!
+//! The server asserts that time does not go back and that who waits has polled all. In between,
+//! what it knows of itself ([`status`](super::Server::status),
+//! [`state`](super::Server::state)) is as of the last output polled.
 
 use super::work::{Done, Job};
 use crate::group::{GroupEvent, Standing};
@@ -35,7 +47,8 @@ pub enum Input {
         message: ClientMessage,
     },
     /// This many of the connection's messages, the oldest, left for the network: they no longer
-    /// weigh on its queue. To be told at some time for every [`Output::Client`].
+    /// weigh on its queue. To be told at some time for every [`Output::Client`]. Leads to no
+    /// output by itself.
     Written {
         /// The connection.
         conn: ConnId,

@@ -40,6 +40,8 @@ use crate::rng::Rng;
 use crate::state::{Completion, Event, State};
 use crate::time::Instant;
 use crate::wire::{Reader, Writer};
+use admin::Question;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -50,7 +52,6 @@ use reads::ReadQueue;
 use requests::HeldQueue;
 use sessions::Timers;
 use watches::{Delivery, WatchTable};
-use work::Prepared;
 
 /// The largest command that a server itself makes: the beginning or the end of a session.
 const COMMAND_BYTES_MIN: usize = 64;
@@ -84,6 +85,9 @@ pub struct Server {
     /// Changes of voters under way, by number.
     changes: BTreeMap<u64, AdminId>,
     change_last: u64,
+    /// Questions about the state, answered when all that came before them is worked out. Bounded by
+    /// what a driver hands in between two polls.
+    questions: VecDeque<(AdminId, Question)>,
     outputs: VecDeque<Output>,
     refusals: BTreeMap<Refusal, u64>,
     disconnects: BTreeMap<DisconnectReason, u64>,
@@ -93,8 +97,10 @@ pub struct Server {
     events: Vec<Event>,
     deliveries: Vec<Delivery>,
     scratch: Writer,
-    /// Only while it is being installed.
-    prepared: Option<Prepared>,
+    /// The state that the next [`Action::Install`] is about.
+    prepared: Option<Box<State>>,
+    /// True once [`Self::poll_output`] has said that nothing is left, until the next input.
+    drained: bool,
     /// For checkers: what was applied since they last asked.
     #[cfg(feature = "testing")]
     witnessed: Option<Vec<Entry>>,
@@ -136,6 +142,7 @@ impl Server {
             timers: Timers::default(),
             changes: BTreeMap::new(),
             change_last: 0,
+            questions: VecDeque::new(),
             outputs: VecDeque::new(),
             refusals: BTreeMap::new(),
             disconnects: BTreeMap::new(),
@@ -145,6 +152,7 @@ impl Server {
             deliveries: Vec::new(),
             scratch: Writer::new(),
             prepared: None,
+            drained: false,
             #[cfg(feature = "testing")]
             witnessed: None,
             #[cfg(feature = "testing")]
@@ -152,16 +160,22 @@ impl Server {
             state,
             config,
         };
-        server.settle();
+        while server.work_out() {}
         server
     }
 
-    /// Takes one input. Poll the outputs after it.
+    /// Takes one input, and leaves what comes of it to [`Self::poll_output`]. See [`io`] for the
+    /// contract.
+    ///
+    /// # Panics
+    /// If time goes back.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        assert!(now >= self.now, "time never goes back: it was {}, and is {now}", self.now);
+        self.now = now;
         if self.halted {
             return;
         }
-        self.now = self.now.max(now);
+        self.drained = false;
         match input {
             Input::Group(event) => self.replica.handle_group(self.now, event),
             Input::Connected { conn } => self.on_connected(conn),
@@ -175,28 +189,28 @@ impl Server {
             Input::Worked(done) => self.on_worked(*done),
             Input::Timer => self.on_timer(),
         }
-        self.settle();
-        self.forget_prepared();
     }
 
-    /// Takes what a client sent, and leaves what comes of it to [`Self::settle`] or to the next
-    /// input: what many clients send together goes out together. Ask [`Self::accepts`] before each
-    /// message all the same.
-    pub fn gather(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
-        if self.halted {
-            return;
-        }
-        self.now = self.now.max(now);
-        self.on_client(conn, message);
-    }
-
-    /// What to do next. Drain it after every input, in order.
+    /// What to do next. Works out what the inputs lead to, a piece at a time; `None` says that
+    /// nothing is left until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if !self.work_out() {
+                self.drained = true;
+                return None;
+            }
+        }
     }
 
     /// When to hand in [`Input::Timer`] next, if at all.
+    ///
+    /// # Panics
+    /// If outputs are left: a driver that waits has polled them all.
     pub fn next_deadline(&self) -> Option<Instant> {
+        assert!(self.drained, "outputs are polled until none is left before a driver waits");
         if self.halted {
             return None;
         }
@@ -244,24 +258,24 @@ impl Server {
         }
     }
 
-    /// Proposes what waits and carries out what the replica asks, until nothing is left to do. Poll
-    /// the outputs after it.
-    pub fn settle(&mut self) {
-        loop {
-            self.propose_held();
-            self.replica.flush();
-            let Some(action) = self.replica.poll_action() else { break };
-            self.on_action(action);
-            while let Some(action) = self.replica.poll_action() {
-                self.on_action(action);
-            }
+    /// Does the next thing that the inputs lead to. False if nothing is left.
+    fn work_out(&mut self) -> bool {
+        if self.halted {
+            return false;
         }
+        self.propose_held();
+        if let Some(action) = self.replica.poll_action() {
+            self.on_action(action);
+            return true;
+        }
+        let question = self.questions.pop_front();
+        if let Some((admin, question)) = question {
+            self.answer(admin, question);
+        }
+        question.is_some()
     }
 
     fn on_action(&mut self, action: Action) {
-        if self.halted {
-            return;
-        }
         match action {
             Action::Multicast(message) => self.outputs.push_back(Output::Multicast(message)),
             Action::Persist { ticket, record } => {
@@ -381,7 +395,7 @@ impl Server {
     /// Replaces the state by what another server had, or by what the disk had at the start.
     fn on_install(&mut self, index: Index, snapshot: &Bytes) {
         let before = self.state.revision();
-        let Some(state) = self.prepared(index, snapshot) else {
+        let Some(state) = self.prepared(snapshot) else {
             return self.halt(HaltReason::BadSnapshot);
         };
         let old = core::mem::replace(&mut self.state, state);
@@ -443,6 +457,7 @@ impl Server {
             deliveries: _,
             scratch: _,
             prepared: _,
+            drained: _,
             witnessed: _,
             now,
             rng,
@@ -462,6 +477,7 @@ impl Server {
             timers,
             changes,
             change_last,
+            questions,
             outputs,
             halted,
             damage,
@@ -469,7 +485,7 @@ impl Server {
         crate::fingerprint::of(&(
             (now, rng, replica.fingerprint(), state.digest(), applied, primary, members, conns),
             (attached, tokens, requests_pending, held, reads, watches, history, timers),
-            (changes, change_last, outputs, halted, damage),
+            (changes, change_last, questions, outputs, halted, damage),
         ))
     }
 
@@ -508,7 +524,8 @@ impl Server {
         assert_eq!(reads, self.reads.len(), "a read has a connection");
         let watches: usize = self.conns.values().map(|conn| conn.watches).sum();
         assert_eq!(watches, self.watches.len(), "a watch has a connection");
-        assert!(self.halted || self.primary == self.replica.open_epoch().is_some());
+        let primary = self.replica.open_epoch().is_some();
+        assert!(self.halted || !self.drained || self.primary == primary, "primary is as replica");
         self.held.check();
         self.reads.check();
         self.watches.check();

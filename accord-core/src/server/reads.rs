@@ -146,7 +146,7 @@ impl Server {
         let deadline = self.now + self.config.limits.read_wait_max;
         let place = self.reads.push(Wait { conn: id, read, query, stage, deadline });
         if stage == Stage::Barrier {
-            let barrier = self.replica.read_barrier_later();
+            let barrier = self.replica.read_barrier();
             self.reads.barriers.push_back((barrier, place));
         }
         self.conns.get_mut(&id).expect("just seen").reads.insert(place);

@@ -177,7 +177,7 @@ impl Server {
     /// Brings a command into the order, now or as soon as possible.
     pub(super) fn propose(&mut self, command: &[u8], held: Held) -> Result<Proposed, Busy> {
         if self.primary && self.held.len() == 0 {
-            match self.replica.propose_later(command) {
+            match self.replica.propose(command) {
                 Ok(()) | Err(ProposeError::Halted) => return Ok(Proposed::Now),
                 Err(ProposeError::TooLarge { .. }) => {
                     unreachable!("the size was checked at admission")
@@ -204,8 +204,7 @@ impl Server {
             let mut command = core::mem::take(&mut self.scratch);
             command.clear();
             let wanted = self.encode_held(held, &mut command);
-            let proposed =
-                if wanted { self.replica.propose_later(command.as_slice()) } else { Ok(()) };
+            let proposed = if wanted { self.replica.propose(command.as_slice()) } else { Ok(()) };
             self.scratch = command;
             if proposed == Err(ProposeError::Full) {
                 return self.held.unpop(held, bytes);

@@ -341,7 +341,7 @@ impl Server {
                 continue;
             }
             let command = Command::Expire { server, session, generation }.to_bytes();
-            if self.replica.propose_later(&command).is_err() {
+            if self.replica.propose(&command).is_err() {
                 self.timers.rearm(session, generation, self.now + RETRY_AFTER);
             }
         }

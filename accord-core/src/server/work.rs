@@ -8,7 +8,6 @@
 
 use super::Server;
 use super::io::{AdminId, AdminReply, Image as Backup, Output};
-use crate::ids::Index;
 use crate::limits::Limits;
 use crate::replica::io::{HaltReason, Snapshot};
 use crate::replica::{Image, SnapshotFrame};
@@ -93,13 +92,6 @@ fn restore(number: u64, bytes: &Bytes, limits: Limits) -> Worked {
     }
 }
 
-/// A state restored ahead of its use.
-#[derive(Clone, Debug)]
-pub(super) struct Prepared {
-    index: Index,
-    state: Box<State>,
-}
-
 impl Server {
     pub(super) fn make_image(&mut self) {
         let work = Box::new((self.replica.wanted_frame(), self.state.freeze()));
@@ -118,34 +110,32 @@ impl Server {
 
     pub(super) fn on_worked(&mut self, done: Done) {
         match done.0 {
-            Worked::Image(image) => self.replica.provide_image(self.now, image),
+            Worked::Image(image) => self.replica.provide_snapshot(self.now, image),
             Worked::Backup { admin, image } => {
                 let reply = AdminReply::Image(image);
                 self.outputs.push_back(Output::Admin { admin, reply });
             }
             Worked::Restored { number, snapshot, state } => {
-                self.prepared = Some(Prepared { index: snapshot.last.index, state });
-                self.replica.handle_received(self.now, number, Some(snapshot));
+                if self.replica.handle_received(self.now, number, Some(snapshot)) {
+                    self.prepared = Some(state);
+                } else {
+                    self.discard(*state);
+                }
             }
-            Worked::Damaged { number } => self.replica.handle_received(self.now, number, None),
+            Worked::Damaged { number } => {
+                self.replica.handle_received(self.now, number, None);
+            }
             Worked::Unusable => self.halt(HaltReason::BadSnapshot),
             Worked::Discarded => {}
         }
     }
 
     /// The state of a snapshot that is to be installed.
-    pub(super) fn prepared(&mut self, index: Index, state: &Bytes) -> Option<State> {
+    pub(super) fn prepared(&mut self, state: &Bytes) -> Option<State> {
         match self.prepared.take() {
-            Some(prepared) if prepared.index == index => Some(*prepared.state),
+            Some(prepared) => Some(*prepared),
             // At the start there was nobody to prepare it.
-            _ => State::restore(state, self.config.state.clone()).ok(),
-        }
-    }
-
-    /// Gives up a state that nobody waited for any more.
-    pub(super) fn forget_prepared(&mut self) {
-        if let Some(prepared) = self.prepared.take() {
-            self.discard(*prepared.state);
+            None => State::restore(state, self.config.state.clone()).ok(),
         }
     }
 

@@ -107,6 +107,8 @@ pub struct World {
     next_command: u64,
     next_store: u64,
     partition: Vec<Vec<NodeId>>,
+    /// True if servers are handed several inputs before their actions are polled.
+    gathers: bool,
 }
 
 impl World {
@@ -128,6 +130,7 @@ impl World {
             next_command: 0,
             next_store: 0,
             partition: vec![nodes.clone()],
+            gathers: seed % 2 == 1,
             nodes,
         };
         for node in world.nodes.clone() {
@@ -160,7 +163,7 @@ impl World {
         };
         self.servers.insert(node, server);
         self.group.start(node);
-        self.drain(node);
+        self.turn(node);
     }
 
     /// Starts a server again. The operator insists on forming the cluster until that has succeeded.
@@ -235,7 +238,7 @@ impl World {
         let mut command = Writer::new();
         command.u64(self.next_command);
         let _ = server.replica.propose(command.as_slice());
-        self.drain(node);
+        self.turn(node);
     }
 
     pub fn read(&mut self, node: NodeId) {
@@ -243,7 +246,7 @@ impl World {
         let must_contain = self.acknowledged.clone();
         let barrier = server.replica.read_barrier();
         server.reads.push(Read { barrier, index: None, must_contain });
-        self.drain(node);
+        self.turn(node);
     }
 
     /// Delivers one group event at a node, if there is one.
@@ -251,7 +254,7 @@ impl World {
         let Some(server) = self.servers.get_mut(&node) else { return false };
         let Some(event) = self.group.deliver_next(node) else { return false };
         server.replica.handle_group(self.now, event);
-        self.drain(node);
+        self.turn(node);
         true
     }
 
@@ -266,7 +269,7 @@ impl World {
         let disk = self.disks.entry(node).or_default();
         disk.extend(server.unsynced.drain(..count).map(|(_, record)| record));
         server.replica.handle_stored(self.now, ticket);
-        self.drain(node);
+        self.turn(node);
         true
     }
 
@@ -281,14 +284,14 @@ impl World {
             Job::Image(frame, state) => {
                 let (half, rest) = (state.slice(..state.len() / 2), state.slice(state.len() / 2..));
                 let state: Pieces = [half, rest].into_iter().collect();
-                server.replica.provide_image(self.now, frame.image(state));
+                server.replica.provide_snapshot(self.now, frame.image(state));
             }
             Job::Received(number, bytes) => {
                 let snapshot = Snapshot::from_bytes(&bytes).ok();
                 server.replica.handle_received(self.now, number, snapshot);
             }
         }
-        self.drain(node);
+        self.turn(node);
         true
     }
 
@@ -308,7 +311,7 @@ impl World {
         }
         if let Some(server) = self.servers.get_mut(&to) {
             server.replica.handle_peer(self.now, from, &message);
-            self.drain(to);
+            self.turn(to);
         }
         true
     }
@@ -316,11 +319,23 @@ impl World {
     pub fn tick(&mut self, by: Duration) {
         self.now = self.now + by;
         for node in self.nodes.clone() {
-            let Some(server) = self.servers.get_mut(&node) else { continue };
+            if !self.servers.contains_key(&node) {
+                continue;
+            }
+            // Who looks at a deadline has polled everything.
+            self.drain(node);
+            let server = self.servers.get_mut(&node).expect("just seen");
             if server.replica.next_deadline().is_some_and(|deadline| deadline <= self.now) {
                 server.replica.handle_timer(self.now);
-                self.drain(node);
+                self.turn(node);
             }
+        }
+    }
+
+    /// A server was handed an input: carries out what comes of it, now or after further inputs.
+    fn turn(&mut self, node: NodeId) {
+        if !self.gathers || self.rng.chance(1, 3) {
+            self.drain(node);
         }
     }
 
@@ -430,9 +445,11 @@ impl World {
 
     /// Heals everything and lets it settle.
     pub fn settle(&mut self) {
+        self.gathers = false;
         for node in self.nodes.clone() {
-            if !self.servers.contains_key(&node) {
-                self.restart(node);
+            match self.servers.contains_key(&node) {
+                true => self.drain(node),
+                false => self.restart(node),
             }
         }
         for node in self.nodes.clone() {

@@ -171,6 +171,11 @@ impl<F: FnMut(&Plan) -> Option<Violation>> Shrinker<F> {
         self.try_change(|plan| plan.options.loss_per_mille = 0);
         self.try_change(|plan| plan.options.limits = Scale::Roomy);
         self.try_change(|plan| plan.options.storage = Storage::Modelled);
+        if !self.try_change(|plan| plan.options.inputs_per_poll = 1) {
+            self.try_change(|plan| {
+                plan.options.inputs_per_poll = plan.options.inputs_per_poll.min(4)
+            });
+        }
         for kind in self.best.options.workloads.clone() {
             if self.best.options.workloads.len() > 1 {
                 self.try_change(|plan| plan.options.workloads = vec![kind]);

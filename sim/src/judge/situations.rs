@@ -39,11 +39,13 @@ pub enum Situation {
     LeftBehind,
     /// A server whose state was damaged stopped itself.
     Diverged,
+    /// A server was handed a view after other inputs that had not been polled.
+    ViewAmongInputs,
 }
 
 impl Situation {
     /// Every situation, in the order of the report.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DroppedOnTheWay,
         Self::StartedFromState,
         Self::StateBeforeChange,
@@ -60,6 +62,7 @@ impl Situation {
         Self::RecoveredWithLoss,
         Self::LeftBehind,
         Self::Diverged,
+        Self::ViewAmongInputs,
     ];
 
     /// The word for it in reports.
@@ -81,6 +84,7 @@ impl Situation {
             Self::RecoveredWithLoss => "recovered-with-loss",
             Self::LeftBehind => "left-behind",
             Self::Diverged => "diverged",
+            Self::ViewAmongInputs => "view-among-inputs",
         }
     }
 
@@ -103,6 +107,7 @@ impl Situation {
             Self::RecoveredWithLoss => "... which gave up what had been applied",
             Self::LeftBehind => "a server back with a disk that was given up",
             Self::Diverged => "a server that stopped itself: its state was damaged",
+            Self::ViewAmongInputs => "a view after other inputs that had not been polled",
         }
     }
 }

@@ -159,10 +159,21 @@ pub fn draw_options(seed: u64, overrides: &Overrides) -> Options {
     if !fixed("observers") {
         options.observers = options.observers.min(SERVERS_MAX.saturating_sub(options.servers));
     }
+    if !fixed("inputs-per-poll") {
+        options.inputs_per_poll = draw_inputs_per_poll(seed);
+    }
     if real && !fixed("storage") && options.mode == Durability::Persistent {
         options.storage = Storage::Real;
     }
     options
+}
+
+/// In two worlds of five each input is polled by itself; in the others several come together.
+fn draw_inputs_per_poll(seed: u64) -> u32 {
+    // Its own stream: it changes nothing else in any world.
+    let rng = &mut Rng::of(seed, Concern::Options, 1);
+    let most = [1, 8, 128][rng.weighted(&[40, 30, 30])];
+    rng.within(u64::from(most > 1) + 1, most.max(1)) as u32
 }
 
 fn draw_shape(seed: u64, rng: &mut Rng) -> Options {

@@ -84,12 +84,15 @@ pub struct Options {
     pub sync_max: Duration,
     /// The invariants of every machine are asserted after every so many steps. At least 1.
     pub check_every: u32,
+    /// Inputs handed to a server before its outputs are polled, at most. At least 1. The bare world
+    /// draws how many each time.
+    pub inputs_per_poll: u32,
     /// Tests of the tests: this property is taken for violated when it is next judged.
     pub canary: Option<Property>,
 }
 
 /// The names of the options, in the order in which they are printed.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "seed",
     "servers",
     "observers",
@@ -111,6 +114,7 @@ pub const NAMES: [&str; 22] = [
     "sync-min",
     "sync-max",
     "check-every",
+    "inputs-per-poll",
     "canary",
 ];
 
@@ -118,6 +122,8 @@ pub const NAMES: [&str; 22] = [
 pub const SERVERS_MAX: u32 = Nodes::NODE_MAX;
 /// The most clients in a world.
 pub const CLIENTS_MAX: u32 = 64;
+/// The most inputs between two polls.
+pub const INPUTS_MAX: u32 = 256;
 const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
 
 impl Default for Options {
@@ -144,6 +150,7 @@ impl Default for Options {
             sync_min: Duration::from_micros(200),
             sync_max: Duration::from_millis(5),
             check_every: 1,
+            inputs_per_poll: 1,
             canary: None,
         }
     }
@@ -180,6 +187,7 @@ impl Options {
             (self.duplicate_per_mille <= 500, "duplicate-per-mille", "at most 500"),
             (self.reorder_per_mille <= 1000, "reorder-per-mille", "at most 1000"),
             (self.check_every >= 1, "check-every", "at least 1"),
+            ((1..=INPUTS_MAX).contains(&self.inputs_per_poll), "inputs-per-poll", "1 to 256"),
             (self.safety <= SPAN_MAX, "safety", "at most a day"),
             (self.converge <= SPAN_MAX, "converge", "at most a day"),
             (self.delay_max <= Duration::from_secs(10), "delay-max", "at most 10s"),
@@ -216,6 +224,7 @@ impl Options {
             "sync-min" => self.sync_min = duration(text)?,
             "sync-max" => self.sync_max = duration(text)?,
             "check-every" => self.check_every = number(text)?,
+            "inputs-per-poll" => self.inputs_per_poll = number(text)?,
             "canary" => self.canary = canary(text)?,
             _ => return Err(format!("one of {}", NAMES.join(", "))),
         }
@@ -261,6 +270,7 @@ impl Options {
             "sync-min" => Span(self.sync_min).to_string(),
             "sync-max" => Span(self.sync_max).to_string(),
             "check-every" => self.check_every.to_string(),
+            "inputs-per-poll" => self.inputs_per_poll.to_string(),
             "canary" => self.canary.map_or("none", Property::name).to_owned(),
             _ => panic!("no option is called {name}"),
         }

@@ -60,6 +60,13 @@ pub enum Event {
         /// The bytes as they were sent.
         bytes: Bytes,
     },
+    /// A server that waits for further inputs waits no longer.
+    Turn {
+        /// The server.
+        node: u32,
+        /// Of which process.
+        incarnation: u64,
+    },
     /// A server's deadline may have come.
     NodeTimer {
         /// The server.

@@ -27,6 +27,7 @@ pub mod schedule;
 mod story;
 pub mod timer;
 pub mod trace;
+pub mod turns;
 pub mod who;
 
 use crate::judge::counts::Counts;
@@ -242,6 +243,13 @@ impl World {
             }
             Event::NodeTimer { node, armed } => {
                 self.with_node(node, |node, env, options| node.on_timer(env, options, armed));
+            }
+            Event::Turn { node, incarnation } => {
+                self.with_node(node, |node, env, options| {
+                    if node.incarnation == incarnation {
+                        node.end_turn(env, options);
+                    }
+                });
             }
             Event::Synced { node, incarnation } => self.on_synced(node, incarnation),
             Event::Worked { node, incarnation, done } => {

@@ -20,6 +20,7 @@ use crate::world::input::NodeInput;
 use crate::world::process::{Observed, Process};
 use crate::world::story;
 use crate::world::timer::Timer;
+use crate::world::turns::{Next, Turns};
 use crate::world::who::Actor;
 use accord_core::group::ring::{Ring, To, Transmit};
 use accord_core::group::{GroupEvent, SubmitError};
@@ -167,6 +168,9 @@ impl Node {
             unsubmitted: VecDeque::new(),
             inboxes: BTreeMap::new(),
             observed,
+            turns: Turns::new(options, self.id),
+            server_deadline: None,
+            unpolled: 0,
             steps: 0,
             touched: true,
             unchecked: true,
@@ -295,12 +299,28 @@ impl Node {
                 {
                     ring.handle_timer(now);
                 }
-                if due(process.server.next_deadline()) {
+                if due(process.server_deadline) {
                     process.tell(now, Input::Timer);
                 }
             }
         }
-        self.pump(env, options);
+        match self.process.as_mut().map(|process| process.turns.next()) {
+            None | Some(Next::Wait) => {}
+            Some(Next::Poll) => self.pump(env, options),
+            Some(Next::WaitFor(span)) => {
+                let (node, incarnation) = (self.id, self.incarnation);
+                env.agenda.push(env.now.after(span), Event::Turn { node, incarnation });
+            }
+        }
+    }
+
+    /// No further inputs come before the next poll.
+    pub fn end_turn(&mut self, env: &mut Surroundings, options: &Options) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.turns.end();
+        if self.is_live() {
+            self.pump(env, options);
+        }
     }
 
     /// There is no process: connections are refused, all else is lost.
@@ -338,6 +358,9 @@ impl Node {
         let judgement = env.judges.contract.on_event(self.id, self.incarnation, &event);
         env.judge(Property::GroupContract, judgement);
         if let GroupEvent::View(view) = &event {
+            if process.unpolled > 0 {
+                env.met(Situation::ViewAmongInputs);
+            }
             process.observed.view = Some(view.id);
             let view = view.clone();
             env.tell(Actor::Server(self.id), || format!("view {} {:?}", view.id, view.members));
@@ -382,7 +405,14 @@ impl Node {
         while let Some(process) = self.process.as_mut() {
             let now = self.clock.local(env.now);
             process.show(self.id, env, now);
-            let mut busy = process.read_inboxes(self.id, env, now);
+            let mut busy = false;
+            for _ in 0..process.turns.inputs() {
+                let handed_in = self.hand_in(env);
+                busy |= handed_in;
+                if !handed_in {
+                    break;
+                }
+            }
             busy |= self.pump_outputs(env);
             busy |= self.pump_group(env, options);
             if !busy {
@@ -391,8 +421,35 @@ impl Node {
         }
         if let Some(process) = self.process.as_mut() {
             process.settle(options.check_every);
+            process.server_deadline = process.server.next_deadline();
         }
         self.arm(env);
+    }
+
+    /// Hands in something that is at hand: a message of a client, or an event of the ring's.
+    fn hand_in(&mut self, env: &mut Surroundings) -> bool {
+        let now = self.clock.local(env.now);
+        let Some(process) = self.process.as_mut() else { return false };
+        let event_first = process.turns.second_first();
+        if event_first {
+            self.hand_in_event(env) || self.read_inbox(env, now)
+        } else {
+            self.read_inbox(env, now) || self.hand_in_event(env)
+        }
+    }
+
+    fn read_inbox(&mut self, env: &mut Surroundings, now: Instant) -> bool {
+        let id = self.id;
+        self.process.as_mut().is_some_and(|process| process.read_inbox(id, env, now))
+    }
+
+    fn hand_in_event(&mut self, env: &mut Surroundings) -> bool {
+        let ring = self.process.as_mut().and_then(|process| process.ring.as_mut());
+        let Some(event) = ring.and_then(Ring::poll_event) else { return false };
+        env.counts.core_events += 1;
+        env.tell(Actor::Server(self.id), || story::group(&event));
+        self.on_group(env, event);
+        true
     }
 
     fn pump_group(&mut self, env: &mut Surroundings, options: &Options) -> bool {
@@ -425,12 +482,6 @@ impl Node {
                 }
             }
         }
-        if let Some(event) = ring.poll_event() {
-            env.counts.core_events += 1;
-            env.tell(Actor::Server(self.id), || story::group(&event));
-            self.on_group(env, event);
-            busy = true;
-        }
         busy
     }
 
@@ -440,9 +491,15 @@ impl Node {
             && let Some(output) = process.server.poll_output()
         {
             busy = true;
+            process.show(self.id, env, self.clock.local(env.now));
             crate::world::digest::output(&mut env.trace, env.now, Actor::Server(self.id), &output);
             env.tell(self.actor(), || story::output(&output));
             self.carry_out(env, output);
+        }
+        if let Some(process) = self.process.as_mut() {
+            // What was applied last may have led to no output.
+            process.show(self.id, env, self.clock.local(env.now));
+            process.unpolled = 0;
         }
         busy
     }
@@ -511,7 +568,7 @@ impl Node {
     fn arm(&mut self, env: &mut Surroundings) {
         let Some(process) = &self.process else { return };
         let ring = process.ring.as_ref().and_then(Ring::next_deadline);
-        let deadline = ring.into_iter().chain(process.server.next_deadline()).min();
+        let deadline = ring.into_iter().chain(process.server_deadline).min();
         let Some(deadline) = deadline else { return };
         let at = self.clock.world(deadline).max(env.now);
         if let Some(armed) = self.timer.arm(at) {

@@ -5,6 +5,7 @@
 use crate::judge::Property;
 use crate::judge::situations::Situation;
 use crate::world::env::Surroundings;
+use crate::world::turns::Turns;
 use crate::world::who::Actor;
 use accord_core::group::ViewId;
 use accord_core::group::ring::Ring;
@@ -31,6 +32,12 @@ pub struct Process {
     pub(crate) inboxes: BTreeMap<ConnId, VecDeque<ClientMessage>>,
     /// What the judges were shown.
     pub(crate) observed: Observed,
+    /// How many inputs it is handed before its outputs are polled.
+    pub(crate) turns: Turns,
+    /// The server's next deadline, as it was when its outputs were last polled.
+    pub(crate) server_deadline: Option<Instant>,
+    /// Inputs handed to the server since its outputs were polled.
+    pub(crate) unpolled: u32,
     pub(crate) steps: u64,
     /// The server was told something since the judges were shown what is new.
     pub(crate) touched: bool,
@@ -39,36 +46,35 @@ pub struct Process {
 }
 
 impl Process {
-    /// Hands the server what clients said, as far as it accepts. True if there was something.
-    pub(crate) fn read_inboxes(&mut self, id: u32, env: &mut Surroundings, now: Instant) -> bool {
-        let mut busy = false;
-        for (conn, inbox) in &mut self.inboxes {
-            while !inbox.is_empty() && self.server.accepts(*conn) {
-                let message = inbox.pop_front().expect("just seen");
-                if let ClientMessage::Read { read, consistency, .. } = &message
-                    && *consistency == Consistency::Linearizable
-                {
-                    let replica = self.server.replica();
-                    let (voters, epoch) = (replica.log().voters(), replica.open_epoch());
-                    env.judges.barriers.on_read(id, (*conn, *read), voters, epoch);
-                }
-                self.server.handle(now, Input::Client { conn: *conn, message });
-                self.touched = true;
-                busy = true;
-            }
+    /// Hands the server a message of a client, if there is one that it accepts.
+    pub(crate) fn read_inbox(&mut self, id: u32, env: &mut Surroundings, now: Instant) -> bool {
+        let accepted = self.inboxes.iter_mut().find(|(conn, _)| self.server.accepts(**conn));
+        let Some((&conn, inbox)) = accepted else { return false };
+        let message = inbox.pop_front().expect("inboxes without a message are not kept");
+        if inbox.is_empty() {
+            self.inboxes.remove(&conn);
         }
-        self.inboxes.retain(|_, inbox| !inbox.is_empty());
-        busy
+        if let ClientMessage::Read { read, consistency, .. } = &message
+            && *consistency == Consistency::Linearizable
+        {
+            let replica = self.server.replica();
+            let (voters, epoch) = (replica.log().voters(), replica.open_epoch());
+            env.judges.barriers.on_read(id, (conn, *read), voters, epoch);
+        }
+        self.tell(now, Input::Client { conn, message });
+        true
     }
 
     /// Hands the server an input.
     pub(crate) fn tell(&mut self, now: Instant, input: Input) {
         self.server.handle(now, input);
         self.touched = true;
+        self.unpolled += 1;
     }
 
     /// Shows the judges what is new, before anything follows from it.
     pub(crate) fn show(&mut self, id: u32, env: &mut Surroundings, now: Instant) {
+        self.touched |= self.server.applied() != self.observed.shown;
         if std::mem::take(&mut self.touched) {
             self.observed.look(id, &mut self.server, env, now);
             self.unchecked = true;

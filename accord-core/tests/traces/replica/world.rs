@@ -275,7 +275,10 @@ impl World {
             return Ok(false);
         }
         let state = Bytes::from(std::mem::take(&mut server.state_wanted));
-        self.with(node, |replica, now| replica.provide_snapshot(now, state))?;
+        self.with(node, |replica, now| {
+            let image = replica.wanted_frame().image(state);
+            replica.provide_snapshot(now, image);
+        })?;
         Ok(true)
     }
 

@@ -81,6 +81,9 @@ pub(super) struct Driver<E: Env> {
 
 pub(super) struct Inner {
     server: Server,
+    /// The server's next deadline, as of the last turn of the pump: between two turns it has
+    /// inputs whose outputs are not polled.
+    server_deadline: Option<Instant>,
     group: Group,
     /// The servers as this one knows them.
     roster: Roster,
@@ -136,6 +139,7 @@ impl<E: Env> Driver<E> {
         let group = Group::new(&options.group, options.node, env.draw(), env.clock())?;
         let inner = Inner {
             server,
+            server_deadline: None,
             group,
             roster,
             conns: BTreeMap::new(),
@@ -262,7 +266,7 @@ impl<E: Env> Driver<E> {
                 inner.sampled.insert((id, *request), now);
             }
         }
-        inner.server.gather(now, id, call);
+        inner.server.handle(now, Input::Client { conn: id, message: call });
     }
 
     /// A connection that kept `before` bytes of messages in several frames keeps `now`. False if

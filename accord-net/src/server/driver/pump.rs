@@ -148,7 +148,7 @@ impl<E: Env> Driver<E> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let inner = self.inner.borrow();
-        [inner.server.next_deadline(), inner.group.next_deadline()].into_iter().flatten().min()
+        [inner.server_deadline, inner.group.next_deadline()].into_iter().flatten().min()
     }
 
     fn on_time(&self) {
@@ -158,7 +158,7 @@ impl<E: Env> Driver<E> {
         if due(inner.group.next_deadline()) {
             inner.group.handle_timer(now);
         }
-        if due(inner.server.next_deadline()) {
+        if due(inner.server_deadline) {
             inner.server.handle(now, Input::Timer);
         }
     }
@@ -166,7 +166,6 @@ impl<E: Env> Driver<E> {
     /// Carries out what the server and its group ask, until nothing is left to do.
     pub(in crate::server) fn pump(&self) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.server.settle();
         loop {
             let mut busy = false;
             while let Some(output) = inner.server.poll_output() {
@@ -178,6 +177,7 @@ impl<E: Env> Driver<E> {
                 break;
             }
         }
+        inner.server_deadline = inner.server.next_deadline();
         #[cfg(feature = "testing")]
         if let Some(witness) = &mut *self.witness.borrow_mut() {
             witness(&mut inner.server, inner.view);

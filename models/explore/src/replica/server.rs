@@ -216,7 +216,8 @@ impl Server {
             Action::SnapshotWanted => {
                 let mut state = self.revision.to_le_bytes().to_vec();
                 state.extend(&self.applied);
-                self.replica.provide_snapshot(self.clock, Bytes::from(state));
+                let image = self.replica.wanted_frame().image(Bytes::from(state));
+                self.replica.provide_snapshot(self.clock, image);
             }
             Action::SnapshotReceived { number, bytes } => {
                 self.received = Some((number, bytes));

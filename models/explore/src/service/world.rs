@@ -438,6 +438,10 @@ fn host(node: NodeId, nodes: &[NodeId]) -> Host {
     let recovered = Recovered::fresh(StoreId(seed), true);
     let mut server = Server::new(config, recovered, seed, Instant::ZERO);
     server.witness();
+    // A server that has just started has a standing to tell, which the adversary does not ask for.
+    while let Some(output) = server.poll_output() {
+        assert!(matches!(output, Output::Standing(_)), "a start in memory asks for nothing else");
+    }
     Host { server, clock: Instant::ZERO }
 }
 
