@@ -180,7 +180,7 @@ pub struct Spell {
 
 /// What was recorded of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub struct Recording {
     /// Events, in order.
     pub events: VecDeque<Told>,
     /// Messages of clients and between servers beside the ring, by when they were sent.
@@ -193,7 +193,7 @@ pub struct Record {
     pub left_out: u64,
 }
 
-impl Record {
+impl Recording {
     /// A line of the story.
     pub fn tell(&mut self, at: WorldTime, who: Actor, line: String) {
         let Some(sort) = Sort::of(who, &line) else { return };

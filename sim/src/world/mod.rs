@@ -37,7 +37,7 @@ use crate::judge::{Property, Violation};
 use crate::plan::Plan;
 use crate::plan::options::Options;
 use crate::plan::setup;
-use crate::report::record::Record;
+use crate::report::record::Recording;
 use crate::workload::{self, Workload};
 use crate::world::actor::ClientActor;
 use crate::world::clock::WorldTime;
@@ -98,7 +98,7 @@ pub struct Run {
     /// What the clients saw, by workload.
     pub histories: Vec<(&'static str, History)>,
     /// What a picture is drawn from, if it was recorded.
-    pub record: Option<Box<Record>>,
+    pub record: Option<Box<Recording>>,
 }
 
 /// Runs the world of a plan to its end. The story goes to `story`, if it is to be told.
@@ -111,7 +111,7 @@ pub fn run(plan: &Plan, story: Option<Story>) -> Run {
 /// Runs the world of a plan to its end and records it.
 pub fn run_recorded(plan: &Plan, story: Option<Story>) -> Run {
     let mut world = World::new(plan.clone(), story);
-    world.env.trace.begin_record(Record::default());
+    world.env.trace.begin_record(Recording::default());
     crate::world::panics::quietly(|| world.run());
     world.finish()
 }

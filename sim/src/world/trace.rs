@@ -6,7 +6,7 @@
 //! is for people who look for the cause of a violation. Writing it changes nothing that happens, so
 //! a silent run and a told one have equal digests.
 
-use crate::report::record::Record;
+use crate::report::record::Recording;
 use crate::world::clock::WorldTime;
 use crate::world::who::Actor;
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Trace {
     events: u64,
     story: Option<Story>,
     /// What a picture is drawn from.
-    record: Option<Box<Record>>,
+    record: Option<Box<Recording>>,
     /// The first error in writing the story, after which nothing more is written.
     story_error: Option<std::io::Error>,
 }
@@ -41,12 +41,12 @@ impl Trace {
     }
 
     /// From now on, what happens is recorded as well.
-    pub fn begin_record(&mut self, record: Record) {
+    pub fn begin_record(&mut self, record: Recording) {
         self.record = Some(Box::new(record));
     }
 
     /// The record, if there is one.
-    pub const fn record_mut(&mut self) -> Option<&mut Record> {
+    pub const fn record_mut(&mut self) -> Option<&mut Recording> {
         match &mut self.record {
             Some(record) => Some(&mut **record),
             None => None,
@@ -54,7 +54,7 @@ impl Trace {
     }
 
     /// Takes the record, if there is one.
-    pub fn take_record(&mut self) -> Option<Box<Record>> {
+    pub fn take_record(&mut self) -> Option<Box<Recording>> {
         self.record.take()
     }
 

@@ -8,7 +8,7 @@ use crate::judge::Property;
 use crate::plan::WorkloadKind;
 use crate::plan::options::Options;
 use crate::plan::{FaultKind, Plan};
-use crate::report::record::{Message, Record, Sort, Spell, Told};
+use crate::report::record::{Message, Recording, Sort, Spell, Told};
 use crate::workload::check_options;
 use crate::world::Run;
 use crate::world::clock::WorldTime;
@@ -128,7 +128,7 @@ fn sort_number(sort: Sort) -> usize {
     Sort::ALL.iter().position(|other| *other == sort).expect("all are in the list")
 }
 
-fn events(record: &Record, lanes: &Lanes, texts: &mut Texts) -> Json {
+fn events(record: &Recording, lanes: &Lanes, texts: &mut Texts) -> Json {
     let mut columns: [Vec<u64>; 4] = Default::default();
     for Told { at, who, sort, text } in &record.events {
         let row = [
@@ -143,7 +143,7 @@ fn events(record: &Record, lanes: &Lanes, texts: &mut Texts) -> Json {
     json!({"at": at, "lane": lane, "sort": sort, "text": text})
 }
 
-fn messages(record: &Record, lanes: &Lanes, spans: &[Span], texts: &mut Texts) -> Json {
+fn messages(record: &Recording, lanes: &Lanes, spans: &[Span], texts: &mut Texts) -> Json {
     let mut all: Vec<&Message> = record.messages.iter().chain(&record.datagrams).collect();
     all.sort_by_key(|message| message.sent);
     let mut columns: [Vec<i64>; 6] = Default::default();
@@ -194,7 +194,7 @@ fn is_down(spans: &[Span], lane: u32, at: u64) -> bool {
 }
 
 /// What the events of servers amount to.
-fn spans(record: &Record, lanes: &Lanes) -> Vec<Span> {
+fn spans(record: &Recording, lanes: &Lanes) -> Vec<Span> {
     let mut done = Vec::new();
     let mut open: BTreeMap<(u32, &'static str), Span> = BTreeMap::new();
     for Told { at, who, text, .. } in &record.events {
