@@ -1,16 +1,16 @@
-//! A server's disk: a log of records, written in order, synced later, damaged as the plan says.
+//! A server's disk: a list of records, written in order and synced later, damaged as the plan says.
 //!
-//! A record is framed by its length and a checksum of its bytes. What is written is in the system's
-//! memory at once and on the platter when a sync that began later completes; a crash of the process
-//! keeps the former, a loss of power only the latter and a torn part of the rest. Beside the log
-//! stands the mark up to which it was synced, as a database keeps it in its header: damage below
-//! the mark is a disk that has gone bad (it forgot what it promised to keep), damage above it is an
-//! unfinished write, which nobody relied on.
+//! What is written is in the system's memory at once and on the platter when a sync that began later
+//! completes. A crash of the process keeps the former, a loss of power only the latter and some of
+//! the records after it. Beside the records stands the mark up to which they were synced. Damage
+//! below the mark is a disk that has gone bad: it forgot what it promised to keep. Damage above it
+//! is an unfinished write, which nobody relied on.
 //!
-//! This is the model of a store. In some worlds the real one stands in its place, on a simulated
-//! disk of its own: see [`crate::world::engine`].
+//! This is a cheap model of a store, at the level of whole records. Bytes are not its concern: in
+//! some worlds the real store stands in its place, on a simulated disk that tears sectors. See
+//! [`crate::world::engine`].
 //!
-//! Invariant: `synced <= syncing <= image.len()`, and tickets ascend.
+//! Invariant: `synced <= syncing <= records.len()`, and tickets ascend.
 
 use crate::plan::options::Storage;
 use crate::plan::rng::Rng;
@@ -20,24 +20,17 @@ use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
 use accord_core::replica::log::{Recovered, RecoveryError};
 use accord_core::time::{Duration, DurationExt};
-use accord_core::wire::{Decode, Encode, Reader, Writer};
-use bytes::Bytes;
 use std::collections::VecDeque;
-
-/// Length and checksum.
-const HEAD_BYTES: usize = 8;
 
 /// A disk.
 #[derive(Debug)]
 pub struct Disk {
     /// In the place of the model, if the world has the real storage code.
     engine: Option<Engine>,
-    image: Vec<u8>,
-    /// Bytes that a loss of power leaves.
-    synced: usize,
-    /// Bytes that the sync under way makes safe; equal to `synced` if there is none.
+    model: Platter,
+    /// Records that the sync under way makes safe; equal to the mark if there is none.
     syncing: usize,
-    /// The end of each write that is not synced, and its ticket.
+    /// How many records there are with each write that is not synced, and its ticket.
     waiting: VecDeque<(usize, Ticket)>,
     /// What the faults in force add to a sync.
     slowness: Duration,
@@ -45,20 +38,24 @@ pub struct Disk {
     failing: bool,
     sync_min: Duration,
     sync_max: Duration,
-    scratch: Writer,
     rng: Rng,
+}
+
+/// What is on a disk of the model.
+#[derive(Debug, Default)]
+pub struct Platter {
+    records: Vec<Record>,
+    /// Records that a loss of power leaves.
+    synced: usize,
+    /// The first record with a turned bit.
+    rotten: Option<usize>,
 }
 
 /// What a disk has on it, without the machine around it.
 #[derive(Debug)]
 pub enum Platters {
     /// Of the model.
-    Model {
-        /// What was written.
-        image: Vec<u8>,
-        /// How much of it was synced.
-        synced: usize,
-    },
+    Model(Platter),
     /// Of the real storage code.
     Engine(Box<Engine>),
 }
@@ -88,15 +85,13 @@ impl Disk {
     pub fn new(rng: Rng, sync_min: Duration, sync_max: Duration) -> Self {
         Self {
             engine: None,
-            image: Vec::new(),
-            synced: 0,
+            model: Platter::default(),
             syncing: 0,
             waiting: VecDeque::new(),
             slowness: Duration::ZERO,
             failing: false,
             sync_min,
             sync_max,
-            scratch: Writer::new(),
             rng,
         }
     }
@@ -114,20 +109,14 @@ impl Disk {
             engine.push(ticket, record);
             return self.begin_commit(now);
         }
-        self.scratch.clear();
-        record.encode(&mut self.scratch);
-        let payload = self.scratch.as_slice();
-        let length = u32::try_from(payload.len()).expect("records are far below 4 GiB");
-        self.image.extend_from_slice(&length.to_le_bytes());
-        self.image.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        self.image.extend_from_slice(payload);
+        self.model.records.push(record.clone());
         assert!(self.waiting.back().is_none_or(|(_, last)| *last < ticket), "tickets ascend");
-        self.waiting.push_back((self.image.len(), ticket));
-        if self.syncing > self.synced { None } else { Some(self.begin_sync(now)) }
+        self.waiting.push_back((self.model.records.len(), ticket));
+        if self.syncing > self.model.synced { None } else { Some(self.begin_sync(now)) }
     }
 
     fn begin_sync(&mut self, now: WorldTime) -> WorldTime {
-        self.syncing = self.image.len();
+        self.syncing = self.model.records.len();
         self.sync_end(now)
     }
 
@@ -156,20 +145,20 @@ impl Disk {
             let next = if synced == Synced::Failed { None } else { self.begin_commit(now) };
             return (synced, next);
         }
-        assert!(self.syncing > self.synced, "a sync is under way");
+        assert!(self.syncing > self.model.synced, "a sync is under way");
         if std::mem::take(&mut self.failing) {
-            self.syncing = self.synced;
+            self.syncing = self.model.synced;
             return (Synced::Failed, None);
         }
-        self.synced = self.syncing;
+        self.model.synced = self.syncing;
         let mut last = None;
         while let Some((end, ticket)) = self.waiting.front()
-            && *end <= self.synced
+            && *end <= self.model.synced
         {
             last = Some(*ticket);
             self.waiting.pop_front();
         }
-        let next = (self.image.len() > self.synced).then(|| self.begin_sync(now));
+        let next = (self.model.records.len() > self.model.synced).then(|| self.begin_sync(now));
         (Synced::UpTo(last.expect("a sync covers at least the write that began it")), next)
     }
 
@@ -178,7 +167,7 @@ impl Disk {
         if let Some(engine) = &mut self.engine {
             engine.crash();
         }
-        self.syncing = self.synced;
+        self.syncing = self.model.synced;
         self.waiting.clear();
         self.failing = false;
     }
@@ -190,21 +179,15 @@ impl Disk {
         }
     }
 
-    /// The machine lost power: of what was not synced, a part is there, and may be torn anywhere.
+    /// The machine lost power: of what was not synced, the first records are there, or none.
     pub fn lose_power(&mut self) {
         self.crash();
         if let Some(engine) = &mut self.engine {
             return engine.lose_power();
         }
-        let unsynced = (self.image.len() - self.synced) as u64;
-        let kept = self.synced + self.rng.within(0, unsynced) as usize;
-        self.image.truncate(kept);
-        // Sectors reach the platter in any order: a part in the middle may be missing.
-        if kept > self.synced && self.rng.percent(50) {
-            let from = self.rng.within(self.synced as u64, kept as u64 - 1) as usize;
-            let to = self.rng.within(from as u64 + 1, kept as u64) as usize;
-            self.image[from..to].fill(0);
-        }
+        let unsynced = (self.model.records.len() - self.model.synced) as u64;
+        let kept = self.model.synced + self.rng.within(0, unsynced) as usize;
+        self.model.records.truncate(kept);
     }
 
     /// Server `node` starts, and is killed or loses power in the middle of it.
@@ -223,16 +206,16 @@ impl Disk {
         self.engine.as_mut()?.after_power_loss(node)
     }
 
-    /// Turns one bit anywhere. False if there is none.
+    /// Turns one bit in any record. False if there is none.
     pub fn rot(&mut self) -> bool {
         if let Some(engine) = &mut self.engine {
             return engine.rot();
         }
-        if self.image.is_empty() {
+        if self.model.records.is_empty() {
             return false;
         }
-        let at = self.rng.below(self.image.len() as u64) as usize;
-        self.image[at] ^= 1 << self.rng.below(8);
+        let at = self.rng.below(self.model.records.len() as u64) as usize;
+        self.model.rotten = Some(self.model.rotten.map_or(at, |other| other.min(at)));
         true
     }
 
@@ -242,8 +225,7 @@ impl Disk {
         if let Some(engine) = &mut self.engine {
             engine.replace();
         }
-        self.image.clear();
-        self.synced = 0;
+        self.model = Platter::default();
         self.syncing = 0;
     }
 
@@ -252,19 +234,18 @@ impl Disk {
         if let Some(engine) = &mut self.engine {
             return Platters::Engine(Box::new(engine.replace()));
         }
-        let (image, synced) = (std::mem::take(&mut self.image), self.synced);
+        let model = std::mem::take(&mut self.model);
         self.wipe();
-        Platters::Model { image, synced }
+        Platters::Model(model)
     }
 
     /// The disk is exchanged for one that was taken out before.
     pub fn put_in(&mut self, platters: Platters) {
         self.wipe();
         match platters {
-            Platters::Model { image, synced } => {
-                self.image = image;
-                self.synced = synced;
-                self.syncing = synced;
+            Platters::Model(model) => {
+                self.syncing = model.synced;
+                self.model = model;
             }
             Platters::Engine(engine) => self.engine = Some(*engine),
         }
@@ -299,42 +280,20 @@ impl Disk {
         if let Some(engine) = &mut self.engine {
             return engine.open(node);
         }
-        let (records, intact) = self.read_records();
-        if intact < self.synced {
-            return Ok(Opened::Rotten);
+        let model = &mut self.model;
+        match model.rotten.take() {
+            Some(at) if at < model.synced => return Ok(Opened::Rotten),
+            Some(at) => model.records.truncate(at),
+            None => {}
         }
-        self.image.truncate(intact);
-        self.synced = intact;
-        self.syncing = intact;
-        let recovered =
-            Recovered::replay(node, records).map_err(|error: RecoveryError| error.to_string())?;
+        model.synced = model.records.len();
+        self.syncing = model.synced;
+        let recovered = Recovered::replay(node, model.records.clone())
+            .map_err(|error: RecoveryError| error.to_string())?;
         Ok(match recovered {
             None => Opened::Blank,
             Some(recovered) => Opened::Recovered(Box::new(recovered)),
         })
-    }
-
-    /// The whole records at the front, and where they end.
-    fn read_records(&self) -> (Vec<Record>, usize) {
-        let image = Bytes::copy_from_slice(&self.image);
-        let mut records = Vec::new();
-        let mut at = 0;
-        while let Some(head) = image.get(at..at + HEAD_BYTES) {
-            let word = |from: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| head[from + byte]));
-            let (length, checksum) = (word(0) as usize, word(4));
-            let from = at + HEAD_BYTES;
-            let Some(payload) = image.get(from..from + length) else { break };
-            if length == 0 || crc32fast::hash(payload) != checksum {
-                break;
-            }
-            let mut reader = Reader::new(image.slice(from..from + length));
-            match Record::decode(&mut reader) {
-                Ok(record) if reader.remaining() == 0 => records.push(record),
-                _ => break,
-            }
-            at = from + length;
-        }
-        (records, at)
     }
 }
 
@@ -397,7 +356,7 @@ mod tests {
             disk.lose_power();
             seen.insert(promised(&mut disk).expect("the identity was synced"));
         }
-        assert_eq!(seen, (0..=5).collect(), "every tear is drawn, and none goes unnoticed");
+        assert_eq!(seen, (0..=5).collect(), "any number of records after the mark is kept");
     }
 
     #[test]
