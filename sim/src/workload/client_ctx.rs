@@ -67,7 +67,7 @@ impl ClientCtx<'_> {
         self.env.trace.event(
             self.env.now,
             Actor::Client(self.client),
-            crate::world::digest::kind::SUBMIT,
+            crate::world::event_kind::EventKind::Submit,
             &request.0.to_le_bytes(),
         );
         self.env.tell(Actor::Client(self.client), || format!("submits {request} {txn:?}"));
@@ -84,7 +84,7 @@ impl ClientCtx<'_> {
         self.env.trace.event(
             self.env.now,
             Actor::Client(client),
-            crate::world::digest::kind::READ,
+            crate::world::event_kind::EventKind::Read,
             &read.0.to_le_bytes(),
         );
         let id = read.0;

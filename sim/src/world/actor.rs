@@ -11,8 +11,8 @@ use crate::plan::rng::{Concern, Rng};
 use crate::workload::{ClientCtx, Intent, Workload};
 use crate::world::clock::Clock;
 use crate::world::conns::{ToClient, ToServer};
-use crate::world::digest::kind;
 use crate::world::env::{Event, Surroundings};
+use crate::world::event_kind::EventKind;
 use crate::world::story;
 use crate::world::timer::Timer;
 use crate::world::who::Actor;
@@ -222,7 +222,7 @@ impl ClientActor {
     /// A timer's event came.
     pub fn on_timer(&mut self, env: &mut Surroundings, workload: &mut dyn Workload, number: u64) {
         if self.timer.fire(number) {
-            env.trace.event(env.now, self.actor(), kind::CLIENT_TIMER, &[]);
+            env.trace.event(env.now, self.actor(), EventKind::ClientTimer, &[]);
             self.handle(env, workload, ClientInput::Timer);
         }
     }
@@ -238,7 +238,7 @@ impl ClientActor {
         if self.conn != Some(conn) {
             return;
         }
-        env.trace.numbered(env.now, self.actor(), kind::CLIENT_CONN, conn.0, &[]);
+        crate::world::digest::to_client(&mut env.trace, env.now, self.id, conn, &what);
         env.tell(self.actor(), || story::at_client(&what));
         let input = match what {
             ToClient::Accepted => ClientInput::Connected,

@@ -26,7 +26,8 @@ use crate::plan::rng::{Concern, Rng};
 use crate::report::record::Sort;
 use crate::world::clock::WorldTime;
 use crate::world::conns::{Conn, Conns, ToClient, ToServer};
-use crate::world::digest::{self, kind};
+use crate::world::digest;
+use crate::world::event_kind::EventKind;
 use crate::world::network::{Arrivals, Network};
 use crate::world::schedule::Schedule;
 use crate::world::story;
@@ -323,7 +324,7 @@ impl Surroundings {
     /// Sends a datagram from one server to another.
     pub fn send_datagram(&mut self, from: u32, to: u32, bytes: &Bytes) {
         let who = Actor::Server(from);
-        self.trace.numbered(self.now, who, kind::SENT_DATAGRAM, u64::from(to), bytes);
+        self.trace.numbered(self.now, who, EventKind::SentDatagram, u64::from(to), bytes);
         let arrivals = self.network.send(self.now, from, to);
         self.record_packet(Sort::Ring, (from, to), arrivals, || story::datagram(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {
@@ -334,7 +335,7 @@ impl Surroundings {
     /// Sends a message beside the group, which may be lost or come twice.
     pub fn send_peer(&mut self, from: u32, to: u32, bytes: &Bytes) {
         let who = Actor::Server(from);
-        self.trace.numbered(self.now, who, kind::SENT_PEER, u64::from(to), bytes);
+        self.trace.numbered(self.now, who, EventKind::SentPeer, u64::from(to), bytes);
         let arrivals = self.network.send(self.now, from, to);
         self.record_packet(Sort::Peer, (from, to), arrivals, || story::peer_message(bytes));
         for at in [arrivals.first, arrivals.second].into_iter().flatten() {

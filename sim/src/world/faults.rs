@@ -10,8 +10,8 @@
 use crate::judge::situations::Situation;
 use crate::plan::{Fault, FaultKind, Plan};
 use crate::world::clock::{Clock, WorldTime};
-use crate::world::digest::kind;
 use crate::world::env::{Event, Surroundings};
+use crate::world::event_kind::EventKind;
 use crate::world::who::Actor;
 use accord_core::ids::{LogPosition, NodeId, StoreId};
 use accord_core::replica::config::Durability;
@@ -149,7 +149,7 @@ impl<M: Machines> FaultEngine<'_, M> {
         }
         let fault: Fault = self.0.plan().faults[number].clone();
         self.0.with_env(|env| {
-            env.trace.numbered(env.now, Actor::World, kind::FAULT_ENDS, number as u64, &[]);
+            env.trace.numbered(env.now, Actor::World, EventKind::FaultEnds, number as u64, &[]);
             env.tell(Actor::World, || format!("ends: {fault}"));
             let now = env.now;
             if let Some(record) = env.trace.record_mut() {
@@ -465,8 +465,8 @@ impl<M: Machines> FaultEngine<'_, M> {
 /// A fault has begun, or was skipped: it is told and counted, and its end is put on the agenda.
 fn on_begun(env: &mut Surroundings, number: usize, fault: &Fault, begun: bool) {
     let (line, what) = match begun {
-        true => ("begins", kind::FAULT_BEGINS),
-        false => ("is skipped", kind::FAULT_SKIPPED),
+        true => ("begins", EventKind::FaultBegins),
+        false => ("is skipped", EventKind::FaultSkipped),
     };
     env.trace.numbered(env.now, Actor::World, what, number as u64, &[]);
     env.tell(Actor::World, || format!("{line}: {fault}"));

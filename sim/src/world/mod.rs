@@ -15,6 +15,7 @@ pub mod digest;
 pub mod disk;
 pub mod engine;
 pub mod env;
+pub mod event_kind;
 pub mod faults;
 pub mod input;
 mod machines;
@@ -42,9 +43,9 @@ use crate::workload::{self, Workload};
 use crate::world::actor::ClientActor;
 use crate::world::clock::WorldTime;
 use crate::world::conns::{ToClient, ToServer};
-use crate::world::digest::kind;
 use crate::world::disk::Synced;
 use crate::world::env::{Event, Surroundings};
+use crate::world::event_kind::EventKind;
 use crate::world::faults::{FaultEngine, Faults};
 use crate::world::input::NodeInput;
 use crate::world::node::Node;
@@ -542,7 +543,13 @@ impl World {
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
             let (index, state) = (process.server.applied().0, process.server.state().digest());
-            trace.numbered(now, Actor::Server(node.id), kind::STATE, index, &state.to_le_bytes());
+            trace.numbered(
+                now,
+                Actor::Server(node.id),
+                EventKind::State,
+                index,
+                &state.to_le_bytes(),
+            );
         }
         for (number, workload) in self.workloads.iter_mut().enumerate() {
             digest::history(trace, now, number, workload.history());

@@ -13,9 +13,9 @@ use crate::plan::rng::{Concern, Rng};
 use crate::plan::setup;
 use crate::world::clock::Clock;
 use crate::world::conns::{ToClient, ToServer};
-use crate::world::digest::kind;
 use crate::world::disk::{Disk, Opened, Platters};
 use crate::world::env::{Event, Surroundings};
+use crate::world::event_kind::EventKind;
 use crate::world::input::NodeInput;
 use crate::world::process::{Observed, Process};
 use crate::world::story;
@@ -148,7 +148,7 @@ impl Node {
         }
         env.judges.prefixes.on_started(NodeId(self.id));
         let had = [last.epoch.0, last.index.0].map(u64::to_le_bytes).concat();
-        env.trace.numbered(env.now, self.actor(), kind::START, store.0, &had);
+        env.trace.numbered(env.now, self.actor(), EventKind::Start, store.0, &had);
         env.tell(self.actor(), || format!("starts with {store}, log up to {last}"));
         let now = self.clock.local(env.now);
         let config = setup::server_config(options, self.id);
@@ -211,7 +211,7 @@ impl Node {
             return;
         }
         env.counts.crashes += 1;
-        env.trace.numbered(env.now, self.actor(), kind::DEATH, self.incarnation, &[]);
+        env.trace.numbered(env.now, self.actor(), EventKind::Death, self.incarnation, &[]);
         env.tell(self.actor(), || "dies".to_owned());
         env.judges.contract.on_stop(self.id, self.incarnation);
         env.judges.silence.on_stop(self.id, env.now);

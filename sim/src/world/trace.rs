@@ -8,6 +8,7 @@
 
 use crate::report::record::Recording;
 use crate::world::clock::WorldTime;
+use crate::world::event_kind::EventKind;
 use crate::world::who::Actor;
 use std::fmt;
 use std::io::Write;
@@ -75,12 +76,19 @@ impl Trace {
 
     /// Takes an event into the digest. `what` tells the kinds of event apart; `bytes` is its
     /// content.
-    pub fn event(&mut self, at: WorldTime, who: Actor, what: u8, bytes: &[u8]) {
+    pub fn event(&mut self, at: WorldTime, who: Actor, what: EventKind, bytes: &[u8]) {
         self.numbered(at, who, what, 0, bytes);
     }
 
     /// Takes an event into the digest that has a number besides: a sender, a connection, a ticket.
-    pub fn numbered(&mut self, at: WorldTime, who: Actor, what: u8, with: u64, bytes: &[u8]) {
+    pub fn numbered(
+        &mut self,
+        at: WorldTime,
+        who: Actor,
+        what: EventKind,
+        with: u64,
+        bytes: &[u8],
+    ) {
         let (kind, number) = match who {
             Actor::World => (0, 0),
             Actor::Server(node) => (1, node),
@@ -90,7 +98,7 @@ impl Trace {
         head[..8].copy_from_slice(&at.as_nanos().to_le_bytes());
         head[8..12].copy_from_slice(&number.to_le_bytes());
         head[12] = kind;
-        head[13] = what;
+        head[13] = what as u8;
         head[14..22].copy_from_slice(&with.to_le_bytes());
         head[22..].copy_from_slice(&xxh3_64(bytes).to_le_bytes());
         self.digest = xxh3_64_with_seed(&head, self.digest);
@@ -131,7 +139,7 @@ impl Trace {
 mod tests {
     use super::*;
 
-    fn digest(events: &[(u64, Actor, u8, &[u8])]) -> u64 {
+    fn digest(events: &[(u64, Actor, EventKind, &[u8])]) -> u64 {
         let mut trace = Trace::new(None);
         for (at, who, what, bytes) in events {
             trace.event(WorldTime::from_nanos(*at), *who, *what, bytes);
@@ -141,14 +149,32 @@ mod tests {
 
     #[test]
     fn whatever_differs_shows_in_the_digest() {
-        let base = digest(&[(1, Actor::Server(1), 0, b"a"), (2, Actor::Client(1), 0, b"b")]);
+        let base = digest(&[
+            (1, Actor::Server(1), EventKind::Input, b"a"),
+            (2, Actor::Client(1), EventKind::Input, b"b"),
+        ]);
         let others = [
-            digest(&[(1, Actor::Server(1), 0, b"a"), (3, Actor::Client(1), 0, b"b")]),
-            digest(&[(1, Actor::Server(1), 0, b"a"), (2, Actor::Server(1), 0, b"b")]),
-            digest(&[(1, Actor::Server(1), 1, b"a"), (2, Actor::Client(1), 0, b"b")]),
-            digest(&[(1, Actor::Server(1), 0, b"c"), (2, Actor::Client(1), 0, b"b")]),
-            digest(&[(2, Actor::Client(1), 0, b"b"), (1, Actor::Server(1), 0, b"a")]),
-            digest(&[(1, Actor::Server(1), 0, b"a")]),
+            digest(&[
+                (1, Actor::Server(1), EventKind::Input, b"a"),
+                (3, Actor::Client(1), EventKind::Input, b"b"),
+            ]),
+            digest(&[
+                (1, Actor::Server(1), EventKind::Input, b"a"),
+                (2, Actor::Server(1), EventKind::Input, b"b"),
+            ]),
+            digest(&[
+                (1, Actor::Server(1), EventKind::Output, b"a"),
+                (2, Actor::Client(1), EventKind::Input, b"b"),
+            ]),
+            digest(&[
+                (1, Actor::Server(1), EventKind::Input, b"c"),
+                (2, Actor::Client(1), EventKind::Input, b"b"),
+            ]),
+            digest(&[
+                (2, Actor::Client(1), EventKind::Input, b"b"),
+                (1, Actor::Server(1), EventKind::Input, b"a"),
+            ]),
+            digest(&[(1, Actor::Server(1), EventKind::Input, b"a")]),
         ];
         assert!(others.iter().all(|other| *other != base));
     }

@@ -12,6 +12,7 @@ use super::process::Process;
 use super::simulator::Simulator;
 use crate::plan::rng::Rng;
 use crate::world::clock::WorldTime;
+use crate::world::event_kind::EventKind;
 use accord_core::time::{Duration, DurationExt, Instant};
 use accord_net::env::{Clock, Datagram, Env, Udp};
 use std::cell::RefCell;
@@ -26,17 +27,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The longest that work beside the tasks takes, in microseconds.
 const WORK_MICROS_MAX: u64 = 100_000;
-
-/// What happens, for the trace.
-mod kind {
-    pub(super) const DATAGRAM: u8 = 40;
-    pub(super) const READ: u8 = 41;
-    pub(super) const WRITE: u8 = 42;
-    pub(super) const ACCEPT: u8 = 43;
-    pub(super) const CONNECT: u8 = 44;
-    pub(super) const BROKEN: u8 = 45;
-    pub(super) const WORK: u8 = 46;
-}
 
 /// The world as one process sees it.
 pub(super) struct HostEnv<S> {
@@ -80,7 +70,7 @@ impl<S: Simulator> HostEnv<S> {
         act(&mut self.harness.machine(server).borrow_mut())
     }
 
-    fn event(&self, what: u8, bytes: &[u8]) {
+    fn event(&self, what: EventKind, bytes: &[u8]) {
         self.harness.event(S::now(), self.host, what, bytes);
     }
 
@@ -142,7 +132,7 @@ impl<S: Simulator> Env for HostEnv<S> {
         let micros = self.rng.borrow_mut().log_uniform(1, WORK_MICROS_MAX);
         let done = job();
         S::sleep(Duration::from_micros(micros)).await;
-        self.event(kind::WORK, &[]);
+        self.event(EventKind::JobDone, &[]);
         done
     }
 
@@ -164,7 +154,7 @@ impl<S: Simulator> Env for HostEnv<S> {
             let (stream, from) = S::accept(listener).await?;
             // Somebody who is nobody of this world would be the simulator's mistake.
             let Some(there) = Host::of(from.ip()) else { continue };
-            self.event(kind::ACCEPT, there.to_string().as_bytes());
+            self.event(EventKind::StreamAccepted, there.to_string().as_bytes());
             let (reader, writer) = self.halves(stream, there);
             return Ok((reader, writer, from));
         }
@@ -180,7 +170,7 @@ impl<S: Simulator> Env for HostEnv<S> {
             // at an end.
             std::future::pending::<()>().await;
         }
-        self.event(kind::CONNECT, &[u8::from(connected.is_ok())]);
+        self.event(EventKind::StreamOpened, &[u8::from(connected.is_ok())]);
         Ok(self.halves(connected?, there))
     }
 }
@@ -212,7 +202,7 @@ impl<S: Simulator> Udp for HostUdp<S> {
 
     async fn receive(&self, datagrams: &mut Vec<Datagram>) -> io::Result<()> {
         let datagram = S::receive(&self.socket).await?;
-        self.env.event(kind::DATAGRAM, &datagram.1);
+        self.env.event(EventKind::Datagram, &datagram.1);
         datagrams.push(datagram);
         Ok(())
     }
@@ -232,7 +222,7 @@ pub(super) struct Half<S: Simulator> {
 impl<S: Simulator> Half<S> {
     fn broken(&self, cx: &Context<'_>) -> io::Result<()> {
         if self.end.is_broken(cx.waker()) {
-            self.env.event(kind::BROKEN, self.end.there.to_string().as_bytes());
+            self.env.event(EventKind::StreamBroken, self.end.there.to_string().as_bytes());
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -249,7 +239,7 @@ impl<S: Simulator> AsyncRead for Half<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer);
         if read.is_ready() {
-            self.env.event(kind::READ, &buffer.filled()[before..]);
+            self.env.event(EventKind::StreamRead, &buffer.filled()[before..]);
         }
         read
     }
@@ -264,7 +254,7 @@ impl<S: Simulator> AsyncWrite for Half<S> {
         self.broken(cx)?;
         let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = written {
-            self.env.event(kind::WRITE, &bytes[..count]);
+            self.env.event(EventKind::StreamWritten, &bytes[..count]);
         }
         written
     }

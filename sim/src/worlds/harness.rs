@@ -15,6 +15,7 @@ use crate::plan::options::Options;
 use crate::workload::{self, Workload};
 use crate::world::clock::WorldTime;
 use crate::world::env::Surroundings;
+use crate::world::event_kind::EventKind;
 use crate::world::network::Network;
 use crate::world::trace::Story;
 use accord_core::group::ViewId;
@@ -130,7 +131,7 @@ impl Harness {
     }
 
     /// Something happens: it goes into the trace.
-    pub(super) fn event(&self, now: WorldTime, who: Host, what: u8, bytes: &[u8]) {
+    pub(super) fn event(&self, now: WorldTime, who: Host, what: EventKind, bytes: &[u8]) {
         let env = &mut *self.env.borrow_mut();
         env.now = env.now.max(now);
         env.trace.event(env.now, who.actor(), what, bytes);
