@@ -6,14 +6,14 @@
 
 use crate::cases::KNOWN_BUGS;
 use crate::cli::{complain, say};
-use accord_sim::bugs::catalogue::{Bug, Catalogue};
-use accord_sim::bugs::tree::{Tree, workspace};
+use accord_bugs::catalogue::{Bug, Catalogue};
+use accord_bugs::tree::{Tree, workspace};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 const PROGRAM: &str = "accord-explore";
-const MEMBERS: [&str; 4] = ["accord-core", "models", "models/explore", "sim"];
+const MEMBERS: [&str; 4] = ["accord-core", "models", "models/explore", "sim/bugs"];
 const CARGO_ARGUMENTS: [&str; 1] = ["--no-default-features"];
 const BAD_INPUT: u8 = 2;
 
@@ -63,10 +63,7 @@ pub fn run(names: &[String]) -> ExitCode {
 
 fn try_bug(root: &Path, bug: &Bug) -> Verdict {
     let tree = Tree::at(root, "planted", PROGRAM, &MEMBERS, &CARGO_ARGUMENTS);
-    let built = bug.apply(root).map_err(|error| error.to_string()).and_then(|patched| {
-        tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
-        tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
-    });
+    let built = accord_bugs::build(&tree, root, bug);
     let program = match built {
         Ok(program) => program,
         Err(why) => return Verdict::Broken(why),

@@ -7,27 +7,26 @@
 //! apply, a copy that does not compile and a bug that is not found are failures. So is a seed that
 //! fails without the bug as well, since it would prove nothing.
 //!
-//! Read in this order: [`catalogue`] (what a bug is), [`tree`] (the copy), [`hunt`] (what runs in
+//! Read in this order: [`accord_bugs::catalogue`] (what a bug is), [`accord_bugs::tree`] (the copy), [`hunt`] (what runs in
 //! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all),
 //! [`shrunk_plan`] (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
 
-pub mod catalogue;
 pub mod hunt;
 pub mod layers;
 pub mod shrunk_plan;
 pub mod table;
-pub mod tree;
 pub mod trial;
 
 use crate::worlds::WorldKind;
-use catalogue::{Bug, Catalogue};
+use accord_bugs::catalogue::{Bug, Catalogue};
+use accord_bugs::tree;
 use hunt::Hunt;
 use indicatif::{ProgressBar, ProgressStyle};
 use layers::layer;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trial::{Trial, Verdict};
 
 /// What `accord-sim bugs` takes.
@@ -97,8 +96,11 @@ pub fn run(options: &Options) -> ExitCode {
 fn check(root: &std::path::Path, bugs: &[Bug]) -> ExitCode {
     let failures: Vec<String> = bugs
         .iter()
-        .filter_map(|bug| bug.apply(root).err())
-        .map(|error| error.to_string())
+        .filter_map(|bug| match (bug.apply(root), layer::Named::of(bug)) {
+            (Err(error), _) => Some(error.to_string()),
+            (_, Err(why)) => Some(why),
+            (Ok(_), Ok(_)) => None,
+        })
         .collect();
     failures.iter().for_each(|failure| complain!("{failure}"));
     say!("{} of {} patches apply", bugs.len() - failures.len(), bugs.len());
@@ -119,18 +121,9 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     let mut kept = Ok(());
     for bug in bugs {
         let tell = |now: &str| bar.set_message(format!("{}: {now}", bug.name));
-        let in_checkers = bug.apply(root).is_ok_and(|patched| layer::is_in_checkers(&patched));
-        let mut trial = if in_checkers {
-            Trial { bug: bug.clone(), verdict: NO_WORLDS, hunted: Duration::ZERO }
-        } else {
-            Trial::run(root, bug, hunt, options.html.as_deref(), tell)
-        };
-        if !options.worlds_only && matches!(trial.verdict, Verdict::NotFound { .. }) {
-            match runner.beside_worlds(bug, &tell) {
-                Ok(Some(by)) => trial.verdict = Verdict::FoundBeside { by },
-                Ok(None) => {}
-                Err(why) => trial.verdict = Verdict::Broken(why),
-            }
+        let (trial, remark) = try_bug(root, bug, hunt, options, &mut runner, &tell);
+        if let Some(remark) = remark {
+            bar.suspend(|| complain!("{}.patch: {remark}", bug.name));
         }
         bar.inc(1);
         bar.suspend(|| complain!("{trial}"));
@@ -156,6 +149,52 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
     let errors = [written.err().map(|error| error.to_string()), kept.err()];
     errors.iter().flatten().for_each(|error| complain!("error: {error}"));
     ExitCode::from(u8::from(!well || errors.iter().any(Option::is_some)))
+}
+
+/// Tries one bug in the layer that its patch names, then in the others. Returns with it what the
+/// patch should say instead, if another layer found it.
+fn try_bug(
+    root: &std::path::Path,
+    bug: &Bug,
+    hunt: Hunt,
+    options: &Options,
+    runner: &mut layer::Runner,
+    tell: &dyn Fn(&str),
+) -> (Trial, Option<String>) {
+    let trial = |verdict, hunted| Trial { bug: bug.clone(), verdict, hunted };
+    let named = match layer::Named::of(bug) {
+        Ok(named) => named,
+        Err(why) => return (trial(Verdict::Broken(why), Duration::ZERO), None),
+    };
+    // Plans and pages are of the bare world.
+    let of_worlds = options.worlds_only || options.shrink.is_some() || options.html.is_some();
+    let elsewhere = named.layer != layer::Layer::Bare && !of_worlds;
+    let mut remark = None;
+    if elsewhere {
+        let begun = Instant::now();
+        match runner.named(bug, &named, (hunt.from, options.budget_seconds), tell) {
+            Ok(Some(by)) => return (trial(Verdict::FoundBeside { by }, begun.elapsed()), None),
+            Ok(None) => remark = Some(format!("{} does not find it", named.layer.name())),
+            Err(why) => return (trial(Verdict::Broken(why), begun.elapsed()), None),
+        }
+    }
+    let in_checkers = bug.apply(root).is_ok_and(|patched| layer::is_in_checkers(&patched));
+    let mut tried = match in_checkers {
+        true => trial(NO_WORLDS, Duration::ZERO),
+        false => Trial::run(root, bug, hunt, options.html.as_deref(), tell),
+    };
+    if !options.worlds_only && matches!(tried.verdict, Verdict::NotFound { .. }) {
+        match runner.beside_worlds(bug, tell) {
+            Ok(Some(by)) => {
+                let layer = by.split(':').next().unwrap_or_default();
+                remark = Some(format!("its head should say: Found by: {layer}"));
+                tried.verdict = Verdict::FoundBeside { by };
+            }
+            Ok(None) => {}
+            Err(why) => tried.verdict = Verdict::Broken(why),
+        }
+    }
+    (tried, remark)
 }
 
 /// How to see what was found, if nobody asked for it.

@@ -50,9 +50,9 @@ pub fn markdown(trials: &[Trial]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::Bug;
     use super::super::hunt::ShrunkPlan;
     use super::*;
+    use accord_bugs::catalogue::Bug;
     use std::time::Duration;
 
     fn trial(shrunk: Option<ShrunkPlan>) -> Trial {

@@ -135,8 +135,8 @@ fn replaced(page: &str, table: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::Bug;
     use super::*;
+    use accord_bugs::catalogue::Bug;
     use std::time::Duration;
 
     fn trial(verdict: Verdict) -> Trial {

@@ -1,8 +1,8 @@
 //! One bug from its patch to a verdict: apply, build, hunt, and try the same seed without the bug.
 
-use super::catalogue::Bug;
 use super::hunt::{self, Found, Hunt, Report};
-use super::tree::Tree;
+use accord_bugs::catalogue::Bug;
+use accord_bugs::tree::Tree;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -52,7 +52,8 @@ impl Trial {
         pages: Option<&Path>,
         progress: impl Fn(&str),
     ) -> Self {
-        let built = build(&Tree::of(root), root, bug, &progress);
+        progress("building");
+        let built = accord_bugs::build(&Tree::of(root), root, bug);
         let begun = Instant::now();
         let report = built.as_ref().map_err(Clone::clone);
         let report = report.and_then(|program| hunt_in(program, hunt, &progress));
@@ -96,22 +97,6 @@ fn draw(program: &Path, pages: &Path, name: &str, catch: &Found) -> Result<(), S
             String::from_utf8_lossy(&output.stderr).trim_end()
         )),
     }
-}
-
-/// Makes the copy one that has the bug, and builds its program.
-///
-/// # Errors
-/// For people: why that cannot be done.
-pub fn build(
-    tree: &Tree,
-    root: &Path,
-    bug: &Bug,
-    progress: &impl Fn(&str),
-) -> Result<PathBuf, String> {
-    progress("building");
-    let patched = bug.apply(root).map_err(|error| error.to_string())?;
-    tree.sync(&patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
-    tree.build().map_err(|said| format!("the copy does not build:\n{said}"))
 }
 
 /// Runs the copy's hunt.

@@ -7,11 +7,11 @@
 //! Invariant: what fails without the bug as well is not counted, so it is looked at once without a
 //! bug.
 
-use super::super::catalogue::{Bug, Patched};
 use super::super::hunt::{self, Found, Hunt};
-use super::super::tree::Tree;
 use super::super::trial::{self, Verdict};
 use crate::worlds::WorldKind;
+use accord_bugs::catalogue::{Bug, Patched};
+use accord_bugs::tree::Tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZero;
@@ -62,6 +62,36 @@ impl Layer {
     pub fn parse(text: &str) -> Result<Self, String> {
         let named = Self::ALL.into_iter().find(|layer| layer.name() == text);
         named.ok_or_else(|| format!("expected some of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// The layer that a patch names, and in it the tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The layer.
+    pub layer: Layer,
+    /// The package of the tests and what cargo is told besides, if the layer is the tests and the
+    /// patch says which.
+    suite: Option<Suite>,
+}
+
+impl Named {
+    /// Where a bug is tried first. Without a word in its patch that is the bare world.
+    ///
+    /// # Errors
+    /// For people: what its patch should say.
+    pub fn of(bug: &Bug) -> Result<Self, String> {
+        let Some(text) = &bug.found_by else {
+            return Ok(Self { layer: Layer::Bare, suite: None });
+        };
+        let mut words = text.split_whitespace();
+        let layer = Layer::parse(words.next().unwrap_or_default());
+        let layer = layer.map_err(|why| format!("{}.patch: Found by: {why}", bug.name))?;
+        let suite = words.next().filter(|_| layer == Layer::Tests).map(|package| Suite {
+            package: package.to_owned(),
+            arguments: words.map(str::to_owned).collect(),
+        });
+        Ok(Self { layer, suite })
     }
 }
 
@@ -159,8 +189,8 @@ pub struct Runner {
     threads: NonZero<usize>,
     /// The bug that the copy has, and its program.
     built: Option<(String, PathBuf)>,
-    /// Tests that fail without a bug, once they were looked at: by package.
-    failing_anyway: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Tests that fail without a bug, once they were looked at.
+    failing_anyway: BTreeMap<Suite, BTreeSet<String>>,
 }
 
 impl Runner {
@@ -173,7 +203,7 @@ impl Runner {
     /// Runs one cell.
     pub fn run(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Outcome {
         let outcome = match cell.layer {
-            Layer::Tests => self.tests(bug, tell),
+            Layer::Tests => self.tests(bug, None, tell),
             Layer::Bare => self.world(WorldKind::Bare, (bug, cell), tell),
             Layer::Turmoil => self.world(WorldKind::Turmoil, (bug, cell), tell),
             Layer::Madsim => self.world(WorldKind::Madsim, (bug, cell), tell),
@@ -190,9 +220,36 @@ impl Runner {
             return Ok(program.clone());
         }
         self.built = None;
-        let program = trial::build(&self.tree, &self.root, bug, &tell)?;
+        tell("building");
+        let program = accord_bugs::build(&self.tree, &self.root, bug)?;
         self.built = Some((bug.name.clone(), program.clone()));
         Ok(program)
+    }
+
+    /// Tries a bug in the layer that its patch names. `None`: it is not found there.
+    ///
+    /// # Errors
+    /// For people: what could not be tried.
+    pub fn named(
+        &mut self,
+        bug: &Bug,
+        named: &Named,
+        (from, budget_seconds): (u64, u64),
+        tell: &dyn Fn(&str),
+    ) -> Result<Option<String>, String> {
+        let layer = named.layer;
+        let outcome = match &named.suite {
+            Some(suite) => self.tests(bug, Some(suite.clone()), tell)?,
+            None => {
+                let cell = Cell { bug: bug.name.clone(), layer, from, budget_seconds };
+                self.run(bug, &cell, tell)
+            }
+        };
+        match outcome {
+            Outcome::Found(Detection { by, .. }) => Ok(Some(format!("{}: {by}", layer.name()))),
+            Outcome::Missed { .. } | Outcome::NotBuilt(_) => Ok(None),
+            Outcome::Broken(why) => Err(why),
+        }
     }
 
     /// Which layer other than the worlds finds the bug: the tests of its part, then the models.
@@ -241,17 +298,23 @@ impl Runner {
         Ok(read_verdict(verdict, cell.from, seconds))
     }
 
-    fn tests(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<Outcome, String> {
+    /// Tries a bug by a suite, or by the tests of the part that it is in.
+    fn tests(
+        &mut self,
+        bug: &Bug,
+        suite: Option<Suite>,
+        tell: &dyn Fn(&str),
+    ) -> Result<Outcome, String> {
         let patched = bug.apply(&self.root).map_err(|error| error.to_string())?;
-        let suite = Suite::of(&patched);
-        if !self.failing_anyway.contains_key(suite.package) {
+        let suite = suite.unwrap_or_else(|| Suite::of(&patched));
+        if !self.failing_anyway.contains_key(&suite) {
             tell("testing without a bug");
-            let (failing, _) = self.failing_tests(suite, &Patched::new())?;
-            self.failing_anyway.insert(suite.package, failing);
+            let (failing, _) = self.failing_tests(&suite, &Patched::new())?;
+            self.failing_anyway.insert(suite.clone(), failing);
         }
         tell("testing");
-        let (failing, seconds) = self.failing_tests(suite, &patched)?;
-        let by: Vec<&String> = failing.difference(&self.failing_anyway[suite.package]).collect();
+        let (failing, seconds) = self.failing_tests(&suite, &patched)?;
+        let by: Vec<&String> = failing.difference(&self.failing_anyway[&suite]).collect();
         Ok(match by.split_first() {
             None => Outcome::Missed { seeds: 0, seconds },
             Some((first, rest)) => {
@@ -268,15 +331,16 @@ impl Runner {
     /// The tests that fail in the copy, and how long they took after the build.
     fn failing_tests(
         &mut self,
-        suite: Suite,
+        suite: &Suite,
         patched: &Patched,
     ) -> Result<(BTreeSet<String>, f64), String> {
         self.built = None;
         self.tree.sync(patched).map_err(|error| format!("the copy cannot be written: {error}"))?;
         let cargo = |arguments: &[&str]| {
-            let test = &["test", "--offline", "--package", suite.package];
             self.tree
-                .cargo(&[test, suite.arguments, arguments].concat())
+                .cargo(&["test", "--offline", "--package", &suite.package])
+                .args(&suite.arguments)
+                .args(arguments)
                 .output()
                 .map_err(|error| format!("cargo cannot be run: {error}"))
         };
@@ -301,6 +365,8 @@ impl Runner {
             .args(["run", "--release", "--quiet", "--package", "accord-explore"])
             .args(["--", "verify", "--planted", &cell.bug])
             .current_dir(&self.root)
+            // The program only drives a copy: optimizing it as a whole takes longer than it runs.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("cargo cannot be run: {error}"))?;
@@ -310,10 +376,10 @@ impl Runner {
 }
 
 /// The tests of the part that a bug is in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Suite {
-    package: &'static str,
-    arguments: &'static [&'static str],
+    package: String,
+    arguments: Vec<String>,
 }
 
 /// True if a bug lies in the checkers alone: no world comes to anything else with it.
@@ -324,12 +390,15 @@ pub fn is_in_checkers(patched: &Patched) -> bool {
 impl Suite {
     fn of(patched: &Patched) -> Self {
         if patched.keys().any(|path| path.starts_with("accord-net")) {
-            return Self { package: "accord-net", arguments: &["--lib", "--test", "storage"] };
+            return Self::new("accord-net", &["--lib", "--test", "storage"]);
         }
-        if is_in_checkers(patched) {
-            return Self { package: "accord-models", arguments: &[] };
-        }
-        Self { package: "accord-core", arguments: &[] }
+        let package = if is_in_checkers(patched) { "accord-models" } else { "accord-core" };
+        Self::new(package, &[])
+    }
+
+    fn new(package: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        Self { package: package.to_owned(), arguments }
     }
 }
 
@@ -395,6 +464,21 @@ mod tests {
         assert_eq!(package(&["models/src/check/lock.rs"]), "accord-models");
         assert_eq!(package(&["models/src/check/lock.rs", "accord-core/src/x.rs"]), "accord-core");
         assert_eq!(package(&["accord-net/src/storage/log.rs"]), "accord-net");
+    }
+
+    #[test]
+    fn a_patch_names_the_layer_that_is_tried_first() {
+        let named = |line: &str| {
+            let text = format!("# It is.\n{line}--- a/x\n");
+            Named::of(&Bug::parse("x".to_owned(), text).expect("it has a story"))
+        };
+        assert_eq!(named(""), Ok(Named { layer: Layer::Bare, suite: None }));
+        let turmoil = named("# Found by: turmoil\n");
+        assert_eq!(turmoil, Ok(Named { layer: Layer::Turmoil, suite: None }));
+        let suite = Some(Suite::new("accord-core", &["--test", "traces"]));
+        let tests = named("# Found by: tests accord-core --test traces\n");
+        assert_eq!(tests, Ok(Named { layer: Layer::Tests, suite }));
+        assert!(named("# Found by: luck\n").is_err_and(|why| why.contains("x.patch")));
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub mod plot;
 pub mod state;
 pub mod summary;
 
-use super::catalogue::{Bug, Catalogue, CatalogueError};
-use super::tree;
+use accord_bugs::catalogue::{Bug, Catalogue, CatalogueError};
+use accord_bugs::tree;
 use indicatif::{ProgressBar, ProgressStyle};
 use layer::{Cell, Layer, Outcome, Runner};
 use state::State;

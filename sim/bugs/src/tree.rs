@@ -4,7 +4,7 @@
 //! if its contents differ, because cargo goes by times: from one bug to the next, only what either
 //! changes is built again.
 
-use super::catalogue::{CatalogueError, Patched};
+use crate::catalogue::{CatalogueError, Patched};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,7 +1,8 @@
 //! The catalogue: what bugs there are, and the sources with one of them in.
 //!
 //! A patch is a unified diff that begins with its story, in lines that begin with `# `: a sentence,
-//! and after it whatever else a reader should know. It applies to the sources as they are, with
+//! and after it whatever else a reader should know. A line `# Found by: LAYER` says which layer of
+//! the tests finds the bug soonest; without one it is the bare world. It applies to the sources as they are, with
 //! every line of context as it says; only line numbers may have moved.
 
 use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
@@ -14,6 +15,8 @@ use thiserror::Error;
 const DIRECTORY: &str = "sim/bugs";
 /// How many leading parts of a path in a patch are not part of it: `a/` and `b/`.
 const STRIPPED: usize = 1;
+/// Begins the line of a patch that names a layer.
+const FOUND_BY: &str = "Found by:";
 
 /// A known mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Bug {
     pub name: String,
     /// What goes wrong, in a sentence.
     pub story: String,
+    /// The layer that finds it soonest, as its patch says.
+    pub found_by: Option<String>,
     /// The patch.
     diff: String,
 }
@@ -132,8 +137,11 @@ impl Bug {
     /// # Errors
     /// [`CatalogueError::NoStory`].
     pub fn parse(name: String, diff: String) -> Result<Self, CatalogueError> {
-        let story = diff.lines().map_while(|line| line.strip_prefix("# "));
-        let story = story.map(str::trim).collect::<Vec<_>>().join(" ");
+        let head = diff.lines().map_while(|line| line.strip_prefix("# ")).map(str::trim);
+        let found_by = head.clone().find_map(|line| line.strip_prefix(FOUND_BY));
+        let found_by = found_by.map(|layer| layer.trim().to_owned());
+        let story = head.filter(|line| !line.starts_with(FOUND_BY));
+        let story = story.collect::<Vec<_>>().join(" ");
         let story = match story.split_once(". ") {
             Some((first, _)) => format!("{first}."),
             None => story,
@@ -141,7 +149,7 @@ impl Bug {
         if story.is_empty() {
             Err(CatalogueError::NoStory { name })
         } else {
-            Ok(Self { name, story, diff })
+            Ok(Self { name, story, found_by, diff })
         }
     }
 
@@ -211,10 +219,10 @@ mod tests {
     }
 
     fn root() -> PathBuf {
-        super::super::tree::workspace().expect("tests run in the source tree")
+        crate::tree::workspace().expect("tests run in the source tree")
     }
 
-    const FILE: &str = "sim/src/bugs/catalogue.rs";
+    const FILE: &str = "sim/bugs/src/catalogue.rs";
     const FIRST: &str =
         "//! The catalogue: what bugs there are, and the sources with one of them in.";
 
@@ -230,10 +238,17 @@ mod tests {
     }
 
     #[test]
+    fn the_head_of_a_patch_tells_the_story_and_the_layer() {
+        let head = "# It is wrong. And more.\n# Found by: tests\n# More.\n--- a\n# Found by: no\n";
+        let bug = Bug::parse("wrong".to_owned(), head.to_owned()).expect("it has a story");
+        assert_eq!((bug.story.as_str(), bug.found_by.as_deref()), ("It is wrong.", Some("tests")));
+    }
+
+    #[test]
     fn what_does_not_apply_is_refused_with_the_patch_the_file_and_the_reason() {
         let cases = [
             (diff(FILE, "//! The catalog."), "error applying hunk #1"),
-            (diff("sim/src/bugs/no.rs", FIRST), "sim/src/bugs/no.rs"),
+            (diff("sim/bugs/src/no.rs", FIRST), "sim/bugs/src/no.rs"),
             (diff("../sim/lib.rs", FIRST), "outside the sources"),
             (format!("{0}{0}", diff(FILE, FIRST)), "twice"),
             (String::new(), "wrong.patch does not apply"),
