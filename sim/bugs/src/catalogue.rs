@@ -2,8 +2,8 @@
 //!
 //! A patch is a unified diff that begins with its story, in lines that begin with `# `: a sentence,
 //! and after it whatever else a reader should know. A line `# Found by: LAYER` says which layer of
-//! the tests finds the bug soonest; without one it is the bare world. It applies to the sources as they are, with
-//! every line of context as it says; only line numbers may have moved.
+//! the tests finds the bug soonest; without one it is the bare world. It applies to the sources as
+//! they are, with every line of context as it says; only line numbers may have moved.
 
 use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
 use std::collections::BTreeMap;

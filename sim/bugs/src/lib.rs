@@ -1,8 +1,9 @@
 //! Planted bugs: a catalogue of known mistakes, and copies of the sources that have one of them.
 //!
 //! `sim/bugs/*.patch` is the catalogue. The core carries none of the mistakes: each is applied to a
-//! copy of the sources, and the copy is built. Who hunts it there is not this package's concern: the
-//! simulator does (`accord-sim bugs`), and so do the models (`accord-explore verify --planted`).
+//! copy of the sources, and the copy is built. Who hunts it there is not this package's concern:
+//! the simulator does (`accord-sim bugs`), and so do the models (`accord-explore verify
+//! --planted`).
 //!
 //! Read [`catalogue`] (what a bug is) and [`tree`] (the copy).
 #![forbid(unsafe_code)]

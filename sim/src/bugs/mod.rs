@@ -7,9 +7,10 @@
 //! apply, a copy that does not compile and a bug that is not found are failures. So is a seed that
 //! fails without the bug as well, since it would prove nothing.
 //!
-//! Read in this order: [`accord_bugs::catalogue`] (what a bug is), [`accord_bugs::tree`] (the copy), [`hunt`] (what runs in
-//! the copy), [`trial`] (one bug from patch to verdict), [`table`] (what comes of all),
-//! [`shrunk_plan`] (the shrunk plans), [`layers`] (all bugs by all layers of the tests).
+//! Read in this order: [`accord_bugs::catalogue`] (what a bug is), [`accord_bugs::tree`] (the
+//! copy), [`hunt`] (what runs in the copy), [`trial`] (one bug from patch to verdict), [`table`]
+//! (what comes of all), [`shrunk_plan`] (the shrunk plans), [`layers`] (all bugs by all layers of
+//! the tests).
 
 pub mod hunt;
 pub mod layers;

@@ -6,7 +6,7 @@ use accord_bugs::tree::Tree;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -2,12 +2,12 @@
 //! runs of a plan and is seen outside of a machine.
 //!
 //! Named with its time, its place and a number of its kind: what a server is handed (datagrams and
-//! messages beside the group with their sender and bytes, deliveries and views, timers, what clients
-//! and operators say), what servers and clients send (bytes, even of what is lost on the way), every record
-//! that is given to a disk, how far each write is durable, starts and deaths of processes with what
-//! the disk had, faults that begin, end or are skipped, what clients ask, and in the end the state
-//! of each server, the clients' histories and the verdict. Not in it: what a machine does inside
-//! itself, and the story's words.
+//! messages beside the group with their sender and bytes, deliveries and views, timers, what
+//! clients and operators say), what servers and clients send (bytes, even of what is lost on the
+//! way), every record that is given to a disk, how far each write is durable, starts and deaths of
+//! processes with what the disk had, faults that begin, end or are skipped, what clients ask, and
+//! in the end the state of each server, the clients' histories and the verdict. Not in it: what a
+//! machine does inside itself, and the story's words.
 //!
 //! In the simulators' worlds it is what passes the seam of `accord-net` ([`crate::worlds`]): bytes
 //! read and written, datagrams, connections, syncs; and the histories and the verdict, as here.

@@ -1,10 +1,10 @@
 //! A server's disk: a list of records, written in order and synced later, damaged as the plan says.
 //!
-//! What is written is in the system's memory at once and on the platter when a sync that began later
-//! completes. A crash of the process keeps the former, a loss of power only the latter and some of
-//! the records after it. Beside the records stands the mark up to which they were synced. Damage
-//! below the mark is a disk that has gone bad: it forgot what it promised to keep. Damage above it
-//! is an unfinished write, which nobody relied on.
+//! What is written is in the system's memory at once and on the platter when a sync that began
+//! later completes. A crash of the process keeps the former, a loss of power only the latter and
+//! some of the records after it. Beside the records stands the mark up to which they were synced.
+//! Damage below the mark is a disk that has gone bad: it forgot what it promised to keep. Damage
+//! above it is an unfinished write, which nobody relied on.
 //!
 //! This is a cheap model of a store, at the level of whole records. Bytes are not its concern: in
 //! some worlds the real store stands in its place, on a simulated disk that tears sectors. See
