@@ -11,26 +11,27 @@ pub struct Term {
     pub names: Vec<String>,
 }
 
-/// The rows under the heading "Phrases to avoid" are phrases, all others are terms.
+/// The terms of the tables headed "term", and the phrases of the table headed "avoid".
 pub fn read(text: &str) -> (Vec<Term>, Vec<String>) {
     let (mut terms, mut phrases) = (Vec::new(), Vec::new());
-    let (mut avoid, mut in_body) = (false, false);
+    let (mut head, mut in_body) = (String::new(), false);
     for (at, line) in text.lines().enumerate() {
-        if line.starts_with('#') {
-            avoid = line.ends_with("Phrases to avoid");
-        }
         let row = line.starts_with('|');
-        if row && in_body {
-            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-            if avoid {
-                phrases.extend(cells[0].split(", ").map(str::to_string));
-            } else {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        match head.as_str() {
+            "avoid" if row && in_body => phrases.extend(cells[0].split(", ").map(str::to_string)),
+            "term" if row && in_body => {
                 let names = cells[cells.len() - 1].split(", ").filter(|name| !name.is_empty());
                 let names = names.map(|name| name.trim_matches('`').to_string()).collect();
                 terms.push(Term { line: at + 1, term: cells[0].to_string(), names });
             }
+            _ => {}
         }
-        in_body = row && (in_body || line.starts_with("|---"));
+        let rule = line.starts_with("|---");
+        if row && !in_body && !rule {
+            head = cells[0].to_string();
+        }
+        in_body = row && (in_body || rule);
     }
     (terms, phrases)
 }
