@@ -31,7 +31,7 @@ const PINNED: [Pinned; 23] = [
     ("sessions-return", None, 3532, 6390),
     ("sessions-linear", None, 13925, 29839),
     ("watches", None, 14652, 41315),
-    ("watches-own", None, 12006, 26141),
+    ("watches-own", None, 13323, 28866),
     ("ring-losses", None, 306, 468),
     ("ring-copies", None, 858, 1494),
     ("ring-recovery", None, 8458, 17004),
