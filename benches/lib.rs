@@ -3,7 +3,7 @@
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::rng::Rng;
-use accord_core::state::{Command, Event, Flags, State, Step, Txn, encode_request};
+use accord_core::state::{Command, Event, Flags, OpRef, State, Step, Txn, encode_request};
 use accord_core::wire::{Encode, Writer};
 use bytes::Bytes;
 
@@ -53,8 +53,8 @@ impl World {
         for steps in txns {
             let request = RequestId(self.next);
             let acked_below = RequestId(self.next.saturating_sub(64));
-            let txn = Txn::of(steps).to_bytes();
-            encode_request(SessionId(1), request, acked_below, &txn, &mut batch);
+            let op = OpRef::Kv(&Txn::of(steps)).to_bytes();
+            encode_request(SessionId(1), request, acked_below, &op, &mut batch);
             ends.push(batch.len());
             self.next += 1;
             if batch.len() >= BATCH_BYTES {

@@ -8,7 +8,7 @@ use accord_core::protocol::{ClientMessage, EventMask, ServerMessage, WatchFilter
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::log::Recovered;
 use accord_core::server::{Input, Output, Server, ServerConfig, ServerLimits};
-use accord_core::state::{Flags, Step, Txn};
+use accord_core::state::{Flags, OpRef, Step, Txn};
 use accord_core::time::Instant;
 use accord_core::wire::Encode;
 use bytes::Bytes;
@@ -102,8 +102,9 @@ impl Alone {
         self.requests += 1;
         let request = RequestId(self.requests);
         let (value, flags) = (Bytes::from_static(b"8 bytes!"), Flags::CREATE);
-        let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]).to_bytes();
-        self.say(0, ClientMessage::Request { request, acked_below: request, txn });
+        let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]);
+        let op = OpRef::Kv(&txn).to_bytes();
+        self.say(0, ClientMessage::Request { request, acked_below: request, op });
     }
 }
 

@@ -63,6 +63,29 @@ id! {
 }
 
 id! {
+    /// A group of servers that orders and replicates one state. There is one, [`GroupId::ONLY`];
+    /// the heads of packets, messages between servers and records name it, so that there can be
+    /// more.
+    GroupId(u32), "g"
+}
+
+impl GroupId {
+    /// The group that there is.
+    pub const ONLY: Self = Self(0);
+}
+
+/// Milliseconds since the beginning of 1970, as a server's clock shows them.
+///
+/// Nothing that is promised rests on it: see `docs/decisions/0032-time-in-the-order.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// The latest that is written down, far from any real time: what follows can count on from it.
+    pub const MAX: Self = Self(1 << 62);
+}
+
+id! {
     /// A part of a cluster's history that an operator's recovery began; zero since it was formed.
     Era(u16), "era "
 }

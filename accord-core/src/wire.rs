@@ -43,6 +43,12 @@ pub enum WireError {
         /// The bound.
         max: u64,
     },
+    /// Of a group that is not served here.
+    #[error("it is of group {found}, and only group 0 is served here")]
+    Group {
+        /// The group found.
+        found: u32,
+    },
     /// A varint that is not in its shortest form or exceeds 64 bits.
     #[error("a varint is malformed")]
     Varint,
@@ -489,6 +495,36 @@ macro_rules! counter_newtype {
     )*};
 }
 counter_newtype!(Epoch(|epoch| epoch.is_last_of_era()), Index(|index| index.0 == u64::MAX));
+
+impl Encode for crate::ids::GroupId {
+    fn encode(&self, out: &mut Writer) {
+        out.u32(self.0);
+    }
+}
+impl Decode for crate::ids::GroupId {
+    /// Reads the group, which must be the one that there is.
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        match Self(input.u32()?) {
+            Self::ONLY => Ok(Self::ONLY),
+            Self(found) => Err(WireError::Group { found }),
+        }
+    }
+}
+
+impl Encode for crate::ids::Stamp {
+    fn encode(&self, out: &mut Writer) {
+        out.varint(self.0);
+    }
+}
+impl Decode for crate::ids::Stamp {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        let found = input.varint()?;
+        if found > Self::MAX.0 {
+            return Err(WireError::OverLimit { what: "stamp", found, max: Self::MAX.0 });
+        }
+        Ok(Self(found))
+    }
+}
 
 macro_rules! fixed_newtype {
     ($($name:ident),*) => {$(

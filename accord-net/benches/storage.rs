@@ -4,7 +4,7 @@
 //! machine gives anything else but a comparison. What is measured is rates of commits and their
 //! longest stalls side by side, which is why this is not written with criterion.
 
-use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, Stamp, StoreId};
 use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
@@ -35,7 +35,8 @@ fn identity() -> Record {
 
 fn batch(index: u64, bytes: usize, fill: u8) -> Record {
     let commands = Bytes::from(vec![fill; bytes]);
-    let body = Body::Batch { origin: NODE, salt: index, number: index, commands };
+    let body =
+        Body::Batch { origin: NODE, salt: index, number: index, stamp: Stamp(index), commands };
     Record::Append(Entry { epoch: Epoch(1), index: Index(index), body })
 }
 

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// The format that this release writes and reads.
-pub const BACKUP_FORMAT: u32 = 1;
+pub const BACKUP_FORMAT: u32 = 2;
 const MAGIC: &str = "accord backup ";
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HASH_BYTES: usize = blake3::OUT_LEN;
@@ -59,6 +59,17 @@ pub enum BackupError {
     NotABackup {
         /// The path as the operator gave it.
         path: String,
+    },
+    /// A version before the first release wrote it.
+    #[error(
+        "{path} has format {found}, which no release wrote, and this one reads {BACKUP_FORMAT}: \
+         restore it with the version that wrote it, and copy the records with a client"
+    )]
+    OlderFormat {
+        /// The path as the operator gave it.
+        path: String,
+        /// Its format.
+        found: u32,
     },
     /// A later release wrote it.
     #[error("{path} has format {found}, this release reads {BACKUP_FORMAT}: use the later release")]
@@ -213,8 +224,10 @@ impl Backup {
         let format = rest.iter().take(11).position(|byte| *byte == b'\n').ok_or_else(not)?;
         let found = std::str::from_utf8(&rest[..format]).ok().and_then(|text| text.parse().ok());
         let found: u32 = found.ok_or_else(not)?;
-        if found != BACKUP_FORMAT {
-            return Err(BackupError::NewerFormat { path: shown, found });
+        match found {
+            BACKUP_FORMAT => {}
+            ..BACKUP_FORMAT => return Err(BackupError::OlderFormat { path: shown, found }),
+            _ => return Err(BackupError::NewerFormat { path: shown, found }),
         }
         let begin = MAGIC.len() + format + 1;
         let line = bytes[begin..].iter().take(HEAD_BYTES_MAX).position(|byte| *byte == b'\n');

@@ -8,7 +8,7 @@ use super::io::{Cause, ClientError, ClientEvent};
 use super::{Client, Life};
 use crate::ids::RequestId;
 use crate::protocol::{ClientMessage, MESSAGE_BYTES_MAX, Refusal};
-use crate::state::{Outcome, RequestError, Txn, TxnOutcome};
+use crate::state::{OpRef, Outcome, RequestError, Txn, TxnOutcome};
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 
@@ -47,16 +47,16 @@ impl Client {
     /// [`ClientError::TooManyRequests`], [`ClientError::TooLarge`] or [`ClientError::Ended`]:
     /// nothing happened.
     pub fn submit(&mut self, now: Instant, txn: &Txn) -> Result<RequestId, ClientError> {
-        let txn = self.encoder.encode(txn);
-        self.submit_encoded(now, txn)
+        let op = self.encoder.encode(&OpRef::Kv(txn));
+        self.submit_encoded(now, op)
     }
 
-    /// Like [`Self::submit`], for a transaction that is already encoded.
+    /// Like [`Self::submit`], for an encoded [`Op`](crate::state::Op).
     ///
     /// # Errors
     /// As [`Self::submit`].
-    pub fn submit_encoded(&mut self, now: Instant, txn: Bytes) -> Result<RequestId, ClientError> {
-        self.submit_within(now, txn, self.config.request_timeout)
+    pub fn submit_encoded(&mut self, now: Instant, op: Bytes) -> Result<RequestId, ClientError> {
+        self.submit_within(now, op, self.config.request_timeout)
     }
 
     /// Like [`Self::submit_encoded`], with a time of its own after which it is given up.
@@ -163,7 +163,7 @@ impl Client {
         let pending = self.requests.get_mut(request).expect("the caller found it");
         pending.sends += 1;
         let txn = pending.txn.clone();
-        self.send(ClientMessage::Request { request, acked_below, txn });
+        self.send(ClientMessage::Request { request, acked_below, op: txn });
     }
 
     /// Sends everything that is not answered, in order, over a new connection.
@@ -234,7 +234,9 @@ const fn holds_for_every_copy(error: RequestError) -> bool {
         // There never was such a session for any copy to run in.
         RequestError::SessionUnknown => true,
         // A property of the transaction itself.
-        RequestError::Malformed | RequestError::TooManySteps => true,
+        RequestError::Malformed | RequestError::TooManySteps | RequestError::UnknownKind { .. } => {
+            true
+        }
         // An earlier copy may have run before the session ended.
         RequestError::SessionEnded => false,
         // The record of an earlier copy may be among what was acknowledged.

@@ -115,11 +115,11 @@ impl Encode for ClientMessage {
                 seen.encode(out);
             }
             Self::Close => out.u8(tag::CLOSE),
-            Self::Request { request, acked_below, txn } => {
+            Self::Request { request, acked_below, op } => {
                 out.u8(tag::REQUEST);
                 request.encode(out);
                 acked_below.encode(out);
-                out.raw(txn);
+                out.raw(op);
             }
             Self::Read { read, consistency, query } => {
                 out.u8(tag::READ);
@@ -159,7 +159,7 @@ impl Decode for ClientMessage {
             tag::REQUEST => Self::Request {
                 request: Decode::decode(input)?,
                 acked_below: Decode::decode(input)?,
-                txn: input.rest(),
+                op: input.rest(),
             },
             tag::READ => Self::Read {
                 read: input.varint()?,

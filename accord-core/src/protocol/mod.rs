@@ -30,7 +30,7 @@ use core::ops::BitOr;
 
 /// The version that every message begins with. A server and a client of different versions part at
 /// once, with a [`crate::wire::WireError::Version`].
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// The longest encoding of one message, in bytes. A driver need not read a longer frame.
 pub const MESSAGE_BYTES_MAX: usize = 96 << 20;
@@ -62,8 +62,8 @@ pub enum ClientMessage {
         request: RequestId,
         /// The client waits for no outcome below this number: the records of those may go.
         acked_below: RequestId,
-        /// The encoded [`crate::state::Txn`].
-        txn: Bytes,
+        /// The encoded [`crate::state::Op`].
+        op: Bytes,
     },
     /// Read without writing.
     Read {

@@ -212,6 +212,7 @@ impl Replica {
                 origin: from,
                 salt: batch.salt,
                 number: batch.number,
+                stamp: batch.stamp,
                 commands: batch.commands,
             };
             let entry = Entry { epoch: epoch_number, index: epoch.next, body };
@@ -322,7 +323,7 @@ impl Replica {
         }
         let acked = self.acknowledgeable();
         let Phase::Open(epoch) = &mut self.phase else { return };
-        let batch = if epoch.is_synced() { self.proposals.next_batch(self.salt) } else { None };
+        let batch = if epoch.is_synced() { self.proposals.next_batch(self.salt, self.clock) } else { None };
         let barrier = self.barriers.take_due();
         let change = epoch.change_due.take();
         if let Some((request, _)) = change {

@@ -7,7 +7,7 @@ use super::ends::EpochEnds;
 use super::plan::Unformed;
 use super::voters::{ChangeError, VoterSet};
 use crate::group::{MEMBERS_MAX, Standing};
-use crate::ids::{Epoch, Era, Index, LogPosition, NodeId, StoreId};
+use crate::ids::{Epoch, Era, GroupId, Index, LogPosition, NodeId, Stamp, StoreId};
 use crate::pieces::Pieces;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::collections::BTreeMap;
@@ -60,6 +60,8 @@ pub enum Body {
         salt: u64,
         /// Counts the server's batches from 1. A number that was applied before is skipped.
         number: u64,
+        /// What the server's clock showed when it first sent the batch.
+        stamp: Stamp,
         /// Commands, each prefixed by its length as a varint. See [`commands`].
         commands: Bytes,
     },
@@ -88,21 +90,26 @@ pub(crate) fn next_command<T>(
     Some(seen)
 }
 
+/// The version of the encoding of what an entry says.
+const BODY_VERSION: u8 = 1;
+
 impl Encode for Entry {
     fn encode(&self, out: &mut Writer) {
         self.epoch.encode(out);
         self.index.encode(out);
+        out.u8(BODY_VERSION);
         match &self.body {
             Body::Marker { members } => {
                 out.u8(0);
                 out.varint(members.len() as u64);
                 members.iter().for_each(|node| node.encode(out));
             }
-            Body::Batch { origin, salt, number, commands } => {
+            Body::Batch { origin, salt, number, stamp, commands } => {
                 out.u8(1);
                 origin.encode(out);
                 out.u64(*salt);
                 out.varint(*number);
+                stamp.encode(out);
                 out.bytes(commands);
             }
             Body::Voters(set) => {
@@ -117,6 +124,7 @@ impl Decode for Entry {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         let epoch = Epoch::decode(input)?;
         let index = Index::decode(input)?;
+        input.version(BODY_VERSION)?;
         let body = match input.u8()? {
             0 => {
                 let count = input.count("members", MEMBERS_MAX, 1)?;
@@ -127,6 +135,7 @@ impl Decode for Entry {
                 origin: NodeId::decode(input)?,
                 salt: input.u64()?,
                 number: input.varint()?,
+                stamp: Stamp::decode(input)?,
                 commands: input.bytes("batch", usize::MAX)?,
             },
             2 => Body::Voters(VoterSet::decode(input)?),
@@ -160,7 +169,7 @@ pub struct Snapshot {
     pub state: Pieces,
 }
 
-const SNAPSHOT_VERSION: u8 = 2;
+const SNAPSHOT_VERSION: u8 = 3;
 const ORIGINS_MAX: usize = 1 << 20;
 
 impl Snapshot {
@@ -260,11 +269,12 @@ pub enum Record {
     Install(Snapshot),
 }
 
-const RECORD_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 3;
 
 impl Encode for Record {
     fn encode(&self, out: &mut Writer) {
         out.u8(RECORD_VERSION);
+        GroupId::ONLY.encode(out);
         match self {
             Self::Identity { node, store, bootstrap } => {
                 out.u8(0);
@@ -299,6 +309,7 @@ impl Encode for Record {
 impl Decode for Record {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         input.version(RECORD_VERSION)?;
+        GroupId::decode(input)?;
         Ok(match input.u8()? {
             0 => Self::Identity {
                 node: Decode::decode(input)?,
@@ -544,6 +555,43 @@ impl fmt::Display for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_another_version_or_group_is_refused_by_name() {
+        let refused = |at: usize, byte: u8| {
+            let mut bytes = Record::Promise(Epoch(1)).to_bytes().to_vec();
+            bytes[at] = byte;
+            Record::from_bytes(&Bytes::from(bytes))
+        };
+        assert_eq!(refused(0, RECORD_VERSION), Ok(Record::Promise(Epoch(1))));
+        let older = WireError::Version { found: 2, known: u64::from(RECORD_VERSION) };
+        assert_eq!(refused(0, 2), Err(older));
+        assert_eq!(refused(1, 9), Err(WireError::Group { found: 9 }));
+    }
+
+    #[test]
+    fn what_an_entry_says_has_a_version_and_a_time_within_its_bound() {
+        let entry = |stamp| Entry {
+            epoch: Epoch(1),
+            index: Index(1),
+            body: Body::Batch {
+                origin: NodeId(1),
+                salt: 2,
+                number: 3,
+                stamp,
+                commands: Bytes::new(),
+            },
+        };
+        let bytes = entry(Stamp::MAX).to_bytes();
+        assert_eq!(Entry::from_bytes(&bytes), Ok(entry(Stamp::MAX)));
+        let found = Stamp::MAX.0 + 1;
+        let error = WireError::OverLimit { what: "stamp", found, max: Stamp::MAX.0 };
+        assert_eq!(Entry::from_bytes(&entry(Stamp(found)).to_bytes()), Err(error));
+        let mut later = bytes.to_vec();
+        later[2] = BODY_VERSION + 1;
+        let error = WireError::Version { found: 2, known: u64::from(BODY_VERSION) };
+        assert_eq!(Entry::from_bytes(&Bytes::from(later)), Err(error));
+    }
 
     #[test]
     fn a_snapshot_is_encoded_the_same_whatever_the_pieces_of_its_state() {

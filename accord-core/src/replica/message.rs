@@ -11,12 +11,13 @@ use super::ends::EpochEnds;
 use super::io::{Entry, Ticket};
 use super::voters::{VoterChange, VoterSet};
 use crate::group::ViewId;
-use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::ids::{Epoch, GroupId, Index, LogPosition, NodeId, Stamp, StoreId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-const VERSION: u8 = 2;
+/// The version of what replicas say to each other.
+const VERSION: u8 = 3;
 const ENTRIES_MAX: usize = 1 << 20;
 
 /// What a member of a new view has.
@@ -53,7 +54,7 @@ pub struct Frame {
     pub seen: u64,
     /// True if the sender's reads wait until a majority has seen this frame.
     pub barrier: bool,
-    /// Commands: the sender's salt, the batch's number, the packed commands.
+    /// Commands: the sender's salt, the batch's number and time, the packed commands.
     pub batch: Option<FrameBatch>,
     /// The digest of the sender's state after an index.
     pub digest: Option<(Index, u64)>,
@@ -68,6 +69,8 @@ pub struct FrameBatch {
     pub salt: u64,
     /// Counts its batches from 1.
     pub number: u64,
+    /// What the sender's clock showed when it first sent the batch.
+    pub stamp: Stamp,
     /// The commands.
     pub commands: Bytes,
 }
@@ -114,6 +117,7 @@ impl Frame {
         if let Some(batch) = &self.batch {
             buffer.u64(batch.salt);
             buffer.varint(batch.number);
+            batch.stamp.encode(&mut buffer);
         }
         if let Some((index, digest)) = self.digest {
             index.encode(&mut buffer);
@@ -146,7 +150,12 @@ impl Frame {
         }
         let batch = match flags & 2 {
             0 => None,
-            _ => Some(FrameBatch { salt: input.u64()?, number: input.varint()?, commands }),
+            _ => Some(FrameBatch {
+                salt: input.u64()?,
+                number: input.varint()?,
+                stamp: Stamp::decode(input)?,
+                commands,
+            }),
         };
         let digest = match flags & 4 {
             0 => None,
@@ -338,6 +347,7 @@ impl Encode for PeerMessage {
             Self::NotReady { .. } => 5,
         };
         out.raw(&[VERSION, kind]);
+        GroupId::ONLY.encode(out);
         epoch.encode(out);
         out.varint(request.0);
         match self {
@@ -374,6 +384,7 @@ impl Decode for PeerMessage {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         input.version(VERSION)?;
         let kind = input.u8()?;
+        GroupId::decode(input)?;
         let epoch = Epoch::decode(input)?;
         let request = Ticket(input.varint()?);
         Ok(match kind {
@@ -386,7 +397,7 @@ impl Decode for PeerMessage {
             },
             1 => {
                 let common = Index::decode(input)?;
-                let count = input.count("entries", ENTRIES_MAX, 4)?;
+                let count = input.count("entries", ENTRIES_MAX, 5)?;
                 let entries = (0..count).map(|_| Entry::decode(input));
                 Self::LogChunk {
                     epoch,
@@ -417,5 +428,24 @@ impl Decode for PeerMessage {
             5 => Self::NotReady { epoch, request },
             tag => return Err(WireError::UnknownTag { what: "peer message", tag: u64::from(tag) }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_another_version_or_group_is_refused_by_name() {
+        let message = PeerMessage::NotReady { epoch: Epoch(1), request: Ticket(2) };
+        let refused = |at: usize, byte: u8| {
+            let mut bytes = message.to_bytes().to_vec();
+            bytes[at] = byte;
+            PeerMessage::from_bytes(&Bytes::from(bytes))
+        };
+        assert_eq!(refused(0, VERSION), Ok(message.clone()));
+        let older = WireError::Version { found: 2, known: u64::from(VERSION) };
+        assert_eq!(refused(0, 2), Err(older));
+        assert_eq!(refused(2, 9), Err(WireError::Group { found: 9 }));
     }
 }

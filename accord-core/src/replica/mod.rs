@@ -46,7 +46,7 @@ mod transfer_rate;
 pub mod voters;
 
 use crate::group::{GroupEvent, View};
-use crate::ids::{Epoch, Index, LogPosition, NodeId, StoreId};
+use crate::ids::{Epoch, Index, LogPosition, NodeId, Stamp, StoreId};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Decode;
@@ -74,6 +74,8 @@ pub struct Replica {
     store: StoreId,
     /// Tells this start's batches from those of an earlier one.
     salt: u64,
+    /// What the server's clock shows; zero until it is known.
+    clock: Stamp,
     bootstrap: bool,
     promised: Epoch,
     log: Log,
@@ -123,6 +125,7 @@ impl Replica {
         let mut replica = Self {
             store: recovered.store,
             salt: Rng::new(seed).next_u64(),
+            clock: Stamp(0),
             bootstrap: recovered.bootstrap,
             promised: recovered.promised,
             applied,
@@ -269,6 +272,7 @@ impl Replica {
             messages_ignored: _,
             store,
             salt,
+            clock,
             bootstrap,
             promised,
             log,
@@ -288,7 +292,7 @@ impl Replica {
             halted,
         } = self;
         crate::fingerprint::of(&(
-            (store, salt, bootstrap, promised, log, applied, commit, backlog, origins),
+            (store, salt, clock, bootstrap, promised, log, applied, commit, backlog, origins),
             (view, phase, proposals, barriers, disk, serving, receiving, actions, halted),
             state_bytes,
         ))

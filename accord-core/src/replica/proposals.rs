@@ -8,6 +8,7 @@
 use super::io::{Body, Entry, Origin};
 use super::message::{FRAME_HEAD_BYTES, Frame, FrameBatch, new_buffer};
 use super::{Phase, Replica};
+use crate::ids::Stamp;
 use crate::wire::Writer;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -34,6 +35,7 @@ pub enum ProposeError {
 #[derive(Clone, Debug)]
 struct Sent {
     number: u64,
+    stamp: Stamp,
     commands: Bytes,
 }
 
@@ -74,16 +76,18 @@ impl Proposals {
     }
 
     /// The next batch to send in this epoch.
-    pub(super) fn next_batch(&mut self, salt: u64) -> Option<(FrameBatch, Writer)> {
-        let (number, buffer) = match self.sent.get(self.sent_now) {
+    ///
+    /// One that is sent again keeps its time: its commands were proposed then.
+    pub(super) fn next_batch(&mut self, salt: u64, clock: Stamp) -> Option<(FrameBatch, Writer)> {
+        let (number, stamp, buffer) = match self.sent.get(self.sent_now) {
             Some(again) => {
                 let mut buffer = new_buffer(again.commands.len());
                 buffer.raw(&again.commands);
-                (again.number, buffer)
+                (again.number, again.stamp, buffer)
             }
-            None => (self.number + 1, self.packed.pop_front()?),
+            None => (self.number + 1, clock, self.packed.pop_front()?),
         };
-        Some((FrameBatch { salt, number, commands: Bytes::new() }, buffer))
+        Some((FrameBatch { salt, number, stamp, commands: Bytes::new() }, buffer))
     }
 
     /// Remembers what was just sent; the commands stay in the message's memory.
@@ -92,7 +96,7 @@ impl Proposals {
         if batch.number > self.number {
             self.number = batch.number;
             let commands = Frame::commands_in(payload);
-            self.sent.push_back(Sent { number: batch.number, commands });
+            self.sent.push_back(Sent { number: batch.number, stamp: batch.stamp, commands });
         }
         self.sent_now += 1;
     }
@@ -147,6 +151,11 @@ impl Replica {
         Ok(())
     }
 
+    /// Notes what the server's clock shows: the time of the batches that are sent from now on.
+    pub fn note_clock(&mut self, clock: Stamp) {
+        self.clock = clock.min(Stamp::MAX);
+    }
+
     /// Tells this start's batches from those of an earlier one.
     pub const fn salt(&self) -> u64 {
         self.salt
@@ -154,7 +163,7 @@ impl Replica {
 
     /// Notes that the entry is applied; empties a batch that was applied before.
     pub(super) fn skip_if_repeated(&mut self, entry: &mut Entry) {
-        let Body::Batch { origin, salt, number, commands } = &mut entry.body else { return };
+        let Body::Batch { origin, salt, number, commands, .. } = &mut entry.body else { return };
         let last = self.origins.get(origin).copied();
         if last.is_some_and(|last| last.salt == *salt && last.number >= *number) {
             *commands = Bytes::new();

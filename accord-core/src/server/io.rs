@@ -17,7 +17,7 @@
 
 use super::work::{Done, Job};
 use crate::group::{GroupEvent, Standing};
-use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision};
+use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision, Stamp};
 use crate::limits::Limits;
 use crate::pieces::Pieces;
 use crate::protocol::{ClientMessage, Refusal, ServerMessage};
@@ -83,6 +83,13 @@ pub enum Input {
     },
     /// What came of [`Output::Work`].
     Worked(Box<Done>),
+    /// What the clock on the wall shows now. The server counts on from it by the time of its
+    /// inputs, so it is to be told at the start and every second or so: then a clock that is set
+    /// is noticed. Without it the server's batches have no time.
+    Clock {
+        /// The time of day.
+        wall: Stamp,
+    },
     /// The time may have come that [`super::Server::next_deadline`] named.
     Timer,
 }

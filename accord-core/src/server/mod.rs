@@ -16,6 +16,7 @@
 //! `admin`.
 
 mod admin;
+mod clock;
 mod conn;
 mod events;
 mod history;
@@ -45,6 +46,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
+use clock::Clock;
 use conn::{Conn, Phase};
 use events::WatchRequest;
 use history::History;
@@ -61,6 +63,7 @@ const COMMAND_BYTES_MIN: usize = 64;
 pub struct Server {
     config: ServerConfig,
     now: Instant,
+    clock: Clock,
     rng: Rng,
     replica: Replica,
     state: State,
@@ -126,6 +129,7 @@ impl Server {
             History::new(state.revision(), limits.history_events_max, limits.history_bytes_max);
         let mut server = Self {
             now,
+            clock: Clock::default(),
             rng,
             replica,
             applied: Index(0),
@@ -176,6 +180,7 @@ impl Server {
             return;
         }
         self.drained = false;
+        self.replica.note_clock(self.clock.at(self.now));
         match input {
             Input::Group(event) => self.replica.handle_group(self.now, event),
             Input::Connected { conn } => self.on_connected(conn),
@@ -187,6 +192,7 @@ impl Server {
             Input::Peer { from, message } => self.replica.handle_peer(self.now, from, &message),
             Input::Admin { admin, request } => self.on_admin(admin, request),
             Input::Worked(done) => self.on_worked(*done),
+            Input::Clock { wall } => self.on_clock(wall),
             Input::Timer => self.on_timer(),
         }
     }
@@ -242,8 +248,8 @@ impl Server {
             }
             (ClientMessage::Ping { nonce }, session) => self.on_ping(id, session, nonce),
             (ClientMessage::Close, Some(session)) => self.on_close(id, session),
-            (ClientMessage::Request { request, acked_below, txn }, Some(session)) => {
-                self.on_request(id, session, (request, acked_below), txn);
+            (ClientMessage::Request { request, acked_below, op }, Some(session)) => {
+                self.on_request(id, session, (request, acked_below), op);
             }
             (ClientMessage::Watch { watch, filter, mask, once, from }, Some(_)) => {
                 self.on_watch(id, WatchRequest { watch, filter, mask, once, from });
@@ -324,7 +330,8 @@ impl Server {
         }
         self.applied = entry.index;
         match &entry.body {
-            Body::Batch { commands: batch, .. } => {
+            Body::Batch { stamp, commands: batch, .. } => {
+                self.state.begin_batch(*stamp);
                 let mut input = Reader::new(batch.clone());
                 while next_command(&mut input, |command| self.apply(command)).is_some() {}
             }
@@ -460,6 +467,7 @@ impl Server {
             drained: _,
             witnessed: _,
             now,
+            clock,
             rng,
             replica,
             state,
@@ -483,8 +491,8 @@ impl Server {
             damage,
         } = self;
         crate::fingerprint::of(&(
-            (now, rng, replica.fingerprint(), state.digest(), applied, primary, members, conns),
-            (attached, tokens, requests_pending, held, reads, watches, history, timers),
+            (now, clock, rng, replica.fingerprint(), state.digest(), applied, primary, members),
+            (conns, attached, tokens, requests_pending, held, reads, watches, history, timers),
             (changes, change_last, questions, outputs, halted, damage),
         ))
     }

@@ -5,12 +5,12 @@
 //! request's transaction fills the rest of the bytes, so that a server can pass on what its client
 //! encoded, and a transaction that does not decode is still refused by name.
 
-use super::kv::Txn;
+use super::op::Op;
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
 /// The version of the command encoding that this build writes and reads.
-pub const COMMAND_VERSION: u8 = 1;
+pub const COMMAND_VERSION: u8 = 2;
 
 /// One ordered command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Command {
         /// their recorded outcomes are dropped. At most `request`.
         acked_below: RequestId,
         /// What it asks for.
-        txn: Txn,
+        op: Op,
     },
     /// A client joins.
     Open {
@@ -70,16 +70,16 @@ mod tag {
     pub(super) const EXPIRE: u8 = 5;
 }
 
-/// Appends the encoding of a [`Command::Request`] whose transaction is already encoded.
+/// Appends the encoding of a [`Command::Request`] whose operation is already encoded.
 pub fn encode_request(
     session: SessionId,
     request: RequestId,
     acked_below: RequestId,
-    txn: &[u8],
+    op: &[u8],
     out: &mut Writer,
 ) {
     encode_request_head(session, request, acked_below, out);
-    out.raw(txn);
+    out.raw(op);
 }
 
 fn encode_request_head(
@@ -95,16 +95,16 @@ fn encode_request_head(
     acked_below.encode(out);
 }
 
-/// A command before its transaction is decoded.
+/// A command before its operation is decoded.
 pub(super) enum Head {
-    /// The transaction is what follows.
+    /// The operation is what follows.
     Request { session: SessionId, request: RequestId, acked_below: RequestId },
     /// The whole command.
     Whole(Command),
 }
 
 impl Head {
-    /// Reads a command up to its transaction.
+    /// Reads a command up to its operation.
     pub(super) fn decode(input: &mut Reader) -> Result<Self, WireError> {
         input.version(COMMAND_VERSION)?;
         let whole = match input.u8()? {
@@ -138,9 +138,9 @@ impl Head {
 
 impl Encode for Command {
     fn encode(&self, out: &mut Writer) {
-        if let Self::Request { session, request, acked_below, txn } = self {
+        if let Self::Request { session, request, acked_below, op } = self {
             encode_request_head(*session, *request, *acked_below, out);
-            return txn.encode(out);
+            return op.encode(out);
         }
         out.u8(COMMAND_VERSION);
         match self {
@@ -176,8 +176,8 @@ impl Decode for Command {
         match Head::decode(input)? {
             Head::Whole(command) => Ok(command),
             Head::Request { session, request, acked_below } => {
-                let txn = Txn::decode(input)?;
-                Ok(Self::Request { session, request, acked_below, txn })
+                let op = Op::decode(input)?;
+                Ok(Self::Request { session, request, acked_below, op })
             }
         }
     }

@@ -110,6 +110,7 @@ impl Digest {
                     RequestError::Malformed => [45, 0],
                     RequestError::CommandTooLarge => [46, 0],
                     RequestError::TooManySteps => [47, 0],
+                    RequestError::UnknownKind { kind } => [48, u64::from(*kind)],
                 };
                 self.numbers([session, request, head, number]);
             }

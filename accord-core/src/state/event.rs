@@ -4,6 +4,7 @@
 //! command that is refused, aborted or a duplicate has none. Which of them a client watches is the
 //! server's concern, as is telling a client the events of a command before its completion.
 
+use super::kind;
 use super::kv::event::KeyEvent;
 use super::outcome::Outcome;
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
@@ -64,9 +65,12 @@ impl Event {
 impl Encode for Event {
     fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Key(event) => event.encode(out),
+            Self::Key(event) => {
+                out.u8(kind::KV);
+                event.encode(out);
+            }
             Self::Member(event) => {
-                out.u8(MEMBER_TAG + event.kind as u8);
+                out.raw(&[kind::SESSIONS, event.kind as u8]);
                 event.revision.encode(out);
                 event.session.encode(out);
                 out.varint(u64::from(event.members));
@@ -75,17 +79,18 @@ impl Encode for Event {
     }
 }
 
-/// The tag of a member event is this plus its kind's.
-const MEMBER_TAG: u8 = 16;
-
 impl Decode for Event {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        let kind = match input.unread().first() {
-            Some(&MEMBER_TAG) => MemberEventKind::Joined,
-            Some(tag) if *tag == MEMBER_TAG + 1 => MemberEventKind::Left,
-            _ => return Ok(Self::Key(KeyEvent::decode(input)?)),
+        match input.u8()? {
+            kind::SESSIONS => {}
+            kind::KV => return Ok(Self::Key(Decode::decode(input)?)),
+            other => return Err(kind::unknown(other)),
+        }
+        let kind = match input.u8()? {
+            0 => MemberEventKind::Joined,
+            1 => MemberEventKind::Left,
+            tag => return Err(WireError::UnknownTag { what: "event", tag: u64::from(tag) }),
         };
-        input.u8()?;
         Ok(Self::Member(MemberEvent {
             kind,
             revision: Decode::decode(input)?,

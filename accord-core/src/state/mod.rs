@@ -20,7 +20,9 @@ pub mod command;
 mod digest;
 pub mod event;
 mod invariant;
+mod kind;
 pub mod kv;
+pub mod op;
 pub mod outcome;
 pub mod read;
 mod renewal;
@@ -33,12 +35,13 @@ pub use kv::{
     Branch, Compare, Flags, KeyEvent, KeyEventKind, ListEntry, ListQuery, Page, Range, Relation,
     Results, SEQUENCE_DIGITS, Stat, Step, StepError, StepResult, Txn, TxnOutcome, Width,
 };
+pub use op::{Op, OpRef};
 pub use outcome::{Outcome, RequestError};
 pub use read::{ReadQuery, ReadResult, SessionInfo};
 pub use session::Session;
 pub use snapshot::{Frozen, SnapshotError};
 
-use crate::ids::{NodeId, RequestId, Revision, SessionId};
+use crate::ids::{NodeId, RequestId, Revision, SessionId, Stamp};
 use crate::limits::Limits;
 use crate::wire::Reader;
 use alloc::collections::BTreeMap;
@@ -56,6 +59,8 @@ use session::Admission;
 pub struct State {
     limits: Limits,
     revision: Revision,
+    /// The time of the latest batch; never less than that of one before.
+    stamp: Stamp,
     /// Over everything applied.
     digest: Digest,
     kv: Kv,
@@ -73,6 +78,7 @@ impl State {
         limits.check();
         Self {
             revision: Revision(0),
+            stamp: Stamp(0),
             digest: Digest(limits.fingerprint()),
             kv: Kv::default(),
             sessions: BTreeMap::new(),
@@ -83,6 +89,11 @@ impl State {
     /// The revision of the last change.
     pub const fn revision(&self) -> Revision {
         self.revision
+    }
+    /// The time of the batch that is being applied, or was last: by the clock of the server that
+    /// proposed it, but never earlier than that of any batch before. Zero: no clock was told.
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
     }
     /// The bounds, the same on every replica.
     pub const fn limits(&self) -> &Limits {
@@ -108,6 +119,13 @@ impl State {
     /// A chain over everything applied, with which replicas compare themselves at equal indices.
     pub const fn digest(&self) -> u64 {
         self.digest.0
+    }
+
+    /// Begins a committed batch, whose commands see its time. Clocks differ and jump, so the time
+    /// of a batch is at least that of the one before it.
+    pub fn begin_batch(&mut self, stamp: Stamp) {
+        self.stamp = self.stamp.max(stamp);
+        self.digest.numbers([50, self.stamp.0]);
     }
 
     /// Carries out one committed command and says what became of it; `events` are then what it
@@ -169,6 +187,11 @@ impl State {
         }
         if command_bytes > self.limits.command_bytes_max {
             return Outcome::Refused(RequestError::CommandTooLarge);
+        }
+        match input.u8() {
+            Ok(kind::KV) => {}
+            Ok(kind) => return Outcome::Refused(RequestError::UnknownKind { kind }),
+            Err(_) => return Outcome::Refused(RequestError::Malformed),
         }
         let limits = &self.limits;
         let context = Context { events, limits, session, revision: self.revision };

@@ -5,6 +5,7 @@
 //! [`Outcome::Refused`] is about this copy of the request, which had no effect;
 //! [`RequestError::is_definite`] says whether an earlier copy may have had one.
 
+use super::kind;
 use super::kv::outcome::TxnOutcome;
 use crate::ids::RequestId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -72,6 +73,12 @@ pub enum RequestError {
     /// The command is larger than the limit.
     #[error("the command is too large")]
     CommandTooLarge,
+    /// It is of a kind of object that is not known here.
+    #[error("objects of kind {kind} are not known here")]
+    UnknownKind {
+        /// The kind.
+        kind: u8,
+    },
     /// A branch or the guard is longer than the limit.
     #[error("the transaction has too many steps")]
     TooManySteps,
@@ -94,20 +101,20 @@ impl RequestError {
             Self::PassedOver { .. } => true,
             // Refused because its number is above the last that ran.
             Self::WindowFull | Self::CommandTooLarge | Self::TooManySteps | Self::Malformed => true,
+            Self::UnknownKind { .. } => true,
         }
     }
-}
-
-mod tag {
-    pub(super) const REFUSED: u8 = 3;
 }
 
 impl Encode for Outcome {
     fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Txn(outcome) => outcome.encode(out),
+            Self::Txn(outcome) => {
+                out.u8(kind::KV);
+                outcome.encode(out);
+            }
             Self::Refused(error) => {
-                out.u8(tag::REFUSED);
+                out.u8(kind::SESSIONS);
                 error.encode(out);
             }
         }
@@ -115,10 +122,11 @@ impl Encode for Outcome {
 }
 impl Decode for Outcome {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        if input.skip_if(&[tag::REFUSED]) {
-            return Ok(Self::Refused(Decode::decode(input)?));
+        match input.u8()? {
+            kind::SESSIONS => Ok(Self::Refused(Decode::decode(input)?)),
+            kind::KV => Ok(Self::Txn(Decode::decode(input)?)),
+            other => Err(kind::unknown(other)),
         }
-        Ok(Self::Txn(Decode::decode(input)?))
     }
 }
 
@@ -139,6 +147,7 @@ impl Encode for RequestError {
             Self::Malformed => out.u8(6),
             Self::CommandTooLarge => out.u8(7),
             Self::TooManySteps => out.u8(8),
+            Self::UnknownKind { kind } => out.raw(&[9, *kind]),
         }
     }
 }
@@ -153,6 +162,7 @@ impl Decode for RequestError {
             6 => Self::Malformed,
             7 => Self::CommandTooLarge,
             8 => Self::TooManySteps,
+            9 => Self::UnknownKind { kind: input.u8()? },
             found => {
                 return Err(WireError::UnknownTag { what: "request error", tag: u64::from(found) });
             }

@@ -2,6 +2,7 @@
 //!
 //! Whether that state is recent enough (a linearizable read waits for a barrier) is decided above.
 
+use super::kind;
 use super::kv::{ListQuery, Page, Stat};
 use super::session::Session;
 use crate::ids::{NodeId, RequestId, SessionId};
@@ -96,22 +97,22 @@ impl Encode for ReadQuery {
     fn encode(&self, out: &mut Writer) {
         match self {
             Self::Get { key, offset, length_max } => {
-                out.u8(1);
+                out.raw(&[kind::KV, 1]);
                 out.bytes(key);
                 out.varint(*offset);
                 out.varint(*length_max);
             }
             Self::List(query) => {
-                out.u8(2);
+                out.raw(&[kind::KV, 2]);
                 query.encode(out);
             }
             Self::Members { after, limit } => {
-                out.u8(3);
+                out.raw(&[kind::SESSIONS, 1]);
                 encode_option(after.as_ref(), out, SessionId::encode);
                 out.varint(u64::from(*limit));
             }
             Self::Session { session } => {
-                out.u8(4);
+                out.raw(&[kind::SESSIONS, 2]);
                 session.encode(out);
             }
         }
@@ -119,19 +120,22 @@ impl Encode for ReadQuery {
 }
 impl Decode for ReadQuery {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        match input.u8()? {
-            1 => Ok(Self::Get {
+        match (input.u8()?, input.u8()?) {
+            (kind::KV, 1) => Ok(Self::Get {
                 key: decode_key(input)?,
                 offset: input.varint()?,
                 length_max: input.varint()?,
             }),
-            2 => Ok(Self::List(Decode::decode(input)?)),
-            3 => Ok(Self::Members {
+            (kind::KV, 2) => Ok(Self::List(Decode::decode(input)?)),
+            (kind::SESSIONS, 1) => Ok(Self::Members {
                 after: decode_option(input, SessionId::decode)?,
                 limit: input.varint_u32("limit")?,
             }),
-            4 => Ok(Self::Session { session: Decode::decode(input)? }),
-            found => Err(WireError::UnknownTag { what: "read query", tag: u64::from(found) }),
+            (kind::SESSIONS, 2) => Ok(Self::Session { session: Decode::decode(input)? }),
+            (kind::KV | kind::SESSIONS, found) => {
+                Err(WireError::UnknownTag { what: "read query", tag: u64::from(found) })
+            }
+            (other, _) => Err(kind::unknown(other)),
         }
     }
 }
@@ -140,23 +144,23 @@ impl Encode for ReadResult {
     fn encode(&self, out: &mut Writer) {
         match self {
             Self::Value { value, stat } => {
-                out.u8(1);
+                out.raw(&[kind::KV, 1]);
                 out.bytes(value);
                 stat.encode(out);
             }
-            Self::NotFound => out.u8(2),
+            Self::NotFound => out.raw(&[kind::SESSIONS, 1]),
             Self::Listed(page) => {
-                out.u8(3);
+                out.raw(&[kind::KV, 2]);
                 page.encode(out);
             }
             Self::Members { members, more } => {
-                out.u8(4);
+                out.raw(&[kind::SESSIONS, 2]);
                 out.varint(members.len() as u64);
                 members.iter().for_each(|member| member.encode(out));
                 out.bool(*more);
             }
             Self::Session(info) => {
-                out.u8(5);
+                out.raw(&[kind::SESSIONS, 3]);
                 info.encode(out);
             }
         }
@@ -164,14 +168,14 @@ impl Encode for ReadResult {
 }
 impl Decode for ReadResult {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        match input.u8()? {
-            1 => {
+        match (input.u8()?, input.u8()?) {
+            (kind::KV, 1) => {
                 let value = input.bytes("value", usize::MAX)?;
                 Ok(Self::Value { value, stat: Decode::decode(input)? })
             }
-            2 => Ok(Self::NotFound),
-            3 => Ok(Self::Listed(Decode::decode(input)?)),
-            4 => {
+            (kind::SESSIONS, 1) => Ok(Self::NotFound),
+            (kind::KV, 2) => Ok(Self::Listed(Decode::decode(input)?)),
+            (kind::SESSIONS, 2) => {
                 let count = input.count("members", usize::MAX, 1)?;
                 let mut members = Vec::with_capacity(count.min(64));
                 for _ in 0..count {
@@ -179,8 +183,11 @@ impl Decode for ReadResult {
                 }
                 Ok(Self::Members { members, more: input.bool()? })
             }
-            5 => Ok(Self::Session(Decode::decode(input)?)),
-            found => Err(WireError::UnknownTag { what: "read result", tag: u64::from(found) }),
+            (kind::SESSIONS, 3) => Ok(Self::Session(Decode::decode(input)?)),
+            (kind::KV | kind::SESSIONS, found) => {
+                Err(WireError::UnknownTag { what: "read result", tag: u64::from(found) })
+            }
+            (other, _) => Err(kind::unknown(other)),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! ```text
 //! magic "ACDS" | version 1 byte | chunk ... | trailer chunk
 //! chunk:   kind 1 byte | payload length 4 bytes | CRC-32 of kind and payload 4 bytes | payload
-//! head:    limits' fingerprint | revision | next sequence number | digest | records | sessions
-//! records: (flags | key | value | version | created | modified | owner if flag 1)*, by key
+//! head:    limits' fingerprint | revision | stamp | digest | sessions | objects
+//! object:  kind 1 byte | by kind; of the key-value object: next sequence number | records
+//! items:   of the object before; of the key-value object, by key:
+//!          (flags | key | value | version | created | modified | owner if flag 1)*
 //! sessions: (id | owner | generation | timeout | last | acked_below | recorded outcomes)*, by id
 //! trailer: xxh3 of everything before it, which is [`State::digest_full`]
 //! ```
@@ -17,10 +19,10 @@
 use super::State;
 use super::digest::Digest;
 use super::kv::Kv;
-use super::kv::section::{FrozenKv, SnapshotRecord};
+use super::kv::section::{FrozenKv, KvHead, SnapshotRecord};
 use super::outcome::Outcome;
 use super::session::{Recorded, Session};
-use crate::ids::{NodeId, RequestId, Revision, SessionId};
+use crate::ids::{NodeId, RequestId, Revision, SessionId, Stamp};
 use crate::limits::Limits;
 use crate::pieces::{Part, Pieces, PiecesWriter};
 use crate::wire::{
@@ -34,16 +36,20 @@ use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 4] = *b"ACDS";
 /// The version of the snapshot encoding that this build writes and reads.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 /// A chunk ends with the first item that makes its payload this large.
 const CHUNK_BYTES: usize = 64 << 10;
 
 mod kind {
     pub(super) const HEAD: u8 = 1;
-    pub(super) const RECORDS: u8 = 2;
-    pub(super) const SESSIONS: u8 = 3;
-    pub(super) const TRAILER: u8 = 4;
+    pub(super) const OBJECT: u8 = 2;
+    pub(super) const ITEMS: u8 = 3;
+    pub(super) const SESSIONS: u8 = 4;
+    pub(super) const TRAILER: u8 = 5;
 }
+
+/// How many objects there are: one of each kind.
+const OBJECTS: u8 = 1;
 
 /// Why bytes could not be restored. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -87,6 +93,7 @@ pub enum SnapshotError {
 pub struct Frozen {
     fingerprint: u64,
     revision: Revision,
+    stamp: Stamp,
     digest: u64,
     kv: FrozenKv,
     sessions: BTreeMap<SessionId, Session>,
@@ -98,6 +105,7 @@ impl State {
         Frozen {
             fingerprint: self.limits.fingerprint(),
             revision: self.revision,
+            stamp: self.stamp,
             digest: self.digest.0,
             kv: self.kv.freeze(),
             sessions: self.sessions.clone(),
@@ -129,7 +137,8 @@ impl State {
         if head.fingerprint != limits.fingerprint() {
             return Err(SnapshotError::Limits);
         }
-        let records = chunks.items(kind::RECORDS, head.records, SnapshotRecord::decode)?;
+        let object = chunks.next(kind::OBJECT, KvHead::decode)?;
+        let records = chunks.items(kind::ITEMS, object.records, SnapshotRecord::decode)?;
         let sessions = chunks.items(kind::SESSIONS, head.sessions, decode_session)?;
         let hash = chunks.hash();
         if chunks.next(kind::TRAILER, Reader::u64)? != hash {
@@ -140,9 +149,10 @@ impl State {
             return Err(SnapshotError::Invalid { what: "sessions ascend" });
         }
         let invalid = |what| SnapshotError::Invalid { what };
-        let kv = Kv::restore(head.sequence, records).map_err(invalid)?;
+        let kv = Kv::restore(object.sequence, records).map_err(invalid)?;
         let state = Self {
             revision: head.revision,
+            stamp: head.stamp,
             digest: Digest(head.digest),
             kv,
             sessions: sessions.into_iter().collect::<BTreeMap<_, _>>(),
@@ -195,12 +205,15 @@ impl Frozen {
         let head = &mut chunk.payload.copied;
         head.u64(self.fingerprint);
         self.revision.encode(head);
-        head.varint(self.kv.sequence);
+        self.stamp.encode(head);
         head.u64(self.digest);
-        head.varint(self.kv.records() as u64);
         head.varint(self.sessions.len() as u64);
+        head.u8(OBJECTS);
         chunk.emit(&mut sink);
-        chunk.kind = kind::RECORDS;
+        chunk.kind = kind::OBJECT;
+        self.kv.encode_head(&mut chunk.payload.copied);
+        chunk.emit(&mut sink);
+        chunk.kind = kind::ITEMS;
         for record in self.kv.iter() {
             record.encode(&mut chunk.payload);
             chunk.emit_if_full(&mut sink);
@@ -351,22 +364,24 @@ impl<'a> Chunks<'a> {
 struct Head {
     fingerprint: u64,
     revision: Revision,
-    sequence: u64,
+    stamp: Stamp,
     digest: u64,
-    records: u64,
     sessions: u64,
 }
 
 impl Head {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        Ok(Self {
+        let head = Self {
             fingerprint: input.u64()?,
             revision: Revision(decode_counter(input, "revision")?),
-            sequence: decode_counter(input, "sequence")?,
+            stamp: Stamp::decode(input)?,
             digest: input.u64()?,
-            records: input.varint()?,
             sessions: input.varint()?,
-        })
+        };
+        match input.u8()? {
+            OBJECTS => Ok(head),
+            _ => Err(WireError::Invalid { what: "count of objects" }),
+        }
     }
 }
 

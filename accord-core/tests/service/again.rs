@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, put};
 use accord_core::client::{ClientError, ClientEvent, ClientInput};
 use accord_core::ids::{NodeId, RequestId};
 use accord_core::protocol::ClientMessage;
+use accord_core::state::OpRef;
 use accord_core::time::Duration;
 use accord_core::wire::Encode;
 
@@ -97,7 +98,8 @@ fn a_server_that_does_not_answer_is_left_for_another() {
     let mut app = App::ready(&mut cluster, 3, 23);
     let home = app.server;
     let soon = Duration::from_millis(100);
-    let request = app.client.submit_within(cluster.now, put("k", "v").to_bytes(), soon).unwrap();
+    let request =
+        app.client.submit_within(cluster.now, OpRef::Kv(&put("k", "v")).to_bytes(), soon).unwrap();
     app.client.keep(request);
     app.pump(&mut cluster);
     // The answer comes too late.

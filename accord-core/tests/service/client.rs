@@ -7,7 +7,7 @@ use accord_core::client::{
 };
 use accord_core::ids::{NodeId, RequestId, Revision, WatchId};
 use accord_core::protocol::{ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter};
-use accord_core::state::{Outcome, ReadQuery, ReadResult, RequestError, TxnOutcome};
+use accord_core::state::{OpRef, Outcome, ReadQuery, ReadResult, RequestError, TxnOutcome};
 use accord_core::time::{Duration, Instant};
 use accord_core::wire::Encode;
 use bytes::Bytes;
@@ -369,7 +369,8 @@ fn each_request_may_have_a_time_of_its_own() {
     let mut client = Client::new(ClientConfig::new(vec![NodeId(1)]), 7, Instant::ZERO);
     let patient = client.submit(Instant::ZERO, &put("k", "v")).unwrap();
     let soon = Duration::from_millis(100);
-    let hasty = client.submit_within(Instant::ZERO, put("k", "w").to_bytes(), soon).unwrap();
+    let hasty =
+        client.submit_within(Instant::ZERO, OpRef::Kv(&put("k", "w")).to_bytes(), soon).unwrap();
     assert_eq!(client.next_deadline(), Some(Instant::ZERO + soon));
     client.handle(Instant::ZERO + soon, ClientInput::Timer);
     client.check();

@@ -13,7 +13,7 @@ use accord_core::server::{
     AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, Server, ServerConfig,
     ServerLimits,
 };
-use accord_core::state::{Flags, Outcome, Step, Txn, TxnOutcome};
+use accord_core::state::{Flags, OpRef, Outcome, Step, Txn, TxnOutcome};
 use accord_core::time::{Duration, Instant};
 use accord_core::wire::Encode;
 use bytes::Bytes;
@@ -270,7 +270,7 @@ pub fn request(number: u64, txn: &Txn) -> ClientMessage {
     ClientMessage::Request {
         request: RequestId(number),
         acked_below: RequestId(1),
-        txn: txn.to_bytes(),
+        op: OpRef::Kv(txn).to_bytes(),
     }
 }
 

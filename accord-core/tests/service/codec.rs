@@ -35,9 +35,9 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
             seen: Revision(seen)
         }),
         Just(ClientMessage::Close),
-        (any::<(u64, u64)>(), bytes()).prop_map(|((request, acked), txn)| {
+        (any::<(u64, u64)>(), bytes()).prop_map(|((request, acked), op)| {
             let (request, acked_below) = (RequestId(request), RequestId(acked));
-            ClientMessage::Request { request, acked_below, txn }
+            ClientMessage::Request { request, acked_below, op }
         }),
         (any::<u64>(), consistency, bytes()).prop_map(|(read, consistency, key)| {
             let query = ReadQuery::Get { key, offset: read / 2, length_max: read / 3 };
@@ -242,18 +242,23 @@ proptest! {
 fn each_refusal_of_the_decoder_is_named() {
     let decode = |bytes: &[u8]| decode_client(&Bytes::copy_from_slice(bytes)).unwrap_err();
     assert_eq!(decode(&[]), WireError::Truncated { needed: 1 });
-    assert_eq!(decode(&[9, 3]), WireError::Version { found: 9, known: 1 });
-    assert_eq!(decode(&[1, 99]), WireError::UnknownTag { what: "client message", tag: 99 });
-    assert_eq!(decode(&[1, 3, 0]), WireError::Trailing { count: 1 });
+    assert_eq!(decode(&[9, 3]), WireError::Version { found: 9, known: 2 });
+    assert_eq!(decode(&[2, 99]), WireError::UnknownTag { what: "client message", tag: 99 });
+    assert_eq!(decode(&[2, 3, 0]), WireError::Trailing { count: 1 });
+    // A read and an event of a kind of object that is not known.
+    let kind = WireError::UnknownTag { what: "kind of object", tag: 7 };
+    assert_eq!(decode(&[2, 5, 1, 0, 7, 1, 0, 0]), kind);
+    let strange = decode_server(&Bytes::from_static(&[2, 75, 1, 1, 1, 7, 0, 1, 1, 1]));
+    assert_eq!(strange, Err(kind));
     // A watch with an empty mask, and one with a bit that means nothing.
-    assert_eq!(decode(&[1, 6, 1, 3, 0, 0, 0]), WireError::Invalid { what: "event mask" });
-    assert_eq!(decode(&[1, 6, 1, 3, 64, 0, 0]), WireError::Invalid { what: "event mask" });
+    assert_eq!(decode(&[2, 6, 1, 3, 0, 0, 0]), WireError::Invalid { what: "event mask" });
+    assert_eq!(decode(&[2, 6, 1, 3, 64, 0, 0]), WireError::Invalid { what: "event mask" });
     // A key of 5000 bytes, announced only.
-    let long = decode(&[1, 6, 1, 1, 0x88, 0x27]);
+    let long = decode(&[2, 6, 1, 1, 0x88, 0x27]);
     assert_eq!(long, WireError::OverLimit { what: "key", found: 5000, max: 4096 });
     let events = |bytes: &[u8]| decode_server(&Bytes::copy_from_slice(bytes)).unwrap_err();
-    assert_eq!(events(&[1, 75, 1, 1, 0]), WireError::Invalid { what: "event count" });
+    assert_eq!(events(&[2, 75, 1, 1, 0]), WireError::Invalid { what: "event count" });
     // A member event of revision 2 in a message of revision 1.
-    let strange = events(&[1, 75, 1, 1, 1, 16, 2, 9, 1]);
+    let strange = events(&[2, 75, 1, 1, 1, 0, 0, 2, 9, 1]);
     assert_eq!(strange, WireError::Invalid { what: "event revision" });
 }

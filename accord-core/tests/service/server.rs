@@ -521,7 +521,7 @@ fn a_malformed_transaction_is_refused_and_disturbs_nothing() {
     let junk = ClientMessage::Request {
         request: RequestId(1),
         acked_below: RequestId(1),
-        txn: Bytes::from_static(&[0xff; 9]),
+        op: Bytes::from_static(&[1, 0xff, 0xff, 0xff]),
     };
     cluster.tell(conn, junk);
     let got = cluster.next(conn);

@@ -122,7 +122,7 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (session.clone(), any::<u64>(), any::<u64>(), txn()).prop_map(
             |(session, request, acked, txn)| {
                 let (request, acked_below) = (RequestId(request), RequestId(acked));
-                Command::Request { session, request, acked_below, txn }
+                Command::Request { session, request, acked_below, op: Op::Kv(txn) }
             }
         ),
         1 => (server.clone(), any::<u64>(), any::<u32>())
@@ -181,6 +181,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             RequestError::Malformed,
             RequestError::CommandTooLarge,
             RequestError::TooManySteps,
+            RequestError::UnknownKind { kind: 200 },
         ])
     });
     prop_oneof![
@@ -305,9 +306,9 @@ proptest! {
 
     #[test]
     fn an_encoded_transaction_can_be_passed_on(command in command()) {
-        if let Command::Request { session, request, acked_below, txn } = &command {
+        if let Command::Request { session, request, acked_below, op } = &command {
             let mut out = accord_core::wire::Writer::new();
-            encode_request(*session, *request, *acked_below, &txn.to_bytes(), &mut out);
+            encode_request(*session, *request, *acked_below, &op.to_bytes(), &mut out);
             assert_eq!(out.finish(), command.to_bytes());
         }
     }
@@ -321,7 +322,7 @@ fn a_count_is_not_believed_before_there_are_bytes_for_it() {
     assert!(Txn::from_bytes(&bytes).is_err());
     // A page of 2^40 entries.
     let mut out = accord_core::wire::Writer::new();
-    out.u8(3);
+    out.raw(&[1, 2]);
     out.varint(1 << 40);
     assert!(ReadResult::from_bytes(&out.finish()).is_err());
 }

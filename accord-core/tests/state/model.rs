@@ -8,8 +8,8 @@ use crate::support;
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
-    Command, Completion, Event, KeyEventKind, ListQuery, MemberEventKind, Range, ReadQuery,
-    ReadResult, State, Txn,
+    Command, Completion, Event, KeyEventKind, ListQuery, MemberEventKind, Op as Operation, Range,
+    ReadQuery, ReadResult, State, Txn,
 };
 use accord_core::wire::Encode;
 use bytes::Bytes;
@@ -189,7 +189,8 @@ impl Pair {
         let number = last.copied().unwrap_or(0).saturating_add_signed(ahead);
         let acked = (number + 1).saturating_sub(unacked);
         let (session, request, acked_below) = (SessionId(id), RequestId(number), RequestId(acked));
-        let command = Command::Request { session, request, acked_below, txn: txn.clone() };
+        let command =
+            Command::Request { session, request, acked_below, op: Operation::Kv(txn.clone()) };
         let bytes = command.to_bytes().len();
         let (expected, happened) = self.model.request(id, number, acked, txn, bytes);
         match self.apply(&command) {

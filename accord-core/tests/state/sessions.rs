@@ -115,7 +115,14 @@ fn a_refused_request_has_no_number_and_can_be_put_right() {
     let guard = vec![cmp("k", ""); 9];
     let txn = Txn { guard, ..Txn::default() };
     assert_eq!(world.request(session, 1, 0, txn), too_many);
-    for txn in [&b""[..], b"\0\0", b"\0\0\0\0", b"\0\x01\x63\0\0", b"\0\x01\x03\x05k\0"] {
+    for txn in [
+        &b""[..],
+        b"\x01",
+        b"\x01\0\0",
+        b"\x01\0\0\0\0",
+        b"\x01\0\x01\x63\0\0",
+        b"\x01\0\x01\x03\x05k\0",
+    ] {
         let mut out = Writer::new();
         let (request, acked_below) = (RequestId(1), RequestId(0));
         accord_core::state::encode_request(session, request, acked_below, txn, &mut out);
@@ -123,6 +130,21 @@ fn a_refused_request_has_no_number_and_can_be_put_right() {
         let expected = Completion::Request { session, request, outcome };
         assert_eq!(world.apply_bytes(&out.finish()), expected, "{txn:?}");
     }
+    assert!(matches!(world.request(session, 1, 0, append("k")), Outcome::Txn(_)));
+}
+
+#[test]
+fn an_operation_on_an_unknown_kind_of_object_is_refused_by_name_and_may_be_replaced() {
+    let mut world = World::new(Limits::tiny());
+    let session = world.session;
+    let (request, acked_below) = (RequestId(1), RequestId(0));
+    let mut out = Writer::new();
+    accord_core::state::encode_request(session, request, acked_below, b"\x07what", &mut out);
+    let outcome = Outcome::Refused(RequestError::UnknownKind { kind: 7 });
+    let expected = Completion::Request { session, request, outcome };
+    assert_eq!(world.apply_bytes(&out.finish()), expected);
+    assert_eq!(world.events(), Vec::<String>::new());
+    // The session's numbering is as before.
     assert!(matches!(world.request(session, 1, 0, append("k")), Outcome::Txn(_)));
 }
 
@@ -183,6 +205,7 @@ fn only_definite_refusals_promise_that_nothing_ran() {
         (RequestError::Malformed, true),
         (RequestError::CommandTooLarge, true),
         (RequestError::TooManySteps, true),
+        (RequestError::UnknownKind { kind: 7 }, true),
     ] {
         assert_eq!(error.is_definite(), definite, "{error}");
     }

@@ -1,10 +1,10 @@
 //! Snapshots and digests: canonical, restored exactly, and total on what is none.
 
 use crate::support::*;
-use accord_core::ids::RequestId;
+use accord_core::ids::{RequestId, Stamp};
 use accord_core::limits::Limits;
 use accord_core::pieces::Pieces;
-use accord_core::state::{Command, Completion, Flags, Range, SnapshotError, State, Step, Txn};
+use accord_core::state::{Command, Completion, Flags, Op, Range, SnapshotError, State, Step, Txn};
 use accord_core::wire::{Encode, WireError};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -145,7 +145,7 @@ fn what_is_no_snapshot_is_named() {
     let fail = |bytes: &[u8]| restore(&Bytes::copy_from_slice(bytes)).expect_err("not a snapshot");
     assert_eq!(fail(b""), SnapshotError::Magic);
     assert_eq!(fail(b"ACDX\x01"), SnapshotError::Magic);
-    let error = WireError::Version { found: 9, known: 1 };
+    let error = WireError::Version { found: 9, known: 2 };
     assert_eq!(fail(b"ACDS\x09"), SnapshotError::Wire { chunk: 0, error });
     let mut damaged = bytes.to_vec();
     *damaged.last_mut().expect("not empty") ^= 1;
@@ -194,13 +194,46 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
     let mut world = World::new(Limits::tiny());
     world.commit(vec![put("k1", "v"), put("k2", "v")]);
     let swapped = reseal(&world.state.snapshot(), |kind, payload| {
-        if kind == 2 {
+        if kind == ITEMS {
             let half = payload.len() / 2;
             payload.rotate_left(half);
         }
     });
     let error = State::restore(&swapped, Limits::tiny()).err();
     assert_eq!(error, Some(SnapshotError::Invalid { what: "keys ascend" }));
+}
+
+/// Kinds of chunks.
+const OBJECT: u8 = 2;
+const ITEMS: u8 = 3;
+const TRAILER: u8 = 5;
+
+#[test]
+fn an_object_of_an_unknown_kind_is_refused_by_name() {
+    let forged = reseal(&full().state.snapshot(), |kind, payload| {
+        if kind == OBJECT {
+            payload[0] = 7;
+        }
+    });
+    let error = WireError::UnknownTag { what: "kind of object", tag: 7 };
+    assert_eq!(restore(&forged).err(), Some(SnapshotError::Wire { chunk: 1, error }));
+}
+
+#[test]
+fn the_time_of_batches_never_goes_back_and_outlives_a_snapshot() {
+    let mut world = World::new(Limits::tiny());
+    let mut others = World::new(Limits::tiny());
+    for (stamp, expected) in [(0, 0), (50, 50), (20, 50), (50, 50), (51, 51)] {
+        world.state.begin_batch(Stamp(stamp));
+        assert_eq!(world.state.stamp(), Stamp(expected));
+        others.state.begin_batch(Stamp(stamp));
+        assert_eq!(world.state.digest(), others.state.digest());
+    }
+    let mut restored = State::restore(&world.state.snapshot(), Limits::tiny()).expect("its own");
+    restored.begin_batch(Stamp(7));
+    assert_eq!(restored.stamp(), Stamp(51));
+    others.state.begin_batch(Stamp(52));
+    assert_ne!(restored.digest(), others.state.digest(), "the time is part of it");
 }
 
 /// Changes the payloads of a snapshot's chunks and makes its checksums and its hash right again.
@@ -211,7 +244,7 @@ fn reseal(bytes: &Bytes, change: impl Fn(u8, &mut [u8])) -> Bytes {
         let length = bytes[at + 1..at + 5].try_into().map(u32::from_le_bytes).expect("four bytes");
         let mut payload = bytes[at + 9..at + 9 + length as usize].to_vec();
         change(kind, &mut payload);
-        if kind == 4 {
+        if kind == TRAILER {
             payload = xxhash_rust::xxh3::xxh3_64(&all).to_le_bytes().to_vec();
         }
         let mut crc = crc32fast::Hasher::new();
@@ -256,7 +289,7 @@ proptest! {
         let forged = reseal(&world.state.snapshot(), |kind, payload| {
             // The head's fingerprint and digest stay, or nothing else would be met.
             let free = if kind == 1 { 8 } else { 0 };
-            if payload.len() > free && kind != 4 {
+            if payload.len() > free && kind != TRAILER {
                 let length = payload.len() - free;
                 payload[free + at % length] = byte;
                 payload[free + and % length] = other;
@@ -267,7 +300,7 @@ proptest! {
             let mut events = Vec::new();
             let txn = Txn::of(vec![put("k", "w"), put("e", "w")]);
             let (request, acked_below) = (RequestId(3), RequestId(3));
-            let command = Command::Request { session, request, acked_below, txn };
+            let command = Command::Request { session, request, acked_below, op: Op::Kv(txn) };
             state.apply(&command.to_bytes(), &mut events);
             let closed = state.apply(&Command::Close { session }.to_bytes(), &mut events);
             state.check();

@@ -3,7 +3,7 @@
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
-    Command, Completion, Event, Flags, ListQuery, Outcome, Page, Range, ReadQuery, ReadResult,
+    Command, Completion, Event, Flags, ListQuery, Op, Outcome, Page, Range, ReadQuery, ReadResult,
     Relation, State, Step, Txn, TxnOutcome,
 };
 use accord_core::state::{Compare, StepResult};
@@ -51,7 +51,7 @@ impl World {
     /// A request of any number, by any session.
     pub fn request(&mut self, session: SessionId, number: u64, acked: u64, txn: Txn) -> Outcome {
         let (request, acked_below) = (RequestId(number), RequestId(acked));
-        match self.apply(&Command::Request { session, request, acked_below, txn }) {
+        match self.apply(&Command::Request { session, request, acked_below, op: Op::Kv(txn) }) {
             Completion::Request { session: of, request: number, outcome } => {
                 assert_eq!((of, number), (session, request));
                 outcome

@@ -7,7 +7,7 @@ use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter, encode_client, encode_server,
 };
 use accord_core::state::{
-    Command, Compare, Flags, ListQuery, Range, ReadQuery, Relation, State, Step, Txn, Width,
+    Command, Compare, Flags, ListQuery, OpRef, Range, ReadQuery, Relation, State, Step, Txn, Width,
 };
 use accord_core::wire::Encode;
 use accord_fuzz::push_operation;
@@ -38,15 +38,15 @@ fn transactions() -> Vec<Bytes> {
     let numbered = Step::Write { key: "s".into(), value: "v".into(), offset: 0, flags };
     let guarded = Txn { guard, then: steps.clone(), otherwise: vec![numbered] };
     let mut all: Vec<Bytes> =
-        steps.into_iter().map(|step| Txn::of(vec![step]).to_bytes()).collect();
-    all.push(guarded.to_bytes());
+        steps.into_iter().map(|step| OpRef::Kv(&Txn::of(vec![step])).to_bytes()).collect();
+    all.push(OpRef::Kv(&guarded).to_bytes());
     all
 }
 
 fn client_messages() -> Vec<Bytes> {
-    let request = |(at, txn): (usize, Bytes)| {
+    let request = |(at, op): (usize, Bytes)| {
         let (request, acked_below) = (RequestId(at as u64 + 1), RequestId(1));
-        ClientMessage::Request { request, acked_below, txn }
+        ClientMessage::Request { request, acked_below, op }
     };
     let watch = |filter| ClientMessage::Watch {
         watch: WatchId(1),

@@ -4,7 +4,7 @@
 
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
-use accord_core::state::{Command, State, Txn, encode_request};
+use accord_core::state::{Command, Op, State, encode_request};
 use accord_core::wire::{Encode, Writer};
 use accord_fuzz::{Operations, is_canonical};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     state.apply(&open, &mut events);
     state.apply(&open, &mut events);
     for (at, (which, bytes)) in Operations::new(data).enumerate() {
-        is_canonical::<Txn>(&Bytes::copy_from_slice(bytes));
+        is_canonical::<Op>(&Bytes::copy_from_slice(bytes));
         let session = SessionId(u64::from(which % 4));
         let request = RequestId(at as u64 + u64::from(which >> 6));
         let acked_below = RequestId(u64::from(which >> 2 & 15));

@@ -79,7 +79,7 @@ pub use watch::{Watch, WatchEnd, WatchItem};
 use crate::env::Env;
 use crate::env::real::Real;
 use accord_core::ids::RequestId;
-use accord_core::state::{Branch, Results, TxnOutcome};
+use accord_core::state::{Branch, OpRef, Results, TxnOutcome};
 use accord_core::time::Instant;
 use accord_core::wire::Encode;
 use shared::{RequestResult, Shared};
@@ -344,7 +344,7 @@ impl Client {
     /// # Errors
     /// [`Error::Failed`]: it was not begun.
     pub async fn begin(&self, txn: impl Into<Txn>) -> Result<Pending, Error> {
-        let encoded = txn.into().as_core().to_bytes();
+        let encoded = OpRef::Kv(txn.into().as_core()).to_bytes();
         let shared = self.shared().clone();
         let (request, waiting) = shared.submit(encoded, self.timeout, None).await?;
         Ok(Pending { shared, request, waiting })

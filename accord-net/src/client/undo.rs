@@ -11,6 +11,7 @@ use super::txn::Txn;
 use super::{Client, Done, done};
 use accord_core::client::Cause;
 use accord_core::ids::RequestId;
+use accord_core::state::OpRef;
 use accord_core::wire::Encode;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -65,10 +66,10 @@ impl Client {
     ) -> Result<Done, Error> {
         let undo: Undo = Arc::new(move |outcome| {
             let done = done(outcome.clone()).ok()?;
-            undo(&done).map(|txn| txn.as_core().to_bytes())
+            undo(&done).map(|txn| OpRef::Kv(txn.as_core()).to_bytes())
         });
         let shared = self.shared().clone();
-        let encoded = txn.as_core().to_bytes();
+        let encoded = OpRef::Kv(txn.as_core()).to_bytes();
         let submitted = shared.submit(encoded, self.timeout, Some(undo.clone())).await?;
         let (request, waiting) = submitted;
         Undoable { shared, request, waiting: Some(waiting), undo }.outcome().await

@@ -16,6 +16,7 @@
 mod batched;
 pub mod real;
 
+use accord_core::ids::Stamp;
 use accord_core::time::{Duration, Instant};
 use bytes::Bytes;
 use std::future::Future;
@@ -45,6 +46,8 @@ pub trait Env: Clone + 'static {
     fn now(&self) -> Instant;
     /// The same time, for other threads.
     fn clock(&self) -> Clock;
+    /// The time of day, as the machine's clock shows it: it may be wrong, and may be set back.
+    fn wall(&self) -> Stamp;
     /// A number that no other start of a server or client draws.
     fn draw(&self) -> u64;
     /// Waits until it is `at`, or a little later.

@@ -4,10 +4,12 @@
 //! servers in one process do not share one.
 
 use super::{Clock, Datagram, Env, Udp};
-use accord_core::time::Instant;
+use accord_core::ids::Stamp;
+use accord_core::time::{DurationExt, Instant};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -33,6 +35,11 @@ impl Env for Real {
 
     fn clock(&self) -> Clock {
         Arc::new(now)
+    }
+
+    fn wall(&self) -> Stamp {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp(since_1970.to_millis())
     }
 
     fn draw(&self) -> u64 {

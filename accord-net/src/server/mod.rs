@@ -149,6 +149,7 @@ pub async fn start<E: Env>(
     }
     let driver = Driver::new(env.clone(), options, udp, disk, metrics)?;
     env.spawn(driver.clone().run());
+    env.spawn(driver.clone().follow_clock());
     env.spawn(driver.clone().follow_journal());
     env.spawn(driver.clone().follow_work());
     env.spawn(driver.clone().follow_group());

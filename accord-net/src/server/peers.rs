@@ -20,18 +20,19 @@ use super::peer_outbox::PeerOutbox;
 use super::roster;
 use super::slots::Slot;
 use crate::env::Env;
-use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
+use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use crate::storage::cluster_label;
 use crate::transport::{READ_BYTES, Transport, in_time};
 use accord_core::ids::NodeId;
 use accord_core::time::Duration;
 use bytes::Bytes;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The version of this protocol.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The most bytes of one message: a chunk of a transfer, or a live frame behind one.
 const MESSAGE_BYTES_MAX: usize = 96 << 20;
 /// How long a handshake may take.
@@ -144,7 +145,8 @@ async fn introduce<E: Env>(
     stream.flush().await?;
     let (mut preface, mut half, mut code) = ([0; PREFACE_BYTES], [0; HALF_BYTES], [0; CODE_BYTES]);
     stream.read_exact(&mut preface).await?;
-    Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
+    let found = Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE));
+    found.map_err(refused)?;
     stream.read_exact(&mut half).await?;
     stream.read_exact(&mut code).await?;
     let halves = Halves { dialler, acceptor: Half::from_bytes(half) };
@@ -173,6 +175,9 @@ pub(super) async fn accept<E: Env>(
     let ended = match admitted {
         Ok((node, stream_key)) => receive_all(&driver, &mut stream, node, stream_key).await,
         Err(error) => {
+            if is_other_version(&error) {
+                return complain_of_version(&driver, from, &error);
+            }
             let reason = match error.kind() {
                 io::ErrorKind::PermissionDenied => "unauthentic",
                 io::ErrorKind::TimedOut => "silent",
@@ -200,6 +205,23 @@ pub(super) async fn accept<E: Env>(
         }
         Err(error) => tracing::debug!(%from, %error, "a stream from another server ended"),
         Ok(()) => {}
+    }
+}
+
+/// True if the other end is a server of another version.
+fn is_other_version(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<PrefaceError>());
+    matches!(inner, Some(PrefaceError::Version { .. }))
+}
+
+fn complain_of_version<E: Env>(driver: &Driver<E>, from: SocketAddr, error: &io::Error) {
+    driver.metrics().peers_refused.get_or_create(&Reason::of("version")).inc();
+    match driver.complaints().versions.due(driver.env().now()) {
+        Some(times) => tracing::warn!(
+            %from, %error, times,
+            "refused streams of servers of another version: run one release on all servers"
+        ),
+        None => tracing::debug!(%from, %error, "refused a stream"),
     }
 }
 
@@ -248,7 +270,8 @@ async fn admit<E: Env>(
     stream.read_exact(&mut preface).await?;
     stream.write_all(&PREFACE.to_bytes()).await?;
     stream.flush().await?;
-    Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE)).map_err(refused)?;
+    let found = Preface::from_bytes(preface).and_then(|found| found.expect(PREFACE));
+    found.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
     stream.read_exact(&mut half).await?;
     let halves = Halves { dialler: Half::from_bytes(half), acceptor: own_half(driver) };
     stream.write_all(&halves.acceptor.to_bytes()).await?;

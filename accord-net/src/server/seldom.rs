@@ -33,6 +33,8 @@ impl Seldom {
 pub(super) struct Complaints {
     /// Streams that are no server's of this cluster.
     pub(super) strangers: Seldom,
+    /// Streams of servers of another version.
+    pub(super) versions: Seldom,
     /// Streams of servers that make no sense.
     pub(super) nonsense: Seldom,
     /// Operators beyond the bound.

@@ -27,7 +27,7 @@ use std::ops::Range;
 /// The file's name.
 pub(super) const NAME: &str = "checkpoint.redb";
 /// The format of the file, and the newest that this version reads.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// The longest name of a cluster.
 pub(super) const CLUSTER_NAME_BYTES_MAX: usize = 255;

@@ -88,8 +88,8 @@ pub enum OpenError {
     },
     /// An earlier version wrote it.
     #[error(
-        "{path} has format {found}, this version reads {known}: take a backup with the version that \
-         wrote it, and restore that"
+        "{path} has format {found}, which no release wrote, and this version reads {known}: it is \
+         left as it is; start the version that wrote it, and copy the records with a client"
     )]
     OlderFormat {
         /// The file.

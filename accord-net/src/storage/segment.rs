@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 
 /// The format of segments that this version writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 12] = b"accord log\r\n";
 /// Zeros are written and synced in pieces of this size: a commit waits for at most one of them.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -102,8 +102,10 @@ pub(super) fn open(
     let mut word = [0; 4];
     word.copy_from_slice(&payload[MAGIC.len()..MAGIC.len() + 4]);
     let found = u32::from_le_bytes(word);
-    if found != FORMAT {
-        return Err(OpenError::NewerFormat { path: path(), found, known: FORMAT });
+    match found {
+        FORMAT => {}
+        ..FORMAT => return Err(OpenError::OlderFormat { path: path(), found, known: FORMAT }),
+        _ => return Err(OpenError::NewerFormat { path: path(), found, known: FORMAT }),
     }
     let sectors = u64::from_le_bytes(words(payload));
     if first != head(owner, id, sectors)[..] {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tokio::net::UdpSocket;
 
 /// The version of what servers say to each other.
-const PEER_VERSION: u8 = 2;
+const PEER_VERSION: u8 = 3;
 
 /// The number, the cluster, the nonce and the code of a handshake, all made up but the cluster.
 fn made_up(node: u32, noise: &mut Noise) -> Vec<u8> {
@@ -22,10 +22,11 @@ async fn a_stream_without_the_key_is_refused() {
     let at = siege.target().ring_addr().expect("it has a ring");
     let mut noise = Noise::new(6);
     let refused = "accord_peers_refused_total{reason=\"unauthentic\"}";
-    // Garbage, a client at the wrong port, a server of another version.
+    // Garbage, a client at the wrong port, servers of the version before and of a later one.
     for preface in [
         noise.bytes(500),
         Preface { kind: Kind::Client, version: PROTOCOL_VERSION }.to_bytes().to_vec(),
+        Preface { kind: Kind::Peer, version: PEER_VERSION - 1 }.to_bytes().to_vec(),
         Preface { kind: Kind::Peer, version: 99 }.to_bytes().to_vec(),
     ] {
         let mut raw = Raw::connect(at).await;
@@ -38,7 +39,8 @@ async fn a_stream_without_the_key_is_refused() {
         raw.say(&made_up(node, &mut noise)).await;
         raw.end().await;
     }
-    siege.until_counted(refused, 8).await;
+    siege.until_counted(refused, 7).await;
+    siege.until_counted("accord_peers_refused_total{reason=\"version\"}", 2).await;
     // Half-open ones.
     let mut silent = Vec::new();
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ServerMessage, SessionEnd,
     SessionRefusal, WATCH_KEY_BYTES_MAX, WatchFilter, encode_client,
 };
-use accord_core::state::{Outcome, ReadQuery, RequestError, Step, Txn};
+use accord_core::state::{OpRef, Outcome, ReadQuery, RequestError, Step, Txn};
 use accord_core::wire::Encode;
 use accord_net::client::SessionState;
 use accord_net::frame::FRAME_BYTES_MAX;
@@ -20,7 +20,7 @@ fn header(bytes: u32, more: bool) -> [u8; 4] {
 
 fn request(number: u64, steps: Vec<Step>) -> ClientMessage {
     let (request, acked_below) = (RequestId(number), RequestId(number));
-    ClientMessage::Request { request, acked_below, txn: Txn::of(steps).to_bytes() }
+    ClientMessage::Request { request, acked_below, op: OpRef::Kv(&Txn::of(steps)).to_bytes() }
 }
 
 #[tokio::test]
@@ -196,9 +196,9 @@ async fn transactions_of_garbage_are_refused_one_by_one() {
     let mut noise = Noise::new(4);
     const COUNT: u64 = 300;
     for number in 1..=COUNT {
-        let txn = Bytes::from(noise.bytes(number as usize));
+        let op = Bytes::from(noise.bytes(number as usize));
         let (request, acked_below) = (RequestId(number), RequestId(1));
-        raw.tell(&ClientMessage::Request { request, acked_below, txn }).await;
+        raw.tell(&ClientMessage::Request { request, acked_below, op }).await;
     }
     for number in 1..=COUNT {
         match raw.hear().await.expect("the session goes on") {

@@ -2,6 +2,7 @@
 //! server and by `accord admin inspect`, and left as it was.
 
 use crate::contents;
+use crate::old::write_format_3;
 use crate::support::{Process, accord, command, run};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -89,15 +90,35 @@ fn a_newer_format_is_named() {
     let (_parent, dir) = lived();
     let database = redb::Database::open(dir.join("checkpoint.redb")).expect("it is intact");
     let transaction = database.begin_write().expect("it can be written");
-    let mut value = 4u32.to_le_bytes().to_vec();
+    let mut value = 5u32.to_le_bytes().to_vec();
     value.extend_from_slice(&crc32fast::hash(&value).to_le_bytes());
     let mut table = transaction.open_table(META).expect("it is there");
     table.insert("format", value.as_slice()).expect("it is taken");
     drop(table);
     transaction.commit().expect("it is written");
     drop(database);
-    refused(&dir, &[], &["checkpoint.redb has format 4", "start the version that wrote it"]);
+    refused(&dir, &[], &["checkpoint.redb has format 5", "start the version that wrote it"]);
     assert_eq!(inspect(&dir).code, Some(1));
+}
+
+// Claims: C-store-owner
+#[test]
+fn a_directory_of_an_older_format_is_named_and_left_as_it_is() {
+    let parent = TempDir::new().expect("there is a place for it");
+    let dir = parent.path().join("old");
+    write_format_3(&dir);
+    let said = [
+        "checkpoint.redb has format 3",
+        "this version reads 4",
+        "left as it is",
+        "start the version that wrote it, and copy the records with a client",
+    ];
+    refused(&dir, &["--cluster", "old"], &said);
+    refused(&dir, &["--cluster", "old", "--bootstrap"], &said);
+    let found = inspect(&dir);
+    assert_eq!(found.code, Some(1));
+    let told = found.json();
+    assert!(told[0]["message"].as_str().is_some_and(|why| why.contains("format 3")), "{told:?}");
 }
 
 #[test]

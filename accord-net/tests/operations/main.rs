@@ -6,6 +6,7 @@ mod directories;
 mod disks;
 mod growing;
 mod load;
+mod old;
 mod recovery;
 mod silence;
 mod strangers;

@@ -42,7 +42,8 @@ def array(items):
 
 
 def transaction(guard=(), then=(), otherwise=()):
-    return array(guard) + array(then) + array(otherwise)
+    """An operation on the key-value store, whose kind is 1."""
+    return b"\1" + array(guard) + array(then) + array(otherwise)
 
 
 def write(key, value, flags=CREATE | REPLACE, offset=0):
@@ -138,43 +139,47 @@ class Reader:
         return ("listed", self.page())
 
     def outcome(self):
+        kind = self.u8()
+        if kind == 0:
+            error = self.u8()
+            number = self.varint() if error in (3, 4) else None
+            return ("refused", error, self.u8() if error == 9 else number)
+        assert kind == 1, kind
         tag = self.u8()
         if tag == 1:
             revision, then = self.varint(), self.bool()
             return ("committed", revision, then, self.array(self.result))
-        if tag == 2:
-            return ("aborted", self.bool(), self.varint(), self.u8())
-        assert tag == 3, tag
-        error = self.u8()
-        return ("refused", error, self.varint() if error in (3, 4) else None)
+        assert tag == 2, tag
+        return ("aborted", self.bool(), self.varint(), self.u8())
 
     def read_result(self):
-        tag = self.u8()
-        if tag == 1:
+        tag = (self.u8(), self.u8())
+        if tag == (1, 1):
             return ("value", self.bytes(), self.stat())
-        if tag == 2:
-            return ("not found",)
-        if tag == 3:
+        if tag == (1, 2):
             return ("listed", self.page())
-        if tag == 4:
+        if tag == (0, 1):
+            return ("not found",)
+        if tag == (0, 2):
             return ("members", self.array(self.varint), self.bool())
-        assert tag == 5, tag
+        assert tag == (0, 3), tag
         owner = self.option(self.varint)
         return ("session", owner, self.varint(), self.varint(), self.varint(), self.varint())
 
     def event(self):
-        tag = self.u8()
-        if tag < 16:
+        of, tag = self.u8(), self.u8()
+        if of == 1:
             kind = ("created", "changed", "deleted", "copied")[tag]
             revision, key, version = self.varint(), self.bytes(), self.varint()
             return (kind, revision, key, version, self.varint(), self.bytes(), self.varint())
-        return (("joined", "left")[tag - 16], self.varint(), self.varint(), self.varint())
+        assert of == 0, of
+        return (("joined", "left")[tag], self.varint(), self.varint(), self.varint())
 
 
 def message(payload):
     """A server's message as a tuple: its name and its fields."""
     reader = Reader(payload)
-    assert reader.u8() == 1, "the version"
+    assert reader.u8() == 2, "the version"
     tag = reader.u8()
     decode = {
         65: lambda: ("opened", reader.varint(), reader.varint(), reader.varint()),
@@ -205,7 +210,7 @@ def message(payload):
 class Connection:
     """A stream of messages."""
 
-    def __init__(self, address, kind=b"C", version=1):
+    def __init__(self, address, kind=b"C", version=2):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=30)
         self.socket.sendall(b"ACRD" + kind + bytes([version, 0, 0]))
@@ -255,7 +260,7 @@ class Client:
         self.session, self.timeout, self.seen = self.hear("opened")
 
     def say(self, tag, fields=b""):
-        self.connection.send(bytes([1, tag]) + fields)
+        self.connection.send(bytes([2, tag]) + fields)
 
     def hear(self, name):
         """The fields of the next message of this name. Keeps events."""
@@ -297,7 +302,7 @@ class Client:
         return result
 
     def get(self, key, local=False):
-        return self.read(b"\1" + string(key) + varint(0) + varint(2**64 - 1), local)
+        return self.read(b"\1\1" + string(key) + varint(0) + varint(2**64 - 1), local)
 
     def watch(self, number, filter, mask=63, once=False, since=None):
         fields = varint(number) + filter + bytes([mask, once]) + option(since, varint)
@@ -347,9 +352,9 @@ def basics(servers):
     large = bytes(range(256)) * 3000
     client.do(write(b"py/large", large))
     assert client.get(b"py/large")[1] == large
-    page = client.read(b"\2" + list_query(b"py/", limit=2, keys_only=True))[1]
+    page = client.read(b"\1\2" + list_query(b"py/", limit=2, keys_only=True))[1]
     assert [entry["key"] for entry in page["entries"]] == [b"py/copy", b"py/k"] and page["more"]
-    rest = client.read(b"\2" + list_query(b"py/", after=b"py/k"))[1]
+    rest = client.read(b"\1\2" + list_query(b"py/", after=b"py/k"))[1]
     assert [entry["key"] for entry in rest["entries"]] == [b"py/large", b"py/n", key]
     assert rest["entries"][0]["value"] == large
     assert rest["entries"][2]["stat"]["owner"] == client.session and not rest["more"]
@@ -412,12 +417,12 @@ def moving(servers):
     assert client.hear("reply")[1] == ("refused", 4, client.numbers)
     # Whoever attaches has the session; who had it is told.
     thief = Connection(servers[0])
-    thief.send(bytes([1, 2]) + varint(client.session) + varint(0))
+    thief.send(bytes([2, 2]) + varint(client.session) + varint(0))
     assert message(thief.receive())[0] == "attached"
     assert client.hear("session closed") == (2,)
     # It ends, and the others are told.
     other.watch(3, b"\3", mask=32)
-    thief.send(bytes([1, 3]))
+    thief.send(bytes([2, 3]))
     assert message(thief.receive()) == ("session closed", 0)
     watch, revision, [event] = other.next_events()
     assert watch == 3 and event[:3] == ("left", revision, client.session)
@@ -427,18 +432,23 @@ def moving(servers):
 
 
 def refusals(servers):
-    assert Connection(servers[0], version=9).version == 1
+    for version in (1, 9):
+        assert Connection(servers[0], version=version).version == 2
+    client = Client(servers[0])
+    client.send_request(1, 1, b"\7" + transaction()[1:])
+    assert client.hear("reply") == (1, ("refused", 9, 7)), "no such kind of object"
+    client.close()
     lost = Connection(servers[0])
-    lost.send(bytes([1, 2]) + varint(2**63) + varint(0))
+    lost.send(bytes([2, 2]) + varint(2**63) + varint(0))
     assert message(lost.receive()) == ("session refused", 0)
     early = Connection(servers[0])
-    early.send(bytes([1, 3]))
+    early.send(bytes([2, 3]))
     try:
         early.receive()
         raise AssertionError("the server hangs up on who has no session")
     except (EOFError, ConnectionResetError):
         pass
-    operator = Connection(servers[2], kind=b"O")
+    operator = Connection(servers[2], kind=b"O", version=1)
     operator.send(b'{"op":"status"}')
     assert json.loads(operator.receive())["status"]["node"] == 3
     operator.send(b'{"op":"dance"}')

@@ -9,8 +9,8 @@ use accord_core::protocol::{
 };
 use accord_core::server::ServerLimits;
 use accord_core::state::{
-    Compare, KeyEventKind, ListQuery, Page, Range, ReadQuery, ReadResult, Relation, RequestError,
-    SessionInfo, Stat, StepError, Txn,
+    Compare, KeyEventKind, ListQuery, Op, Page, Range, ReadQuery, ReadResult, Relation,
+    RequestError, SessionInfo, Stat, StepError,
 };
 use accord_core::time::DurationExt;
 use accord_core::wire::{Decode, Encode};
@@ -59,9 +59,9 @@ fn parse(line: &str) -> (char, Vec<u8>, String) {
 /// A client's message in words. What is opaque to the codec is taken apart as well.
 fn client_in_words(message: &ClientMessage) -> String {
     match message {
-        ClientMessage::Request { request, acked_below, txn } => {
-            let txn = Txn::from_bytes(txn).expect("it is a transaction");
-            format!("Request {{ request: {request}, acked_below: {acked_below}, txn: {txn:?} }}")
+        ClientMessage::Request { request, acked_below, op } => {
+            let op = Op::from_bytes(op).expect("it is an operation");
+            format!("Request {{ request: {request}, acked_below: {acked_below}, op: {op:?} }}")
         }
         other => format!("{other:?}"),
     }
@@ -194,7 +194,7 @@ fn expect_row(section: &str, tag: u8, name: &str) {
         .find_map(|mark| text.split(&format!("{mark}{section}\n")).nth(1).map(ToOwned::to_owned));
     let body = begin.unwrap_or_else(|| panic!("there is a section {section}"));
     let body = body.split("\n## ").next().unwrap_or_default();
-    let row = format!("| {tag} | `{name}`");
+    let row = format!("| {tag} | `{name}");
     assert!(body.contains(&row), "{section} has no row that begins with {row}");
 }
 
@@ -214,10 +214,8 @@ fn every_tag_in_the_code_has_its_row() {
     for (name, tag) in tags(&read("accord-core/src/state/kv/txn.rs")) {
         expect_row("Steps", tag, &name);
     }
-    for file in ["outcome.rs", "kv/outcome.rs"] {
-        for (name, tag) in tags(&read(&format!("accord-core/src/state/{file}"))) {
-            expect_row("Outcomes", tag, &name);
-        }
+    for (name, tag) in tags(&read("accord-core/src/state/kv/outcome.rs")) {
+        expect_row("Outcomes", tag, &name);
     }
     for error in StepError::ALL {
         expect_row("StepError", error.to_bytes()[0], &name(&error));
@@ -228,13 +226,21 @@ fn every_tag_in_the_code_has_its_row() {
     for kind in KeyEventKind::ALL {
         expect_row("Watches", kind as u8, &name(&kind));
     }
-    expect_row("Watches", 16, "Joined");
-    expect_row("Watches", 17, "Left");
+    expect_row("Watches", 0, "Joined");
+    expect_row("Watches", 1, "Left");
 }
 
 fn expect_rows<T: Encode + Debug>(section: &str, samples: &[T]) {
     for sample in samples {
         expect_row(section, sample.to_bytes()[0], &name(sample));
+    }
+}
+
+/// As [`expect_rows`], for what begins with a kind of object.
+fn expect_rows_of_kinds<T: Encode + Debug>(section: &str, samples: &[T]) {
+    for sample in samples {
+        let (bytes, name) = (sample.to_bytes(), name(sample));
+        expect_row(section, bytes[1], &format!("{name}` | {} | `", bytes[0]));
     }
 }
 
@@ -258,7 +264,7 @@ fn every_variant_with_fields_has_its_row() {
     expect_rows("Watches", &filters);
     let (after, limit) = (None, 1);
     let list = ListQuery { range: Range::ALL, after: None, limit, keys_only: false };
-    expect_rows(
+    expect_rows_of_kinds(
         "Reads",
         &[
             ReadQuery::Get { key: key.clone(), offset: 0, length_max: 1 },
@@ -271,7 +277,7 @@ fn every_variant_with_fields_has_its_row() {
     let stat = Stat { version: 1, created, modified, size: 0, owner: None };
     let (owner, last) = (None, RequestId(0));
     let info = SessionInfo { owner, generation: 1, timeout_ms: 1, last, ephemerals: 0 };
-    expect_rows(
+    expect_rows_of_kinds(
         "Reads",
         &[
             ReadResult::Value { value: key, stat },
@@ -292,6 +298,7 @@ fn every_variant_with_fields_has_its_row() {
             RequestError::Malformed,
             RequestError::CommandTooLarge,
             RequestError::TooManySteps,
+            RequestError::UnknownKind { kind: 7 },
         ],
     );
 }
@@ -326,6 +333,7 @@ const fn all_are_named(
         RequestError::Acknowledged { .. } | RequestError::PassedOver { .. } => {}
         RequestError::WindowFull | RequestError::Malformed => {}
         RequestError::CommandTooLarge | RequestError::TooManySteps => {}
+        RequestError::UnknownKind { .. } => {}
     }
 }
 

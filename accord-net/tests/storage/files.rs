@@ -206,10 +206,10 @@ fn a_directory_in_use_is_refused() {
 #[test]
 fn checkpoint_files_of_other_formats_are_refused() {
     let (scratch, _) = written("other-formats");
-    set_format(&scratch, 4);
+    set_format(&scratch, 5);
     let error = scratch.refusal(NODE, tiny());
-    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error}");
-    for older in [1, 2] {
+    assert!(matches!(error, OpenError::NewerFormat { found: 5, known: 4, .. }), "{error}");
+    for older in [1, 2, 3] {
         set_format(&scratch, older);
         let error = scratch.refusal(NODE, tiny());
         assert!(matches!(error, OpenError::OlderFormat { known: 3, .. }), "{error}");
@@ -230,18 +230,25 @@ fn set_format(scratch: &Scratch, format: u32) {
 }
 
 #[test]
-fn a_newer_segment_is_refused() {
-    let (scratch, _) = written("newer-segment");
+fn segments_of_other_formats_are_refused() {
+    let (scratch, _) = written("other-segments");
+    set_segment_format(&scratch, 3);
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error}");
+    set_segment_format(&scratch, 1);
+    let error = scratch.refusal(NODE, tiny());
+    assert!(matches!(error, OpenError::OlderFormat { found: 1, known: 2, .. }), "{error}");
+}
+
+fn set_segment_format(scratch: &Scratch, format: u8) {
     let path = scratch.segment();
     let mut bytes = fs::read(&path).expect("it is readable");
-    bytes[16] = 2;
+    bytes[16] = format;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[0; 32]);
     hasher.update(&bytes[4..512]);
     bytes[..4].copy_from_slice(&hasher.finalize().to_le_bytes());
     fs::write(&path, bytes).expect("a healthy disk");
-    let error = scratch.refusal(NODE, tiny());
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a server might write: random but lawful records, and what they must amount to.
 
-use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, StoreId};
+use accord_core::ids::{ClusterId, Epoch, Index, LogPosition, NodeId, Stamp, StoreId};
 use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::log::Recovered;
@@ -37,7 +37,8 @@ pub fn identity() -> Record {
 /// A batch of `bytes` bytes at a position.
 pub fn batch(epoch: u64, index: u64, bytes: usize, fill: u8) -> Record {
     let commands = Bytes::from(vec![fill; bytes]);
-    let body = Body::Batch { origin: NODE, salt: index, number: index, commands };
+    let body =
+        Body::Batch { origin: NODE, salt: index, number: index, stamp: Stamp(index), commands };
     Record::Append(Entry { epoch: Epoch(epoch), index: Index(index), body })
 }
 

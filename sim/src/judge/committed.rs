@@ -92,7 +92,8 @@ impl Committed {
                     self.era_began = self.state.revision();
                 }
             }
-            Body::Batch { origin, salt, number, commands: batch } => {
+            Body::Batch { origin, salt, number, stamp, commands: batch } => {
+                self.state.begin_batch(*stamp);
                 let last = self.batches.get(origin);
                 if last.is_some_and(|(last, most)| last == salt && most >= number) {
                     return Ok(());
@@ -283,8 +284,8 @@ impl Committed {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use accord_core::ids::{Epoch, RequestId};
-    use accord_core::state::{Command, Flags, Step, Txn};
+    use accord_core::ids::{Epoch, RequestId, Stamp};
+    use accord_core::state::{Command, Flags, Op, Step, Txn};
     use accord_core::wire::{Encode, Writer};
     use bytes::Bytes;
 
@@ -304,14 +305,20 @@ pub(crate) mod tests {
         let (key, flags) = (Bytes::from_static(key.as_bytes()), Flags::CREATE);
         let txn = Txn::of(vec![Step::Write { key, value: Bytes::new(), offset: 0, flags }]);
         let (session, request) = (SessionId(1), RequestId(number));
-        Command::Request { session, request, acked_below: RequestId(1), txn }
+        Command::Request { session, request, acked_below: RequestId(1), op: Op::Kv(txn) }
     }
 
     fn entry(index: u64, command: &Command) -> Entry {
         let mut commands = Writer::default();
         commands.bytes(&command.to_bytes());
         let commands = Bytes::copy_from_slice(commands.as_slice());
-        let body = Body::Batch { origin: NodeId(1), salt: 1, number: index, commands };
+        let body = Body::Batch {
+            origin: NodeId(1),
+            salt: 1,
+            number: index,
+            stamp: Stamp(index),
+            commands,
+        };
         Entry { epoch: Epoch(1), index: Index(index), body }
     }
 

@@ -3,6 +3,7 @@
 //! | property | says | judged |
 //! |---|---|---|
 //! | [`prefixes`] | all servers apply the same log | at every entry applied |
+//! | [`times`] | the time in the order never goes back | at every state |
 //! | [`epochs`] | an epoch is opened in one view and has one marker | at every opening and marker |
 //! | [`acknowledged`] | what a client was told is committed, and survives | at every answer, and at the end |
 //! | [`exactly_once`] | a request takes effect once, with one outcome | at every answer |
@@ -49,6 +50,7 @@ pub mod remains;
 pub mod silence;
 pub mod situations;
 pub mod snapshots;
+pub mod times;
 pub mod watches;
 
 use crate::world::clock::WorldTime;
@@ -59,6 +61,8 @@ use std::fmt;
 pub enum Property {
     /// All servers apply the same log.
     PrefixesAgree,
+    /// The time in the order never goes back, and is the same everywhere.
+    TimeAscends,
     /// An epoch is opened in one view and has one marker.
     EpochsUnique,
     /// What a client was told is committed, and survives.
@@ -101,10 +105,11 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AcknowledgedSurvive,
         Self::DurableWhenSaid,
         Self::PrefixesAgree,
+        Self::TimeAscends,
         Self::EpochsUnique,
         Self::ExactlyOnce,
         Self::ReadsFresh,
@@ -128,6 +133,7 @@ impl Property {
     pub const fn name(self) -> &'static str {
         match self {
             Self::PrefixesAgree => "prefixes-agree",
+            Self::TimeAscends => "time-ascends",
             Self::EpochsUnique => "epochs-unique",
             Self::AcknowledgedSurvive => "acknowledged-survive",
             Self::ExactlyOnce => "exactly-once",
@@ -154,6 +160,7 @@ impl Property {
     pub const fn says(self) -> &'static str {
         match self {
             Self::PrefixesAgree => "all servers apply the same log",
+            Self::TimeAscends => "the time in the order never goes back",
             Self::EpochsUnique => "an epoch is opened in one view, with one marker",
             Self::AcknowledgedSurvive => "what a client was told is committed, and survives",
             Self::ExactlyOnce => "a request takes effect once, with one outcome",
@@ -180,6 +187,7 @@ impl Property {
     pub const fn claims(self) -> &'static [&'static str] {
         match self {
             Self::PrefixesAgree => &["C-state-same"],
+            Self::TimeAscends => &["C-time"],
             Self::EpochsUnique => &["C-epoch-unique"],
             Self::AcknowledgedSurvive => {
                 &["C-outcome-done", "C-write-durable", "C-disk-power", "C-memory-majority"]

@@ -9,7 +9,7 @@
 use super::Judgement;
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId};
 use accord_core::limits::Limits;
-use accord_core::state::{Command, Completion, Outcome, ReadQuery, ReadResult, State};
+use accord_core::state::{Command, Completion, Op, Outcome, ReadQuery, ReadResult, State};
 
 /// The model, as the core's tests have it.
 #[path = "../../../accord-core/tests/state/naive.rs"]
@@ -41,7 +41,7 @@ impl Naive {
         let model = &mut self.model;
         let (same, expected) = match (command, completion) {
             (
-                Command::Request { session, request, acked_below, txn },
+                Command::Request { session, request, acked_below, op: Op::Kv(txn) },
                 Completion::Request { outcome, .. },
             ) => {
                 let (answer, _) = model.request(session.0, request.0, acked_below.0, txn, bytes);
@@ -200,7 +200,7 @@ mod tests {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(value.as_bytes()));
         let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags: Flags::CREATE }]);
         let request = RequestId(request);
-        Command::Request { session: SESSION, request, acked_below: RequestId(1), txn }
+        Command::Request { session: SESSION, request, acked_below: RequestId(1), op: Op::Kv(txn) }
     }
 
     #[test]

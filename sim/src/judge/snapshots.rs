@@ -136,7 +136,7 @@ impl Snapshots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accord_core::ids::{ClusterId, LogPosition, StoreId};
+    use accord_core::ids::{ClusterId, LogPosition, Stamp, StoreId};
     use accord_core::pieces::Pieces;
     use accord_core::replica::ends::EpochEnds;
     use accord_core::replica::io::Origin;
@@ -159,7 +159,7 @@ mod tests {
     fn a_snapshot_names_the_voters_and_batches_at_its_end() {
         let batch = |node, number| {
             let commands = Bytes::new();
-            Body::Batch { origin: NodeId(node), salt: 5, number, commands }
+            Body::Batch { origin: NodeId(node), salt: 5, number, stamp: Stamp(0), commands }
         };
         let bodies = [
             Body::Voters(voters(3)),

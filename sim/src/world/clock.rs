@@ -4,8 +4,12 @@
 //! (a suspended machine, a stolen processor). Rates are ratios of integers, so no rounding depends
 //! on the build. Invariant: a clock never runs backwards over any change of its rate.
 
+use accord_core::ids::Stamp;
 use accord_core::time::{Duration, DurationExt, Instant};
 use std::fmt;
+
+/// What a clock on the wall shows when the monotonic one shows zero, in milliseconds since 1970.
+const WALL_AT_ZERO: u64 = 1_700_000_000_000;
 
 /// A point in the world's own time, in nanoseconds since the world began.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -52,6 +56,8 @@ impl fmt::Debug for WorldTime {
 pub struct Clock {
     world_base: u64,
     local_base: u64,
+    /// By how many milliseconds the clock on the wall was set back so far.
+    set_back: u64,
     /// Local nanoseconds per hundred nanoseconds of the world. Invariant: not zero.
     percent: u32,
 }
@@ -59,7 +65,7 @@ pub struct Clock {
 impl Clock {
     /// A clock that shows `offset` when the world begins, and is true to the world's pace.
     pub fn new(offset: Duration) -> Self {
-        Self { world_base: 0, local_base: offset.to_nanos(), percent: 100 }
+        Self { world_base: 0, local_base: offset.to_nanos(), set_back: 0, percent: 100 }
     }
 
     /// What the clock shows at `world`.
@@ -67,6 +73,13 @@ impl Clock {
         let elapsed = u128::from(world.0.saturating_sub(self.world_base));
         let local = u128::from(self.local_base) + elapsed * u128::from(self.percent) / 100;
         Instant::from_nanos(u64::try_from(local).unwrap_or(u64::MAX))
+    }
+
+    /// What the clock on the wall shows at `world`: other than the monotonic one, it is set back
+    /// when that leaps.
+    pub fn wall(&self, world: WorldTime) -> Stamp {
+        let shown = WALL_AT_ZERO + self.local(world).as_nanos() / 1_000_000;
+        Stamp(shown.saturating_sub(self.set_back))
     }
 
     /// The first point of the world's time at which the clock shows `local` or later.
@@ -91,8 +104,9 @@ impl Clock {
         self.percent = percent;
     }
 
-    /// At `now`, the clock leaps ahead.
+    /// At `now`, the clock leaps ahead, and the one on the wall is set back as far.
     pub fn leap(&mut self, now: WorldTime, by: Duration) {
+        self.set_back = self.set_back.saturating_add(by.to_millis().saturating_mul(2));
         self.local_base = self.local(now).as_nanos().saturating_add(by.to_nanos());
         self.world_base = now.0;
     }
@@ -115,6 +129,15 @@ mod tests {
         clock.set_rate(ms(20), 200);
         assert_eq!(clock.local(ms(20)), Instant::ZERO + Duration::from_millis(101_015));
         assert_eq!(clock.local(ms(21)), Instant::ZERO + Duration::from_millis(101_017));
+    }
+
+    #[test]
+    fn the_clock_on_the_wall_goes_with_the_other_and_back_when_that_leaps() {
+        let mut clock = Clock::new(Duration::from_secs(100));
+        assert_eq!(clock.wall(ms(7)), Stamp(WALL_AT_ZERO + 100_007));
+        clock.leap(ms(10), Duration::from_secs(60));
+        assert_eq!(clock.wall(ms(10)), Stamp(WALL_AT_ZERO + 40_010));
+        assert_eq!(clock.wall(ms(11)), Stamp(WALL_AT_ZERO + 40_011));
     }
 
     #[test]

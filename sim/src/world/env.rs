@@ -19,6 +19,7 @@ use crate::judge::prefixes::Prefixes;
 use crate::judge::silence::Silence;
 use crate::judge::situations::Situation;
 use crate::judge::snapshots::Snapshots;
+use crate::judge::times::Times;
 use crate::judge::watches::Watches;
 use crate::judge::{Judgement, Property, Violation};
 use crate::plan::options::Options;
@@ -137,6 +138,8 @@ pub enum Event {
 pub struct Judges {
     /// All servers apply the same log.
     pub prefixes: Prefixes,
+    /// The time in the order never goes back.
+    pub times: Times,
     /// Epochs are unique.
     pub epochs: Epochs,
     /// What is acknowledged is committed.
@@ -174,6 +177,7 @@ impl Judges {
     fn new(options: &Options) -> Self {
         Self {
             prefixes: Prefixes::default(),
+            times: Times::default(),
             epochs: Epochs::default(),
             acknowledged: Acknowledged::default(),
             exactly_once: ExactlyOnce::default(),
@@ -199,6 +203,7 @@ impl Judges {
         self.recovery = Some((recovery, false));
         self.lost = self.prefixes.last() > kept;
         self.prefixes.give_up_after(kept);
+        self.times.give_up_after(kept);
         self.epochs.give_up_after(kept);
         self.acknowledged.give_up_after(kept);
         let acknowledged = &self.acknowledged;

@@ -82,7 +82,7 @@ impl Machines for World {
     fn change_clock(&mut self, node: u32, change: impl FnOnce(&mut Clock, WorldTime)) {
         let now = self.env.now;
         change(&mut self.node_mut(node).clock, now);
-        self.with_node(node, |node, env, _| node.on_clock_changed(env));
+        self.with_node(node, |node, env, options| node.on_clock_changed(env, options));
     }
 
     fn disk(&mut self, node: u32, what: DiskFault) {

@@ -154,6 +154,7 @@ impl Node {
         let config = setup::server_config(options, self.id);
         let mut server = Server::new(config, recovered, seed, now);
         server.witness();
+        server.handle(now, Input::Clock { wall: self.clock.wall(env.now) });
         let ring = match &mut env.adversary {
             Some(adversary) => {
                 adversary.group.start(NodeId(self.id));
@@ -577,10 +578,16 @@ impl Node {
     }
 
     /// The clock was changed: what was armed may be too late.
-    pub fn on_clock_changed(&mut self, env: &mut Surroundings) {
+    pub fn on_clock_changed(&mut self, env: &mut Surroundings, options: &Options) {
         self.timer.disarm();
-        if self.is_live() {
-            self.arm(env);
+        if !self.is_live() {
+            return;
         }
+        let (now, wall) = (self.clock.local(env.now), self.clock.wall(env.now));
+        if let Some(process) = &mut self.process {
+            process.tell(now, Input::Clock { wall });
+        }
+        self.pump(env, options);
+        self.arm(env);
     }
 }

@@ -153,6 +153,8 @@ impl Observed {
         let digest = server.state().digest();
         let judgement = env.judges.prefixes.on_state(NodeId(id), applied, digest);
         env.judge(Property::PrefixesAgree, judgement);
+        let judgement = env.judges.times.on_state(NodeId(id), applied, server.state().stamp());
+        env.judge(Property::TimeAscends, judgement);
         let expected = env.judges.committed.digest_at(applied);
         if expected.is_some_and(|expected| expected != digest) {
             let detail =

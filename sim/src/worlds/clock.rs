@@ -1,6 +1,7 @@
 //! The clock of a machine in a simulated world: the simulator's time, at a pace of its own.
 
 use crate::world::clock::{Clock as Skewed, WorldTime};
+use accord_core::ids::Stamp;
 use accord_core::time::{Duration, Instant};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,11 @@ impl MachineClock {
 
     pub(super) fn local(&self, now: WorldTime) -> Instant {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
+    }
+
+    /// What the clock on the wall shows.
+    pub(super) fn wall(&self, now: WorldTime) -> Stamp {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).wall(now)
     }
 
     pub(super) fn world(&self, at: Instant) -> WorldTime {

@@ -13,6 +13,7 @@ use super::simulator::Simulator;
 use crate::plan::rng::Rng;
 use crate::world::clock::WorldTime;
 use crate::world::event_kind::EventKind;
+use accord_core::ids::Stamp;
 use accord_core::time::{Duration, DurationExt, Instant};
 use accord_net::env::{Clock, Datagram, Env, Udp};
 use std::cell::RefCell;
@@ -95,6 +96,10 @@ impl<S: Simulator> Env for HostEnv<S> {
     fn clock(&self) -> Clock {
         let clock = self.clock.shared();
         Arc::new(move || clock.lock().unwrap_or_else(PoisonError::into_inner).local(S::now()))
+    }
+
+    fn wall(&self) -> Stamp {
+        self.clock.wall(S::now())
     }
 
     fn draw(&self) -> u64 {

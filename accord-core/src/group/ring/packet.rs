@@ -1,23 +1,23 @@
 //! The datagrams of a ring: their layout, and the code that proves that a member made them.
 //!
-//! Every datagram is `version, kind, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3
+//! Every datagram is `version, kind, group, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3
 //! keyed with the group's secret over all before. Nothing is decoded before the code was verified,
 //! and decoding is total all the same. Data datagrams are kept and retransmitted unchanged, also by
 //! other members, so their sender is always their maker.
 
 use super::rows::{Row, decode_rows, encode_rows};
 use crate::group::{MEMBERS_MAX, ViewId};
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
 /// The version of the layout.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// How much of the BLAKE3 output authenticates a datagram.
 const CODE_BYTES: usize = 16;
-const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
+const HEADER_BYTES: usize = 1 + 1 + 4 + 4 + 8;
 const VIEW_ID_BYTES: usize = 8 + 4 + 8;
 /// Bytes before the body of a data datagram: header, ring, sequence number, flags.
 const DATA_HEADER_BYTES: usize = HEADER_BYTES + VIEW_ID_BYTES + 8 + 1;
@@ -263,6 +263,7 @@ pub fn datagram_kind(datagram: &[u8]) -> &'static str {
 fn header(out: &mut Writer, kind: u8, sender: Proc) {
     out.u8(VERSION);
     out.u8(kind);
+    GroupId::ONLY.encode(out);
     out.u32(sender.node.0);
     out.u64(sender.salt);
 }
@@ -272,6 +273,7 @@ fn decode(datagram: &Bytes) -> Result<(Proc, Body), OpenError> {
     let mut input = Reader::new(datagram.slice(..datagram.len() - CODE_BYTES));
     input.version(VERSION)?;
     let kind = input.u8()?;
+    GroupId::decode(&mut input)?;
     let sender = Proc { node: NodeId(input.u32()?), salt: input.u64()? };
     let body = match kind {
         KIND_DATA => {
@@ -469,6 +471,19 @@ mod tests {
             }
             assert_eq!(Seal::new([4; 32]).open(&good), Err(OpenError::Unauthentic));
         }
+    }
+
+    #[test]
+    fn a_datagram_of_another_version_or_group_is_refused_by_name() {
+        let refused = |at: usize, byte: u8| {
+            let mut bytes = SEAL.control(ME, &Body::Leave).to_vec();
+            bytes.truncate(bytes.len() - CODE_BYTES);
+            bytes[at] = byte;
+            SEAL.open(&SEAL.close(Writer::from(bytes)))
+        };
+        assert_eq!(refused(0, VERSION), Ok((ME, Body::Leave)));
+        assert_eq!(refused(0, VERSION - 1), Err(OpenError::Malformed));
+        assert_eq!(refused(2, 1), Err(OpenError::Malformed), "of group 1");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The store as a snapshot holds it: its records, in the order of their keys.
 
+use super::super::kind;
 use super::Kv;
 use super::compact::{Key, Value};
 use super::records::Records;
 use super::store::{Record, Store};
 use crate::ids::SessionId;
 use crate::pieces::PiecesWriter;
-use crate::wire::{Decode, Encode, Reader, WireError, decode_counter};
+use crate::wire::{Decode, Encode, Reader, WireError, Writer, decode_counter};
 use alloc::vec::Vec;
 
 /// A record with an owner. Other flags are kept for what records may become.
@@ -15,7 +16,7 @@ const FLAG_EPHEMERAL: u8 = 1;
 /// The object as it was at one moment; what it has in common with the living one is shared.
 #[derive(Clone, Debug)]
 pub(in crate::state) struct FrozenKv {
-    pub(in crate::state) sequence: u64,
+    sequence: u64,
     /// Of keys and values.
     pub(in crate::state) bytes: u64,
     records: Records,
@@ -48,16 +49,18 @@ impl Kv {
 }
 
 impl FrozenKv {
-    /// How many records there are.
-    pub(in crate::state) fn records(&self) -> usize {
-        self.records.len()
-    }
-
     /// About how many bytes of an image are not shared.
     pub(in crate::state) fn copied_bytes(&self) -> usize {
         let copied = |value: &Value| if value.is_shared() { 0 } else { value.len() };
         let records = self.records.iter().map(|(key, record)| key.len() + copied(&record.value));
         records.sum::<usize>() + self.records.len() * 16
+    }
+
+    /// Appends what stands before the records.
+    pub(in crate::state) fn encode_head(&self, out: &mut Writer) {
+        out.u8(kind::KV);
+        out.varint(self.sequence);
+        out.varint(self.records.len() as u64);
     }
 
     /// The records, in the order of their keys.
@@ -68,6 +71,23 @@ impl FrozenKv {
 
 /// A record to be written to a snapshot.
 pub(in crate::state) struct FrozenRecord<'a>(&'a Key, &'a Record);
+
+/// What stands before the records.
+pub(in crate::state) struct KvHead {
+    pub(in crate::state) sequence: u64,
+    /// How many records follow.
+    pub(in crate::state) records: u64,
+}
+
+impl Decode for KvHead {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        match input.u8()? {
+            kind::KV => {}
+            other => return Err(kind::unknown(other)),
+        }
+        Ok(Self { sequence: decode_counter(input, "sequence")?, records: input.varint()? })
+    }
+}
 
 /// A record read from a snapshot.
 pub(in crate::state) struct SnapshotRecord(Key, Record);

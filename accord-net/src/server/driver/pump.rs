@@ -18,6 +18,9 @@ use std::rc::Rc;
 
 /// Events of the group handed in before what came of them is carried out.
 const EVENTS_A_TURN: usize = 64;
+/// How often the server is told what the clock on the wall shows: a clock that was set is noticed
+/// after so long.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long receiving datagrams rests when the system cannot hand them out.
 const RECEIVE_REST: Duration = Duration::from_millis(1);
 
@@ -46,6 +49,16 @@ impl<E: Env> Driver<E> {
             }
             self.on_time();
             self.pump();
+        }
+    }
+
+    /// Tells the server what the clock on the wall shows, until it halts.
+    pub(in crate::server) async fn follow_clock(self: Rc<Self>) {
+        while self.halted.borrow().is_none() {
+            let (now, wall) = (self.env.now(), self.env.wall());
+            self.inner.borrow_mut().server.handle(now, Input::Clock { wall });
+            self.turn.notify_one();
+            self.env.sleep_until(now + CLOCK_INTERVAL).await;
         }
     }
 

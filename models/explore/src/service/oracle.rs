@@ -172,7 +172,8 @@ impl Oracle {
                     self.state.apply_recovery(recovery.revisions_skipped());
                 }
             }
-            Body::Batch { commands: batch, .. } => {
+            Body::Batch { stamp, commands: batch, .. } => {
+                self.state.begin_batch(*stamp);
                 for command in commands(batch) {
                     self.state.apply(&command, &mut events);
                     self.changes.extend(events.iter().filter_map(change));
