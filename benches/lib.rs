@@ -1,5 +1,6 @@
 //! A state with one session, and commands encoded ahead as they stand in batches.
 
+use accord_core::holder::Holder;
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::rng::Rng;
@@ -24,7 +25,12 @@ impl World {
     pub fn with_keys(keys: u64) -> Self {
         let (state, events) = (State::new(Limits::default()), Vec::new());
         let mut world = Self { state, events, next: 1 };
-        let open = Command::Open { server: NodeId(1), token: 0, timeout_ms: 1000 };
+        let open = Command::Open {
+            server: NodeId(1),
+            token: 0,
+            timeout_ms: 1000,
+            holder: Holder::default(),
+        };
         world.state.apply(&open.to_bytes(), &mut world.events);
         let mut from = 0;
         while from < keys {

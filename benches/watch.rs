@@ -2,6 +2,7 @@
 //! network.
 
 use accord_core::group::solo::{Solo, SoloLimits};
+use accord_core::holder::{Principal, SecretKey};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId, WatchId};
 use accord_core::limits::Limits;
 use accord_core::protocol::{ClientMessage, EventMask, ServerMessage, WatchFilter};
@@ -38,7 +39,8 @@ impl Alone {
             limits: ReplicaLimits::default(),
         };
         let (state, limits) = (Limits::default(), ServerLimits::default());
-        let config = ServerConfig { replica, state, limits };
+        let secrets = SecretKey::new([1; 32]);
+        let config = ServerConfig { replica, state, limits, secrets };
         let server = Server::new(config, Recovered::fresh(StoreId(1), true), 1, now);
         let group = Solo::new(node, SoloLimits::default(), 1, now);
         let (sent, requests, events) = (BTreeMap::new(), 0, 0);
@@ -85,7 +87,7 @@ impl Alone {
     fn with_watches(watches: u64, key: impl Fn(u64) -> Bytes) -> Self {
         let mut alone = Self::new();
         for conn in 0..=CONNS {
-            alone.input(Input::Connected { conn: ConnId(conn) });
+            alone.input(Input::Connected { conn: ConnId(conn), principal: Principal::Anonymous });
             alone.say(conn, ClientMessage::Open { timeout_ms: 3_600_000 });
         }
         for number in 0..watches {

@@ -26,6 +26,7 @@
 //! ```
 //! use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
 //! use accord_core::group::solo::{Solo, SoloLimits};
+//! use accord_core::holder::{Principal, SecretKey};
 //! use accord_core::ids::{ConnId, NodeId, StoreId};
 //! use accord_core::limits::Limits;
 //! use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
@@ -41,8 +42,13 @@
 //!     durability: Durability::Memory,
 //!     limits: ReplicaLimits::default(),
 //! };
-//! let config =
-//!     ServerConfig { replica, state: Limits::default(), limits: ServerLimits::default() };
+//! let config = ServerConfig {
+//!     replica,
+//!     state: Limits::default(),
+//!     limits: ServerLimits::default(),
+//!     // From the system's randomness, in earnest.
+//!     secrets: SecretKey::new([7; 32]),
+//! };
 //! // The first start of a new cluster: an empty store, and permission to form the cluster with it.
 //! let mut server = Server::new(config, Recovered::fresh(StoreId(7), true), 1, now);
 //! let mut group = Solo::new(node, SoloLimits::default(), 2, now);
@@ -65,7 +71,7 @@
 //!     while let Some(output) = client.poll_output() {
 //!         match output {
 //!             ClientOutput::Connect { .. } => {
-//!                 inputs.push_back(Input::Connected { conn });
+//!                 inputs.push_back(Input::Connected { conn, principal: Principal::Anonymous });
 //!                 client.handle(now, ClientInput::Connected);
 //!             }
 //!             ClientOutput::Send(message) => inputs.push_back(Input::Client { conn, message }),
@@ -113,6 +119,7 @@ pub mod client;
 #[cfg(feature = "testing")]
 pub mod fingerprint;
 pub mod group;
+pub mod holder;
 pub mod ids;
 pub mod limits;
 pub mod pieces;

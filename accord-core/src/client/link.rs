@@ -7,6 +7,7 @@
 use super::io::{ClientEvent, ClientOutput, ReadId};
 use super::requests::Dormant;
 use super::{Client, Life};
+use crate::holder::SessionSecret;
 use crate::ids::{Revision, SessionId};
 use crate::protocol::{ClientMessage, Consistency, SessionEnd, SessionRefusal};
 use crate::state::ReadQuery;
@@ -102,7 +103,7 @@ impl Client {
         self.link.heard = self.now;
         self.lease.begin(self.now);
         self.send(match self.session {
-            Some(session) => ClientMessage::Attach { session, seen: self.seen },
+            Some((session, secret)) => ClientMessage::Attach { session, secret, seen: self.seen },
             None => ClientMessage::Open { timeout_ms: self.config.session_timeout_ms },
         });
     }
@@ -139,17 +140,22 @@ impl Client {
         self.link.phase = LinkPhase::Waiting { until: Instant::FAR_FUTURE };
     }
 
-    pub(super) fn on_opened(&mut self, session: SessionId, timeout_ms: u32, revision: Revision) {
+    pub(super) fn on_opened(
+        &mut self,
+        (session, secret): (SessionId, SessionSecret),
+        timeout_ms: u32,
+        revision: Revision,
+    ) {
         if self.session.is_some() {
             return self.leave();
         }
-        self.session = Some(session);
+        self.session = Some((session, secret));
         self.event(ClientEvent::SessionOpened { session, timeout_ms });
         self.on_ready(timeout_ms, revision);
     }
 
     pub(super) fn on_attached(&mut self, session: SessionId, timeout_ms: u32, revision: Revision) {
-        if self.session != Some(session) || self.link.is_ready() {
+        if self.session_id() != Some(session) || self.link.is_ready() {
             return self.leave();
         }
         self.on_ready(timeout_ms, revision);
@@ -206,7 +212,7 @@ impl Client {
 
     /// Asks with a ping whether the session is open, if the lease is wanted.
     fn probe(&mut self, nonce: u64) {
-        let Some(session) = self.session.filter(|_| self.config.lease) else { return };
+        let Some(session) = self.session_id().filter(|_| self.config.lease) else { return };
         let read = ReadId(self.next_read);
         self.next_read += 1;
         self.lease.on_ping(nonce, read, self.now);

@@ -24,6 +24,7 @@ mod watches;
 
 pub use io::{Cause, ClientConfig, ClientError, ClientEvent, ClientInput, ClientOutput, ReadId};
 
+use crate::holder::SessionSecret;
 use crate::ids::{RequestId, Revision, SessionId, WatchId};
 use crate::protocol::{ClientMessage, ServerMessage};
 use crate::rng::Rng;
@@ -45,8 +46,8 @@ pub struct Client {
     now: Instant,
     life: Life,
     link: Link,
-    /// The session, once it is open.
-    session: Option<SessionId>,
+    /// The session and its secret, once it is open.
+    session: Option<(SessionId, SessionSecret)>,
     /// Its timeout, as the cluster granted it.
     timeout: Duration,
     lease: Lease,
@@ -155,7 +156,7 @@ impl Client {
 
     /// The session, while it is not known to have ended.
     pub fn session(&self) -> Option<SessionId> {
-        if self.life == Life::Ended { None } else { self.session }
+        if self.life == Life::Ended { None } else { self.session_id() }
     }
 
     /// The session's timeout as the cluster granted it; until it is open, as it is wished for.
@@ -219,8 +220,8 @@ impl Client {
         }
         self.link.hear(self.now);
         match message {
-            ServerMessage::Opened { session, timeout_ms, revision } => {
-                self.on_opened(session, timeout_ms, revision);
+            ServerMessage::Opened { session, secret, timeout_ms, revision } => {
+                self.on_opened((session, secret), timeout_ms, revision);
             }
             ServerMessage::Attached { session, timeout_ms, generation: _, revision } => {
                 self.on_attached(session, timeout_ms, revision);
@@ -294,6 +295,11 @@ impl Client {
         self.dormant.clear();
         self.drop_link();
         self.life = Life::Ended;
+    }
+
+    /// The session, even if it has ended.
+    fn session_id(&self) -> Option<SessionId> {
+        self.session.map(|(session, _)| session)
     }
 
     fn see(&mut self, revision: Revision) {

@@ -109,9 +109,10 @@ impl Encode for ClientMessage {
                 out.u8(tag::OPEN);
                 out.varint(u64::from(*timeout_ms));
             }
-            Self::Attach { session, seen } => {
+            Self::Attach { session, secret, seen } => {
                 out.u8(tag::ATTACH);
                 session.encode(out);
+                secret.encode(out);
                 seen.encode(out);
             }
             Self::Close => out.u8(tag::CLOSE),
@@ -152,9 +153,11 @@ impl Decode for ClientMessage {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         Ok(match input.u8()? {
             tag::OPEN => Self::Open { timeout_ms: input.varint_u32("timeout_ms")? },
-            tag::ATTACH => {
-                Self::Attach { session: Decode::decode(input)?, seen: Decode::decode(input)? }
-            }
+            tag::ATTACH => Self::Attach {
+                session: Decode::decode(input)?,
+                secret: Decode::decode(input)?,
+                seen: Decode::decode(input)?,
+            },
             tag::CLOSE => Self::Close,
             tag::REQUEST => Self::Request {
                 request: Decode::decode(input)?,
@@ -216,9 +219,10 @@ impl Decode for EventMask {
 impl Encode for ServerMessage {
     fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Opened { session, timeout_ms, revision } => {
+            Self::Opened { session, secret, timeout_ms, revision } => {
                 out.u8(tag::OPENED);
                 session.encode(out);
+                secret.encode(out);
                 out.varint(u64::from(*timeout_ms));
                 revision.encode(out);
             }
@@ -314,6 +318,7 @@ impl Decode for ServerMessage {
         Ok(match input.u8()? {
             tag::OPENED => Self::Opened {
                 session: Decode::decode(input)?,
+                secret: Decode::decode(input)?,
                 timeout_ms: input.varint_u32("timeout_ms")?,
                 revision: Decode::decode(input)?,
             },

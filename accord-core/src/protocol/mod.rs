@@ -20,6 +20,7 @@ pub use codec::{
     encode_server_into,
 };
 
+use crate::holder::SessionSecret;
 use crate::ids::{RequestId, Revision, SessionId, WatchId};
 use crate::state::{Event, KeyEventKind, MemberEventKind, Outcome, Page, ReadQuery, ReadResult};
 use alloc::sync::Arc;
@@ -51,6 +52,8 @@ pub enum ClientMessage {
     Attach {
         /// Which session.
         session: SessionId,
+        /// Its secret, from [`ServerMessage::Opened`].
+        secret: SessionSecret,
         /// The latest revision that the client knows of; nothing older may be read from here on.
         seen: Revision,
     },
@@ -194,6 +197,8 @@ pub enum ServerMessage {
     Opened {
         /// Its id.
         session: SessionId,
+        /// What shows that a client may attach it: it is enough to have the session.
+        secret: SessionSecret,
         /// The timeout that the server took, in milliseconds.
         timeout_ms: u32,
         /// The revision at which it was opened.
@@ -302,8 +307,9 @@ pub enum ServerMessage {
 /// Why a session was not opened or attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum SessionRefusal {
-    /// There is no such session: it was closed, it expired, or it never was.
-    #[error("the session does not exist")]
+    /// There is no such session: it was closed, it expired, or it never was. Or the secret is not
+    /// its own: which of these, only its holder may know.
+    #[error("the session does not exist, or the secret is not its own")]
     Unknown,
     /// The cluster holds as many sessions as it may.
     #[error("the cluster holds as many sessions as it may")]

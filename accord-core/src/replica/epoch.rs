@@ -323,7 +323,8 @@ impl Replica {
         }
         let acked = self.acknowledgeable();
         let Phase::Open(epoch) = &mut self.phase else { return };
-        let batch = if epoch.is_synced() { self.proposals.next_batch(self.salt, self.clock) } else { None };
+        let batch =
+            if epoch.is_synced() { self.proposals.next_batch(self.salt, self.clock) } else { None };
         let barrier = self.barriers.take_due();
         let change = epoch.change_due.take();
         if let Some((request, _)) = change {

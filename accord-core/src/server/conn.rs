@@ -6,8 +6,10 @@
 
 use super::Server;
 use super::io::{DisconnectReason, Output};
-use crate::ids::{ConnId, RequestId, Revision, SessionId};
+use crate::holder::{Holder, Principal, SessionSecret};
+use crate::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
 use crate::protocol::{Refusal, ServerMessage, SessionEnd};
+use crate::state::Command;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use bytes::Bytes;
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) phase: Phase,
+    pub(super) principal: Principal,
     /// The latest revision that the client had seen when it attached.
     pub(super) floor: Revision,
     /// Requests taken and not answered.
@@ -109,17 +112,18 @@ pub(super) enum Phase {
     /// It has none.
     Idle,
     /// Its opening is on the way, under this name.
-    Opening { token: u64, timeout_ms: u32 },
+    Opening { token: u64, timeout_ms: u32, secret: SessionSecret },
     /// Its attachment is on the way, under this name.
-    Attaching { token: u64, session: SessionId },
+    Attaching { token: u64, session: SessionId, secret: SessionSecret },
     /// It has one.
     Attached { session: SessionId, generation: u32 },
 }
 
 impl Conn {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(principal: Principal) -> Self {
         Self {
             phase: Phase::Idle,
+            principal,
             floor: Revision(0),
             requests: Requests::default(),
             request_bytes: 0,
@@ -127,6 +131,24 @@ impl Conn {
             watches: 0,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
+        }
+    }
+
+    /// The command that begins its session as `phase` says.
+    ///
+    /// # Panics
+    /// If that is no beginning.
+    pub(super) fn beginning(&self, server: NodeId, phase: Phase) -> Command {
+        let holder =
+            |secret: SessionSecret| Holder { principal: self.principal, secret: secret.hash() };
+        match phase {
+            Phase::Opening { token, timeout_ms, secret } => {
+                Command::Open { server, token, timeout_ms, holder: holder(secret) }
+            }
+            Phase::Attaching { token, session, secret } => {
+                Command::Attach { server, session, token, holder: holder(secret) }
+            }
+            Phase::Idle | Phase::Attached { .. } => unreachable!("a token is of a beginning"),
         }
     }
 
@@ -175,12 +197,12 @@ impl Conn {
 }
 
 impl Server {
-    pub(super) fn on_connected(&mut self, id: ConnId) {
+    pub(super) fn on_connected(&mut self, id: ConnId, principal: Principal) {
         if self.conns.len() >= self.config.limits.conns_max {
             self.note_disconnect(id, DisconnectReason::TooManyConnections);
             return;
         }
-        let before = self.conns.insert(id, Conn::new());
+        let before = self.conns.insert(id, Conn::new(principal));
         assert!(before.is_none(), "the driver never uses the number of a connection again");
         if !self.primary {
             self.send(id, ServerMessage::Status { primary: false });

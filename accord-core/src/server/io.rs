@@ -17,6 +17,7 @@
 
 use super::work::{Done, Job};
 use crate::group::{GroupEvent, Standing};
+use crate::holder::{Principal, SecretKey};
 use crate::ids::{ConnId, Index, LogPosition, NodeId, Revision, Stamp};
 use crate::limits::Limits;
 use crate::pieces::Pieces;
@@ -38,6 +39,8 @@ pub enum Input {
     Connected {
         /// The connection.
         conn: ConnId,
+        /// Whom it speaks for.
+        principal: Principal,
     },
     /// A client said something. Ignored if the connection is not known (any more).
     Client {
@@ -231,6 +234,8 @@ pub struct ServerConfig {
     pub state: Limits,
     /// The bounds of this server's dealings with its clients.
     pub limits: ServerLimits,
+    /// What the secrets of sessions are made from: drawn afresh at each start.
+    pub secrets: SecretKey,
 }
 
 /// The bounds of a server's dealings with its clients.

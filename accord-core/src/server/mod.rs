@@ -91,6 +91,8 @@ pub struct Server {
     /// Questions about the state, answered when all that came before them is worked out. Bounded by
     /// what a driver hands in between two polls.
     questions: VecDeque<(AdminId, Question)>,
+    /// Numbers the secrets of sessions within this start.
+    secret_last: u64,
     outputs: VecDeque<Output>,
     refusals: BTreeMap<Refusal, u64>,
     disconnects: BTreeMap<DisconnectReason, u64>,
@@ -147,6 +149,7 @@ impl Server {
             changes: BTreeMap::new(),
             change_last: 0,
             questions: VecDeque::new(),
+            secret_last: 0,
             outputs: VecDeque::new(),
             refusals: BTreeMap::new(),
             disconnects: BTreeMap::new(),
@@ -183,7 +186,7 @@ impl Server {
         self.replica.note_clock(self.clock.at(self.now));
         match input {
             Input::Group(event) => self.replica.handle_group(self.now, event),
-            Input::Connected { conn } => self.on_connected(conn),
+            Input::Connected { conn, principal } => self.on_connected(conn, principal),
             Input::Client { conn, message } => self.on_client(conn, message),
             Input::Written { conn, messages } => self.on_written(conn, messages),
             Input::Disconnected { conn } => self.on_disconnected(conn),
@@ -239,9 +242,9 @@ impl Server {
         }
         match (message, session) {
             (ClientMessage::Open { timeout_ms }, None) if idle => self.on_open(id, timeout_ms),
-            (ClientMessage::Attach { session, seen }, None) if idle => {
+            (ClientMessage::Attach { session, secret, seen }, None) if idle => {
                 self.conns.get_mut(&id).expect("just seen").floor = seen;
-                self.on_attach(id, session);
+                self.on_attach(id, session, secret);
             }
             (ClientMessage::Read { read, consistency, query }, _) => {
                 self.on_read(id, read, consistency, query);
@@ -486,6 +489,7 @@ impl Server {
             changes,
             change_last,
             questions,
+            secret_last,
             outputs,
             halted,
             damage,
@@ -493,7 +497,7 @@ impl Server {
         crate::fingerprint::of(&(
             (now, clock, rng, replica.fingerprint(), state.digest(), applied, primary, members),
             (conns, attached, tokens, requests_pending, held, reads, watches, history, timers),
-            (changes, change_last, questions, outputs, halted, damage),
+            (changes, change_last, secret_last, questions, outputs, halted, damage),
         ))
     }
 

@@ -6,7 +6,7 @@
 //! longer waits for is dropped instead of proposed.
 
 use super::Server;
-use super::conn::{Conn, PendingRequest, Phase};
+use super::conn::{Conn, PendingRequest};
 use super::io::DisconnectReason;
 use crate::ids::{ConnId, RequestId, SessionId};
 use crate::protocol::{Refusal, ServerMessage};
@@ -258,17 +258,10 @@ impl Server {
                 let txn = pending.txn.as_ref().expect("what is held back is kept");
                 encode_request(session, request, pending.acked_below, txn, out);
             }
-            Held::Session { token } => match self.conns[&self.tokens[&token]].phase {
-                Phase::Opening { token, timeout_ms } => {
-                    Command::Open { server, token, timeout_ms }.encode(out);
-                }
-                Phase::Attaching { token, session } => {
-                    Command::Attach { server, session, token }.encode(out);
-                }
-                Phase::Idle | Phase::Attached { .. } => {
-                    unreachable!("a token belongs to a beginning")
-                }
-            },
+            Held::Session { token } => {
+                let conn = &self.conns[&self.tokens[&token]];
+                conn.beginning(server, conn.phase).encode(out);
+            }
             Held::Close { conn } => match self.conns[&conn].session() {
                 Some(session) => Command::Close { session }.encode(out),
                 None => return false,

@@ -10,6 +10,7 @@ use super::Server;
 use super::conn::Phase;
 use super::io::DisconnectReason;
 use super::requests::Held;
+use crate::holder::SessionSecret;
 use crate::ids::{ConnId, NodeId, SessionId};
 use crate::protocol::{ServerMessage, SessionEnd, SessionRefusal};
 use crate::state::{Command, EndCause};
@@ -138,29 +139,22 @@ impl Timers {
 impl Server {
     pub(super) fn on_open(&mut self, id: ConnId, timeout_ms: u32) {
         let token = self.rng.next_u64();
-        let phase = Phase::Opening { token, timeout_ms };
+        self.secret_last += 1;
+        let secret = self.config.secrets.secret(self.secret_last);
+        let phase = Phase::Opening { token, timeout_ms, secret };
         self.begin_session(id, token, phase);
     }
 
-    pub(super) fn on_attach(&mut self, id: ConnId, session: SessionId) {
+    pub(super) fn on_attach(&mut self, id: ConnId, session: SessionId, secret: SessionSecret) {
         let token = self.rng.next_u64();
-        let phase = Phase::Attaching { token, session };
+        let phase = Phase::Attaching { token, session, secret };
         self.begin_session(id, token, phase);
     }
 
     /// Puts an opening or an attachment on its way.
     fn begin_session(&mut self, id: ConnId, token: u64, phase: Phase) {
-        let me = self.replica.node();
-        let command = match phase {
-            Phase::Opening { timeout_ms, .. } => {
-                Command::Open { server: me, token, timeout_ms }.to_bytes()
-            }
-            Phase::Attaching { session, .. } => {
-                Command::Attach { server: me, session, token }.to_bytes()
-            }
-            Phase::Idle | Phase::Attached { .. } => unreachable!("only beginnings are begun"),
-        };
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        let command = conn.beginning(self.replica.node(), phase).to_bytes();
         conn.phase = phase;
         self.tokens.insert(token, id);
         if self.propose(&command, Held::Session { token }).is_err() {
@@ -196,9 +190,12 @@ impl Server {
     ) {
         self.time_session(server, session, 1, timeout_ms);
         let Some(id) = self.take_token(server, token) else { return };
+        let Phase::Opening { secret, .. } = self.conns[&id].phase else {
+            unreachable!("its token is that of an opening")
+        };
         self.bind(id, session, 1);
         let revision = self.state.revision();
-        self.send(id, ServerMessage::Opened { session, timeout_ms, revision });
+        self.send(id, ServerMessage::Opened { session, secret, timeout_ms, revision });
     }
 
     pub(super) fn on_open_refused(&mut self, server: NodeId, token: u64) {

@@ -6,6 +6,7 @@
 //! encoded, and a transaction that does not decode is still refused by name.
 
 use super::op::Op;
+use crate::holder::Holder;
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
@@ -36,6 +37,8 @@ pub enum Command {
         token: u64,
         /// How long the session may be silent, as the client wishes; the limits bound it.
         timeout_ms: u32,
+        /// Who may attach it later.
+        holder: Holder,
     },
     /// A client attaches its session to a (different) server.
     Attach {
@@ -45,6 +48,8 @@ pub enum Command {
         session: SessionId,
         /// The server's name for this attempt.
         token: u64,
+        /// Who asks: void unless it is who opened the session.
+        holder: Holder,
     },
     /// A client leaves.
     Close {
@@ -118,11 +123,13 @@ impl Head {
                 server: Decode::decode(input)?,
                 token: input.varint()?,
                 timeout_ms: input.varint_u32("timeout_ms")?,
+                holder: Decode::decode(input)?,
             },
             tag::ATTACH => Command::Attach {
                 server: Decode::decode(input)?,
                 session: Decode::decode(input)?,
                 token: input.varint()?,
+                holder: Decode::decode(input)?,
             },
             tag::CLOSE => Command::Close { session: Decode::decode(input)? },
             tag::EXPIRE => Command::Expire {
@@ -145,17 +152,19 @@ impl Encode for Command {
         out.u8(COMMAND_VERSION);
         match self {
             Self::Request { .. } => {}
-            Self::Open { server, token, timeout_ms } => {
+            Self::Open { server, token, timeout_ms, holder } => {
                 out.u8(tag::OPEN);
                 server.encode(out);
                 out.varint(*token);
                 out.varint(u64::from(*timeout_ms));
+                holder.encode(out);
             }
-            Self::Attach { server, session, token } => {
+            Self::Attach { server, session, token, holder } => {
                 out.u8(tag::ATTACH);
                 server.encode(out);
                 session.encode(out);
                 out.varint(*token);
+                holder.encode(out);
             }
             Self::Close { session } => {
                 out.u8(tag::CLOSE);

@@ -6,7 +6,7 @@
 //! when the difference shows; [`super::State::digest_full`] looks at everything at once. xxh3 with
 //! the chain as its seed: fast, and good against mistakes, not against an adversary.
 
-use super::event::{Completion, EndCause, Event, NoSession};
+use super::event::{AttachError, Completion, EndCause, Event, NoSession};
 use super::kv::{Branch, Stat, StepResult, TxnOutcome};
 use super::outcome::{Outcome, RequestError};
 use crate::ids::NodeId;
@@ -72,7 +72,11 @@ impl Digest {
                 self.numbers([u64::from(*generation), u64::from(*timeout_ms), last.0]);
             }
             Completion::AttachRefused { server, token, session, error } => {
-                self.numbers([5, u64::from(server.0), *token, session.0, no_session(*error)]);
+                let error = match error {
+                    AttachError::NoSession(error) => no_session(*error),
+                    AttachError::NotHolder => 2,
+                };
+                self.numbers([5, u64::from(server.0), *token, session.0, error]);
             }
             Completion::Ended { session, cause } => {
                 let cause = u64::from(*cause == EndCause::Expired);

@@ -111,6 +111,18 @@ pub enum NoSession {
     Ended,
 }
 
+/// Why a session was not attached. Clients are not told which it was: they could find the ids of
+/// sessions otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum AttachError {
+    /// There is none.
+    #[error("{0}")]
+    NoSession(NoSession),
+    /// It is somebody else's.
+    #[error("the session is of another principal, or has another secret")]
+    NotHolder,
+}
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndCause {
@@ -174,7 +186,7 @@ pub enum Completion {
         /// The session it asked for.
         session: SessionId,
         /// What is wrong with the session.
-        error: NoSession,
+        error: AttachError,
     },
     /// Of [`super::Command::Close`] and [`super::Command::Expire`].
     Ended {

@@ -30,7 +30,9 @@ pub mod session;
 pub mod snapshot;
 
 pub use command::{Command, encode_request};
-pub use event::{Completion, EndCause, Event, MemberEvent, MemberEventKind, NoSession};
+pub use event::{
+    AttachError, Completion, EndCause, Event, MemberEvent, MemberEventKind, NoSession,
+};
 pub use kv::{
     Branch, Compare, Flags, KeyEvent, KeyEventKind, ListEntry, ListQuery, Page, Range, Relation,
     Results, SEQUENCE_DIGITS, Stat, Step, StepError, StepResult, Txn, TxnOutcome, Width,
@@ -41,6 +43,7 @@ pub use read::{ReadQuery, ReadResult, SessionInfo};
 pub use session::Session;
 pub use snapshot::{Frozen, SnapshotError};
 
+use crate::holder::Holder;
 use crate::ids::{NodeId, RequestId, Revision, SessionId, Stamp};
 use crate::limits::Limits;
 use crate::wire::Reader;
@@ -209,10 +212,12 @@ impl State {
 
     fn on_whole(&mut self, command: Command, events: &mut Vec<Event>) -> Completion {
         match command {
-            Command::Open { server, token, timeout_ms } => {
-                self.on_open(server, token, timeout_ms, events)
+            Command::Open { server, token, timeout_ms, holder } => {
+                self.on_open((server, token), timeout_ms, holder, events)
             }
-            Command::Attach { server, session, token } => self.on_attach(server, session, token),
+            Command::Attach { server, session, token, holder } => {
+                self.on_attach((server, token), session, holder)
+            }
             Command::Close { session } => {
                 if !self.sessions.contains_key(&session) {
                     return Completion::CloseRefused { session, error: self.no_session(session) };
@@ -237,9 +242,9 @@ impl State {
 
     fn on_open(
         &mut self,
-        server: NodeId,
-        token: u64,
+        (server, token): (NodeId, u64),
         timeout_ms: u32,
+        holder: Holder,
         events: &mut Vec<Event>,
     ) -> Completion {
         if self.sessions.len() >= self.limits.sessions_max as usize {
@@ -248,16 +253,24 @@ impl State {
         self.revision = self.revision.next();
         let session = SessionId(self.revision.0);
         let timeout_ms = self.limits.grant_timeout_ms(timeout_ms);
-        self.sessions.insert(session, Session::new(server, timeout_ms));
+        self.sessions.insert(session, Session::new(server, timeout_ms, holder));
         events.push(self.member_event(MemberEventKind::Joined, session));
         Completion::Opened { server, token, session, timeout_ms }
     }
 
-    fn on_attach(&mut self, server: NodeId, session: SessionId, token: u64) -> Completion {
+    fn on_attach(
+        &mut self,
+        (server, token): (NodeId, u64),
+        session: SessionId,
+        holder: Holder,
+    ) -> Completion {
+        let refused = |error| Completion::AttachRefused { server, token, session, error };
         let Some(open) = self.sessions.get_mut(&session) else {
-            let error = self.no_session(session);
-            return Completion::AttachRefused { server, token, session, error };
+            return refused(AttachError::NoSession(self.no_session(session)));
         };
+        if open.holder != holder {
+            return refused(AttachError::NotHolder);
+        }
         open.owner = Some(server);
         open.generation = open.generation.wrapping_add(1);
         Completion::Attached {

@@ -8,6 +8,7 @@
 use super::invariant::first_broken;
 use super::kv::{Branch, RESULT_OVERHEAD_BYTES, Results, StepResult, TxnOutcome};
 use super::outcome::{Outcome, RequestError};
+use crate::holder::{Holder, Principal};
 use crate::ids::{NodeId, RequestId, Revision};
 use crate::limits::Limits;
 use alloc::boxed::Box;
@@ -16,6 +17,8 @@ use alloc::collections::VecDeque;
 /// A client's standing with the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
+    /// Who may attach it.
+    pub(super) holder: Holder,
     pub(super) owner: Option<NodeId>,
     /// Invariant: at least 1 (until 32 bits wrap around).
     pub(super) generation: u32,
@@ -100,8 +103,9 @@ pub(super) enum Admission {
 
 impl Session {
     /// A session just opened.
-    pub(super) fn new(owner: NodeId, timeout_ms: u32) -> Self {
+    pub(super) fn new(owner: NodeId, timeout_ms: u32, holder: Holder) -> Self {
         Self {
+            holder,
             owner: Some(owner),
             generation: 1,
             timeout_ms,
@@ -112,6 +116,10 @@ impl Session {
         }
     }
 
+    /// For whom it was opened.
+    pub const fn principal(&self) -> Principal {
+        self.holder.principal
+    }
     /// The server its client is attached to; none if it is orphaned.
     pub const fn owner(&self) -> Option<NodeId> {
         self.owner

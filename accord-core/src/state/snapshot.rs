@@ -7,7 +7,9 @@
 //! object:  kind 1 byte | by kind; of the key-value object: next sequence number | records
 //! items:   of the object before; of the key-value object, by key:
 //!          (flags | key | value | version | created | modified | owner if flag 1)*
-//! sessions: (id | owner | generation | timeout | last | acked_below | recorded outcomes)*, by id
+//! sessions, by id:
+//!          (id | principal | hash of the secret | owner | generation | timeout | last |
+//!           acked_below | recorded outcomes)*
 //! trailer: xxh3 of everything before it, which is [`State::digest_full`]
 //! ```
 //!
@@ -387,6 +389,7 @@ impl Head {
 
 fn encode_session(id: SessionId, session: &Session, out: &mut Writer) {
     id.encode(out);
+    session.holder.encode(out);
     encode_option(session.owner.as_ref(), out, NodeId::encode);
     out.varint(u64::from(session.generation));
     out.varint(u64::from(session.timeout_ms));
@@ -402,6 +405,7 @@ fn encode_session(id: SessionId, session: &Session, out: &mut Writer) {
 fn decode_session(input: &mut Reader) -> Result<(SessionId, Session), WireError> {
     let id = Decode::decode(input)?;
     let mut session = Session {
+        holder: Decode::decode(input)?,
         owner: decode_option(input, NodeId::decode)?,
         generation: input.varint_u32("generation")?,
         timeout_ms: input.varint_u32("timeout_ms")?,

@@ -3,6 +3,7 @@
 //! clients.
 
 use accord_core::group::{GroupEvent, View, ViewId};
+use accord_core::holder::{Principal, SecretKey, SessionSecret};
 use accord_core::ids::{ConnId, NodeId, RequestId, Revision, SessionId, StoreId, WatchId};
 use accord_core::limits::Limits;
 use accord_core::protocol::{ClientMessage, EventMask, ServerMessage, WatchFilter};
@@ -30,6 +31,8 @@ pub struct Cluster {
     pub now: Instant,
     pub servers: BTreeMap<NodeId, Server>,
     pub inboxes: BTreeMap<ConnId, Inbox>,
+    /// Of every session that was opened.
+    pub secrets: BTreeMap<SessionId, SessionSecret>,
     pub replies: Vec<(AdminId, AdminReply)>,
     pub halts: Vec<(NodeId, HaltReason)>,
     /// Messages leave for the network at once; else the test says so.
@@ -55,6 +58,7 @@ pub fn config(node: u32, count: u32) -> ServerConfig {
         },
         state: Limits::default(),
         limits: ServerLimits::default(),
+        secrets: SecretKey::new([node as u8; 32]),
     }
 }
 
@@ -76,6 +80,7 @@ impl Cluster {
             now,
             servers: servers.collect(),
             inboxes: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             replies: Vec::new(),
             halts: Vec::new(),
             writes_at_once: true,
@@ -128,6 +133,9 @@ impl Cluster {
             Output::Multicast(payload) => self.queue.push_back((node, payload)),
             Output::Persist { .. } => panic!("memory mode writes nothing"),
             Output::Client { conn, message } => {
+                if let ServerMessage::Opened { session, secret, .. } = &message {
+                    self.secrets.insert(*session, *secret);
+                }
                 self.inboxes.get_mut(&conn).expect("known").messages.push_back(message);
                 if self.writes_at_once {
                     self.input(node, Input::Written { conn, messages: 1 });
@@ -190,7 +198,7 @@ impl Cluster {
         let conn = ConnId(self.next_conn);
         self.inboxes.insert(conn, Inbox::default());
         self.homes.insert(conn, NodeId(node));
-        self.input(NodeId(node), Input::Connected { conn });
+        self.input(NodeId(node), Input::Connected { conn, principal: Principal::Anonymous });
         conn
     }
 
@@ -238,10 +246,16 @@ impl Cluster {
         }
     }
 
+    /// What attaches a session, with its secret if there is one.
+    pub fn attachment(&self, session: SessionId, seen: Revision) -> ClientMessage {
+        let secret = self.secrets.get(&session).copied().unwrap_or(SessionSecret([0; 16]));
+        ClientMessage::Attach { session, secret, seen }
+    }
+
     /// A connection to which the session is attached.
     pub fn attach(&mut self, node: u32, session: SessionId) -> ConnId {
         let conn = self.connect(node);
-        self.tell(conn, ClientMessage::Attach { session, seen: Revision(0) });
+        self.tell(conn, self.attachment(session, Revision(0)));
         match self.take(conn).pop() {
             Some(ServerMessage::Attached { session: attached, .. }) if attached == session => conn,
             other => panic!("the session was not attached: {other:?}"),

@@ -1,5 +1,6 @@
 //! The protocol as bytes: round trips, and bytes that somebody else chose.
 
+use accord_core::holder::SessionSecret;
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, Refusal, ServerMessage, SessionEnd,
@@ -30,8 +31,9 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     let consistency = prop_oneof![Just(Consistency::Linearizable), Just(Consistency::Local)];
     prop_oneof![
         any::<u32>().prop_map(|timeout_ms| ClientMessage::Open { timeout_ms }),
-        any::<(u64, u64)>().prop_map(|(session, seen)| ClientMessage::Attach {
+        any::<(u64, [u8; 16], u64)>().prop_map(|(session, secret, seen)| ClientMessage::Attach {
             session: SessionId(session),
+            secret: SessionSecret(secret),
             seen: Revision(seen)
         }),
         Just(ClientMessage::Close),
@@ -103,9 +105,10 @@ fn about_sessions() -> impl Strategy<Value = ServerMessage> {
             let (session, revision) = (SessionId(session), Revision(revision));
             ServerMessage::Attached { session, timeout_ms, generation, revision }
         }),
-        any::<(u64, u32, u64)>().prop_map(|(session, timeout_ms, revision)| {
+        any::<(u64, [u8; 16], u32, u64)>().prop_map(|(session, secret, timeout_ms, revision)| {
             let (session, revision) = (SessionId(session), Revision(revision));
-            ServerMessage::Opened { session, timeout_ms, revision }
+            let secret = SessionSecret(secret);
+            ServerMessage::Opened { session, secret, timeout_ms, revision }
         }),
         refused.prop_map(|reason| ServerMessage::SessionRefused { reason }),
         ended.prop_map(|reason| ServerMessage::SessionClosed { reason }),

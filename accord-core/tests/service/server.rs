@@ -1,7 +1,8 @@
 //! What a server owes to its clients, one promise a test.
 
 use crate::cluster::{Cluster, committed, put, request, watch};
-use accord_core::ids::{ConnId, NodeId, RequestId, Revision, WatchId};
+use accord_core::holder::SessionSecret;
+use accord_core::ids::{ConnId, NodeId, RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, Refusal, ServerMessage, SessionEnd, SessionRefusal,
     WatchFilter,
@@ -12,6 +13,7 @@ use accord_core::server::{AdminReply, AdminRequest, DisconnectReason, Input};
 use accord_core::state::{Event, KeyEventKind, Outcome, ReadQuery, ReadResult};
 use accord_core::time::Duration;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 fn get(read: u64, consistency: Consistency, key: &'static str) -> ClientMessage {
     let key = Bytes::from_static(key.as_bytes());
@@ -103,7 +105,8 @@ fn a_request_that_was_under_way_at_two_servers_takes_effect_once() {
     cluster.say(conn, request(1, &put("k", "x")));
     cluster.hang_up(conn);
     let again = cluster.connect(2);
-    cluster.say(again, ClientMessage::Attach { session, seen: Revision(0) });
+    let attach = cluster.attachment(session, Revision(0));
+    cluster.say(again, attach);
     cluster.run();
     cluster.take(again);
     cluster.tell(again, request(1, &put("k", "x")));
@@ -272,7 +275,8 @@ fn an_expiry_that_is_under_way_spares_a_session_attached_elsewhere_first() {
     let (conn, session) = cluster.open(1, 1000);
     cluster.hang_up(conn);
     let new = cluster.connect(2);
-    cluster.say(new, ClientMessage::Attach { session, seen: Revision(0) });
+    let attach = cluster.attachment(session, Revision(0));
+    cluster.say(new, attach);
     // The owner's clock runs out before it hears of the attachment.
     cluster.now = cluster.now + Duration::from_millis(1000);
     cluster.input(NodeId(1), Input::Timer);
@@ -508,7 +512,8 @@ fn who_speaks_out_of_turn_is_disconnected() {
     assert!(matches!(cluster.closed(conn), Some(DisconnectReason::Protocol(_))));
     let conn = cluster.connect(1);
     let unknown = accord_core::ids::SessionId(999);
-    cluster.tell(conn, ClientMessage::Attach { session: unknown, seen: Revision(0) });
+    let attach = cluster.attachment(unknown, Revision(0));
+    cluster.tell(conn, attach);
     let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
     assert_eq!(cluster.take(conn), [refused]);
 }
@@ -685,7 +690,8 @@ fn a_local_read_waits_for_what_its_session_has_seen() {
     let (old, session) = cluster.open(1, 5000);
     cluster.hang_up(old);
     let conn = cluster.connect(1);
-    cluster.tell(conn, ClientMessage::Attach { session, seen: Revision(4) });
+    let attach = cluster.attachment(session, Revision(4));
+    cluster.tell(conn, attach);
     cluster.take(conn);
     cluster.tell(conn, get(1, Consistency::Local, "k"));
     let (writer, _) = cluster.open(1, 5000);
@@ -765,7 +771,8 @@ fn what_the_lost_majority_gave_is_never_given_again_after_a_recovery() {
     assert!(committed(&cluster.take(c)[0]).0 > lost, "revisions rise over all that was given");
     // The client of the lost servers comes back: it has no session, and is told so.
     let again = cluster.connect(1);
-    cluster.tell(again, ClientMessage::Attach { session: session_a, seen: Revision(lost) });
+    let attach = cluster.attachment(session_a, Revision(lost));
+    cluster.tell(again, attach);
     let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
     assert_eq!(cluster.take(again), [refused]);
     // A watch that resumes from what it saw there does not miss in silence what it saw.
@@ -774,4 +781,43 @@ fn what_the_lost_majority_gave_is_never_given_again_after_a_recovery() {
     cluster.tell(d, ClientMessage::Watch { watch, filter, mask, once, from: Some(Revision(lost)) });
     let told = cluster.take(d);
     assert!(told.iter().any(|m| matches!(m, ServerMessage::WatchLost { .. })), "{told:?}");
+}
+
+// Claims: C-session-secret
+#[test]
+fn a_wrong_secret_and_no_session_get_the_same_answer_and_disturb_nothing() {
+    let mut cluster = Cluster::new(2);
+    let (conn, session) = cluster.open(1, 5000);
+    let secret = cluster.secrets[&session];
+    let refused = [ServerMessage::SessionRefused { reason: SessionRefusal::Unknown }];
+    let mut wrong = secret;
+    wrong.0[15] ^= 1;
+    for (session, secret) in [
+        (session, wrong),
+        (session, SessionSecret(secret.hash().0)),
+        (SessionId(session.0 + 1), secret),
+    ] {
+        let thief = cluster.connect(2);
+        cluster.tell(thief, ClientMessage::Attach { session, secret, seen: Revision(0) });
+        assert_eq!(cluster.take(thief), refused, "{session}");
+    }
+    cluster.tell(conn, request(1, &put("k", "mine")));
+    committed(&cluster.next(conn).expect("its client has it"));
+    let again = cluster.attach(2, session);
+    cluster.tell(again, request(2, &put("k", "still mine")));
+    committed(&cluster.next(again).expect("its client has it"));
+}
+
+#[test]
+fn secrets_differ_and_their_servers_keep_none_of_them() {
+    let mut cluster = Cluster::new(2);
+    let sessions: Vec<_> = (0..8).map(|number| cluster.open(1 + number % 2, 5000).1).collect();
+    let secrets: BTreeSet<_> = sessions.iter().map(|it| cluster.secrets[it].0).collect();
+    assert_eq!(secrets.len(), 8);
+    for server in cluster.servers.values() {
+        let snapshot = server.state().snapshot();
+        for secret in &secrets {
+            assert!(!snapshot.windows(16).any(|bytes| bytes == secret), "the state has hashes");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Encodings: what goes in comes out, and any bytes are a value or an error.
 
+use accord_core::holder::{Holder, Principal, SecretHash};
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId};
 use accord_core::state::*;
 use accord_core::wire::{Decode, Encode};
@@ -116,6 +117,11 @@ fn txn() -> impl Strategy<Value = Txn> {
     })
 }
 
+fn holder() -> impl Strategy<Value = Holder> {
+    any::<[u8; 16]>()
+        .prop_map(|secret| Holder { principal: Principal::Anonymous, secret: SecretHash(secret) })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let (server, session) = (any::<u32>().prop_map(NodeId), any::<u64>().prop_map(SessionId));
     prop_oneof![
@@ -125,10 +131,14 @@ fn command() -> impl Strategy<Value = Command> {
                 Command::Request { session, request, acked_below, op: Op::Kv(txn) }
             }
         ),
-        1 => (server.clone(), any::<u64>(), any::<u32>())
-            .prop_map(|(server, token, timeout_ms)| Command::Open { server, token, timeout_ms }),
-        1 => (server.clone(), session.clone(), any::<u64>())
-            .prop_map(|(server, session, token)| Command::Attach { server, session, token }),
+        1 => (server.clone(), any::<u64>(), any::<u32>(), holder()).prop_map(
+            |(server, token, timeout_ms, holder)| {
+                Command::Open { server, token, timeout_ms, holder }
+            }
+        ),
+        1 => (server.clone(), session.clone(), any::<u64>(), holder()).prop_map(
+            |(server, session, token, holder)| Command::Attach { server, session, token, holder }
+        ),
         1 => session.clone().prop_map(|session| Command::Close { session }),
         1 => (server, session, any::<u32>()).prop_map(|(server, session, generation)| {
             Command::Expire { server, session, generation }

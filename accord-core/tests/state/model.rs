@@ -5,6 +5,7 @@
 use crate::codec;
 use crate::naive::{self, Answer, Happened, Model};
 use crate::support;
+use accord_core::holder::Holder;
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
@@ -205,7 +206,12 @@ impl Pair {
     fn open(&mut self, server: u32) {
         let expected = self.model.open(server);
         let server = NodeId(server);
-        let found = match self.apply(&Command::Open { server, token: 1, timeout_ms: 100 }) {
+        let found = match self.apply(&Command::Open {
+            server,
+            token: 1,
+            timeout_ms: 100,
+            holder: Holder::default(),
+        }) {
             Completion::Opened { session, .. } => Some(session.0),
             Completion::OpenRefused { .. } => None,
             other => panic!("{other:?}"),
@@ -223,7 +229,8 @@ impl Pair {
             session.generation += 1;
         }
         let (server, session) = (NodeId(server), SessionId(id));
-        let found = self.apply(&Command::Attach { server, session, token: 1 });
+        let found =
+            self.apply(&Command::Attach { server, session, token: 1, holder: Holder::default() });
         assert_eq!(matches!(found, Completion::Attached { .. }), attached);
         self.expect_events(&[], None);
     }

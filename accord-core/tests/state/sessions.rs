@@ -1,11 +1,12 @@
 //! Sessions: exactly once, attachments, ends, and every refusal.
 
 use crate::support::*;
+use accord_core::holder::{Holder, Principal, SecretKey};
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
-    Command, Completion, EndCause, Flags, NoSession, Outcome, ReadQuery, ReadResult, RequestError,
-    SessionInfo, Step, Txn, TxnOutcome,
+    AttachError, Command, Completion, EndCause, Flags, NoSession, Outcome, ReadQuery, ReadResult,
+    RequestError, SessionInfo, State, Step, Txn, TxnOutcome,
 };
 use accord_core::wire::{Encode, WireError, Writer};
 use bytes::Bytes;
@@ -158,8 +159,8 @@ fn bytes_that_are_no_command_change_nothing() {
         (Bytes::new(), WireError::Truncated { needed: 1 }),
         (close.slice(..2), WireError::Truncated { needed: 1 }),
         (longer, WireError::Trailing { count: 1 }),
-        (Bytes::from_static(b"\x09\x01"), WireError::Version { found: 9, known: 1 }),
-        (Bytes::from_static(b"\x01\x09"), WireError::UnknownTag { what: "command", tag: 9 }),
+        (Bytes::from_static(b"\x09\x01"), WireError::Version { found: 9, known: 2 }),
+        (Bytes::from_static(b"\x02\x09"), WireError::UnknownTag { what: "command", tag: 9 }),
     ] {
         assert_eq!(world.apply_bytes(&bytes), Completion::Malformed { error });
     }
@@ -180,8 +181,10 @@ fn ended_and_unknown_sessions_are_told_apart() {
         (SessionId(0), NoSession::Unknown, RequestError::SessionUnknown),
     ] {
         assert_eq!(world.request(session, 1, 0, append("k")), refused(request_error));
-        let attach = Command::Attach { server: HOME, session, token: 3 };
-        let expected = Completion::AttachRefused { server: HOME, token: 3, session, error };
+        let attach = Command::Attach { server: HOME, session, token: 3, holder: Holder::default() };
+        let refused = AttachError::NoSession(error);
+        let expected =
+            Completion::AttachRefused { server: HOME, token: 3, session, error: refused };
         assert_eq!(world.apply(&attach), expected);
         let expected = Completion::CloseRefused { session, error };
         assert_eq!(world.apply(&Command::Close { session }), expected);
@@ -236,7 +239,7 @@ fn joining_and_leaving_are_events_with_the_number_of_members() {
 fn there_are_at_most_as_many_sessions_as_the_limit_says() {
     let mut world = World::new(Limits::tiny());
     let last = (0..3).map(|_| world.open()).last().expect("three were opened");
-    let open = Command::Open { server: OTHER, token: 5, timeout_ms: 1 };
+    let open = Command::Open { server: OTHER, token: 5, timeout_ms: 1, holder: Holder::default() };
     assert_eq!(world.apply(&open), Completion::OpenRefused { server: OTHER, token: 5 });
     assert_eq!((world.state.revision(), world.events()), (Revision(4), vec![]));
     world.apply(&Command::Close { session: last });
@@ -286,7 +289,7 @@ fn an_expiry_counts_for_the_attachment_that_was_silent_and_by_who_may_say_so() {
     let session = world.session;
     let expire = |server, generation| Command::Expire { server, session, generation };
     let ignored = |server, generation| Completion::ExpireIgnored { server, session, generation };
-    let attach = Command::Attach { server: OTHER, session, token: 4 };
+    let attach = Command::Attach { server: OTHER, session, token: 4, holder: Holder::default() };
     assert_eq!(world.apply(&expire(OTHER, 1)), ignored(OTHER, 1), "not the owner");
     let attached = Completion::Attached {
         server: OTHER,
@@ -328,7 +331,12 @@ fn an_orphan_may_be_expired_by_anyone_unless_it_is_attached_again() {
         ephemerals: 1,
     };
     assert_eq!(info(&world, second), expected);
-    world.apply(&Command::Attach { server: OTHER, session: second, token: 0 });
+    world.apply(&Command::Attach {
+        server: OTHER,
+        session: second,
+        token: 0,
+        holder: Holder::default(),
+    });
     let adopter = NodeId(3);
     for session in [first, second] {
         world.apply(&Command::Expire { server: adopter, session, generation: 1 });
@@ -360,4 +368,28 @@ fn steps_that_read_leave_no_trace_in_the_order() {
     let revision = world.state.revision();
     world.commit(vec![get("k"), Step::Compare(cmp("k", "v"))]);
     assert_eq!(world.state.revision(), revision);
+}
+
+// Claims: C-session-secret
+#[test]
+fn a_session_is_attached_by_its_secret_alone() {
+    let mut world = World::new(Limits::tiny());
+    let key = SecretKey::new([7; 32]);
+    let holder =
+        |number| Holder { principal: Principal::Anonymous, secret: key.secret(number).hash() };
+    let open = Command::Open { server: HOME, token: 1, timeout_ms: 500, holder: holder(1) };
+    let Completion::Opened { session, .. } = world.apply(&open) else { panic!("not opened") };
+    let attach = |holder| Command::Attach { server: OTHER, session, token: 2, holder };
+    for wrong in [holder(2), Holder::default()] {
+        let error = AttachError::NotHolder;
+        let expected = Completion::AttachRefused { server: OTHER, token: 2, session, error };
+        assert_eq!(world.apply(&attach(wrong)), expected);
+        let open = world.state.session(session).expect("it lives");
+        assert_eq!((open.owner(), open.generation()), (Some(HOME), 1), "nothing happened");
+    }
+    // It is the same after the state was written down and read back.
+    let bytes = world.state.snapshot();
+    world.state = State::restore(&bytes, Limits::tiny()).expect("it is a snapshot");
+    assert!(matches!(world.apply(&attach(holder(2))), Completion::AttachRefused { .. }));
+    assert!(matches!(world.apply(&attach(holder(1))), Completion::Attached { generation: 2, .. }));
 }

@@ -1,6 +1,7 @@
 //! Snapshots and digests: canonical, restored exactly, and total on what is none.
 
 use crate::support::*;
+use accord_core::holder::Holder;
 use accord_core::ids::{RequestId, Stamp};
 use accord_core::limits::Limits;
 use accord_core::pieces::Pieces;
@@ -46,9 +47,9 @@ fn a_restored_state_is_the_same_and_goes_on_the_same() {
     let session = world.session;
     let mut events = Vec::new();
     for command in [
-        Command::Attach { server: HOME, session, token: 1 },
+        Command::Attach { server: HOME, session, token: 1, holder: Holder::default() },
         Command::Close { session },
-        Command::Open { server: HOME, token: 2, timeout_ms: 0 },
+        Command::Open { server: HOME, token: 2, timeout_ms: 0, holder: Holder::default() },
     ] {
         let completion = world.apply(&command);
         assert_eq!(restored.apply(&command.to_bytes(), &mut events), completion);
@@ -97,7 +98,8 @@ fn a_renewed_state_keeps_what_lasts_and_gives_no_number_twice() {
     let restored = restore(&world.state.snapshot()).expect("it is a snapshot");
     assert_eq!(restored.digest_full(), world.state.digest_full());
     // A client of the old cluster is told that its session has ended.
-    let attach = Command::Attach { server: HOME, session: second, token: 1 };
+    let attach =
+        Command::Attach { server: HOME, session: second, token: 1, holder: Holder::default() };
     assert!(matches!(world.apply(&attach), Completion::AttachRefused { .. }));
     let opened = world.open();
     assert_eq!(opened.0, before.0 + 1_000_001);

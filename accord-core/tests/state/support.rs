@@ -1,5 +1,6 @@
 //! A state with a session, and short names for what is asked of it.
 
+use accord_core::holder::Holder;
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{
@@ -42,7 +43,12 @@ impl World {
     }
 
     pub fn open(&mut self) -> SessionId {
-        match self.apply(&Command::Open { server: HOME, token: 7, timeout_ms: 500 }) {
+        match self.apply(&Command::Open {
+            server: HOME,
+            token: 7,
+            timeout_ms: 500,
+            holder: Holder::default(),
+        }) {
             Completion::Opened { session, .. } => session,
             other => panic!("not opened: {other:?}"),
         }

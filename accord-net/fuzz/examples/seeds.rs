@@ -1,10 +1,12 @@
 //! Writes a few inputs for each target, from which a fuzzer finds its way sooner: `cargo run
 //! --example seeds`, in the directory of the fuzz targets.
 
+use accord_core::holder::{Holder, SessionSecret};
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId, WatchId};
 use accord_core::limits::Limits;
 use accord_core::protocol::{
-    ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter, encode_client, encode_server,
+    ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ServerMessage, WatchFilter,
+    encode_client, encode_server,
 };
 use accord_core::state::{
     Command, Compare, Flags, ListQuery, OpRef, Range, ReadQuery, Relation, State, Step, Txn, Width,
@@ -66,16 +68,18 @@ fn client_messages() -> Vec<Bytes> {
         watch(WatchFilter::Members),
         ClientMessage::Unwatch { watch: WatchId(1) },
         ClientMessage::Ping { nonce: 1 },
-        ClientMessage::Attach { session: SessionId(1), seen: Revision(1) },
+        ClientMessage::Attach { session: SessionId(1), secret: SECRET, seen: Revision(1) },
         ClientMessage::Close,
     ]);
     all.iter().map(encode_client).collect()
 }
 
+const SECRET: SessionSecret = SessionSecret([7; 16]);
+
 fn server_messages() -> Vec<Bytes> {
     let (session, watch, revision) = (SessionId(1), WatchId(1), Revision(2));
     let messages = [
-        ServerMessage::Opened { session, timeout_ms: 1000, revision },
+        ServerMessage::Opened { session, secret: SECRET, timeout_ms: 1000, revision },
         ServerMessage::Watching { watch, from: revision, members: Some(vec![session]) },
         ServerMessage::Pong { nonce: 1, revision },
         ServerMessage::Status { primary: false },
@@ -93,7 +97,8 @@ fn sequence(which: u8, messages: &[Bytes]) -> Vec<u8> {
 
 fn snapshot() -> Vec<u8> {
     let mut state = State::new(Limits::tiny());
-    let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 };
+    let open =
+        Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000, holder: Holder::default() };
     state.apply(&open.to_bytes(), &mut Vec::new());
     [&[3], &state.snapshot()[..]].concat()
 }
@@ -114,12 +119,14 @@ fn main() -> io::Result<()> {
     for message in client_messages() {
         write_message(&mut stream, |out| out.extend_from_slice(&message));
     }
-    let preface = Preface { kind: Kind::Client, version: 1 }.to_bytes().to_vec();
+    let preface = Preface { kind: Kind::Client, version: PROTOCOL_VERSION }.to_bytes().to_vec();
     let mut conversation = Vec::new();
     push_operation(&mut conversation, 0, &[]);
     conversation.extend(sequence(3, &client_messages()));
     let ring: Vec<Vec<u8>> = (3..9).map(|kind| sequence(kind, &[vec![0; 60].into()])).collect();
-    let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1 }.to_bytes();
+    let open =
+        Command::Open { server: NodeId(1), token: 1, timeout_ms: 1, holder: Holder::default() }
+            .to_bytes();
     write("client_messages", &plain(client_messages()))?;
     write("server_messages", &[sequence(5, &server_messages())])?;
     write("frames", &[stream, preface])?;

@@ -4,6 +4,7 @@
 
 use accord_core::group::GroupEvent;
 use accord_core::group::solo::{Solo, SoloLimits};
+use accord_core::holder::{Principal, SecretKey};
 use accord_core::ids::{ConnId, NodeId, StoreId};
 use accord_core::limits::Limits;
 use accord_core::protocol::decode_client;
@@ -46,7 +47,7 @@ fn config() -> ServerConfig {
         durability: Durability::Memory,
         limits: ReplicaLimits::default(),
     };
-    ServerConfig { replica, state: Limits::tiny(), limits }
+    ServerConfig { replica, state: Limits::tiny(), limits, secrets: SecretKey::new([1; 32]) }
 }
 
 impl World {
@@ -110,7 +111,10 @@ fuzz_target!(|data: &[u8]| {
             (0, _) | (_, None) => {
                 last += 1;
                 world.conns.insert(ConnId(last));
-                world.server.handle(world.now, Input::Connected { conn: ConnId(last) });
+                world.server.handle(
+                    world.now,
+                    Input::Connected { conn: ConnId(last), principal: Principal::Anonymous },
+                );
             }
             (1, Some(conn)) => {
                 world.conns.remove(&conn);

@@ -2,6 +2,7 @@
 
 #![no_main]
 
+use accord_core::holder::Holder;
 use accord_core::ids::{NodeId, RequestId, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::{Command, Op, State, encode_request};
@@ -13,7 +14,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let mut state = State::new(Limits::tiny());
     let mut events = Vec::new();
-    let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 }.to_bytes();
+    let open =
+        Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000, holder: Holder::default() }
+            .to_bytes();
     state.apply(&open, &mut events);
     state.apply(&open, &mut events);
     for (at, (which, bytes)) in Operations::new(data).enumerate() {

@@ -3,6 +3,7 @@
 use crate::corosync::{CorosyncLimits, GroupConfig, MachineConfig};
 use crate::storage::CLUSTER_NAME_DEFAULT;
 use accord_core::group::ring::{RingConfig, RingLimits, RingTimeouts};
+use accord_core::holder::SecretKey;
 use accord_core::ids::NodeId;
 use accord_core::limits::Limits;
 use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
@@ -220,8 +221,8 @@ impl ServerOptions {
         }
     }
 
-    /// What the core is told.
-    pub fn core(&self) -> ServerConfig {
+    /// What the core is told, with the key of this start's secrets.
+    pub fn core(&self, secrets: SecretKey) -> ServerConfig {
         ServerConfig {
             replica: ReplicaConfig {
                 node: self.node,
@@ -231,6 +232,7 @@ impl ServerOptions {
             },
             state: self.state.clone(),
             limits: self.limits.clone(),
+            secrets,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::support::{accord, command, run};
 use accord_core::group::ring::Ring;
+use accord_core::holder::SecretKey;
 use accord_core::ids::StoreId;
 use accord_core::replica::log::Recovered;
 use accord_core::server::Server;
@@ -255,7 +256,7 @@ fn whatever_number_is_set_the_core_takes_it_or_it_is_refused_before() {
             let (now, node) = (Instant::ZERO, ready.options.node);
             let GroupOptions::Ring(ring) = &ready.options.group else { panic!("it is a ring") };
             let recovered = Recovered::fresh(StoreId(1), true);
-            drop(Server::new(ready.options.core(), recovered, 1, now));
+            drop(Server::new(ready.options.core(SecretKey::new([0; 32])), recovered, 1, now));
             drop(Ring::new(ring.core(node), 1, now));
         }
     }

@@ -6,7 +6,9 @@
 
 use accord_core::ids::{RequestId, WatchId};
 use accord_core::protocol::{ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter};
-use accord_core::state::{Event, Flags, Outcome, ReadQuery, ReadResult, Step, Txn, TxnOutcome};
+use accord_core::state::{
+    Event, Flags, OpRef, Outcome, ReadQuery, ReadResult, Step, Txn, TxnOutcome,
+};
 use accord_core::wire::Encode;
 use accord_net::front_end::{FrontEnd, Malformed, Next};
 use bytes::Bytes;
@@ -111,8 +113,9 @@ impl Lines {
         let acked_below = RequestId(self.requests - self.writing);
         self.writing += 1;
         let flags = Flags::CREATE.with(Flags::REPLACE);
-        let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]).to_bytes();
-        Next::Call(ClientMessage::Request { request: RequestId(self.requests), acked_below, txn })
+        let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]);
+        let op = OpRef::Kv(&txn).to_bytes();
+        Next::Call(ClientMessage::Request { request: RequestId(self.requests), acked_below, op })
     }
 
     fn read(&mut self, key: Bytes) -> Next {

@@ -1,6 +1,7 @@
 //! A connection that says whatever it is told to, and how it ends.
 
 use crate::siege::TIMEOUT;
+use accord_core::holder::SessionSecret;
 use accord_core::ids::SessionId;
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server, encode_client,
@@ -67,13 +68,15 @@ impl Raw {
 
     /// Connects as a client with a session of its own. Again, if a busy machine takes longer to
     /// open it than the server has patience here.
-    pub async fn session(at: SocketAddr, timeout_ms: u32) -> (Self, SessionId) {
+    pub async fn session(at: SocketAddr, timeout_ms: u32) -> (Self, (SessionId, SessionSecret)) {
         loop {
             let mut raw = Self::client(at).await;
             raw.tell(&ClientMessage::Open { timeout_ms }).await;
             while let Some(message) = raw.hear().await {
                 match message {
-                    ServerMessage::Opened { session, .. } => return (raw, session),
+                    ServerMessage::Opened { session, secret, .. } => {
+                        return (raw, (session, secret));
+                    }
                     ServerMessage::Status { .. } => {}
                     other => panic!("not asked for: {other:?}"),
                 }

@@ -2,6 +2,7 @@
 
 use crate::raw::{Noise, Raw};
 use crate::siege::Siege;
+use accord_core::holder::SessionSecret;
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{
     ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ServerMessage, SessionEnd,
@@ -9,7 +10,6 @@ use accord_core::protocol::{
 };
 use accord_core::state::{OpRef, Outcome, ReadQuery, RequestError, Step, Txn};
 use accord_core::wire::Encode;
-use accord_net::client::SessionState;
 use accord_net::frame::FRAME_BYTES_MAX;
 use bytes::Bytes;
 
@@ -70,11 +70,11 @@ async fn what_is_no_message_ends_the_connection() {
     let ends = "accord_connection_ends_total{reason=\"malformed_message\"}";
     siege.until_counted(ends, count).await;
     // The same within a session, which its client may attach again.
-    let (mut raw, session) = Raw::session(at, 10_000).await;
+    let (mut raw, (session, secret)) = Raw::session(at, 10_000).await;
     raw.say_message(&noise.bytes(100)).await;
     raw.end().await;
     let mut raw = Raw::client(at).await;
-    raw.tell(&ClientMessage::Attach { session, seen: Revision(0) }).await;
+    raw.tell(&ClientMessage::Attach { session, secret, seen: Revision(0) }).await;
     assert!(matches!(raw.hear().await, Some(ServerMessage::Attached { .. })));
     siege.until_counted(ends, count + 1).await;
     siege.lift().await;
@@ -113,7 +113,8 @@ async fn what_needs_a_session_is_refused_without_one() {
     }
     // A session is begun once.
     let open = ClientMessage::Open { timeout_ms: 1000 };
-    let attach = ClientMessage::Attach { session: SessionId(1), seen: Revision(0) };
+    let secret = SessionSecret([1; 16]);
+    let attach = ClientMessage::Attach { session: SessionId(1), secret, seen: Revision(0) };
     for message in [&open, &attach] {
         let (mut raw, _) = Raw::session(at, 10_000).await;
         raw.tell(message).await;
@@ -123,7 +124,7 @@ async fn what_needs_a_session_is_refused_without_one() {
     // There is no such session.
     let mut raw = Raw::client(at).await;
     let session = SessionId(u64::MAX);
-    raw.tell(&ClientMessage::Attach { session, seen: Revision(u64::MAX) }).await;
+    raw.tell(&ClientMessage::Attach { session, secret, seen: Revision(u64::MAX) }).await;
     let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
     assert_eq!(raw.hear().await, Some(refused));
     raw.end().await;
@@ -245,27 +246,42 @@ async fn what_exceeds_a_bound_is_refused_by_name() {
     siege.lift().await;
 }
 
-/// Whoever can connect can attach to any session, as `docs/protocol.md` says. The one that had it
-/// is told, attaches again, and loses nothing.
+// Claims: C-session-secret
 #[tokio::test]
-async fn a_stolen_session_is_fenced_and_comes_back() {
+async fn a_session_cannot_be_stolen_without_its_secret() {
     let siege = Siege::begin(|_| {}).await;
     let victim = siege.cluster.client().await.expect("the cluster serves");
-    let mut states = victim.states();
+    let states = victim.states();
+    let refused = ServerMessage::SessionRefused { reason: SessionRefusal::Unknown };
     for theft in 1..=5 {
-        let number = victim.increment("stolen", 1).await.expect("its requests are carried out");
-        assert_eq!(number, theft, "each once");
         let mut thief = Raw::client(siege.target().client_addr()).await;
-        states.mark_unchanged();
-        let (session, seen) = (victim.session(), Revision(0));
-        thief.tell(&ClientMessage::Attach { session, seen }).await;
-        assert!(matches!(thief.hear().await, Some(ServerMessage::Attached { .. })));
-        // Writes under way while the session is away are carried out once all the same.
-        states.changed().await.expect("the victim is told");
-        let moved = ServerMessage::SessionClosed { reason: SessionEnd::Moved };
-        assert_eq!(thief.hear().await, Some(moved), "the victim has it again");
+        let (session, secret) = (victim.session(), SessionSecret([theft as u8; 16]));
+        thief.tell(&ClientMessage::Attach { session, secret, seen: Revision(0) }).await;
+        assert_eq!(thief.hear().await, Some(refused.clone()), "as if there were none");
         thief.end().await;
-        states.wait_for(|state| *state == SessionState::Attached).await.expect("it lives");
+        let number = victim.increment("mine", 1).await.expect("its requests are carried out");
+        assert_eq!(number, theft, "each once");
+    }
+    assert!(!states.has_changed().expect("it lives"), "the victim noticed nothing");
+    siege.lift().await;
+}
+
+#[tokio::test]
+async fn who_has_the_secret_has_the_session_and_the_one_before_is_fenced() {
+    let siege = Siege::begin(|_| {}).await;
+    let at = siege.target().client_addr();
+    let (mut before, (session, secret)) = Raw::session(at, 10_000).await;
+    for generation in 2..=5 {
+        let mut raw = Raw::client(at).await;
+        raw.tell(&ClientMessage::Attach { session, secret, seen: Revision(0) }).await;
+        let told = raw.hear().await;
+        let attached = matches!(&told, Some(ServerMessage::Attached { generation: found, .. })
+            if *found == generation);
+        assert!(attached, "{told:?}");
+        let moved = ServerMessage::SessionClosed { reason: SessionEnd::Moved };
+        assert_eq!(before.hear().await, Some(moved));
+        before.end().await;
+        before = raw;
     }
     siege.lift().await;
 }

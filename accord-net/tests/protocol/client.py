@@ -103,6 +103,11 @@ class Reader:
         assert self.at <= len(self.data), "a string ends within its message"
         return self.data[self.at - length : self.at]
 
+    def fixed(self, length):
+        self.at += length
+        assert self.at <= len(self.data), "the message goes on"
+        return self.data[self.at - length : self.at]
+
     def option(self, decode):
         return decode() if self.bool() else None
 
@@ -182,7 +187,13 @@ def message(payload):
     assert reader.u8() == 2, "the version"
     tag = reader.u8()
     decode = {
-        65: lambda: ("opened", reader.varint(), reader.varint(), reader.varint()),
+        65: lambda: (
+            "opened",
+            reader.varint(),
+            reader.fixed(16),
+            reader.varint(),
+            reader.varint(),
+        ),
         66: lambda: ("attached", reader.varint(), reader.varint(), reader.varint(), reader.varint()),
         67: lambda: ("session refused", reader.u8()),
         68: lambda: ("session closed", reader.u8()),
@@ -257,7 +268,7 @@ class Client:
         self.seen = 0
         self.events = []
         self.say(1, varint(10000))
-        self.session, self.timeout, self.seen = self.hear("opened")
+        self.session, self.secret, self.timeout, self.seen = self.hear("opened")
 
     def say(self, tag, fields=b""):
         self.connection.send(bytes([2, tag]) + fields)
@@ -275,7 +286,7 @@ class Client:
 
     def attach(self, address):
         self.connection = Connection(address)
-        self.say(2, varint(self.session) + varint(self.seen))
+        self.say(2, varint(self.session) + self.secret + varint(self.seen))
         session, _, generation, revision = self.hear("attached")
         assert session == self.session
         self.seen = max(self.seen, revision)
@@ -415,9 +426,12 @@ def moving(servers):
     assert client.hear("reply")[1][0] == "committed"
     client.send_request(client.numbers - 1, client.numbers - 1, txn)
     assert client.hear("reply")[1] == ("refused", 4, client.numbers)
-    # Whoever attaches has the session; who had it is told.
+    # Whoever attaches with its secret has the session; who had it is told.
     thief = Connection(servers[0])
-    thief.send(bytes([2, 2]) + varint(client.session) + varint(0))
+    thief.send(bytes([2, 2]) + varint(client.session) + bytes(16) + varint(0))
+    assert message(thief.receive()) == ("session refused", 0), "a secret that is none"
+    thief = Connection(servers[0])
+    thief.send(bytes([2, 2]) + varint(client.session) + client.secret + varint(0))
     assert message(thief.receive())[0] == "attached"
     assert client.hear("session closed") == (2,)
     # It ends, and the others are told.
@@ -439,7 +453,7 @@ def refusals(servers):
     assert client.hear("reply") == (1, ("refused", 9, 7)), "no such kind of object"
     client.close()
     lost = Connection(servers[0])
-    lost.send(bytes([2, 2]) + varint(2**63) + varint(0))
+    lost.send(bytes([2, 2]) + varint(2**63) + bytes(16) + varint(0))
     assert message(lost.receive()) == ("session refused", 0)
     early = Connection(servers[0])
     early.send(bytes([2, 3]))

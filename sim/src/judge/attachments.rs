@@ -49,6 +49,7 @@ impl Attachments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_core::holder::Holder;
     use accord_core::ids::NodeId;
     use accord_core::limits::Limits;
     use accord_core::state::State;
@@ -59,8 +60,14 @@ mod tests {
 
     #[test]
     fn an_expiry_counts_for_the_last_attachment_alone() {
-        let open = Command::Open { server: SERVER, token: 1, timeout_ms: 1000 };
-        let attach = Command::Attach { server: SERVER, session: SESSION, token: 2 };
+        let open =
+            Command::Open { server: SERVER, token: 1, timeout_ms: 1000, holder: Holder::default() };
+        let attach = Command::Attach {
+            server: SERVER,
+            session: SESSION,
+            token: 2,
+            holder: Holder::default(),
+        };
         let expire = |generation| Command::Expire { server: SERVER, session: SESSION, generation };
         for (last, due) in [(1, false), (2, true)] {
             let mut attachments = Attachments::default();

@@ -284,6 +284,7 @@ impl Committed {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use accord_core::holder::Holder;
     use accord_core::ids::{Epoch, RequestId, Stamp};
     use accord_core::state::{Command, Flags, Op, Step, Txn};
     use accord_core::wire::{Encode, Writer};
@@ -292,7 +293,12 @@ pub(crate) mod tests {
     /// A log in which session 1 joins, writes `a` at revision 2 and `b` at 3, and leaves at 4.
     pub(crate) fn sample() -> Committed {
         let mut committed = Committed::new(Limits::default());
-        let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 };
+        let open = Command::Open {
+            server: NodeId(1),
+            token: 1,
+            timeout_ms: 1000,
+            holder: Holder::default(),
+        };
         let close = Command::Close { session: SessionId(1) };
         let commands = [open, write(1, "a"), write(2, "b"), close];
         for (index, command) in (1..).zip(commands) {

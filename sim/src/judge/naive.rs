@@ -190,6 +190,7 @@ impl Naive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_core::holder::Holder;
     use accord_core::state::{Flags, Step, StepError, Txn, TxnOutcome};
     use accord_core::wire::Encode;
     use bytes::Bytes;
@@ -208,7 +209,12 @@ mod tests {
         let (mut state, mut events) = (State::new(Limits::default()), Vec::new());
         let mut naive = Naive::new(Limits::default());
         let mut outcomes = Vec::new();
-        let open = Command::Open { server: NodeId(1), token: 1, timeout_ms: 1000 };
+        let open = Command::Open {
+            server: NodeId(1),
+            token: 1,
+            timeout_ms: 1000,
+            holder: Holder::default(),
+        };
         for command in [open, write(1, "abc"), write(2, "x"), write(1, "abc")] {
             let bytes = command.to_bytes();
             let completion = state.apply(&bytes, &mut events);

@@ -197,6 +197,7 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_core::holder::SessionSecret;
     use accord_core::ids::{NodeId, Revision};
 
     fn at(ms: u64) -> Instant {
@@ -225,7 +226,8 @@ mod tests {
         let mut silence = Silence::default();
         primary(&mut silence, 0, true);
         let (session, timeout_ms, revision) = (SessionId(7), 100, Revision(1));
-        let opened = ServerMessage::Opened { session, timeout_ms, revision };
+        let secret = SessionSecret([7; 16]);
+        let opened = ServerMessage::Opened { session, secret, timeout_ms, revision };
         assert_eq!(tell(&mut silence, 10, &opened), Ok(false));
         silence
     }

@@ -8,6 +8,7 @@ use crate::plan::options::{Group, Options, Scale};
 use crate::plan::rng::{Concern, Rng};
 use accord_core::group::adversary::AdversaryLimits;
 use accord_core::group::ring::{RingConfig, RingLimits, RingTimeouts};
+use accord_core::holder::SecretKey;
 use accord_core::ids::NodeId;
 use accord_core::limits::Limits;
 use accord_core::replica::config::{ReplicaConfig, ReplicaLimits};
@@ -21,6 +22,14 @@ fn rng(options: &Options, offset: u64) -> Rng {
     Rng::of(options.seed, Concern::Options, LIMITS_STREAM + offset)
 }
 
+/// The key of the secrets of server `node`. A start of it makes the same secrets as the one before,
+/// so that a run is a function of its seed: nobody here guesses.
+fn secrets(options: &Options, node: u32) -> SecretKey {
+    let mut bytes = [node as u8; 32];
+    bytes[..8].copy_from_slice(&options.seed.to_le_bytes());
+    SecretKey::new(bytes)
+}
+
 /// The configuration of server `node`.
 pub fn server_config(options: &Options, node: u32) -> ServerConfig {
     let config = ServerConfig {
@@ -32,6 +41,7 @@ pub fn server_config(options: &Options, node: u32) -> ServerConfig {
         },
         state: state_limits(options),
         limits: server_limits(options),
+        secrets: secrets(options, node),
     };
     config.replica.limits.check();
     config.state.check();

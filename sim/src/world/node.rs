@@ -24,6 +24,7 @@ use crate::world::turns::{Next, Turns};
 use crate::world::who::Actor;
 use accord_core::group::ring::{Ring, To, Transmit};
 use accord_core::group::{GroupEvent, SubmitError};
+use accord_core::holder::Principal;
 use accord_core::ids::{ConnId, LogPosition, NodeId, StoreId};
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
@@ -382,7 +383,7 @@ impl Node {
             ToServer::Connect => {
                 conn.server_open = true;
                 conn.incarnation = Some(self.incarnation);
-                process.tell(now, Input::Connected { conn: id });
+                process.tell(now, Input::Connected { conn: id, principal: Principal::Anonymous });
                 env.send_down(id, ToClient::Accepted);
             }
             _ if !conn.server_open || conn.incarnation != Some(self.incarnation) => {}

@@ -1,9 +1,9 @@
 //! The datagrams of a ring: their layout, and the code that proves that a member made them.
 //!
-//! Every datagram is `version, kind, group, sender (node, salt)`, a body by kind, and 16 bytes of BLAKE3
-//! keyed with the group's secret over all before. Nothing is decoded before the code was verified,
-//! and decoding is total all the same. Data datagrams are kept and retransmitted unchanged, also by
-//! other members, so their sender is always their maker.
+//! Every datagram is `version, kind, group, sender (node, salt)`, a body by kind, and 16 bytes of
+//! BLAKE3 keyed with the group's secret over all before. Nothing is decoded before the code was
+//! verified, and decoding is total all the same. Data datagrams are kept and retransmitted
+//! unchanged, also by other members, so their sender is always their maker.
 
 use super::rows::{Row, decode_rows, encode_rows};
 use crate::group::{MEMBERS_MAX, ViewId};

@@ -136,7 +136,8 @@ fn attach(world: &mut World, arguments: &mut Arguments) -> Said {
     let seen = Revision(arguments.number("seen", 0)?);
     let session = world.client(&client)?.session.ok_or("it has no session")?;
     connect(world, &client, node)?;
-    world.tell(&client, ClientMessage::Attach { session, seen })
+    let attach = world.cluster()?.attachment(session, seen);
+    world.tell(&client, attach)
 }
 
 fn change(world: &mut World, name: &str, arguments: &mut Arguments) -> Said {

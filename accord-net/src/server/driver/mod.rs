@@ -29,6 +29,7 @@ use crate::corosync::CorosyncError;
 use crate::env::{Datagram, Env};
 use crate::front_end::FrontEnd;
 use crate::operator::roster::Roster;
+use accord_core::holder::{Principal, SecretKey};
 use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::ClientMessage;
 use accord_core::replica::io::{HaltReason, Ticket};
@@ -113,6 +114,13 @@ pub(super) struct Inner {
     jobs: Vec<Job>,
 }
 
+/// The key of a start's secrets.
+fn secrets<E: Env>(env: &E) -> SecretKey {
+    let mut bytes = [0; 32];
+    bytes.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&env.draw().to_le_bytes()));
+    SecretKey::new(bytes)
+}
+
 impl<E: Env> Driver<E> {
     pub(super) fn new(
         env: E,
@@ -135,7 +143,7 @@ impl<E: Env> Driver<E> {
         let outbox =
             |(node, at)| (node, Rc::new(PeerOutbox::new(node, at, options.net.peer_bytes_max)));
         let peers = roster.peers_of(options.node).into_iter().map(outbox).collect();
-        let server = Server::new(options.core(), recovered, env.draw(), now);
+        let server = Server::new(options.core(secrets(&env)), recovered, env.draw(), now);
         let group = Group::new(&options.group, options.node, env.draw(), env.clock())?;
         let inner = Inner {
             server,
@@ -230,7 +238,9 @@ impl<E: Env> Driver<E> {
         let id = ConnId(inner.conn_last);
         let conn = Rc::new(Outbox::new(id, front_end));
         inner.conns.insert(id, conn.clone());
-        inner.server.handle(self.env.now(), Input::Connected { conn: id });
+        inner
+            .server
+            .handle(self.env.now(), Input::Connected { conn: id, principal: Principal::Anonymous });
         self.turn.notify_one();
         conn
     }

@@ -1,9 +1,9 @@
 //! A directory of format 3, as the last version before format 4 wrote it: one server of the cluster
 //! `old`, mode persistent, which was opened by a client that wrote one record.
 //!
-//! It is kept as the sectors that are not zero: for each file the length of its name in a byte, its
-//! name, its length in eight bytes, the count of sectors in four; for each sector its number in four
-//! bytes and its contents. Numbers are little-endian.
+//! It is kept as the sectors that are not zero. Of each file: the length of its name in a byte, the
+//! name, its length in eight bytes, the count of sectors in four. Of each sector: its number in
+//! four bytes, and its contents. Numbers are little-endian.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

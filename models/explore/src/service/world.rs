@@ -12,6 +12,7 @@ use crate::flaw::{self, Flaw};
 use crate::kept::Kept;
 use accord_core::client::{Client, ClientConfig, ClientEvent, ClientInput, ClientOutput};
 use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits, Loss};
+use accord_core::holder::{Principal, SecretKey};
 use accord_core::ids::{ConnId, NodeId, StoreId};
 use accord_core::limits::Limits;
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
@@ -282,7 +283,8 @@ impl State {
         };
         self.conns.insert(id, Kept::new(conn));
         self.host_step(node, |host| {
-            host.server.handle(host.clock, Input::Connected { conn: id });
+            host.server
+                .handle(host.clock, Input::Connected { conn: id, principal: Principal::Anonymous });
         });
         id
     }
@@ -432,8 +434,12 @@ fn host(node: NodeId, nodes: &[NodeId]) -> Host {
         durability: Durability::Memory,
         limits: ReplicaLimits::default(),
     };
-    let config =
-        ServerConfig { replica, state: Limits::default(), limits: ServerLimits::default() };
+    let config = ServerConfig {
+        replica,
+        state: Limits::default(),
+        limits: ServerLimits::default(),
+        secrets: SecretKey::new([node.0 as u8; 32]),
+    };
     let seed = u64::from(node.0);
     let recovered = Recovered::fresh(StoreId(seed), true);
     let mut server = Server::new(config, recovered, seed, Instant::ZERO);
