@@ -7,14 +7,15 @@
 //! world's bytes (TLS) is one more variant here. It is then made above the seam: simulated worlds
 //! run it as real ones do.
 //!
-//! - Accepting never waits for the other end: what a variant must say first, it says when the
-//!   stream is first read, under the reader's own time limit.
+//! - Accepting never waits for the other end. What a variant has to say first, it says when the
+//!   stream is identified or first read, under the reader's own time limit.
 //! - A stream has one owner, which reads and writes in turn: bytes that were written leave when
 //!   the stream is flushed, at the latest.
 //!
 //! Where next: [`crate::frame`], `server::listen`.
 
 use crate::env::{Env, within};
+use accord_core::holder::Principal;
 use accord_core::time::Duration;
 use std::fmt;
 use std::io;
@@ -25,13 +26,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes read at once.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-
-/// Who the other end of a stream has proved to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Principal {
-    /// It has proved nothing.
-    Anonymous,
-}
 
 /// A stream of bytes to another process.
 pub struct Transport<E: Env> {
@@ -60,10 +54,14 @@ impl<E: Env> Transport<E> {
         self.remote
     }
 
-    /// Who the other end is. Known once the stream's first bytes were read.
-    pub const fn principal(&self) -> Principal {
-        match self.stream {
-            Stream::Plain { .. } => Principal::Anonymous,
+    /// Finds out who the other end is: waits until it has proved it, where a variant has it do so.
+    /// Safe to cancel, but the stream is of no use then.
+    ///
+    /// # Errors
+    /// If the stream breaks, or the other end proves nothing.
+    pub async fn identify(&mut self) -> io::Result<Principal> {
+        match &mut self.stream {
+            Stream::Plain { .. } => Ok(Principal::Anonymous),
         }
     }
 }

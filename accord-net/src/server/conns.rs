@@ -14,6 +14,7 @@ use super::outbox::Outbox;
 use crate::env::Env;
 use crate::front_end::{FrontEnd, Malformed, Next};
 use crate::transport::{READ_BYTES, Transport};
+use accord_core::holder::Principal;
 use accord_core::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use std::cell::RefCell;
@@ -35,10 +36,11 @@ pub(super) fn scratch() -> Scratch {
 pub(super) async fn serve<E: Env>(
     driver: Rc<Driver<E>>,
     stream: Transport<E>,
+    principal: Principal,
     front_end: Box<dyn FrontEnd>,
     scratch: Scratch,
 ) {
-    let outbox = driver.connect(front_end);
+    let outbox = driver.connect(principal, front_end);
     let from = stream.remote();
     let mut task = ConnTask {
         driver: driver.clone(),

@@ -10,10 +10,11 @@ use super::slots::{Slot, Slots};
 use super::{operator, peers};
 use crate::env::Env;
 use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
-use crate::front_end::Factory;
 use crate::front_end::native::Native;
+use crate::front_end::{Factory, FrontEnd};
 use crate::operator::protocol::OPERATOR_VERSION;
 use crate::transport::{Listener, Transport, in_time};
+use accord_core::holder::Principal;
 use accord_core::protocol::PROTOCOL_VERSION;
 use accord_core::time::Duration;
 use std::cell::Cell;
@@ -99,10 +100,41 @@ pub(super) async fn accept_front_ends<E: Env>(
     clients: Clients,
     factory: Factory,
 ) {
+    let unidentified = Slots::new(driver.options().net.strangers_max);
     while let Some(stream) = next_client(&driver, &listener, &clients).await {
-        let scratch = clients.scratch.clone();
-        driver.env().spawn(conns::serve(driver.clone(), stream, factory(), scratch));
+        let Some(slot) = unidentified.take() else {
+            refuse(&driver, "too_many");
+            continue;
+        };
+        let (scratch, front_end) = (clients.scratch.clone(), factory());
+        driver.env().spawn(introduce(driver.clone(), stream, front_end, scratch, slot));
     }
+}
+
+/// Finds out who a client is, and serves it.
+async fn introduce<E: Env>(
+    driver: Rc<Driver<E>>,
+    mut stream: Transport<E>,
+    front_end: Box<dyn FrontEnd>,
+    scratch: Scratch,
+    unidentified: Slot,
+) {
+    let span = driver.options().net.preface_timeout;
+    let principal = in_time(driver.env(), span, stream.identify()).await;
+    drop(unidentified);
+    match principal {
+        Ok(principal) => conns::serve(driver, stream, principal, front_end, scratch).await,
+        Err(error) => refuse_for(&driver, &stream, &error),
+    }
+}
+
+fn refuse<E: Env>(driver: &Driver<E>, reason: &str) {
+    driver.metrics().prefaces_refused.get_or_create(&Reason::of(reason)).inc();
+}
+
+fn refuse_for<E: Env>(driver: &Driver<E>, stream: &Transport<E>, error: &io::Error) {
+    refuse(driver, refusal(error));
+    tracing::debug!(from = %stream.remote(), %error, "refused a connection");
 }
 
 /// Accepts clients of the native protocol, and operators, until the server stops.
@@ -115,7 +147,7 @@ pub(super) async fn accept_clients<E: Env>(
     let operators = Rc::new(Slots::new(driver.options().net.operators_max));
     while let Some(stream) = next_client(&driver, &listener, &clients).await {
         let Some(slot) = unidentified.take() else {
-            driver.metrics().prefaces_refused.get_or_create(&Reason::of("too_many")).inc();
+            refuse(&driver, "too_many");
             continue;
         };
         let (scratch, operators) = (clients.scratch.clone(), operators.clone());
@@ -132,27 +164,23 @@ async fn dispatch<E: Env>(
     unidentified: Slot,
 ) {
     let span = driver.options().net.preface_timeout;
-    let kind = in_time(driver.env(), span, handshake::<E>(&mut stream)).await;
+    let found = in_time(driver.env(), span, handshake::<E>(&mut stream)).await;
     drop(unidentified);
-    match kind {
-        Ok(Kind::Client) => conns::serve(driver, stream, Box::new(Native::new()), scratch).await,
+    match found {
+        Ok((Kind::Client, principal)) => {
+            let front_end = Box::new(Native::new());
+            conns::serve(driver, stream, principal, front_end, scratch).await;
+        }
         Ok(_) => {
             if let Some(_slot) = operators.take() {
                 return operator::serve(driver, stream).await;
             }
-            driver
-                .metrics()
-                .prefaces_refused
-                .get_or_create(&Reason::of("too_many_operators"))
-                .inc();
+            refuse(&driver, "too_many_operators");
             if let Some(times) = driver.complaints().operators.due(driver.env().now()) {
                 tracing::warn!(from = %stream.remote(), times, "too many operators: hung up");
             }
         }
-        Err(error) => {
-            driver.metrics().prefaces_refused.get_or_create(&Reason::of(refusal(&error))).inc();
-            tracing::debug!(from = %stream.remote(), %error, "refused a connection");
-        }
+        Err(error) => refuse_for(&driver, &stream, &error),
     }
 }
 
@@ -168,9 +196,10 @@ fn refusal(error: &io::Error) -> &'static str {
     }
 }
 
-/// Reads the other end's preface and answers with this one's, also if they differ: so the other
+/// Finds out who the other end is, reads its preface and answers with this one's, also if they differ: so the other
 /// end can tell its user what is wrong.
-async fn handshake<E: Env>(stream: &mut Transport<E>) -> io::Result<Kind> {
+async fn handshake<E: Env>(stream: &mut Transport<E>) -> io::Result<(Kind, Principal)> {
+    let principal = stream.identify().await?;
     let mut bytes = [0; PREFACE_BYTES];
     stream.read_exact(&mut bytes).await?;
     let invalid = |error: PrefaceError| io::Error::new(io::ErrorKind::InvalidData, error);
@@ -184,5 +213,5 @@ async fn handshake<E: Env>(stream: &mut Transport<E>) -> io::Result<Kind> {
     stream.write_all(&ours.to_bytes()).await?;
     stream.flush().await?;
     found.expect(ours).map_err(invalid)?;
-    Ok(found.kind)
+    Ok((found.kind, principal))
 }

@@ -78,7 +78,7 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
-    /// The ring's bounds or time-outs contradict each other.
+    /// The ring's bounds or timeouts contradict each other.
     #[error("the ring's settings contradict each other: {0}")]
     Ring(#[from] accord_core::group::ring::ConfigError),
     /// The Corosync group cannot be joined.

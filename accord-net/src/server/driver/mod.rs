@@ -232,15 +232,13 @@ impl<E: Env> Driver<E> {
     }
 
     /// A client has connected.
-    pub(super) fn connect(&self, front_end: Box<dyn FrontEnd>) -> Rc<Outbox> {
+    pub(super) fn connect(&self, principal: Principal, front_end: Box<dyn FrontEnd>) -> Rc<Outbox> {
         let inner = &mut *self.inner.borrow_mut();
         inner.conn_last += 1;
         let id = ConnId(inner.conn_last);
         let conn = Rc::new(Outbox::new(id, front_end));
         inner.conns.insert(id, conn.clone());
-        inner
-            .server
-            .handle(self.env.now(), Input::Connected { conn: id, principal: Principal::Anonymous });
+        inner.server.handle(self.env.now(), Input::Connected { conn: id, principal });
         self.turn.notify_one();
         conn
     }
