@@ -196,8 +196,8 @@ fn refusal(error: &io::Error) -> &'static str {
     }
 }
 
-/// Finds out who the other end is, reads its preface and answers with this one's, also if they differ: so the other
-/// end can tell its user what is wrong.
+/// Finds out who the other end is, reads its preface and answers with this one's, also if they
+/// differ: so the other end can tell its user what is wrong.
 async fn handshake<E: Env>(stream: &mut Transport<E>) -> io::Result<(Kind, Principal)> {
     let principal = stream.identify().await?;
     let mut bytes = [0; PREFACE_BYTES];
