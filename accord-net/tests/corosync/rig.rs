@@ -1,23 +1,29 @@
-//! Members of a process group over real daemons on nodes of their own, all in this process, judged
-//! by the checker of the ordering contract.
+//! Members of a process group over real daemons on nodes of their own, all in this process, as a
+//! rig of the conformance suite.
 
-use accord_core::group::contract::{ContractChecker, Run};
+use accord_core::group::conformance::{Harness, Need, Rig, Setup};
+use accord_core::group::{GroupEvent, SubmitError};
 use accord_core::ids::NodeId;
-use accord_net::corosync::{CorosyncError, CorosyncGroup, GroupConfig, GroupStatus};
+use accord_core::time::{Duration, Instant};
+use accord_net::corosync::{
+    CorosyncError, CorosyncGroup, CorosyncLimits, GroupConfig, GroupStatus,
+};
 use accord_net::env::Env;
 use accord_net::env::real::{Real, draw};
-use accord_testbed::corosync::DaemonOptions;
+use accord_testbed::corosync::{DaemonOptions, Daemons};
+use accord_testbed::netns::Net;
 use accord_testbed::nodes::{GroupChoice, Nodes, NodesOptions};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take to come about.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Longer ones are lost when datagrams are: not the token, or the ring would break at once.
+const LOST_BYTES_MIN: u32 = 400;
 pub const KEY: [u8; 32] = [7; 32];
 pub const GROUP: &str = "accord";
 
@@ -25,18 +31,10 @@ pub const GROUP: &str = "accord";
 static TURN: Mutex<()> = Mutex::new(());
 static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
-pub struct Member {
-    pub group: CorosyncGroup,
-    pub run: Run,
-}
-
-pub struct Rig {
-    pub members: BTreeMap<u32, Member>,
-    pub checker: ContractChecker,
+pub struct RealRig {
+    members: BTreeMap<u32, CorosyncGroup>,
     pub nodes: Nodes,
-    runs: u64,
-    submitted: u64,
-    pub accepted: u64,
+    began: std::time::Instant,
     _dir: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -58,13 +56,19 @@ pub fn start_member(
     })
 }
 
-impl Rig {
-    /// Three daemons, and a member on each of these nodes.
-    pub fn new(members: &[u32]) -> Self {
-        Self::with(members, &DaemonOptions { token_ms: 600, ..DaemonOptions::default() })
-    }
+/// Three daemons that notice a lost ring soon.
+pub fn daemons() -> DaemonOptions {
+    DaemonOptions { token_ms: 600, ..DaemonOptions::default() }
+}
 
-    pub fn with(members: &[u32], daemons: &DaemonOptions) -> Self {
+/// A test of what concerns Corosync alone, with a member on each of these nodes.
+pub fn harness(name: &'static str, nodes: &[u32], daemons: &DaemonOptions) -> Harness<RealRig> {
+    Harness::over(name, RealRig::with(nodes, daemons), nodes.iter().copied())
+}
+
+impl RealRig {
+    /// Three daemons, and a member on each of these nodes.
+    pub fn with(on: &[u32], daemons: &DaemonOptions) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::with_prefix("accord-corosync-").expect("a directory");
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
@@ -73,119 +77,120 @@ impl Rig {
         let options = NodesOptions { name, daemons, ..NodesOptions::new(GroupChoice::Corosync) };
         let mut nodes = Nodes::up(options).unwrap_or_else(|error| panic!("{error}"));
         nodes.start_daemons(dir.path()).unwrap_or_else(|error| panic!("{error}"));
-        let mut rig = Self {
-            members: BTreeMap::new(),
-            checker: ContractChecker::new(),
-            nodes,
-            runs: 0,
-            submitted: 0,
-            accepted: 0,
-            _dir: dir,
-            _turn: turn,
-        };
-        members.iter().for_each(|node| rig.start(*node));
+        let began = std::time::Instant::now();
+        let members = BTreeMap::new();
+        let mut rig = Self { members, nodes, began, _dir: dir, _turn: turn };
+        on.iter().for_each(|node| rig.start(NodeId(*node)));
         rig
     }
 
-    pub fn start(&mut self, node: u32) {
-        let group = start_member(&self.nodes, node, KEY).unwrap_or_else(|e| panic!("{e}"));
-        self.runs += 1;
-        let run = Run { node: NodeId(node), incarnation: self.runs };
-        self.members.insert(node, Member { group, run });
-    }
-
-    pub fn stop(&mut self, node: u32) {
-        self.pump();
-        if let Some(member) = self.members.remove(&node) {
-            self.checker.on_stop(member.run);
-        }
-    }
-
-    /// Judges all that came.
-    pub fn pump(&mut self) {
-        for member in self.members.values() {
-            while let Some(event) = member.group.poll_event() {
-                let judged = self.checker.on_event(member.run, &event);
-                judged.unwrap_or_else(|violation| panic!("{violation}"));
-            }
-        }
-    }
-
-    pub fn wait(&mut self, what: &str, mut until: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            self.pump();
-            if until(self) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{what}: {:#?}", self.statuses());
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    pub fn statuses(&self) -> Vec<GroupStatus> {
-        self.members.values().map(|member| member.group.status()).collect()
-    }
-
     pub fn status(&self, node: u32) -> GroupStatus {
-        self.members[&node].group.status()
+        self.members[&node].status()
     }
 
-    /// False if the group is full.
-    pub fn submit(&mut self, node: u32, bytes: usize) -> bool {
-        self.submitted += 1;
-        let mut payload = self.submitted.to_le_bytes().to_vec();
-        payload.resize(bytes.max(8), node as u8);
-        let payload = Bytes::from(payload);
-        let member = &self.members[&node];
-        let accepted = member.group.submit(payload.clone()).is_ok();
-        if accepted {
-            self.accepted += 1;
-            self.checker.on_submit(member.run, &payload);
-        }
-        accepted
+    fn daemons(&mut self) -> (&mut Daemons, &Net) {
+        self.nodes.daemons().expect("there are daemons")
+    }
+}
+
+impl Rig for RealRig {
+    const NAME: &'static str = "Corosync";
+    const LACKS: &'static [(Need, &'static str)] =
+        &[(Need::Hold, "members are threads of this process, which cannot be stopped")];
+    const MEMBERS: u32 = 3;
+    const MEMBERS_MAX: u32 = 3;
+    const LOAD: Duration = Duration::from_millis(1500);
+    const TIMEOUT: Duration = TIMEOUT;
+    const CAMPAIGNS: u64 = 1;
+
+    fn new(setup: Setup) -> Self {
+        let nodes: Vec<u32> = (1..=setup.members).collect();
+        Self::with(&nodes, &daemons())
     }
 
-    /// The members of a member's view.
-    pub fn view(&self, node: u32) -> Vec<u32> {
-        let view = self.checker.view_of(self.members[&node].run);
-        view.map_or(Vec::new(), |view| view.members.iter().map(|node| node.0).collect())
+    fn now(&self) -> Instant {
+        let nanos = self.began.elapsed().as_nanos();
+        Instant::from_nanos(u64::try_from(nanos).expect("tests take no centuries"))
     }
 
-    /// Waits until these members share a view of just them.
-    pub fn wait_for_view(&mut self, nodes: &[u32]) {
-        self.wait(&format!("a view of {nodes:?}"), |rig| {
-            let ids: Vec<_> =
-                nodes.iter().map(|node| rig.checker.view_of(rig.members[node].run)).collect();
-            nodes.iter().all(|node| rig.view(*node) == nodes)
-                && ids.windows(2).all(|pair| pair[0] == pair[1])
-        });
+    fn step(&mut self) {
+        std::thread::sleep(POLL_INTERVAL);
     }
 
-    /// All members submit for a while.
-    pub fn load(&mut self, span: Duration) {
-        let deadline = Instant::now() + span;
-        let nodes: Vec<u32> = self.members.keys().copied().collect();
-        let sizes = [8, 100, 1000, 100_000, 8, 3000];
-        for size in sizes.into_iter().cycle() {
-            for node in &nodes {
-                if self.status(*node).machine.pending_messages < 50 {
-                    self.submit(*node, size);
+    fn message_bytes_max(&self) -> usize {
+        CorosyncLimits::default().message_bytes_max
+    }
+
+    fn submit(&mut self, node: NodeId, payload: Bytes) -> Result<(), SubmitError> {
+        self.members[&node.0].submit(payload)
+    }
+
+    fn poll(&mut self, node: NodeId) -> Option<GroupEvent> {
+        self.members[&node.0].poll_event()
+    }
+
+    /// Its daemon as well, if that is dead.
+    fn start(&mut self, node: NodeId) {
+        self.start_daemon(node);
+        let end = self.now() + TIMEOUT;
+        loop {
+            match start_member(&self.nodes, node.0, KEY) {
+                Ok(member) => {
+                    self.members.insert(node.0, member);
+                    return;
                 }
+                Err(error) => assert!(self.now() < end, "{node} does not start: {error}"),
             }
-            self.pump();
-            std::thread::sleep(POLL_INTERVAL);
-            if Instant::now() >= deadline {
-                return;
-            }
+            self.step();
         }
     }
 
-    /// Waits until all members share a view and each was delivered what it submitted in it.
-    pub fn settle(&mut self) {
-        let nodes: Vec<u32> = self.members.keys().copied().collect();
-        self.wait_for_view(&nodes);
-        let runs: Vec<Run> = self.members.values().map(|member| member.run).collect();
-        self.wait("all is delivered", |rig| rig.checker.check_converged(&runs).is_ok());
+    fn describe(&mut self) -> String {
+        let statuses: Vec<_> = self.members.values().map(CorosyncGroup::status).collect();
+        format!("{statuses:#?}\n{}", self.nodes.log_tails())
+    }
+
+    /// The machine on which both run is gone.
+    fn crash(&mut self, node: NodeId) {
+        self.kill_daemon(node);
+        self.members.remove(&node.0);
+    }
+
+    fn leave(&mut self, node: NodeId) {
+        self.members.remove(&node.0);
+    }
+
+    fn partition(&mut self, sides: &[Vec<NodeId>]) {
+        let side = |side: &Vec<NodeId>| side.iter().map(|node| node.0).collect();
+        let sides: Vec<Vec<u32>> = sides.iter().map(side).collect();
+        let sides: Vec<&[u32]> = sides.iter().map(Vec::as_slice).collect();
+        self.nodes.net().partition(&sides).expect("the network can be cut");
+    }
+
+    fn heal(&mut self) {
+        self.nodes.net().heal().expect("the network can be mended");
+    }
+
+    fn lose(&mut self, percent: u32) {
+        self.nodes.net().lose(percent, LOST_BYTES_MIN).expect("the network can lose");
+    }
+
+    fn kill_daemon(&mut self, node: NodeId) {
+        self.daemons().0.kill(node.0);
+    }
+
+    fn start_daemon(&mut self, node: NodeId) {
+        let (daemons, net) = self.daemons();
+        if !daemons.is_up(node.0) {
+            daemons.restart(net, node.0).expect("the daemon starts");
+        }
+    }
+
+    fn hold_daemon(&mut self, node: NodeId) {
+        self.daemons().0.pause(node.0);
+    }
+
+    fn release_daemon(&mut self, node: NodeId) {
+        self.daemons().0.resume(node.0);
     }
 }

@@ -1,7 +1,7 @@
 //! Who does not belong into the group: refused or survived, counted, and no state touched.
 
 use crate::raw::Raw;
-use crate::rig::{GROUP, KEY, Rig, start_member};
+use crate::rig::{GROUP, KEY, RealRig, daemons, harness, start_member};
 use accord_core::ids::NodeId;
 use accord_net::corosync::machine::Refusal;
 use accord_net::corosync::message::{Address, Message};
@@ -14,16 +14,16 @@ use std::time::Duration;
 const TWO: [u32; 2] = [1, 2];
 const LOAD: Duration = Duration::from_millis(300);
 
-fn refused(rig: &Rig, refusal: Refusal) -> u64 {
+fn refused(rig: &RealRig, refusal: Refusal) -> u64 {
     let refused = rig.status(1).machine.counters.refused;
     refused.get(&refusal).copied().unwrap_or_default()
 }
 
 #[test]
 fn another_program_in_the_group_is_counted_and_harms_nobody() {
-    let mut rig = Rig::new(&TWO);
-    rig.wait_for_view(&TWO);
-    let stranger = Raw::join(&rig.nodes, 3, GROUP);
+    let mut h = harness("another program", &TWO, &daemons());
+    h.wait_for_view(&h.nodes());
+    let stranger = Raw::join(&h.rig.nodes, 3, GROUP);
     stranger.send(b"hello");
     stranger.send(&vec![0; 200_000]);
     let own = Address { node: 3, pid: std::process::id() };
@@ -34,84 +34,85 @@ fn another_program_in_the_group_is_counted_and_harms_nobody() {
     stranger.send(
         &Message::Seen(accord_net::corosync::message::Seen { view: 1, seen: 9 }).encode(&KEY, own),
     );
-    rig.load(LOAD);
-    rig.wait("each is counted", |rig| {
-        refused(rig, Refusal::Foreign) == 2
-            && refused(rig, Refusal::Version) == 1
-            && refused(rig, Refusal::Unauthentic) == 1
-            && refused(rig, Refusal::Late) >= 1
+    h.load(LOAD);
+    h.wait("each is counted", |h| {
+        refused(&h.rig, Refusal::Foreign) == 2
+            && refused(&h.rig, Refusal::Version) == 1
+            && refused(&h.rig, Refusal::Unauthentic) == 1
+            && refused(&h.rig, Refusal::Late) >= 1
     });
-    rig.settle();
+    h.settle();
     // It stays and says nothing: later views form without it.
-    rig.stop(2);
-    rig.wait_for_view(&[1]);
-    rig.start(2);
-    rig.load(LOAD);
-    rig.settle();
+    h.leave(NodeId(2));
+    h.wait_for_view(&[NodeId(1)]);
+    h.start(NodeId(2));
+    h.load(LOAD);
+    h.settle();
     drop(stranger);
-    rig.settle();
+    h.settle();
 }
 
 #[test]
 fn a_server_with_another_key_is_left_out_and_alone() {
-    let mut rig = Rig::new(&TWO);
-    rig.wait_for_view(&TWO);
-    let other = start_member(&rig.nodes, 3, [8; 32]).expect("Corosync lets it in");
-    rig.load(LOAD);
-    rig.wait("it is refused", |rig| refused(rig, Refusal::Unauthentic) > 0);
-    rig.settle();
+    let mut h = harness("another key", &TWO, &daemons());
+    h.wait_for_view(&h.nodes());
+    let other = start_member(&h.rig.nodes, 3, [8; 32]).expect("Corosync lets it in");
+    h.load(LOAD);
+    h.wait("it is refused", |h| refused(&h.rig, Refusal::Unauthentic) > 0);
+    h.settle();
     // For the other it is the same the other way round.
-    rig.wait("the other has a view of its own", |_| {
+    h.wait("the other has a view of its own", |_| {
         let refused = other.status().machine.counters.refused;
         refused.contains_key(&Refusal::Unauthentic) && other.status().machine.view.is_some()
     });
-    assert_eq!(rig.view(1), TWO);
+    assert_eq!(h.view_of(NodeId(1)).unwrap().members, [NodeId(1), NodeId(2)]);
 }
 
 #[test]
 fn a_daemon_of_another_key_does_not_get_in() {
     let daemons = DaemonOptions { token_ms: 600, crypto: true, ..DaemonOptions::default() };
-    let mut rig = Rig::with(&TWO, &daemons);
-    rig.wait_for_view(&TWO);
-    let (daemons, net) = rig.nodes.daemons().unwrap();
+    let mut h = harness("a daemon of another key", &TWO, &daemons);
+    h.wait_for_view(&h.nodes());
+    let (daemons, net) = h.rig.nodes.daemons().unwrap();
     daemons.kill(3);
     daemons.forge_key(3).unwrap();
     daemons.restart(net, 3).unwrap();
-    let mut third = start_member(&rig.nodes, 3, KEY);
-    rig.wait("its daemon is up", |rig| {
+    let mut third = start_member(&h.rig.nodes, 3, KEY);
+    h.wait("its daemon is up", |h| {
         if third.is_err() {
-            third = start_member(&rig.nodes, 3, KEY);
+            third = start_member(&h.rig.nodes, 3, KEY);
         }
         third.as_ref().is_ok_and(|third| third.status().machine.view.is_some())
     });
-    rig.load(LOAD);
-    rig.settle();
+    h.load(LOAD);
+    h.settle();
     let third = third.unwrap().status();
     assert_eq!(third.link.nodes, [3], "it has a ring of its own");
 }
 
 #[test]
 fn a_sender_whose_daemon_dies_in_mid_message_leaves_no_part_of_it() {
-    let mut rig = Rig::new(&[1, 2, 3]);
-    rig.wait_for_view(&[1, 2, 3]);
+    let mut h = harness("a sender whose daemon dies", &[1, 2, 3], &daemons());
+    h.wait_for_view(&h.nodes());
     for _ in 0..3 {
-        rig.submit(3, 30_000_000);
-        rig.wait("a part of it is on its way", |rig| {
-            rig.status(3).machine.counters.chunks > 2 && rig.status(1).machine.held_chunks < 1000
+        h.submit(NodeId(3), 30_000_000).unwrap();
+        h.wait("a part of it is on its way", |h| {
+            h.rig.status(3).machine.counters.chunks > 2
+                && h.rig.status(1).machine.held_chunks < 1000
         });
-        rig.nodes.daemons().unwrap().0.kill(3);
-        rig.wait_for_view(&[3]);
-        rig.wait_for_view(&[1, 2]);
-        let (daemons, net) = rig.nodes.daemons().unwrap();
+        h.rig.nodes.daemons().unwrap().0.kill(3);
+        h.wait_for_view(&[NodeId(3)]);
+        h.wait_for_view(&[NodeId(1), NodeId(2)]);
+        let (daemons, net) = h.rig.nodes.daemons().unwrap();
         daemons.restart(net, 3).unwrap();
-        rig.load(LOAD);
-        rig.settle();
+        h.load(LOAD);
+        h.settle();
     }
 }
 
 #[test]
 fn what_is_missing_is_said_when_a_server_starts() {
-    let rig = Rig::new(&[]);
+    let rig = RealRig::with(&[], &daemons());
     let start = |node: u32, on: u32| {
         std::thread::scope(|scope| {
             let start = scope.spawn(|| {
