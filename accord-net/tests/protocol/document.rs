@@ -240,7 +240,7 @@ fn expect_rows<T: Encode + Debug>(section: &str, samples: &[T]) {
 fn expect_rows_of_kinds<T: Encode + Debug>(section: &str, samples: &[T]) {
     for sample in samples {
         let (bytes, name) = (sample.to_bytes(), name(sample));
-        expect_row(section, bytes[1], &format!("{name}` | {} | `", bytes[0]));
+        expect_row(section, bytes[1], &format!("{name}` | {} |", bytes[0]));
     }
 }
 
