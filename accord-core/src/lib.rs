@@ -10,7 +10,8 @@
 //! 2. [`group`]: the ordering contract and its implementations.
 //! 3. [`replica`]: from agreed order to durable, linearizable commits.
 //! 4. [`state`]: what is replicated: store, transactions, sessions, events.
-//! 5. [`server`]: replica and state behind the client's requests.
+//! 5. [`service`]: what is ordered, the replica and the state; [`gateway`]: the clients in front of
+//!    it; [`server`]: both as one machine, which is what a driver runs.
 //! 6. [`client`]: the client's half of the session, also sans-IO; [`protocol`]: what both say.
 //!
 //! # The loop
@@ -118,6 +119,7 @@ extern crate std;
 pub mod client;
 #[cfg(feature = "testing")]
 pub mod fingerprint;
+pub mod gateway;
 pub mod group;
 pub mod holder;
 pub mod ids;
@@ -127,6 +129,7 @@ pub mod protocol;
 pub mod replica;
 pub mod rng;
 pub mod server;
+pub mod service;
 pub mod state;
 pub mod time;
 pub mod wire;

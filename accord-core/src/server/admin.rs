@@ -1,12 +1,11 @@
 //! What operators ask: how the server is, who votes, and the last resort.
 
 use super::Server;
-use super::io::{AdminId, AdminReply, AdminRequest, Image, Output, ServerStatus};
-use crate::pieces::Pieces;
+use super::io::{AdminId, AdminReply, AdminRequest, ServerStatus};
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
 
-/// What an operator asks about the state. Until all is worked out that the replica has handed out,
+/// What an operator asks about the state. Until all is worked out that the service has under way,
 /// the state and the replica's log are of different moments.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question {
@@ -21,30 +20,29 @@ impl Server {
             AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
             AdminRequest::Image => self.questions.push_back((admin, Question::Image)),
             AdminRequest::ForceRecovery => {
-                let reply = AdminReply::Recovering(self.replica.force_recovery());
-                self.outputs.push_back(Output::Admin { admin, reply });
+                let reply = AdminReply::Recovering(self.service.force_recovery());
+                self.replies.push_back((admin, reply));
             }
         }
     }
 
-    /// Answers a question about the state as a whole.
-    pub(super) fn answer(&mut self, admin: AdminId, question: Question) {
+    /// Answers the next question about the state as a whole. False if there is none.
+    pub(super) fn answer_next(&mut self) -> bool {
+        let Some((admin, question)) = self.questions.pop_front() else { return false };
         match question {
             Question::Status => {
                 let reply = AdminReply::Status(Box::new(self.status()));
-                self.outputs.push_back(Output::Admin { admin, reply });
+                self.replies.push_back((admin, reply));
             }
-            Question::Image => {
-                let image = self.image();
-                self.make_backup(admin, image);
-            }
+            Question::Image => self.service.back_up(admin.0),
         }
+        true
     }
 
     fn on_change_voters(&mut self, admin: AdminId, change: VoterChange) {
         self.change_last += 1;
         let number = self.change_last;
-        match self.replica.change_voters(number, change) {
+        match self.service.change_voters(number, change) {
             Ok(()) => {
                 self.changes.insert(number, admin);
             }
@@ -59,43 +57,30 @@ impl Server {
     }
 
     fn answer_change(&mut self, admin: AdminId, result: Result<(), ChangeError>) {
-        let reply = AdminReply::VotersChanged(result);
-        self.outputs.push_back(Output::Admin { admin, reply });
-    }
-
-    /// What there is to say about the state at the last applied entry, without the state.
-    fn image(&self) -> Image {
-        let log = self.replica.log();
-        Image {
-            last: log
-                .position_at(self.applied)
-                .expect("the last applied entry is held, or the base"),
-            voters: log.voters_at(self.applied).clone(),
-            revision: self.state.revision(),
-            digest: self.state.digest(),
-            state: Pieces::default(),
-        }
+        self.replies.push_back((admin, AdminReply::VotersChanged(result)));
     }
 
     /// How the server is.
     pub fn status(&self) -> ServerStatus {
+        let state = self.service.state();
+        let gateway = self.gateway.status();
         ServerStatus {
-            replica: self.replica.status(),
-            primary: self.primary,
-            applied: self.applied,
-            revision: self.state.revision(),
-            digest: self.state.digest(),
-            sessions: self.state.sessions().count(),
-            attached: self.attached.len(),
-            conns: self.conns.len(),
-            watches: self.watches.len(),
-            history_events: self.history.len(),
-            history_floor: self.history.floor(),
-            requests: self.requests_pending,
-            held: self.held.len(),
-            reads: self.reads.len(),
-            refusals: self.refusals.clone(),
-            disconnects: self.disconnects.clone(),
+            replica: self.service.status(),
+            primary: gateway.primary,
+            applied: self.service.applied(),
+            revision: state.revision(),
+            digest: state.digest(),
+            sessions: state.sessions().count(),
+            attached: gateway.attached,
+            conns: gateway.conns,
+            watches: gateway.watches,
+            history_events: gateway.history_events,
+            history_floor: gateway.history_floor,
+            requests: gateway.requests,
+            held: gateway.held,
+            reads: gateway.reads,
+            refusals: gateway.refusals,
+            disconnects: gateway.disconnects,
             malformed: self.malformed,
         }
     }

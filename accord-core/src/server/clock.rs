@@ -22,6 +22,6 @@ impl Clock {
 impl Server {
     pub(super) fn on_clock(&mut self, wall: Stamp) {
         self.clock.told = Some((self.now, wall));
-        self.replica.note_clock(wall);
+        self.service.note_clock(wall);
     }
 }

@@ -32,6 +32,42 @@ pub fn circles(sources: &[(String, String)], most: usize) -> Vec<String> {
     crates.iter().flat_map(|(root, files)| circles_of(root, files, most)).collect()
 }
 
+/// What never imports what: the files of a folder, and modules of the same crate.
+///
+/// The service orders and applies, and knows no client; the gateway serves clients, and knows no
+/// replica. What is replicated knows neither.
+const NEVER: [(&str, &[&str]); 4] = [
+    ("accord-core/src/gateway/", &["replica", "server"]),
+    ("accord-core/src/service/", &["protocol", "gateway", "server", "client"]),
+    ("accord-core/src/state/", &["replica", "service", "gateway", "server", "protocol", "client"]),
+    ("accord-core/src/replica/", &["state", "service", "gateway", "server", "protocol", "client"]),
+];
+
+/// Imports that [`NEVER`] refuses, tests included, as `path: module`.
+pub fn refused(sources: &[(String, String)]) -> Vec<String> {
+    let found = |(path, text): &(String, String)| {
+        let code = code_only(text);
+        let rules = NEVER.iter().filter(|(folder, _)| path.starts_with(folder));
+        let modules = rules.flat_map(|(_, modules)| modules.iter());
+        let used = |module: &&&str| mentions(&code, module);
+        modules.filter(used).map(|module| format!("{path}: {module}")).collect::<Vec<_>>()
+    };
+    sources.iter().flat_map(found).collect()
+}
+
+/// True if the code names a module of its crate's root.
+fn mentions(code: &str, module: &str) -> bool {
+    let path = format!("crate::{module}");
+    let ends = |rest: &str| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_');
+    let direct = code.match_indices(&path).any(|(at, _)| ends(&code[at + path.len()..]));
+    // Of several modules in one `use crate::{..}`.
+    direct
+        || code.split("crate::{").skip(1).any(|rest| {
+            let list = rest.split(';').next().unwrap_or_default();
+            list.split(|it: char| !(it.is_alphanumeric() || it == '_')).any(|word| word == module)
+        })
+}
+
 /// The directory of a crate's root, if the path is one.
 fn root(path: &str) -> Option<&str> {
     path.strip_suffix("/lib.rs").or_else(|| path.strip_suffix("/main.rs"))

@@ -209,6 +209,28 @@ fn no_import_circle_is_larger_than_three_files() {
 }
 
 #[test]
+fn nothing_is_imported_across_the_seams() {
+    let found = imports::refused(&texts("rs"));
+    assert!(found.is_empty(), "imports that are refused:\n{}", found.join("\n"));
+}
+
+#[test]
+fn an_import_across_a_seam_is_found() {
+    let planted = |path: &str, line: &str| {
+        let text = format!("//! Doc.\n{line}\n");
+        imports::refused(&[(format!("accord-core/src/{path}"), text)])
+    };
+    let refused = ["accord-core/src/gateway/conn.rs: replica".to_owned()];
+    assert_eq!(planted("gateway/conn.rs", "use crate::replica::Replica;"), refused);
+    assert_eq!(planted("gateway/conn.rs", "use crate::{ids::Index, replica::Replica};"), refused);
+    assert_eq!(planted("gateway/conn.rs", "fn f(_: &crate::replica::Replica) {}"), refused);
+    assert_eq!(planted("service/mod.rs", "use crate::protocol::Refusal;").len(), 1);
+    assert_eq!(planted("service/mod.rs", "use crate::gateway;").len(), 1);
+    assert!(planted("service/mod.rs", "use crate::replica::Replica;").is_empty());
+    assert!(planted("gateway/conn.rs", "// crate::replica is not known here.").is_empty());
+}
+
+#[test]
 fn no_banned_word_is_handed_over() {
     let mut found = Vec::new();
     for extension in ["rs", "md", "toml", "txt", "patch", "yml"] {

@@ -7,10 +7,10 @@
 //! of everything that it reflects, because both go out over one connection in the order of
 //! application.
 
-use super::Server;
+use super::Gateway;
 use crate::ids::{ConnId, Index, Revision};
 use crate::protocol::{Consistency, Refusal, ServerMessage};
-use crate::replica::io::BarrierId;
+use crate::service::{BarrierId, Service};
 use crate::state::ReadQuery;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -124,9 +124,10 @@ impl ReadQueue {
     }
 }
 
-impl Server {
+impl Gateway {
     pub(super) fn on_read(
         &mut self,
+        service: &mut Service,
         id: ConnId,
         read: u64,
         consistency: Consistency,
@@ -135,29 +136,29 @@ impl Server {
         let conn = &self.conns[&id];
         let stage = match consistency {
             Consistency::Linearizable => Stage::Barrier,
-            Consistency::Local if conn.floor <= self.state.revision() => {
-                return self.answer_read(id, read, &query);
+            Consistency::Local if conn.floor <= service.revision() => {
+                return self.answer_read(service, id, read, &query);
             }
             Consistency::Local => Stage::Floor(conn.floor),
         };
-        if conn.reads.len() >= self.config.limits.reads_per_conn_max {
+        if conn.reads.len() >= self.limits.reads_per_conn_max {
             return self.refuse_read(id, read, Refusal::TooManyReads);
         }
-        let deadline = self.now + self.config.limits.read_wait_max;
+        let deadline = self.now + self.limits.read_wait_max;
         let place = self.reads.push(Wait { conn: id, read, query, stage, deadline });
         if stage == Stage::Barrier {
-            let barrier = self.replica.read_barrier();
+            let barrier = service.read_barrier();
             self.reads.barriers.push_back((barrier, place));
         }
         self.conns.get_mut(&id).expect("just seen").reads.insert(place);
     }
 
-    fn answer_read(&mut self, id: ConnId, read: u64, query: &ReadQuery) {
-        let result = self.state.read(query);
-        let revision = self.state.revision();
+    fn answer_read(&mut self, service: &Service, id: ConnId, read: u64, query: &ReadQuery) {
+        let result = service.read(query);
+        let revision = service.revision();
         let reply = ServerMessage::ReadReply { read, revision, result };
         let Some(conn) = self.conns.get(&id) else { return };
-        if conn.has_room(reply.weight(), self.config.limits.unsent_bytes_max) {
+        if conn.has_room(reply.weight(), self.limits.unsent_bytes_max) {
             self.send(id, reply);
         } else {
             self.refuse_read(id, read, Refusal::Busy);
@@ -169,16 +170,16 @@ impl Server {
         self.send(id, ServerMessage::ReadRefused { read, reason });
     }
 
-    pub(super) fn on_barrier_done(&mut self, up_to: BarrierId, index: Index) {
+    pub(super) fn on_barrier_done(&mut self, service: &Service, up_to: BarrierId, index: Index) {
         self.reads.on_barrier_done(up_to, index);
-        self.answer_ready_reads();
+        self.answer_ready_reads(service);
     }
 
     /// Answers every read for which the state is recent enough.
-    pub(super) fn answer_ready_reads(&mut self) {
-        while let Some(place) = self.reads.next_ready(self.applied, self.state.revision()) {
+    pub(super) fn answer_ready_reads(&mut self, service: &Service) {
+        while let Some(place) = self.reads.next_ready(service.applied(), service.revision()) {
             let wait = self.take_wait(place);
-            self.answer_read(wait.conn, wait.read, &wait.query);
+            self.answer_read(service, wait.conn, wait.read, &wait.query);
         }
     }
 

@@ -6,15 +6,33 @@
 //! beside, on a thread of its own or after a time that a simulation draws, and hands back what came
 //! of it. A job works on what nobody else changes, so when and where it runs makes no difference.
 
-use super::Server;
-use super::io::{AdminId, AdminReply, Image as Backup, Output};
+use super::{Output, Service};
+use crate::ids::{LogPosition, Revision};
 use crate::limits::Limits;
+use crate::pieces::Pieces;
 use crate::replica::io::{HaltReason, Snapshot};
+use crate::replica::voters::VoterSet;
 use crate::replica::{Image, SnapshotFrame};
 use crate::state::{Frozen, State};
+use crate::time::Instant;
 use crate::wire::Decode;
 use alloc::boxed::Box;
 use bytes::Bytes;
+
+/// The state at one point of the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The last entry that it contains.
+    pub last: LogPosition,
+    /// The voter set at that point.
+    pub voters: VoterSet,
+    /// The state's revision.
+    pub revision: Revision,
+    /// The state's digest.
+    pub digest: u64,
+    /// The state, as a snapshot.
+    pub state: Pieces,
+}
 
 /// Something to be worked out.
 #[derive(Clone, Debug)]
@@ -23,7 +41,7 @@ pub struct Job(Work);
 #[derive(Clone, Debug)]
 enum Work {
     Image(Box<(SnapshotFrame, Frozen)>),
-    Backup { admin: AdminId, image: Box<Backup>, frozen: Box<Frozen> },
+    Backup { number: u64, backup: Box<Backup>, frozen: Box<Frozen> },
     Restore { number: u64, bytes: Bytes, limits: Limits },
     Discard(Box<State>),
 }
@@ -36,8 +54,8 @@ pub struct Done(Worked);
 enum Worked {
     Image(Image),
     Backup {
-        admin: AdminId,
-        image: Box<Backup>,
+        number: u64,
+        backup: Box<Backup>,
     },
     Restored {
         number: u64,
@@ -61,9 +79,9 @@ impl Job {
                 let (frame, frozen) = *work;
                 Worked::Image(frame.image(frozen.image()))
             }
-            Work::Backup { admin, mut image, frozen } => {
-                image.state = frozen.image();
-                Worked::Backup { admin, image }
+            Work::Backup { number, mut backup, frozen } => {
+                backup.state = frozen.image();
+                Worked::Backup { number, backup }
             }
             Work::Restore { number, bytes, limits } => restore(number, &bytes, limits),
             Work::Discard(state) => {
@@ -92,50 +110,53 @@ fn restore(number: u64, bytes: &Bytes, limits: Limits) -> Worked {
     }
 }
 
-impl Server {
-    pub(super) fn make_image(&mut self) {
+impl Service {
+    pub(super) fn image_job(&self) -> Output {
         let work = Box::new((self.replica.wanted_frame(), self.state.freeze()));
-        self.outputs.push_back(Output::Work(Job(Work::Image(work))));
+        Output::Work(Job(Work::Image(work)))
     }
 
-    pub(super) fn make_backup(&mut self, admin: AdminId, image: Backup) {
-        let (image, frozen) = (Box::new(image), Box::new(self.state.freeze()));
-        self.outputs.push_back(Output::Work(Job(Work::Backup { admin, image, frozen })));
+    pub(super) fn restore_job(&self, number: u64, bytes: Bytes) -> Output {
+        let limits = self.limits.clone();
+        Output::Work(Job(Work::Restore { number, bytes, limits }))
     }
 
-    pub(super) fn look_at(&mut self, number: u64, bytes: Bytes) {
-        let limits = self.config.state.clone();
-        self.outputs.push_back(Output::Work(Job(Work::Restore { number, bytes, limits })));
+    /// Has the state written down, as it is now: it comes as [`Output::BackedUp`] with the caller's
+    /// number. To be called when no output is left, so that log and state are of one moment.
+    pub fn back_up(&mut self, number: u64) {
+        let log = self.replica.log();
+        let last = log.position_at(self.applied);
+        let backup = Box::new(Backup {
+            last: last.expect("the last applied entry is held, or the base"),
+            voters: self.voters_applied(),
+            revision: self.state.revision(),
+            digest: self.state.digest(),
+            state: Pieces::default(),
+        });
+        let frozen = Box::new(self.state.freeze());
+        self.outputs.push_back(Output::Work(Job(Work::Backup { number, backup, frozen })));
     }
 
-    pub(super) fn on_worked(&mut self, done: Done) {
+    /// Takes what came of a job.
+    pub fn handle_worked(&mut self, now: Instant, done: Done) {
+        self.now = now;
         match done.0 {
-            Worked::Image(image) => self.replica.provide_snapshot(self.now, image),
-            Worked::Backup { admin, image } => {
-                let reply = AdminReply::Image(image);
-                self.outputs.push_back(Output::Admin { admin, reply });
+            Worked::Image(image) => self.replica.provide_snapshot(now, image),
+            Worked::Backup { number, backup } => {
+                self.outputs.push_back(Output::BackedUp { number, backup });
             }
             Worked::Restored { number, snapshot, state } => {
-                if self.replica.handle_received(self.now, number, Some(snapshot)) {
+                if self.replica.handle_received(now, number, Some(snapshot)) {
                     self.prepared = Some(state);
                 } else {
                     self.discard(*state);
                 }
             }
             Worked::Damaged { number } => {
-                self.replica.handle_received(self.now, number, None);
+                self.replica.handle_received(now, number, None);
             }
             Worked::Unusable => self.halt(HaltReason::BadSnapshot),
             Worked::Discarded => {}
-        }
-    }
-
-    /// The state of a snapshot that is to be installed.
-    pub(super) fn prepared(&mut self, state: &Bytes) -> Option<State> {
-        match self.prepared.take() {
-            Some(prepared) => Some(*prepared),
-            // At the start there was nobody to prepare it.
-            None => State::restore(state, self.config.state.clone()).ok(),
         }
     }
 

@@ -5,12 +5,12 @@
 //! full, commands are held back here in the order they came, within a bound; what its client no
 //! longer waits for is dropped instead of proposed.
 
-use super::Server;
+use super::Gateway;
 use super::conn::{Conn, PendingRequest};
 use super::io::DisconnectReason;
 use crate::ids::{ConnId, RequestId, SessionId};
 use crate::protocol::{Refusal, ServerMessage};
-use crate::replica::ProposeError;
+use crate::service::{ProposeError, Service};
 use crate::state::{Command, Outcome, encode_request};
 use crate::wire::{Encode, Writer};
 use alloc::collections::VecDeque;
@@ -95,9 +95,10 @@ pub(super) enum Proposed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 
-impl Server {
+impl Gateway {
     pub(super) fn on_request(
         &mut self,
+        service: &mut Service,
         id: ConnId,
         session: SessionId,
         (request, acked_below): (RequestId, RequestId),
@@ -119,7 +120,8 @@ impl Server {
         let pending = PendingRequest { acked_below, bytes: txn.len(), txn: None };
         conn.requests.insert(request, pending);
         self.requests_pending += 1;
-        let proposed = self.propose(command.as_slice(), Held::Request { conn: id, request });
+        let proposed =
+            self.propose(service, command.as_slice(), Held::Request { conn: id, request });
         self.scratch = command;
         match proposed {
             Ok(Proposed::Now) => {}
@@ -140,9 +142,9 @@ impl Server {
     }
 
     fn admit_request(&self, id: ConnId, request: RequestId, bytes: usize) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let conn = &self.conns[&id];
-        let command_bytes_max = self.config.replica.limits.command_bytes_max;
+        let command_bytes_max = self.command_bytes_max;
         if bytes.saturating_add(COMMAND_HEAD_BYTES_MAX) > command_bytes_max {
             return Err(Refusal::TooLarge);
         }
@@ -175,9 +177,14 @@ impl Server {
     }
 
     /// Brings a command into the order, now or as soon as possible.
-    pub(super) fn propose(&mut self, command: &[u8], held: Held) -> Result<Proposed, Busy> {
+    pub(super) fn propose(
+        &mut self,
+        service: &mut Service,
+        command: &[u8],
+        held: Held,
+    ) -> Result<Proposed, Busy> {
         if self.primary && self.held.len() == 0 {
-            match self.replica.propose(command) {
+            match service.propose(command) {
                 Ok(()) | Err(ProposeError::Halted) => return Ok(Proposed::Now),
                 Err(ProposeError::TooLarge { .. }) => {
                     unreachable!("the size was checked at admission")
@@ -196,7 +203,7 @@ impl Server {
     }
 
     /// Proposes what was held back, as far as the replica takes it.
-    pub(super) fn propose_held(&mut self) {
+    pub fn propose_held(&mut self, service: &mut Service) {
         if !self.primary {
             return;
         }
@@ -204,7 +211,7 @@ impl Server {
             let mut command = core::mem::take(&mut self.scratch);
             command.clear();
             let wanted = self.encode_held(held, &mut command);
-            let proposed = if wanted { self.replica.propose(command.as_slice()) } else { Ok(()) };
+            let proposed = if wanted { service.propose(command.as_slice()) } else { Ok(()) };
             self.scratch = command;
             if proposed == Err(ProposeError::Full) {
                 return self.held.unpop(held, bytes);
@@ -249,7 +256,7 @@ impl Server {
         if !self.is_wanted(held) {
             return false;
         }
-        let server = self.replica.node();
+        let server = self.node;
         match held {
             Held::Request { conn, request } => {
                 let conn = &self.conns[&conn];
@@ -274,14 +281,14 @@ impl Server {
     /// are lost with their entries. Requests that it settled are answered from its records. What
     /// became of anything else is not known here: those clients attach again and ask again, so that
     /// they, who count the copies of a request, know of every one.
-    pub(super) fn answer_after_install(&mut self) {
+    pub(super) fn answer_after_install(&mut self, service: &Service) {
         let pending: Vec<(SessionId, RequestId)> = self
             .attached
             .iter()
             .flat_map(|(session, id)| self.conns[id].requests.numbers().map(|it| (*session, it)))
             .collect();
         for (session, request) in pending {
-            let open = self.state.session(session);
+            let open = service.session(session);
             if let Some(outcome) = open.and_then(|open| open.settled(request)) {
                 self.on_outcome(session, request, outcome);
             }

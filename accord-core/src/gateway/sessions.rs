@@ -6,13 +6,14 @@
 //! elsewhere meanwhile is safe. Whenever ownership, the epoch or the server's own alertness
 //! changed, a session gets its time anew: late expiry is a delay, early expiry is a broken promise.
 
-use super::Server;
+use super::Gateway;
 use super::conn::Phase;
 use super::io::DisconnectReason;
 use super::requests::Held;
 use crate::holder::SessionSecret;
-use crate::ids::{ConnId, NodeId, SessionId};
+use crate::ids::{ConnId, NodeId, Revision, SessionId};
 use crate::protocol::{ServerMessage, SessionEnd, SessionRefusal};
+use crate::service::Service;
 use crate::state::{Command, EndCause};
 use crate::time::{Duration, DurationExt, Instant};
 use crate::wire::Encode;
@@ -136,28 +137,34 @@ impl Timers {
     }
 }
 
-impl Server {
-    pub(super) fn on_open(&mut self, id: ConnId, timeout_ms: u32) {
+impl Gateway {
+    pub(super) fn on_open(&mut self, service: &mut Service, id: ConnId, timeout_ms: u32) {
         let token = self.rng.next_u64();
         self.secret_last += 1;
-        let secret = self.config.secrets.secret(self.secret_last);
+        let secret = self.secrets.secret(self.secret_last);
         let phase = Phase::Opening { token, timeout_ms, secret };
-        self.begin_session(id, token, phase);
+        self.begin_session(service, id, token, phase);
     }
 
-    pub(super) fn on_attach(&mut self, id: ConnId, session: SessionId, secret: SessionSecret) {
+    pub(super) fn on_attach(
+        &mut self,
+        service: &mut Service,
+        id: ConnId,
+        session: SessionId,
+        secret: SessionSecret,
+    ) {
         let token = self.rng.next_u64();
         let phase = Phase::Attaching { token, session, secret };
-        self.begin_session(id, token, phase);
+        self.begin_session(service, id, token, phase);
     }
 
     /// Puts an opening or an attachment on its way.
-    fn begin_session(&mut self, id: ConnId, token: u64, phase: Phase) {
+    fn begin_session(&mut self, service: &mut Service, id: ConnId, token: u64, phase: Phase) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let command = conn.beginning(self.replica.node(), phase).to_bytes();
+        let command = conn.beginning(self.node, phase).to_bytes();
         conn.phase = phase;
         self.tokens.insert(token, id);
-        if self.propose(&command, Held::Session { token }).is_err() {
+        if self.propose(service, &command, Held::Session { token }).is_err() {
             self.refuse_session(id, SessionRefusal::Busy);
         }
     }
@@ -167,9 +174,9 @@ impl Server {
         self.disconnect(id, DisconnectReason::SessionRefused);
     }
 
-    pub(super) fn on_close(&mut self, id: ConnId, session: SessionId) {
+    pub(super) fn on_close(&mut self, service: &mut Service, id: ConnId, session: SessionId) {
         let command = Command::Close { session }.to_bytes();
-        if self.propose(&command, Held::Close { conn: id }).is_err() {
+        if self.propose(service, &command, Held::Close { conn: id }).is_err() {
             // The client will connect again and say it again.
             self.disconnect(id, DisconnectReason::TooSlow);
         }
@@ -178,13 +185,13 @@ impl Server {
     /// Takes the connection that waits for `token`, if the command is this server's and it still
     /// does.
     fn take_token(&mut self, server: NodeId, token: u64) -> Option<ConnId> {
-        if server == self.replica.node() { self.tokens.remove(&token) } else { None }
+        if server == self.node { self.tokens.remove(&token) } else { None }
     }
 
     pub(super) fn on_opened(
         &mut self,
-        server: NodeId,
-        token: u64,
+        revision: Revision,
+        (server, token): (NodeId, u64),
         session: SessionId,
         timeout_ms: u32,
     ) {
@@ -194,7 +201,6 @@ impl Server {
             unreachable!("its token is that of an opening")
         };
         self.bind(id, session, 1);
-        let revision = self.state.revision();
         self.send(id, ServerMessage::Opened { session, secret, timeout_ms, revision });
     }
 
@@ -207,8 +213,8 @@ impl Server {
     /// A session was attached, here or elsewhere: whoever had it before has it no longer.
     pub(super) fn on_attached(
         &mut self,
-        server: NodeId,
-        token: u64,
+        revision: Revision,
+        (server, token): (NodeId, u64),
         (session, generation, timeout_ms): (SessionId, u32, u32),
     ) {
         if let Some(old) = self.attached.get(&session).copied() {
@@ -217,7 +223,6 @@ impl Server {
         self.time_session(server, session, generation, timeout_ms);
         let Some(id) = self.take_token(server, token) else { return };
         self.bind(id, session, generation);
-        let revision = self.state.revision();
         self.send(id, ServerMessage::Attached { session, timeout_ms, generation, revision });
     }
 
@@ -240,7 +245,7 @@ impl Server {
         generation: u32,
         timeout_ms: u32,
     ) {
-        if server == self.replica.node() {
+        if server == self.node {
             let timeout = Duration::from_millis(u64::from(timeout_ms));
             self.timers.set(session, generation, timeout, self.now);
         } else {
@@ -265,21 +270,26 @@ impl Server {
         session: SessionId,
         generation: u32,
     ) {
-        if server == self.replica.node() {
+        if server == self.node {
             self.timers.rearm(session, generation, self.now + RETRY_AFTER);
         }
     }
 
-    pub(super) fn on_ping(&mut self, id: ConnId, session: Option<SessionId>, nonce: u64) {
+    pub(super) fn on_ping(
+        &mut self,
+        revision: Revision,
+        id: ConnId,
+        session: Option<SessionId>,
+        nonce: u64,
+    ) {
         if !session.is_some_and(|session| self.timers.is_expiring(session)) {
-            let revision = self.state.revision();
             self.send(id, ServerMessage::Pong { nonce, revision });
         }
     }
 
     /// Starts judging the sessions that are this server's now, each from the present on.
-    pub(super) fn restart_timers(&mut self) {
-        let me = self.replica.node();
+    pub(super) fn restart_timers(&mut self, service: &Service) {
+        let me = self.node;
         let (count, place) = (self.members.len() as u64, self.members.binary_search(&me));
         // The members take turns: the session's adopter judges first, and each of the others a
         // timeout later than the one before it. So a member that lags keeps no dead session alive.
@@ -287,7 +297,7 @@ impl Server {
             let place = *place.as_ref().ok()? as u64;
             Some((place + count - session.0 % count) % count)
         };
-        let mine = self.state.sessions().filter_map(|(id, session)| {
+        let mine = service.sessions().filter_map(|(id, session)| {
             let turn = match session.owner() {
                 Some(owner) => (owner == me).then_some(0)?,
                 None => turn(id)?,
@@ -300,13 +310,13 @@ impl Server {
 
     /// An epoch began without this server, or its sessions are not its own for another reason:
     /// their clients have to attach again, and where is theirs to choose.
-    pub(super) fn release_sessions(&mut self) {
-        let me = self.replica.node();
+    pub(super) fn release_sessions(&mut self, service: &Service) {
+        let me = self.node;
         let attached: Vec<(SessionId, ConnId)> =
             self.attached.iter().map(|(session, conn)| (*session, *conn)).collect();
         for (session, id) in attached {
             let Phase::Attached { generation, .. } = self.conns[&id].phase else { continue };
-            match self.state.session(session) {
+            match service.session(session) {
                 None => self.end_session(id, SessionEnd::Gone),
                 Some(found) if found.generation() != generation => {
                     self.end_session(id, SessionEnd::Moved);
@@ -324,13 +334,13 @@ impl Server {
     }
 
     /// Proposes the end of sessions that were silent for too long.
-    pub(super) fn expire_silent(&mut self) {
+    pub(super) fn expire_silent(&mut self, service: &mut Service) {
         let Some(due) = self.timers_deadline() else { return };
-        if self.now.since(due) > self.config.limits.pause_max {
+        if self.now.since(due) > self.limits.pause_max {
             // This server slept: what its clients said meanwhile may still wait to be read.
-            return self.restart_timers();
+            return self.restart_timers(service);
         }
-        let server = self.replica.node();
+        let server = self.node;
         while let Some((session, generation)) = self.timers.pop_silent(self.now) {
             if self.attached.get(&session).is_some_and(|id| self.is_held_up(*id)) {
                 // The silence may be this server's, which does not read what the client says.
@@ -338,7 +348,7 @@ impl Server {
                 continue;
             }
             let command = Command::Expire { server, session, generation }.to_bytes();
-            if self.replica.propose(&command).is_err() {
+            if service.propose(&command).is_err() {
                 self.timers.rearm(session, generation, self.now + RETRY_AFTER);
             }
         }

@@ -330,8 +330,8 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::watches::key_of;
     use crate::rng::Rng;
-    use crate::server::watches::key_of;
     use std::vec;
 
     fn group(revision: u64, keys: &[&'static str]) -> Vec<Event> {

@@ -4,7 +4,7 @@
 //! they are set, messages by hanging up on a client that does not take them (an event is never
 //! dropped from the middle of a stream).
 
-use super::Server;
+use super::Gateway;
 use super::io::{DisconnectReason, Output};
 use crate::holder::{Holder, Principal, SessionSecret};
 use crate::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
@@ -196,9 +196,9 @@ impl Conn {
     }
 }
 
-impl Server {
+impl Gateway {
     pub(super) fn on_connected(&mut self, id: ConnId, principal: Principal) {
-        if self.conns.len() >= self.config.limits.conns_max {
+        if self.conns.len() >= self.limits.conns_max {
             self.note_disconnect(id, DisconnectReason::TooManyConnections);
             return;
         }
@@ -275,7 +275,7 @@ impl Server {
     pub(super) fn send(&mut self, id: ConnId, message: ServerMessage) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let weight = message.weight();
-        if conn.has_room(weight, self.config.limits.unsent_bytes_max) {
+        if conn.has_room(weight, self.limits.unsent_bytes_max) {
             conn.on_sent(weight);
             self.outputs.push_back(Output::Client { conn: id, message });
         } else {
@@ -312,13 +312,13 @@ impl Server {
 
     /// True if a client has to take what was sent to it before more of it is read.
     fn is_full(&self, conn: ConnId) -> bool {
-        let unsent_bytes_max = self.config.limits.unsent_bytes_max / 2;
+        let unsent_bytes_max = self.limits.unsent_bytes_max / 2;
         self.conns.get(&conn).is_some_and(|conn| conn.unsent_bytes > unsent_bytes_max)
     }
 
     /// True if a client has to wait because of what the server has still to do, for it or others.
     pub(super) fn is_held_up(&self, conn: ConnId) -> bool {
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let busy = |conn: &Conn| {
             conn.requests.len() >= limits.requests_per_conn_max
                 || conn.request_bytes >= limits.request_bytes_per_conn_max

@@ -3,13 +3,14 @@
 //! The events of an applied command are sent before anything that reflects it. A watch is never
 //! gapped in silence: it is told all, or it is told [`ServerMessage::WatchLost`] and ends.
 
-use super::Server;
+use super::Gateway;
 use super::io::DisconnectReason;
 use super::watches::{Delivery, Target, Terms};
 use crate::ids::{ConnId, Revision, WatchId};
 use crate::protocol::{
     EventMask, Refusal, ServerMessage, WATCH_KEY_BYTES_MAX, WatchFilter, event_weight,
 };
+use crate::service::Service;
 use crate::state::Event;
 use alloc::sync::Arc;
 use bytes::Bytes;
@@ -23,20 +24,20 @@ pub(super) struct WatchRequest {
     pub(super) from: Option<Revision>,
 }
 
-impl Server {
-    pub(super) fn on_watch(&mut self, id: ConnId, request: WatchRequest) {
+impl Gateway {
+    pub(super) fn on_watch(&mut self, service: &Service, id: ConnId, request: WatchRequest) {
         let watch = request.watch;
         if let Err(reason) = self.admit_watch(id, &request) {
             self.count_refusal(reason);
             return self.send(id, ServerMessage::WatchRefused { watch, reason });
         }
-        let present = self.state.revision();
+        let present = service.revision();
         match request.from {
-            Some(from) if from < present => self.resume_watch(id, from, request),
+            Some(from) if from < present => self.resume_watch(present, id, from, request),
             from => {
                 let from = from.unwrap_or(present);
                 let fresh = request.from.is_none() && request.filter == WatchFilter::Members;
-                let members = fresh.then(|| self.state.sessions().map(|(id, _)| id).collect());
+                let members = fresh.then(|| service.sessions().map(|(id, _)| id).collect());
                 self.set_watch(id, from, request);
                 self.send(id, ServerMessage::Watching { watch, from, members });
             }
@@ -54,7 +55,7 @@ impl Server {
         if self.watches.contains((id, request.watch)) {
             return Err(Refusal::WatchInUse);
         }
-        if self.conns[&id].watches >= self.config.limits.watches_per_conn_max {
+        if self.conns[&id].watches >= self.limits.watches_per_conn_max {
             return Err(Refusal::TooManyWatches);
         }
         Ok(())
@@ -73,17 +74,23 @@ impl Server {
     }
 
     /// Tells a watch what it missed since `from`, and lets it go on.
-    fn resume_watch(&mut self, id: ConnId, from: Revision, request: WatchRequest) {
+    fn resume_watch(
+        &mut self,
+        present: Revision,
+        id: ConnId,
+        from: Revision,
+        request: WatchRequest,
+    ) {
         let watch = request.watch;
         // What would not fit into the queue must not be begun.
-        let room = self.config.limits.unsent_bytes_max.saturating_sub(self.conns[&id].unsent_bytes);
+        let room = self.limits.unsent_bytes_max.saturating_sub(self.conns[&id].unsent_bytes);
         let (filter, mask, once) = (&request.filter, request.mask, request.once);
         let Some(missed) = self.history.since(from, filter, mask, once, room / 2) else {
             let oldest = self.history.floor();
             return self.send(id, ServerMessage::WatchLost { watch, oldest });
         };
         if !once || missed.is_empty() {
-            self.set_watch(id, self.state.revision(), request);
+            self.set_watch(id, present, request);
         }
         self.send(id, ServerMessage::Watching { watch, from, members: None });
         for events in missed {
@@ -123,7 +130,7 @@ impl Server {
             conn.watches -= 1;
         }
         let weight: usize = events.iter().map(event_weight).sum();
-        if weight <= self.config.limits.unsent_bytes_max / 2 {
+        if weight <= self.limits.unsent_bytes_max / 2 {
             return self.send(id, ServerMessage::Events { watch, revision, events });
         }
         // No queue would ever take it, so that hanging up would only be repeated.
@@ -135,8 +142,8 @@ impl Server {
 
     /// The state was replaced by a later one: what changed between them is not known here. The
     /// clients that watch something may resume where it is.
-    pub(super) fn on_events_skipped(&mut self) {
-        self.history.reset(self.state.revision());
+    pub(super) fn on_events_skipped(&mut self, present: Revision) {
+        self.history.reset(present);
         self.disconnect_all(DisconnectReason::Replaced, |conn| conn.watches > 0);
     }
 }
