@@ -3,8 +3,8 @@
 //! A store is filled, then written to at a steady pace while the servers take checkpoints. Every
 //! write's time is kept. Reported are the median, the longest, and the longest of each second.
 
-use crate::accord::{client, client_options, status};
 use crate::load::{Load, LoadError, LoadOptions, Sample, fill};
+use crate::systems::accord::{client, client_options, status};
 use accord_testbed::cluster::Cluster;
 use std::time::Duration;
 use thiserror::Error;

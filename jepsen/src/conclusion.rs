@@ -161,7 +161,9 @@ impl From<&RoundsError> for Conclusion {
     fn from(error: &RoundsError) -> Self {
         match error {
             RoundsError::Process(error) => error.into(),
-            RoundsError::NoService { .. } => Self::Broken(error.to_string()),
+            RoundsError::NoService { .. } | RoundsError::NotRead { .. } => {
+                Self::Broken(error.to_string())
+            }
             RoundsError::Fault { error: cause, .. } => {
                 Self::from(cause).explained(|| error.to_string())
             }

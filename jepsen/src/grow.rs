@@ -7,8 +7,8 @@
 
 use crate::conclusion::Conclusion;
 use crate::nemesis::{Begun, Fault, FaultError};
-use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, served};
-use accord_models::Model;
+use crate::rounds::{Load, Report as Judgement, RoundsError, RoundsOptions, WorkloadKind, served};
+use crate::systems::accord::AccordClient;
 use accord_net::client::ConnectError;
 use accord_net::operator::{Operator, OperatorError};
 use accord_testbed::cluster::Cluster;
@@ -129,8 +129,8 @@ pub async fn run(
     mut tell: impl FnMut(&str),
 ) -> Result<Report, GrowError> {
     let loads = [
-        Load::start(cluster, Model::CasRegister, &options.load).await?,
-        Load::start(cluster, Model::ListAppend, &options.load).await?,
+        Load::start::<AccordClient>(cluster, WorkloadKind::Register, &options.load).await?,
+        Load::start::<AccordClient>(cluster, WorkloadKind::Lists, &options.load).await?,
     ];
     let persistent = cluster.is_persistent();
     let size = options.sizes[0];

@@ -5,7 +5,7 @@
 //! sockets, the driver, the client library, process death. Read on:
 //!
 //! 1. `accord-testbed`: servers as processes, where they run, and what is done to them.
-//! 2. [`accord`]: clients of a cluster of Accord.
+//! 2. [`systems`]: clients of Accord, ZooKeeper and etcd, and what their errors mean.
 //! 3. [`workload`]: what clients do, recorded as histories in Jepsen's form.
 //! 4. [`nemesis`]: faults.
 //! 5. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once;
@@ -16,7 +16,6 @@
 //!
 //! Invariant: a process that was started here is ended here, and no other is touched.
 
-pub mod accord;
 pub mod checkpoints;
 pub mod conclusion;
 pub mod grow;
@@ -25,5 +24,6 @@ pub mod load;
 pub mod nemesis;
 pub mod rounds;
 pub mod sessions;
+pub mod systems;
 pub mod transfer;
 pub mod workload;

@@ -7,19 +7,26 @@ use accord_jepsen::conclusion::Conclusion;
 use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::load::LoadOptions;
 use accord_jepsen::nemesis::Fault;
-use accord_jepsen::rounds::{RoundsOptions, run};
+use accord_jepsen::rounds::{Report, RoundsOptions, run, run_on};
 use accord_jepsen::sessions::SessionsOptions;
+use accord_jepsen::systems::etcd::EtcdClient;
+use accord_jepsen::systems::zookeeper::ZooKeeperClient;
 use accord_jepsen::transfer::TransferOptions;
 use accord_testbed::cluster::{Cluster, ClusterOptions};
 use accord_testbed::netns::own_name;
 use accord_testbed::nodes::{GroupChoice, Nodes};
 use accord_testbed::process::ProcessError;
 use accord_testbed::systems::accord::Accord;
+use accord_testbed::systems::etcd::Etcd;
+use accord_testbed::systems::zookeeper::ZooKeeper;
 use accord_testbed::{complain, out, say};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// How long a new cluster may take until it serves.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Real Accord servers under faults, judged by what their clients saw.
 ///
@@ -162,8 +169,22 @@ struct GrowArgs {
     histories: Option<PathBuf>,
 }
 
+/// Systems of which servers are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SystemChoice {
+    /// Accord
+    Accord,
+    /// ZooKeeper, as Debian has it
+    Zookeeper,
+    /// etcd, as Debian has it
+    Etcd,
+}
+
 #[derive(Debug, Args)]
 struct RunArgs {
+    /// Whose servers: the same workloads drive all of them
+    #[arg(long, value_enum, default_value = "accord")]
+    system: SystemChoice,
     /// The accord program; by default the one beside this program
     #[arg(long)]
     accord: Option<PathBuf>,
@@ -397,6 +418,9 @@ async fn run_rounds(args: RunArgs, nodes: Option<Nodes>) -> ExitCode {
         return fail(&"kill-all ends a cluster in memory mode for good: add --persistent");
     }
     let group = args.group;
+    if args.system != SystemChoice::Accord && (group.is_some() || args.accord.is_some()) {
+        return fail(&"--group and --accord are for --system accord");
+    }
     if let Some(fault) = args.faults.iter().find(|fault| {
         (fault.needs_nodes() && group.is_none())
             || (fault.needs_daemons() && group != Some(GroupChoice::Corosync))
@@ -405,11 +429,22 @@ async fn run_rounds(args: RunArgs, nodes: Option<Nodes>) -> ExitCode {
     }
     let (servers, persistent) = (args.servers as usize, args.persistent);
     let options = ClusterOptions { servers, persistent, ..ClusterOptions::default() };
-    let accord = Accord::new(program(args.accord));
-    let mut cluster = match Cluster::start_in(nodes, accord, &options) {
+    let started = match args.system {
+        SystemChoice::Accord => {
+            Cluster::start_in(nodes, Accord::new(program(args.accord)), &options)
+        }
+        SystemChoice::Zookeeper => {
+            ZooKeeper::installed().and_then(|zookeeper| Cluster::start(zookeeper, &options))
+        }
+        SystemChoice::Etcd => Etcd::installed().and_then(|etcd| Cluster::start(etcd, &options)),
+    };
+    let mut cluster = match started {
         Ok(cluster) => cluster,
         Err(error) => return fail(&error),
     };
+    if let Err(error) = cluster.wait_until_ready(READY_TIMEOUT) {
+        return fail(&error);
+    }
     let options = RoundsOptions {
         rounds: args.rounds as usize,
         faults: args.faults,
@@ -420,10 +455,27 @@ async fn run_rounds(args: RunArgs, nodes: Option<Nodes>) -> ExitCode {
         seed: args.seed,
         ..RoundsOptions::default()
     };
-    let report = match run(&mut cluster, &options, |line| say!("{line}")).await {
+    let tell = |line: &str| say!("{line}");
+    let ran = match args.system {
+        SystemChoice::Accord => run(&mut cluster, &options, tell).await,
+        SystemChoice::Zookeeper => run_on::<ZooKeeperClient>(&mut cluster, &options, tell).await,
+        SystemChoice::Etcd => run_on::<EtcdClient>(&mut cluster, &options, tell).await,
+    };
+    let report = match ran {
         Ok(report) => report,
         Err(error) => return end_with(&Conclusion::from(&error), &cluster),
     };
+    report_rounds(&report);
+    if let Some(dir) = &args.histories
+        && let Err(error) = report.write_histories(dir)
+    {
+        return fail(&error);
+    }
+    conclude(&Conclusion::of_rounds(&report))
+}
+
+/// Tells what came of rounds of faults.
+fn report_rounds(report: &Report) {
     for fault in Fault::ALL {
         let waits: Vec<String> =
             report.waits_of(fault).iter().map(|wait| wait.as_millis().to_string()).collect();
@@ -436,12 +488,6 @@ async fn run_rounds(args: RunArgs, nodes: Option<Nodes>) -> ExitCode {
     let (held, missed) = (report.outages.len(), report.missed.len());
     say!("rounds: {held}; faults that were skipped: {missed}");
     say!("sessions lost: {}", report.sessions_lost);
-    if let Some(dir) = &args.histories
-        && let Err(error) = report.write_histories(dir)
-    {
-        return fail(&error);
-    }
-    conclude(&Conclusion::of_rounds(&report))
 }
 
 #[cfg(test)]

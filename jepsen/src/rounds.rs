@@ -4,20 +4,20 @@
 //! turns, so that every server fails in every way. A round is over when every client was served
 //! after the fault ended. In the end the clients stop and their histories are judged.
 
-use crate::accord::client_options;
 use crate::conclusion::Conclusion;
 use crate::nemesis::{Begun, Fault, FaultError};
-use crate::workload::append::Lists;
-use crate::workload::register::Registers;
-use crate::workload::{Persistent, Record};
+use crate::systems::accord::AccordClient;
+use crate::systems::{Persistent, Session};
+use crate::workload::{self, Record};
 use accord_models::{History, Model, Options, Outcome, Verdict, check};
-use accord_net::client::ConnectError;
 use accord_testbed::cluster::Cluster;
 use accord_testbed::process::ProcessError;
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use accord_workloads::Seeded;
+use accord_workloads::lists::{Lists, Transactions};
+use accord_workloads::register::{self, Register, Registers};
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -71,8 +71,14 @@ pub enum RoundsError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// A client could not connect.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
+    #[error("a client could not connect: {0}")]
+    Connect(String),
+    /// Not everything could be read in the end, when nothing was broken any more.
+    #[error("the reads in the end were not answered within {patience:?}")]
+    NotRead {
+        /// How long was waited.
+        patience: Duration,
+    },
     /// The service did not come back.
     #[error("round {round}: no service within {patience:?} after {fault} of server {server}")]
     NoService {
@@ -195,45 +201,94 @@ impl Report {
     }
 }
 
+/// A workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// Registers with compare-and-set.
+    Register,
+    /// Transactions over lists.
+    Lists,
+}
+
+impl WorkloadKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Register, Self::Lists];
+
+    /// What its history is judged by.
+    pub const fn model(self) -> Model {
+        match self {
+            Self::Register => Model::CasRegister,
+            Self::Lists => Model::ListAppend,
+        }
+    }
+}
+
+/// Registers, or lists, in use at a time.
+const WIDTH: u64 = 5;
+/// Operations on one register before clients move on: what a checker decides fast.
+const OPERATIONS_MAX: u64 = 400;
+
 /// A workload that runs.
 pub(crate) struct Load {
     model: Model,
     pub(crate) record: Arc<Record>,
     tasks: JoinSet<()>,
+    /// The reads in the end.
+    conclude: Pin<Box<dyn Future<Output = ()> + Send>>,
+    patience: Duration,
 }
 
 impl Load {
-    pub(crate) async fn start(
+    pub(crate) async fn start<S: Session + Register + Lists>(
         cluster: &Cluster,
-        model: Model,
+        kind: WorkloadKind,
         options: &RoundsOptions,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Self, RoundsError> {
         let record = Record::new();
         let mut tasks = JoinSet::new();
-        let (registers, lists) = (Registers::new(5), Lists::new(5));
+        let few = register::Options { keys: WIDTH, operations_max: Some(OPERATIONS_MAX) };
+        let registers = Arc::new(Mutex::new(Registers::new(few)));
+        let lists = Arc::new(Mutex::new(Transactions::new(WIDTH)));
+        let mut first = None;
         for client in 0..options.clients {
-            let mut setup = client_options(cluster, client as usize);
-            let timeout_ms = options.session_timeout.as_millis() as u64;
-            setup.session_timeout = accord_core::time::Duration::from_millis(timeout_ms);
-            let session = Persistent::connect(setup).await?;
+            let target = S::target(cluster, client as usize, options.session_timeout);
+            let session = Persistent::<S>::open(target).await.map_err(RoundsError::Connect)?;
             let session = Arc::new(session);
+            first.get_or_insert_with(|| session.clone());
             for lane in 0..options.lanes {
-                let stream = options.seed ^ (client << 32) ^ (lane << 16) ^ model as u64;
-                let rng = Xoshiro256PlusPlus::seed_from_u64(stream);
-                let (record, session) = (record.clone(), session.clone());
-                if model == Model::ListAppend {
-                    tasks.spawn(lists.clone().lane(record, client, session, rng));
-                } else {
-                    tasks.spawn(registers.clone().lane(record, client, session, rng));
-                }
+                let stream = options.seed ^ (client << 32) ^ (lane << 16) ^ kind as u64;
+                let (draw, record) = (Seeded::new(stream), record.clone());
+                let (session, registers, lists) =
+                    (session.clone(), registers.clone(), lists.clone());
+                match kind {
+                    WorkloadKind::Register => tasks
+                        .spawn(workload::register::lane(registers, record, client, session, draw)),
+                    WorkloadKind::Lists => {
+                        tasks.spawn(workload::lists::lane(lists, record, client, session, draw))
+                    }
+                };
             }
         }
-        Ok(Self { model, record, tasks })
+        let session = first.ok_or_else(|| RoundsError::Connect("there are no clients".into()))?;
+        let conclude: Pin<Box<dyn Future<Output = ()> + Send>> = match kind {
+            WorkloadKind::Register => {
+                Box::pin(workload::register::conclude(registers, record.clone(), 0, session))
+            }
+            WorkloadKind::Lists => {
+                Box::pin(workload::lists::conclude(lists, record.clone(), 0, session))
+            }
+        };
+        let (model, patience) = (kind.model(), options.patience);
+        Ok(Self { model, record, tasks, conclude, patience })
     }
 
+    /// Lets the clients stop, reads everything once more, and judges.
     pub(crate) async fn finish(self) -> Result<Judged, RoundsError> {
         self.record.stop();
         self.tasks.join_all().await;
+        let patience = self.patience;
+        let read = tokio::time::timeout(patience, self.conclude).await;
+        read.map_err(|_| RoundsError::NotRead { patience })?;
         let history = self.record.history();
         let verdict = check(&history, self.model, &options_for(&history))
             .map_err(|error| RoundsError::History(error.to_string()))?;
@@ -251,19 +306,31 @@ fn options_for(history: &History) -> Options {
     options
 }
 
-/// Runs the rounds. `tell` is told what happens, as it does.
+/// Runs the rounds on a cluster of Accord. `tell` is told what happens, as it does.
 ///
 /// # Errors
 /// [`RoundsError`]: without a verdict.
 pub async fn run(
     cluster: &mut Cluster,
     options: &RoundsOptions,
+    tell: impl FnMut(&str),
+) -> Result<Report, RoundsError> {
+    run_on::<AccordClient>(cluster, options, tell).await
+}
+
+/// Runs the rounds on a cluster of any system, by its clients.
+///
+/// # Errors
+/// [`RoundsError`]: without a verdict.
+pub async fn run_on<S: Session + Register + Lists>(
+    cluster: &mut Cluster,
+    options: &RoundsOptions,
     mut tell: impl FnMut(&str),
 ) -> Result<Report, RoundsError> {
-    let loads = [
-        Load::start(cluster, Model::CasRegister, options).await?,
-        Load::start(cluster, Model::ListAppend, options).await?,
-    ];
+    let mut loads = Vec::new();
+    for kind in WorkloadKind::ALL {
+        loads.push(Load::start::<S>(cluster, kind, options).await?);
+    }
     let (mut outages, mut missed) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         let server = round % cluster.len();
@@ -294,6 +361,24 @@ pub async fn run(
     }
     judged.iter().for_each(|judged| tell(&judged.summary()));
     Ok(Report { outages, missed, judged, sessions_lost })
+}
+
+/// Drives a cluster for a while without faults, and judges what its clients saw.
+///
+/// # Errors
+/// [`RoundsError`]: without a verdict.
+pub async fn calm<S: Session + Register + Lists>(
+    cluster: &Cluster,
+    options: &RoundsOptions,
+    span: Duration,
+) -> Result<Vec<Judged>, RoundsError> {
+    let mut judged = Vec::new();
+    for kind in WorkloadKind::ALL {
+        let load = Load::start::<S>(cluster, kind, options).await?;
+        tokio::time::sleep(span).await;
+        judged.push(load.finish().await?);
+    }
+    Ok(judged)
 }
 
 /// One fault, and the longest wait of any client; or why the fault was skipped.

@@ -4,7 +4,7 @@
 //! asked for the members are told of every departure, all in the same order; the ephemeral records
 //! of those who left are gone, and the others' are there.
 
-use crate::accord::{client, client_options};
+use crate::systems::accord::{client, client_options};
 use accord_net::client::{
     Client, ConnectError, Error, Event, MemberEventKind, SessionId, Watch, WatchEnd,
 };

@@ -3,9 +3,9 @@
 //! What is measured: how long it takes until it has everything and takes part again, and how many
 //! writes a second the others do meanwhile, beside what they did just before.
 
-use crate::accord::{client, client_options, status};
 use crate::load::{Load, LoadError, LoadOptions, fill};
 use crate::nemesis::{Begun, Fault, FaultError};
+use crate::systems::accord::{client, client_options, status};
 use accord_testbed::cluster::Cluster;
 use accord_testbed::process::ProcessError;
 use std::time::{Duration, Instant};

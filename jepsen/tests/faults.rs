@@ -1,11 +1,11 @@
 //! Real processes killed, paused and stopped under load; very many sessions. Short forms of what
 //! `accord-jepsen run` and `accord-jepsen sessions` do at length.
 
-use accord_jepsen::accord::client;
 use accord_jepsen::grow::{self, GrowOptions};
 use accord_jepsen::nemesis::Fault;
 use accord_jepsen::rounds::{self, RoundsOptions};
 use accord_jepsen::sessions::{self, SessionsOptions};
+use accord_jepsen::systems::accord::client;
 use accord_net::client::{Client, ClientOptions};
 use accord_testbed::cluster::{Cluster, ClusterOptions};
 use accord_testbed::systems::accord::{Accord, built};

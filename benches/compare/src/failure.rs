@@ -3,6 +3,7 @@
 //! A wrong or missing answer fails the measurement: a figure of work that was not done is worth
 //! nothing. Read on in [`crate::generator`], where answers are checked.
 
+use accord_testbed::clients::Broken;
 use accord_testbed::netns::NetError;
 use accord_testbed::process::ProcessError;
 use std::fmt::Display;
@@ -54,6 +55,12 @@ impl From<ProcessError> for Failure {
             | ProcessError::Net(_)
             | ProcessError::File { .. } => Self::Wrong(what),
         }
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(error: Broken) -> Self {
+        Self::Wrong(error.to_string())
     }
 }
 

@@ -103,13 +103,14 @@ fn rounds_that_end_early_are_broken_if_the_servers_failed_and_open_if_the_harnes
     let code = |error: RoundsError| Conclusion::from(&error).exit_code();
     let (fault, patience) = (Fault::Kill, Duration::from_secs(20));
     assert_eq!(code(RoundsError::NoService { round: 1, fault, server: 1, patience }), 1);
+    assert_eq!(code(RoundsError::NotRead { patience }), 1);
     let not_stopped = FaultError::NotStopped;
     assert_eq!(code(RoundsError::Fault { round: 1, fault, server: 1, error: not_stopped }), 1);
     let not_run = FaultError::Process(process(false));
     assert_eq!(code(RoundsError::Fault { round: 1, fault, server: 1, error: not_run }), 2);
     assert_eq!(code(RoundsError::Process(process(true))), 1, "it did not come back");
     assert_eq!(code(RoundsError::Process(process(false))), 2);
-    assert_eq!(code(RoundsError::Connect(connect())), 2);
+    assert_eq!(code(RoundsError::Connect("nobody is there".to_owned())), 2);
     assert_eq!(code(RoundsError::History("no".to_owned())), 2);
     let net = accord_testbed::netns::NetError::Options("not root".to_owned());
     assert_eq!(code(RoundsError::Process(ProcessError::Net(net))), 2, "corosync without its nodes");

@@ -1,17 +1,19 @@
 //! What clients do, recorded as histories in Jepsen's form.
 //!
-//! Each client runs a number of lanes, so that it has that many operations outstanding. A lane does
-//! one operation after the other until it is told to stop; an outcome is recorded as what the
-//! client library says it is: done, failed or unknown. When a session is lost, the client opens
+//! What they do is drawn by the generators of `accord-workloads`, which the simulated worlds run as
+//! well; [`crate::systems`] has the clients. A client runs a number of lanes, so that it has that
+//! many operations outstanding. A lane does one operation after the other until it is told to stop;
+//! an outcome is recorded as done, failed or unknown. When a session is lost, the client opens
 //! another and goes on.
 
-pub mod append;
+pub mod lists;
 pub mod register;
+
+use crate::systems::{Persistent, Session};
 
 use accord_models::edn::Value;
 use accord_models::history::OpId;
 use accord_models::{History, Recorder};
-use accord_net::client::{Client, ClientOptions, Error, Failure};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,10 +59,12 @@ impl Default for Record {
 pub enum Ended {
     /// With this result.
     Ok(Value),
-    /// Not at all: it was not done, since its condition did not hold.
+    /// It was not done, since its condition did not hold.
     Refused(&'static str),
-    /// As the client library says.
-    Error(Error),
+    /// It was not done, and will not be.
+    Failed(String),
+    /// It was done or not, and may still be.
+    Unknown(String),
 }
 
 impl Record {
@@ -83,33 +87,31 @@ impl Record {
         self.lock().invoke(client, time_ns, f, value)
     }
 
-    /// An operation ends. False if the session has ended with it.
-    pub fn complete(&self, client: u64, op: OpId, ended: Ended) -> bool {
+    /// An operation ends.
+    pub fn complete(&self, client: u64, op: OpId, ended: Ended) {
         let time_ns = self.time_ns();
         let recorder = &mut *self.lock();
         match ended {
             Ended::Ok(value) => {
                 recorder.ok(op, time_ns, value);
                 self.note_done(client);
-                true
             }
             Ended::Refused(why) => {
-                recorder.fail(op, time_ns, Value::keyword(why));
+                recorder.fail(op, time_ns, Value::text(why));
                 self.note_done(client);
-                true
             }
-            Ended::Error(error) => {
-                if matches!(error, Error::Failed(_)) {
-                    let errors = &mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-                    errors.push(error.to_string());
-                }
-                let text = Value::Text(error.to_string());
-                match &error {
-                    Error::Failed(_) => recorder.fail(op, time_ns, text),
-                    Error::Unknown(_) => recorder.unknown(op, time_ns, text),
-                }
-                !ends_session(&error)
+            Ended::Failed(why) => {
+                recorder.fail(op, time_ns, Value::Text(why.clone()));
+                self.errors.lock().unwrap_or_else(PoisonError::into_inner).push(why);
             }
+            Ended::Unknown(why) => recorder.unknown(op, time_ns, Value::Text(why)),
+        }
+    }
+
+    /// Opens another session if a client's is over, unless it is time to `stop`.
+    pub async fn renew<S: Session>(&self, session: &Persistent<S>, stop: impl Fn() -> bool) {
+        if session.renew(stop).await {
+            self.sessions_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -173,52 +175,5 @@ impl Record {
     /// The history so far.
     pub fn history(&self) -> History {
         self.lock().history().clone()
-    }
-}
-
-/// True if nothing more can be done in the session.
-const fn ends_session(error: &Error) -> bool {
-    use accord_net::client::Cause;
-    matches!(
-        error,
-        Error::Unknown(Cause::SessionLost)
-            | Error::Failed(Failure::Ended | Failure::Cause(Cause::SessionLost))
-    )
-}
-
-/// A client that opens another session when one is lost.
-pub struct Persistent {
-    options: ClientOptions,
-    current: tokio::sync::Mutex<Client>,
-}
-
-impl Persistent {
-    /// Opens the first session.
-    ///
-    /// # Errors
-    /// [`accord_net::client::ConnectError`].
-    pub async fn connect(options: ClientOptions) -> Result<Self, accord_net::client::ConnectError> {
-        let current = tokio::sync::Mutex::new(Client::connect(options.clone()).await?);
-        Ok(Self { options, current })
-    }
-
-    /// The present session.
-    pub async fn client(&self) -> Client {
-        self.current.lock().await.clone()
-    }
-
-    /// Opens another session, unless somebody has since `lost` ended.
-    pub async fn replace(&self, lost: &Client, record: &Record) {
-        let current = &mut *self.current.lock().await;
-        if current.session() != lost.session() {
-            return;
-        }
-        record.sessions_lost.fetch_add(1, Ordering::Relaxed);
-        while !record.is_stopped() {
-            if let Ok(client) = Client::connect(self.options.clone()).await {
-                *current = client;
-                return;
-            }
-        }
     }
 }

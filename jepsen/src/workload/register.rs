@@ -1,147 +1,65 @@
-//! Registers: read, write and compare-and-set; each key must be linearizable.
-//!
-//! Every value written is different, so a read tells which write it saw. Some reads go through the
-//! order as steps of a transaction, some beside it as linearizable queries.
+//! Registers on any system that has them: one lane of one client.
 
-use super::{Ended, Persistent, Record};
-use accord_models::edn::Value;
-use accord_net::client::txn::{Steps, Txn, exists, value};
-use accord_net::client::{Client, Error, Failure};
-use rand::RngExt;
-use rand_xoshiro::Xoshiro256PlusPlus;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
-/// Operations on one register before clients move on to fresh ones: what a checker decides fast.
-const OPERATIONS_MAX: u64 = 400;
+use super::{Ended, Record};
+use crate::systems::{Persistent, Session};
+use accord_workloads::register::{Op, ReadPath, Register, Registers, carry_out};
+use accord_workloads::{Outcome, Seeded};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all lanes share.
-#[derive(Debug)]
-pub struct Registers {
-    /// Registers in use at a time.
-    width: u64,
-    last_value: AtomicI64,
-    operations: AtomicU64,
-}
+pub type Shared = Arc<Mutex<Registers>>;
 
-/// What one operation is.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Read { ordered: bool },
-    Write { to: i64 },
-    Cas { from: i64, to: i64 },
-}
-
-impl Registers {
-    /// Registers that nobody wrote.
-    pub fn new(width: u64) -> Arc<Self> {
-        let (last_value, operations) = (AtomicI64::new(0), AtomicU64::new(0));
-        Arc::new(Self { width: width.max(1), last_value, operations })
-    }
-
-    fn next_key(&self, rng: &mut Xoshiro256PlusPlus) -> u64 {
-        let done = self.operations.fetch_add(1, Ordering::Relaxed);
-        let first = done / (OPERATIONS_MAX * self.width) * self.width;
-        first + rng.random_range(0..self.width)
-    }
-
-    fn next_value(&self) -> i64 {
-        self.last_value.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// One lane of one client: one operation after the other, until it is to stop.
-    pub async fn lane(
-        self: Arc<Self>,
-        record: Arc<Record>,
-        client: u64,
-        session: Arc<Persistent>,
-        mut rng: Xoshiro256PlusPlus,
-    ) {
-        let mut seen: Option<(u64, i64)> = None;
-        while !record.is_stopped() {
-            let key = self.next_key(&mut rng);
-            let op = match (rng.random_range(0..100), seen) {
-                (0..35, _) => Op::Write { to: self.next_value() },
-                (35..60, Some((at, from))) if at == key => Op::Cas { from, to: self.next_value() },
-                (60..75, _) => Op::Read { ordered: true },
-                _ => Op::Read { ordered: false },
-            };
-            let through = session.client().await;
-            let (name, asked) = describe(key, op);
-            let id = record.invoke(client, name, asked);
-            let ended = carry_out(&through, key, op, &mut seen).await;
-            if !record.complete(client, id, ended) {
-                session.replace(&through, &record).await;
-            }
-        }
+/// One operation after the other, until it is to stop.
+pub async fn lane<S: Session + Register>(
+    shared: Shared,
+    record: Arc<Record>,
+    client: u64,
+    session: Arc<Persistent<S>>,
+    mut draw: Seeded,
+) {
+    while !record.is_stopped() {
+        let op = shared.lock().unwrap_or_else(PoisonError::into_inner).next(&mut draw);
+        one(&shared, &record, client, &session, op).await;
+        record.renew(&session, || record.is_stopped()).await;
     }
 }
 
-fn name(key: u64) -> String {
-    format!("register/{key}")
-}
-
-fn describe(key: u64, op: Op) -> (&'static str, Value) {
-    let (name, value) = match op {
-        Op::Read { .. } => ("read", Value::Nil),
-        Op::Write { to } => ("write", Value::Int(to)),
-        Op::Cas { from, to } => ("cas", Value::vector([Value::Int(from), Value::Int(to)])),
-    };
-    (name, Value::vector([Value::from(key), value]))
-}
-
-async fn carry_out(client: &Client, key: u64, op: Op, seen: &mut Option<(u64, i64)>) -> Ended {
-    match try_carry_out(client, key, op, seen).await {
-        Ok(ended) => ended,
-        Err(error) => Ended::Error(error),
+/// Reads every register in use, once. Waits for the system as long as it takes.
+pub async fn conclude<S: Session + Register>(
+    shared: Shared,
+    record: Arc<Record>,
+    client: u64,
+    session: Arc<Persistent<S>>,
+) {
+    let keys = shared.lock().unwrap_or_else(PoisonError::into_inner).keys();
+    for key in keys {
+        let op = Op::Read { key, path: ReadPath::Linearizable };
+        one(&shared, &record, client, &session, op).await;
+        record.renew(&session, || false).await;
     }
 }
 
-async fn try_carry_out(
-    client: &Client,
-    key: u64,
+async fn one<S: Session + Register>(
+    shared: &Shared,
+    record: &Record,
+    client: u64,
+    session: &Persistent<S>,
     op: Op,
-    seen: &mut Option<(u64, i64)>,
-) -> Result<Ended, Error> {
-    let (_, asked) = describe(key, op);
-    match op {
-        Op::Write { to } => {
-            client.put(name(key), to.to_string()).await?;
-            *seen = Some((key, to));
-            Ok(Ended::Ok(asked))
+) {
+    // Local reads promise less than the history is judged by.
+    let op = match op {
+        Op::Read { key, path: ReadPath::Local } => Op::Read { key, path: ReadPath::Linearizable },
+        op => op,
+    };
+    let through = session.session().await;
+    let id = record.invoke(client, op.f(), op.input());
+    let ended = match carry_out(&*through, op).await {
+        Outcome::Done(answer) => {
+            shared.lock().unwrap_or_else(PoisonError::into_inner).on_answer(op, answer);
+            op.output(answer).map_or_else(Ended::Refused, Ended::Ok)
         }
-        Op::Cas { from, to } => {
-            let set = Steps::new().put(name(key), to.to_string());
-            let guard = value(name(key)).equals(from.to_string());
-            if client.txn(Txn::when(guard).then(set)).await?.held() {
-                *seen = Some((key, to));
-                return Ok(Ended::Ok(asked));
-            }
-            *seen = None;
-            Ok(Ended::Refused("another-value"))
-        }
-        Op::Read { ordered } => {
-            let found = read(client, key, ordered).await?;
-            let number = match &found {
-                None => None,
-                Some(bytes) => Some(number(bytes)?),
-            };
-            *seen = number.map(|number| (key, number));
-            let shown = number.map_or(Value::Nil, Value::Int);
-            Ok(Ended::Ok(Value::vector([Value::from(key), shown])))
-        }
-    }
-}
-
-async fn read(client: &Client, key: u64, ordered: bool) -> Result<Option<bytes::Bytes>, Error> {
-    if !ordered {
-        return Ok(client.get(name(key)).await?.map(|record| record.value));
-    }
-    let read = Txn::when(exists(name(key))).then(Steps::new().get(name(key)));
-    Ok(client.txn(read).await?.value(0).cloned())
-}
-
-fn number(value: &[u8]) -> Result<i64, Error> {
-    let text = std::str::from_utf8(value).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(Error::Failed(Failure::Unexpected))
+        Outcome::Failed(why) => Ended::Failed(why),
+        Outcome::Unknown(why) => Ended::Unknown(why),
+    };
+    record.complete(client, id, ended);
 }

@@ -129,7 +129,9 @@ impl Cluster {
             error,
             hint: self.system.hint(),
         };
-        // What would start it does not tell as well that it is not there.
+        // It is started in another directory, and what starts it does not tell as well that it is
+        // not there.
+        let program = &std::path::absolute(program).map_err(failed)?;
         std::fs::metadata(program).map_err(failed)?;
         let mut command = match &self.nodes {
             Some(nodes) => nodes.command(at, program),

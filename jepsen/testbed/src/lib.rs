@@ -10,12 +10,15 @@
 //!    daemons there.
 //! 4. [`process`] and [`spawn`]: one program, and the thread that starts all of them.
 //! 5. [`leftovers`]: what a test that was killed could not remove.
+//! 6. `clients` (a feature of that name): the protocols of ZooKeeper and etcd, without IO.
 //!
 //! Invariant: a process that was started here is ended here by its number, and no other is touched.
 //! If this process is killed, the kernel ends those that it started (see [`spawn`]); the next start
 //! removes what else it left (see [`leftovers`]).
 
 pub mod ask;
+#[cfg(feature = "clients")]
+pub mod clients;
 pub mod cluster;
 pub mod corosync;
 pub mod leftovers;

@@ -6,6 +6,7 @@
 //! randomness.
 
 use accord_core::time::{Duration, DurationExt};
+use accord_workloads::Draw;
 use rand::{Rng as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use xxhash_rust::xxh3::xxh3_64;
@@ -125,6 +126,12 @@ impl Rng {
         let steps = u64::from((high / low).ilog2());
         let base = low << self.below(steps + 1);
         self.within(base, base.saturating_mul(2).min(high).max(base))
+    }
+}
+
+impl Draw for Rng {
+    fn next_u64(&mut self) -> u64 {
+        Self::next_u64(self)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Registers: clients read, write and compare-and-set a few keys; each key must be linearizable.
 //!
-//! Every value written is different, so a read tells which write it saw. Some reads go through the
-//! order (a transaction's step), some beside it (a linearizable query): both must fit into one
-//! order. Local reads are made as well; they promise less, and the world judges them by their
-//! revision alone.
+//! What clients do is drawn by [`accord_workloads::register`]; here it becomes requests of the
+//! core's client. Some reads go through the order (a transaction's step), some beside it (a
+//! linearizable query): both must fit into one order. Local reads are made as well; they promise
+//! less, and the world judges them by their revision alone.
 
-use super::ledger::{Answer, Entry, Ledger};
+use super::ledger::{self, Entry, Ledger};
 use super::{ClientCtx, Workload, WorkloadKind};
 use crate::plan::options::Options;
 use crate::plan::rng::{Concern, Rng};
@@ -15,27 +15,16 @@ use accord_core::protocol::Consistency;
 use accord_core::state::{
     Branch, Compare, Flags, ReadQuery, ReadResult, Relation, Step, StepResult, Txn, TxnOutcome,
 };
-use accord_models::edn::Value;
 use accord_models::{History, Model};
+use accord_workloads::register::{self, Answer, Op, ReadPath};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What is remembered of an outstanding operation.
-#[derive(Clone, Copy, Debug)]
-enum Memo {
-    Read { key: u64 },
-    Write { key: u64, value: i64 },
-    Cas { key: u64, from: i64, to: i64 },
-}
 
 /// The workload.
 #[derive(Debug)]
 pub struct Registers {
-    keys: u64,
-    last_value: i64,
-    /// What was last seen of each key by anybody: good guesses for compare-and-set.
-    seen: BTreeMap<u64, i64>,
-    ledger: Ledger<Memo>,
+    generator: register::Registers,
+    ledger: Ledger<Op>,
     /// Keys that a life has still to read in the end.
     to_read: BTreeMap<u64, BTreeSet<u64>>,
     undecided: Option<String>,
@@ -45,91 +34,50 @@ impl Registers {
     /// Nothing was done so far.
     pub fn new(options: &Options) -> Self {
         let mut rng = Rng::of(options.seed, Concern::Workload, 1000);
+        let few = register::Options { keys: rng.within(1, 6), operations_max: None };
         Self {
-            keys: rng.within(1, 6),
-            last_value: 0,
-            seen: BTreeMap::new(),
+            generator: register::Registers::new(few),
             ledger: Ledger::new(options.clients + 1),
             to_read: BTreeMap::new(),
             undecided: None,
         }
     }
 
-    fn next_value(&mut self) -> i64 {
-        self.last_value += 1;
-        self.last_value
-    }
-
-    fn write(&mut self, ctx: &mut ClientCtx<'_>, key: u64) {
-        let value = self.next_value();
-        let txn = Txn::of(vec![write_step(key, value)]);
-        self.ledger.submit(ctx, &txn, "write", pair(key, value), Memo::Write { key, value });
-    }
-
-    fn cas(&mut self, ctx: &mut ClientCtx<'_>, key: u64) {
-        let Some(from) = self.seen.get(&key).copied() else { return self.write(ctx, key) };
-        let to = self.next_value();
-        let compare =
-            Compare::Value { key: name(key), relation: Relation::Equal, value: text(from) };
-        let txn =
-            Txn { guard: vec![compare], then: vec![write_step(key, to)], otherwise: Vec::new() };
-        let change = Value::vector([Value::Int(from), Value::Int(to)]);
-        let value = Value::vector([Value::from(key), change]);
-        self.ledger.submit(ctx, &txn, "cas", value, Memo::Cas { key, from, to });
-    }
-
-    fn read(&mut self, ctx: &mut ClientCtx<'_>, key: u64, ordered: bool) -> bool {
-        let value = Value::vector([Value::from(key), Value::Nil]);
-        let memo = Memo::Read { key };
-        if !ordered {
-            return self.ledger.read(ctx, get(key), "read", value, memo);
+    fn begin(&mut self, ctx: &mut ClientCtx<'_>, op: Op) {
+        match request(op) {
+            Request::Txn(txn) => drop(self.ledger.submit(ctx, &txn, op.f(), op.input(), op)),
+            Request::Read(query) => drop(self.ledger.read(ctx, query, op.f(), op.input(), op)),
+            Request::LocalRead(query) => drop(ctx.read(query, Consistency::Local)),
         }
-        let read = Step::Read { key: name(key), offset: 0, length_max: 32 };
-        let txn = Txn {
-            guard: vec![Compare::Exists { key: name(key) }],
-            then: vec![read],
-            otherwise: Vec::new(),
-        };
-        self.ledger.submit(ctx, &txn, "read", value, memo)
     }
 
-    fn on_done(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, outcome: &TxnOutcome) {
-        let now = ctx.time_ns();
+    fn on_done(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Op>, outcome: &TxnOutcome) {
         let (branch, results) = match outcome {
             TxnOutcome::Committed { branch, results, .. } => (*branch, results),
             TxnOutcome::Aborted { error, .. } => {
-                return self.ledger.fail(now, entry.id, error.to_string());
+                return self.ledger.fail(ctx.time_ns(), entry.id, error.to_string());
             }
         };
         match (entry.memo, branch) {
-            (Memo::Write { key, value }, _) => {
-                self.seen.insert(key, value);
-                self.ledger.ok(now, entry.id, pair(key, value));
+            (Op::Write { .. }, _) | (Op::Cas { .. }, Branch::Then) => {
+                self.on_answer(ctx, entry, Answer::Written);
             }
-            (Memo::Cas { key, from, to }, Branch::Then) => {
-                self.seen.insert(key, to);
-                let change = Value::vector([Value::Int(from), Value::Int(to)]);
-                self.ledger.ok(now, entry.id, Value::vector([Value::from(key), change]));
-            }
-            (Memo::Cas { key, .. }, Branch::Otherwise) => {
-                self.seen.remove(&key);
-                self.ledger.fail(now, entry.id, "the value was another");
-            }
-            (Memo::Read { key }, Branch::Then) => match results.iter().next() {
-                Some(StepResult::Read { value, .. }) => self.on_value(ctx, entry, key, value),
+            (Op::Cas { .. }, Branch::Otherwise) => self.on_answer(ctx, entry, Answer::Refused),
+            (Op::Read { .. }, Branch::Then) => match results.iter().next() {
+                Some(StepResult::Read { value, .. }) => self.on_value(ctx, entry, value),
                 other => ctx.fail(format!("a read came back as {other:?}")),
             },
-            (Memo::Read { key }, Branch::Otherwise) => self.on_missing(now, entry, key),
+            (Op::Read { .. }, Branch::Otherwise) => {
+                self.on_answer(ctx, entry, Answer::Read(None));
+            }
         }
     }
 
-    fn on_read(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, result: &ReadResult) {
-        let Memo::Read { key } = entry.memo else {
-            return ctx.fail("a result came for an operation that is no read");
-        };
+    fn on_read(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Op>, result: &ReadResult) {
+        let key = entry.memo.key();
         match result {
-            ReadResult::Value { value, .. } => self.on_value(ctx, entry, key, value),
-            ReadResult::NotFound => self.on_missing(ctx.time_ns(), entry, key),
+            ReadResult::Value { value, .. } => self.on_value(ctx, entry, value),
+            ReadResult::NotFound => self.on_answer(ctx, entry, Answer::Read(None)),
             other => ctx.fail(format!("a read came back as {other:?}")),
         }
         if let Some(keys) = self.to_read.get_mut(&ctx.life) {
@@ -137,19 +85,22 @@ impl Registers {
         }
     }
 
-    fn on_value(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Memo>, key: u64, value: &[u8]) {
+    fn on_value(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Op>, value: &[u8]) {
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         let Some(number) = number else {
+            let key = entry.memo.key();
             return ctx.fail(format!("register {key} holds {value:?}, which nobody wrote"));
         };
-        self.seen.insert(key, number);
-        self.ledger.ok(ctx.time_ns(), entry.id, pair(key, number));
+        self.on_answer(ctx, entry, Answer::Read(Some(number)));
     }
 
-    fn on_missing(&mut self, time_ns: u64, entry: Entry<Memo>, key: u64) {
-        self.seen.remove(&key);
-        let value = Value::vector([Value::from(key), Value::Nil]);
-        self.ledger.ok(time_ns, entry.id, value);
+    fn on_answer(&mut self, ctx: &ClientCtx<'_>, entry: Entry<Op>, answer: Answer) {
+        self.generator.on_answer(entry.memo, answer);
+        let now = ctx.time_ns();
+        match entry.memo.output(answer) {
+            Ok(value) => self.ledger.ok(now, entry.id, value),
+            Err(why) => self.ledger.fail(now, entry.id, why),
+        }
     }
 }
 
@@ -159,20 +110,14 @@ impl Workload for Registers {
     }
 
     fn step(&mut self, ctx: &mut ClientCtx<'_>) {
-        let key = ctx.rng.below(self.keys);
-        match ctx.rng.below(100) {
-            0..=29 => self.write(ctx, key),
-            30..=54 => self.cas(ctx, key),
-            55..=79 => drop(self.read(ctx, key, false)),
-            80..=89 => drop(self.read(ctx, key, true)),
-            _ => drop(ctx.read(get(key), Consistency::Local)),
-        }
+        let op = self.generator.next(ctx.rng);
+        self.begin(ctx, op);
     }
 
     fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
         match self.ledger.settle(ctx, event) {
-            Some(Answer::Txn(entry, outcome)) => self.on_done(ctx, entry, &outcome),
-            Some(Answer::Read(entry, _, result)) => self.on_read(ctx, entry, &result),
+            Some(ledger::Answer::Txn(entry, outcome)) => self.on_done(ctx, entry, &outcome),
+            Some(ledger::Answer::Read(entry, _, result)) => self.on_read(ctx, entry, &result),
             None => {}
         }
     }
@@ -184,12 +129,12 @@ impl Workload for Registers {
 
     fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
         let life = ctx.life;
-        let all = || (0..self.keys).collect();
+        let all = || self.generator.keys().collect();
         let left = self.to_read.entry(life).or_insert_with(all).first().copied();
         if let Some(key) = left
             && self.ledger.outstanding(life) == 0
         {
-            self.read(ctx, key, false);
+            self.begin(ctx, Op::Read { key, path: ReadPath::Linearizable });
         }
         left.is_none()
     }
@@ -208,6 +153,32 @@ impl Workload for Registers {
     }
 }
 
+/// What the core's client is asked for an operation.
+enum Request {
+    Txn(Txn),
+    Read(ReadQuery),
+    LocalRead(ReadQuery),
+}
+
+fn request(op: Op) -> Request {
+    match op {
+        Op::Read { key, path: ReadPath::Linearizable } => Request::Read(get(key)),
+        Op::Read { key, path: ReadPath::Local } => Request::LocalRead(get(key)),
+        Op::Read { key, path: ReadPath::Ordered } => Request::Txn(Txn {
+            guard: vec![Compare::Exists { key: name(key) }],
+            then: vec![Step::Read { key: name(key), offset: 0, length_max: 32 }],
+            otherwise: Vec::new(),
+        }),
+        Op::Write { key, to } => Request::Txn(Txn::of(vec![write_step(key, to)])),
+        Op::Cas { key, from, to } => {
+            let (relation, value) = (Relation::Equal, text(from));
+            let guard = vec![Compare::Value { key: name(key), relation, value }];
+            let then = vec![write_step(key, to)];
+            Request::Txn(Txn { guard, then, otherwise: Vec::new() })
+        }
+    }
+}
+
 fn name(key: u64) -> Bytes {
     Bytes::from(format!("r/{key}"))
 }
@@ -223,8 +194,4 @@ fn get(key: u64) -> ReadQuery {
 fn write_step(key: u64, value: i64) -> Step {
     let flags = Flags::CREATE | Flags::REPLACE;
     Step::Write { key: name(key), value: text(value), offset: 0, flags }
-}
-
-fn pair(key: u64, value: i64) -> Value {
-    Value::vector([Value::from(key), Value::Int(value)])
 }

@@ -1,10 +1,10 @@
 //! Transactions: clients append to lists and read them, several keys at once; the whole must be
 //! strictly serializable.
 //!
-//! A list is a record to which elements of a fixed width are appended; an element is appended once.
-//! Lists are read by a step on the record, or by a step or a query that lists a range, which is how
-//! an absent record is read. Some transactions end in a step that fails: nothing of them may ever
-//! be seen. When a list has grown long, clients move on to others.
+//! What clients do is drawn by [`accord_workloads::lists`]; here it becomes requests of the core's
+//! client. A list is a record to which elements of a fixed width are appended. Lists are read by a
+//! step on the record, or by a step or a query that lists a range, which is how an absent record is
+//! read. Some transactions end in a step that fails: nothing of them may ever be seen.
 
 use super::ledger::{Answer, Entry, Ledger};
 use super::{ClientCtx, Workload, WorkloadKind};
@@ -16,35 +16,20 @@ use accord_core::state::{
     Compare, Flags, ListEntry, ListQuery, Page, Range, ReadQuery, ReadResult, Step, StepResult,
     Txn, TxnOutcome,
 };
-use accord_models::edn::Value;
 use accord_models::{History, Model};
+use accord_workloads::lists::{self, Op, Part, TXN, input, output};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The width of an element, in bytes.
 const ELEMENT_BYTES: usize = 5;
-/// The elements after which clients turn to another list.
-const ELEMENTS_MAX: usize = 30;
 /// The most bytes of a list that are read: more than any list has.
 const READ_BYTES_MAX: u64 = 2048;
-/// The most steps of a transaction, beside the one that makes it fail.
-const STEPS_MAX: u64 = 5;
-
-/// One step as the client means it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Append { key: u64, element: i64 },
-    Read { key: u64 },
-}
 
 /// The workload.
 #[derive(Debug)]
 pub struct Transactions {
-    /// Lists in use at a time.
-    width: u64,
-    /// The first list in use.
-    first: u64,
-    last_element: i64,
+    generator: lists::Transactions,
     /// Lists that are known to exist: they are never deleted.
     exist: BTreeSet<u64>,
     ledger: Ledger<Vec<Part>>,
@@ -58,9 +43,7 @@ impl Transactions {
     pub fn new(options: &Options) -> Self {
         let mut rng = Rng::of(options.seed, Concern::Workload, 1001);
         Self {
-            width: rng.within(1, 4),
-            first: 0,
-            last_element: 0,
+            generator: lists::Transactions::new(rng.within(1, 4)),
             exist: BTreeSet::new(),
             ledger: Ledger::new(options.clients + 1),
             to_read: BTreeMap::new(),
@@ -68,37 +51,21 @@ impl Transactions {
         }
     }
 
-    fn draw(&mut self, rng: &mut Rng) -> Vec<Part> {
-        let count = rng.within(1, STEPS_MAX);
-        let parts = (0..count).map(|_| {
-            let key = self.first + rng.below(self.width);
-            if rng.percent(50) {
-                return Part::Read { key };
-            }
-            self.last_element += 1;
-            Part::Append { key, element: self.last_element }
-        });
-        parts.collect()
-    }
-
-    fn transact(&mut self, ctx: &mut ClientCtx<'_>) {
-        let parts = self.draw(ctx.rng);
+    fn transact(&mut self, ctx: &mut ClientCtx<'_>, parts: Vec<Part>) {
         let mut known = self.exist.clone();
         let mut steps: Vec<Step> =
             parts.iter().map(|part| step(*part, &mut known, ctx.rng)).collect();
         if ctx.rng.percent(10) {
             steps.push(Step::Compare(Compare::Exists { key: Bytes::from_static(b"t/never") }));
         }
-        let value = Value::vector(parts.iter().map(asked));
-        self.ledger.submit(ctx, &Txn::of(steps), "txn", value, parts);
+        self.ledger.submit(ctx, &Txn::of(steps), TXN, input(&parts), parts);
     }
 
     /// Reads one or two neighbouring lists at one revision, without a transaction.
     fn query(&mut self, ctx: &mut ClientCtx<'_>, first: u64, count: u64) {
-        let parts: Vec<Part> = (first..first + count).map(|key| Part::Read { key }).collect();
-        let value = Value::vector(parts.iter().map(asked));
+        let parts = lists::query(first, count);
         let query = ReadQuery::List(span(first, count));
-        self.ledger.read(ctx, query, "txn", value, parts);
+        self.ledger.read(ctx, query, TXN, input(&parts), parts);
     }
 
     fn on_committed(
@@ -107,24 +74,22 @@ impl Transactions {
         entry: Entry<Vec<Part>>,
         results: &[StepResult],
     ) {
-        let mut answer = Vec::new();
+        let mut lists = Vec::new();
         for (part, result) in entry.memo.iter().zip(results) {
-            let list = match (part, result) {
+            lists.push(match (part, result) {
                 (Part::Append { key, .. }, StepResult::Written { .. }) => {
                     self.exist.insert(*key);
-                    answer.push(asked(part));
-                    continue;
+                    None
                 }
                 (Part::Read { .. }, StepResult::Read { value, .. }) => elements(value),
                 (Part::Read { key }, StepResult::Listed(page)) => on_page(page, *key),
-                _ => None,
-            };
-            match (part, list) {
-                (Part::Read { key }, Some(list)) => answer.push(self.read(*key, list)),
                 _ => return ctx.fail(format!("{part:?} came back as {result:?}")),
+            });
+            if let (Part::Read { .. }, Some(None)) = (part, lists.last()) {
+                return ctx.fail(format!("{part:?} came back as {result:?}"));
             }
         }
-        self.ledger.ok(ctx.time_ns(), entry.id, Value::vector(answer));
+        self.on_answer(ctx, entry, &lists);
     }
 
     fn on_listed(&mut self, ctx: &mut ClientCtx<'_>, entry: Entry<Vec<Part>>, page: &Page) {
@@ -134,27 +99,27 @@ impl Transactions {
         if page.more {
             return self.ledger.fail(ctx.time_ns(), entry.id, "the page was cut");
         }
-        let mut answer = Vec::new();
-        for part in &entry.memo {
-            let (Part::Read { key } | Part::Append { key, .. }) = *part;
-            let Some(list) = on_page(page, key) else {
-                return ctx.fail(format!("a list came back as {page:?}"));
-            };
-            answer.push(self.read(key, list));
+        let read = |part: &Part| on_page(page, part.key());
+        let lists: Vec<_> = entry.memo.iter().map(read).collect();
+        if lists.contains(&None) {
+            return ctx.fail(format!("a list came back as {page:?}"));
         }
-        self.ledger.ok(ctx.time_ns(), entry.id, Value::vector(answer));
+        self.on_answer(ctx, entry, &lists);
     }
 
-    /// A list was read.
-    fn read(&mut self, key: u64, list: Vec<i64>) -> Value {
-        if !list.is_empty() {
-            self.exist.insert(key);
+    fn on_answer(
+        &mut self,
+        ctx: &ClientCtx<'_>,
+        entry: Entry<Vec<Part>>,
+        lists: &[Option<Vec<i64>>],
+    ) {
+        for (part, list) in entry.memo.iter().zip(lists) {
+            if list.as_ref().is_some_and(|list| !list.is_empty()) {
+                self.exist.insert(part.key());
+            }
         }
-        if list.len() >= ELEMENTS_MAX {
-            self.first = self.first.max(key + 1);
-        }
-        let list = Value::vector(list.into_iter().map(Value::Int));
-        Value::vector([Value::keyword("r"), Value::from(key), list])
+        self.generator.on_answer(&entry.memo, lists);
+        self.ledger.ok(ctx.time_ns(), entry.id, output(&entry.memo, lists));
     }
 }
 
@@ -164,12 +129,10 @@ impl Workload for Transactions {
     }
 
     fn step(&mut self, ctx: &mut ClientCtx<'_>) {
-        if ctx.rng.percent(80) {
-            return self.transact(ctx);
+        match self.generator.next(ctx.rng) {
+            Op::Transact(parts) => self.transact(ctx, parts),
+            Op::Query { first, count } => self.query(ctx, first, count),
         }
-        let first = self.first + ctx.rng.below(self.width);
-        let count = ctx.rng.within(1, 2);
-        self.query(ctx, first, count);
     }
 
     fn on_event(&mut self, ctx: &mut ClientCtx<'_>, event: &ClientEvent) {
@@ -194,7 +157,7 @@ impl Workload for Transactions {
     }
 
     fn conclude(&mut self, ctx: &mut ClientCtx<'_>) -> bool {
-        let all = || (0..self.first + self.width).collect();
+        let all = || self.generator.keys().collect();
         let left = self.to_read.entry(ctx.life).or_insert_with(all).first().copied();
         if let Some(key) = left {
             self.query(ctx, key, 1);
@@ -241,15 +204,6 @@ fn step(part: Part, known: &mut BTreeSet<u64>, rng: &mut Rng) -> Step {
     }
 }
 
-fn asked(part: &Part) -> Value {
-    match part {
-        Part::Append { key, element } => {
-            Value::vector([Value::keyword("append"), Value::from(*key), Value::Int(*element)])
-        }
-        Part::Read { key } => Value::vector([Value::keyword("r"), Value::from(*key), Value::Nil]),
-    }
-}
-
 /// The list `key` on a page that has it if it exists.
 fn on_page(page: &Page, key: u64) -> Option<Vec<i64>> {
     let name = name(key);
@@ -277,13 +231,11 @@ mod tests {
     fn history(read: &[i64]) -> History {
         let mut recorder = Recorder::new(1);
         for element in [1, 2] {
-            let append = asked(&Part::Append { key: 0, element });
-            recorder.observe(0, 0, "txn", Value::vector([append]));
+            recorder.observe(0, 0, TXN, input(&[Part::Append { key: 0, element }]));
         }
-        let op = recorder.invoke(0, 1, "txn", Value::vector([asked(&Part::Read { key: 0 })]));
-        let list = Value::vector(read.iter().copied().map(Value::Int));
-        let answer = Value::vector([Value::keyword("r"), Value::from(0_u64), list]);
-        recorder.ok(op, 1, Value::vector([answer]));
+        let parts = [Part::Read { key: 0 }];
+        let op = recorder.invoke(0, 1, TXN, input(&parts));
+        recorder.ok(op, 1, output(&parts, &[Some(read.to_vec())]));
         recorder.finish()
     }
 

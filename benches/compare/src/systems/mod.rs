@@ -7,7 +7,6 @@
 pub mod accord;
 pub mod counters;
 pub mod etcd;
-pub mod jute;
 pub mod zookeeper;
 
 use crate::failure::{During, Failure, Result};

@@ -2,13 +2,20 @@
 //!
 //! Invariant: reading any bytes ends in a value or an error.
 
-use crate::failure::{Result, wrong};
+use super::Broken;
 use bytes::Bytes;
 
 /// The longest string or buffer that is believed.
 const BYTES_MAX: usize = 64 << 20;
-/// The fields of a Stat: none of them is looked at.
+/// The bytes of a Stat.
 const STAT_BYTES: usize = 68;
+
+/// What is known of a record besides its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// How often the value was set.
+    pub version: i32,
+}
 
 /// Appends values.
 pub trait JuteWrite {
@@ -60,9 +67,9 @@ impl<'a> JuteReader<'a> {
         Self { rest }
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Broken> {
         let Some((taken, rest)) = self.rest.split_at_checked(count) else {
-            return Err(wrong("ZooKeeper: a message ends inside a value"));
+            return Err(Broken::because("ZooKeeper: a message ends inside a value"));
         };
         self.rest = rest;
         Ok(taken)
@@ -72,7 +79,7 @@ impl<'a> JuteReader<'a> {
     ///
     /// # Errors
     /// If the bytes end before.
-    pub fn int(&mut self) -> Result<i32> {
+    pub fn int(&mut self) -> Result<i32, Broken> {
         Ok(i32::from_be_bytes(self.take(4)?.try_into().expect("there are four")))
     }
 
@@ -80,7 +87,7 @@ impl<'a> JuteReader<'a> {
     ///
     /// # Errors
     /// If the bytes end before.
-    pub fn long(&mut self) -> Result<i64> {
+    pub fn long(&mut self) -> Result<i64, Broken> {
         Ok(i64::from_be_bytes(self.take(8)?.try_into().expect("there are eight")))
     }
 
@@ -88,7 +95,7 @@ impl<'a> JuteReader<'a> {
     ///
     /// # Errors
     /// If the bytes end before.
-    pub fn boolean(&mut self) -> Result<bool> {
+    pub fn boolean(&mut self) -> Result<bool, Broken> {
         Ok(self.take(1)?[0] != 0)
     }
 
@@ -96,30 +103,33 @@ impl<'a> JuteReader<'a> {
     ///
     /// # Errors
     /// If the bytes end before, or it is impossibly long.
-    pub fn buffer(&mut self) -> Result<Bytes> {
+    pub fn buffer(&mut self) -> Result<Bytes, Broken> {
         let length = usize::try_from(self.int()?.max(0)).unwrap_or(usize::MAX);
         if length > BYTES_MAX {
-            return Err(wrong(format!("ZooKeeper: a buffer of {length} bytes is announced")));
+            return Err(Broken(format!("ZooKeeper: a buffer of {length} bytes is announced")));
         }
         Ok(Bytes::copy_from_slice(self.take(length)?))
     }
 
-    /// A Stat, which is passed over.
+    /// A Stat: all but the version of the value is passed over.
     ///
     /// # Errors
     /// If the bytes end before.
-    pub fn stat(&mut self) -> Result<()> {
-        self.take(STAT_BYTES).map(drop)
+    pub fn stat(&mut self) -> Result<Stat, Broken> {
+        let mut stat = JuteReader::new(self.take(STAT_BYTES)?);
+        // Two numbers of changes and two times come before it.
+        stat.take(4 * 8)?;
+        Ok(Stat { version: stat.int()? })
     }
 
     /// Checks that nothing follows.
     ///
     /// # Errors
     /// If something does.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<(), Broken> {
         match self.rest.len() {
             0 => Ok(()),
-            bytes => Err(wrong(format!("ZooKeeper: {bytes} bytes follow an answer"))),
+            bytes => Err(Broken(format!("ZooKeeper: {bytes} bytes follow a reply"))),
         }
     }
 }
