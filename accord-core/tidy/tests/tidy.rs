@@ -113,13 +113,16 @@ fn short_files(source: &Source) -> Vec<String> {
     }
 }
 
-/// Lines of a Markdown text that are too long.
+/// Lines of a Markdown text that are too long. Blocks that a test reads line by line are exempt.
 fn long_markdown_lines(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
+    let (mut found, mut data) = (Vec::new(), false);
     for (at, line) in text.lines().enumerate() {
+        if let Some(language) = line.strip_prefix("```") {
+            data = ["accord", "wire"].contains(&language);
+        }
         let row = line.starts_with('|');
         let max = if row { MARKDOWN_ROW_COLUMNS_MAX } else { MARKDOWN_COLUMNS_MAX };
-        if line.chars().count() > max {
+        if line.chars().count() > max && !data {
             found.push(format!("{}: longer than {max} columns", at + 1));
         }
     }
@@ -241,23 +244,19 @@ fn no_banned_word_is_handed_over() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Pages that are still to be wrapped. Take one out when it is.
-const UNWRAPPED: [&str; 1] = ["docs/protocol.md"];
-
 #[test]
 fn lines_in_documents_are_bounded() {
     let mut found = Vec::new();
     for (path, text) in texts("md") {
-        if !UNWRAPPED.contains(&path.as_str()) {
-            found.extend(long_markdown_lines(&text).iter().map(|what| format!("{path}:{what}")));
-        }
+        found.extend(long_markdown_lines(&text).iter().map(|what| format!("{path}:{what}")));
     }
     assert!(found.is_empty(), "{} remarks:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
 fn long_lines_of_documents_are_found() {
-    let text = format!("{0}\n{0}x\n|{0}{0}\n|{1}\n", "-".repeat(150), "-".repeat(249));
+    let data = format!("```wire\n{}\n```\n", "-".repeat(151));
+    let text = format!("{0}\n{0}x\n|{0}{0}\n|{1}\n{data}", "-".repeat(150), "-".repeat(249));
     let expected = ["2: longer than 150 columns", "3: longer than 250 columns"];
     assert_eq!(long_markdown_lines(&text), expected);
 }
