@@ -5,13 +5,13 @@
 //! sockets, the driver, the client library, process death. Read on:
 //!
 //! 1. `accord-testbed`: servers as processes, where they run, and what is done to them.
-//! 2. [`systems`]: clients of Accord, ZooKeeper and etcd, and what their errors mean.
-//! 3. [`workload`]: what clients do, recorded as histories in Jepsen's form.
-//! 4. [`nemesis`]: faults.
-//! 5. [`rounds`]: faults, one after the other, and the verdict; [`sessions`]: very many at once;
-//!    [`grow`]: a cluster that grows and shrinks; [`conclusion`]: what a run comes to, and its
-//!    exit code.
-//! 6. [`load`]: steady writers, for what is measured: a server that comes back ([`transfer`]),
+//! 2. [`systems`] has clients of Accord, ZooKeeper and etcd, and what their errors mean.
+//! 3. [`workload`] is what clients do, recorded as histories in Jepsen's form.
+//! 4. [`nemesis`] injects faults.
+//! 5. [`rounds`] injects faults one after the other and judges; [`sessions`] opens very many
+//!    sessions at once; [`grow`] grows and shrinks a cluster. What a run comes to, with its exit
+//!    code, is a [`conclusion`].
+//! 6. [`load`] has steady writers, for what is measured: a server that comes back ([`transfer`]),
 //!    checkpoints of a large store ([`checkpoints`]).
 //!
 //! Invariant: a process that was started here is ended here, and no other is touched.

@@ -162,16 +162,18 @@ impl Server {
 
     /// Shows the gateway an output of the service; returns what is the driver's to carry out. The
     /// commands of an entry are carried on together, so that nobody sees a part of it.
-    fn carry_on(&mut self, output: service::Output) -> Option<Output> {
-        if let service::Output::Applied(Completion::Malformed { .. }) = &output {
-            self.malformed += 1;
-        }
-        let output = self.gateway.follow(self.now, &self.service, output);
-        if self.service.is_applying() {
-            let next = self.service.poll_output().expect("an entry ends");
-            return self.carry_on(next);
-        }
-        match output? {
+    fn carry_on(&mut self, mut output: service::Output) -> Option<Output> {
+        let followed = loop {
+            if let service::Output::Applied(Completion::Malformed { .. }) = &output {
+                self.malformed += 1;
+            }
+            let followed = self.gateway.follow(self.now, &self.service, output);
+            if !self.service.is_applying() {
+                break followed;
+            }
+            output = self.service.poll_output().expect("an entry ends");
+        };
+        match followed? {
             service::Output::Multicast(message) => Some(Output::Multicast(message)),
             service::Output::Persist { ticket, record } => Some(Output::Persist { ticket, record }),
             service::Output::Peer { to, message } => Some(Output::Peer { to, message }),

@@ -5,6 +5,7 @@
 
 use crate::{Draw, Outcome};
 use accord_models::edn::Value;
+use std::collections::BTreeMap;
 
 /// The elements after which clients turn to another list.
 pub const ELEMENTS_MAX: usize = 30;
@@ -173,11 +174,11 @@ impl Transactions {
 pub trait Lists {
     /// Carries out a transaction. Its answer holds what was read, at the places of the parts that
     /// read: a list as it is at that place, with what the transaction itself appended before.
-    fn transact(
-        &self,
-        parts: &[Part],
-    ) -> impl Future<Output = Outcome<Vec<Option<Vec<i64>>>>> + Send;
+    fn transact(&self, parts: &[Part]) -> impl Future<Output = Outcome<Answers>> + Send;
 }
+
+/// What the parts of a transaction read: `None` for an append.
+pub type Answers = Vec<Option<Vec<i64>>>;
 
 /// What a transaction answers and leaves, of lists as they are before it: for systems that read
 /// first, and then write if nothing has changed. `lists` returns the present elements of a list;
@@ -185,8 +186,8 @@ pub trait Lists {
 pub fn run_on(
     parts: &[Part],
     lists: impl Fn(u64) -> Vec<i64>,
-) -> (Vec<Option<Vec<i64>>>, std::collections::BTreeMap<u64, Vec<i64>>) {
-    let mut changed = std::collections::BTreeMap::new();
+) -> (Answers, BTreeMap<u64, Vec<i64>>) {
+    let mut changed = BTreeMap::new();
     let answers = parts.iter().map(|part| match *part {
         Part::Append { key, element } => {
             changed.entry(key).or_insert_with(|| lists(key)).push(element);
@@ -202,7 +203,6 @@ pub fn run_on(
 mod tests {
     use super::*;
     use crate::Seeded;
-    use std::collections::BTreeMap;
 
     #[test]
     fn transactions_see_what_they_appended_themselves() {

@@ -306,7 +306,7 @@ impl Node {
                 }
             }
         }
-        match self.process.as_mut().map(|process| process.turns.next()) {
+        match self.process.as_mut().map(|process| process.turns.after_input()) {
             None | Some(Next::Wait) => {}
             Some(Next::Poll) => self.pump(env, options),
             Some(Next::WaitFor(span)) => {
@@ -433,11 +433,10 @@ impl Node {
         let now = self.clock.local(env.now);
         let Some(process) = self.process.as_mut() else { return false };
         let event_first = process.turns.second_first();
-        if event_first {
-            self.hand_in_event(env) || self.read_inbox(env, now)
-        } else {
-            self.read_inbox(env, now) || self.hand_in_event(env)
+        if event_first && self.hand_in_event(env) {
+            return true;
         }
+        self.read_inbox(env, now) || (!event_first && self.hand_in_event(env))
     }
 
     fn read_inbox(&mut self, env: &mut Surroundings, now: Instant) -> bool {

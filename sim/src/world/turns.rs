@@ -42,8 +42,8 @@ impl Turns {
         Self { rng, inputs_max: options.inputs_per_poll, left: 0, armed: false }
     }
 
-    /// An input was handed in.
-    pub fn next(&mut self) -> Next {
+    /// What comes next, now that an input was handed in.
+    pub fn after_input(&mut self) -> Next {
         if self.inputs_max == 1 {
             return Next::Poll;
         }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn with_one_input_per_poll_each_is_polled() {
         let mut turns = turns(1);
-        assert!((0..100).all(|_| turns.next() == Next::Poll && turns.inputs() == 1));
+        assert!((0..100).all(|_| turns.after_input() == Next::Poll && turns.inputs() == 1));
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         let mut turns = turns(8);
         let (mut waited, mut lengths) = (0, [0; 9]);
         for _ in 0..1_000 {
-            match turns.next() {
+            match turns.after_input() {
                 Next::Poll => {
                     lengths[waited + 1] += 1;
                     waited = 0;
