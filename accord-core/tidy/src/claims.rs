@@ -7,8 +7,8 @@
 //! - a trace, in a line of its story: `Claims: C-a` behind a `#`;
 //! - a property of the simulated worlds, in `Property::claims`.
 //!
-//! [`remarks`] says what is wrong: a claim without a judge, a judge of an unknown claim, a row
-//! without an id. [`table`] is the list of judges that stands in `docs/consistency.md`.
+//! [`Claims::remarks`] says what is wrong: a claim without a judge, a judge of an unknown claim, a
+//! row without an id. [`Claims::table`] is the list of judges in `docs/consistency.md`.
 
 use crate::{code_only, item_end};
 use std::collections::{BTreeMap, BTreeSet};

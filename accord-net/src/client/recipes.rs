@@ -41,7 +41,7 @@ use super::txn::{Steps, Txn, exists, missing};
 use super::{Client, Done, WatchEnd};
 use accord_core::ids::{Revision, SessionId};
 use accord_core::protocol::{EventMask, WatchFilter};
-use accord_core::state::{Event, Flags, Range};
+use accord_core::state::{Event, Flags, OpRef, Range};
 use accord_core::wire::Encode;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -105,7 +105,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if !self.given_up {
             let delete = giving_up(&self.key);
-            self.client.shared().submit_unattended(delete.as_core().to_bytes());
+            self.client.shared().submit_unattended(OpRef::Kv(delete.as_core()).to_bytes());
         }
     }
 }

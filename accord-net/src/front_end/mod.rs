@@ -3,7 +3,7 @@
 //! A [`FrontEnd`] speaks one protocol with one client. It does no IO and knows no clock: bytes come
 //! in and calls to the server come out; what the server says comes in and bytes come out. A
 //! listener has a [`Factory`] and makes a front-end for each connection that it accepts. The
-//! [native](native) protocol is the first one, and the server knows none of them by name.
+//! [`native`] protocol is the first one, and the server knows none of them by name.
 //!
 //! The server holds back and bounds all front-ends alike:
 //!

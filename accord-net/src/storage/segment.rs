@@ -224,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sector_is_pinned_for_it_must_be_readable_for_ever() {
+    fn the_first_sector_is_pinned_since_every_version_must_tell_it() {
         let head = head(Owner { node: NodeId(7), store: 0x0102 }, 3, 65);
         assert_eq!(&head[4..16], MAGIC);
-        assert_eq!(&head[16..24], [1, 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(&head[16..24], [2, 0, 0, 0, 7, 0, 0, 0]);
         assert_eq!(u64::from_le_bytes(words(sector::payload(&head))), 65);
         assert_eq!(HEAD_PLACE.judge(&head), Found::Valid);
     }

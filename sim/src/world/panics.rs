@@ -15,7 +15,8 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Runs `act`; panics within are kept for [`take_last`]. `act` must catch them.
+/// Runs `act`; panics within are kept for [`take_last`]. `act` must catch them: one that it does
+/// not catch is printed after all.
 pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -27,10 +28,27 @@ pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
             }
         }));
     });
-    QUIET.set(true);
-    let result = act();
-    QUIET.set(false);
-    result
+    let _quiet = Quiet::begin();
+    act()
+}
+
+/// The time in which this thread's panics are kept.
+struct Quiet;
+
+impl Quiet {
+    fn begin() -> Self {
+        QUIET.set(true);
+        Self
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        QUIET.set(false);
+        if std::thread::panicking() {
+            complain!("{}", take_last());
+        }
+    }
 }
 
 /// What the last panic kept on this thread said.

@@ -3,6 +3,7 @@
 use crate::world::clock::{Clock as Skewed, WorldTime};
 use accord_core::ids::Stamp;
 use accord_core::time::{Duration, Instant};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -14,11 +15,18 @@ pub(super) struct MachineClock {
     clock: Arc<Mutex<Skewed>>,
     /// Whoever sleeps looks again.
     changed: Rc<Notify>,
+    /// The latest time that it showed. What a process does when the simulator tears it down happens
+    /// outside of its machine, where the simulator knows no time.
+    shown: Rc<Cell<Instant>>,
 }
 
 impl MachineClock {
     pub(super) fn new(offset: Duration) -> Self {
-        Self { clock: Arc::new(Mutex::new(Skewed::new(offset))), changed: Rc::default() }
+        Self {
+            clock: Arc::new(Mutex::new(Skewed::new(offset))),
+            changed: Rc::default(),
+            shown: Rc::new(Cell::new(Instant::from_nanos(0))),
+        }
     }
 
     /// Changes how it goes.
@@ -37,8 +45,11 @@ impl MachineClock {
         self.changed.notified()
     }
 
+    /// What the clock shows. It never goes back.
     pub(super) fn local(&self, now: WorldTime) -> Instant {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now)
+        let local = self.clock.lock().unwrap_or_else(PoisonError::into_inner).local(now);
+        self.shown.set(self.shown.get().max(local));
+        self.shown.get()
     }
 
     /// What the clock on the wall shows.

@@ -44,7 +44,7 @@ impl Simulator for Turmoil {
     const STREAMS_OUTLIVE_CUTS: bool = false;
 
     fn now() -> WorldTime {
-        // Outside of a machine nobody looks at a clock.
+        // Outside of a machine, where processes are torn down, there is no time.
         let elapsed = ::turmoil::sim_elapsed().unwrap_or_default();
         WorldTime::from_nanos(elapsed.as_nanos() as u64)
     }
