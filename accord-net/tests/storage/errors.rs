@@ -351,7 +351,7 @@ fn a_power_loss_within_the_first_frame_of_a_segment_is_no_damage() {
         }
         let before = segments(&disk).len();
         let last: Vec<_> =
-            (durable + 1..durable + 400).map(|it| Record::Promise(Epoch(it))).collect();
+            (durable + 1..durable + 250).map(|it| Record::Promise(Epoch(it))).collect();
         store.write(&last).expect("a healthy disk");
         let is_new = segments(&disk).len() > before;
         in_new_segment += u32::from(is_new);

@@ -212,8 +212,8 @@ fn checkpoint_files_of_other_formats_are_refused() {
     for older in [1, 2, 3] {
         set_format(&scratch, older);
         let error = scratch.refusal(NODE, tiny());
-        assert!(matches!(error, OpenError::OlderFormat { known: 3, .. }), "{error}");
-        assert!(error.to_string().contains("take a backup"), "{error}");
+        assert!(matches!(error, OpenError::OlderFormat { known: 4, .. }), "{error}");
+        assert!(error.to_string().contains("start the version that wrote it"), "{error}");
     }
 }
 
