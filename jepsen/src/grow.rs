@@ -119,7 +119,7 @@ struct Run<'a> {
     persistent: bool,
 }
 
-/// Grows and shrinks a cluster. `tell` is told what happens, as it does.
+/// Grows and shrinks a cluster. `tell` gets each step as it happens.
 ///
 /// # Errors
 /// [`GrowError`]: without a verdict.

@@ -306,7 +306,7 @@ fn options_for(history: &History) -> Options {
     options
 }
 
-/// Runs the rounds on a cluster of Accord. `tell` is told what happens, as it does.
+/// Runs the rounds on a cluster of Accord. `tell` gets each step as it happens.
 ///
 /// # Errors
 /// [`RoundsError`]: without a verdict.

@@ -80,7 +80,7 @@ pub struct ServerLimits {
     /// How long a read waits for a primary component, or for what its session has seen.
     pub read_wait_max: Duration,
     /// A server that finds a session's deadline missed by more than this was itself asleep, and
-    /// gives every session its time anew.
+    /// restarts the time of every session.
     pub pause_max: Duration,
 }
 

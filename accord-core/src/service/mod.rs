@@ -355,7 +355,7 @@ impl Service {
         self.replica.change_voters(request, change)
     }
 
-    /// Asks to start the cluster anew from what this server has: see [`Replica::force_recovery`].
+    /// Asks to recover the cluster from what this server has: see [`Replica::force_recovery`].
     ///
     /// # Errors
     /// Why the cluster does not need recovery, or not from this server.

@@ -31,7 +31,7 @@ impl Rig for SoloRig {
         (Need::Peers, ALONE),
         (Need::Leave, ALONE),
         (Need::Partition, ALONE),
-        (Need::Hold, "it has no timers: whoever polls it holds it"),
+        (Need::Hold, "it has no timers: its caller holds it by not polling"),
         (Need::Loss, ALONE),
         (Need::Neglect, ALONE),
         (Need::Daemon, ALONE),

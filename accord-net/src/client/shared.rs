@@ -35,7 +35,7 @@ const UNATTENDED: Duration = Duration::from_secs(600);
 /// How a read ended: what was read, and at which revision.
 pub(super) type ReadDone = Result<(ReadResult, Revision), Error>;
 
-/// Is told what the core tells, under the client's lock.
+/// Gets the core's events, under the client's lock.
 #[cfg(feature = "testing")]
 pub type Hears = Box<dyn Fn(&ClientEvent) + Send + Sync>;
 

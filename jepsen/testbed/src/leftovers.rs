@@ -2,7 +2,7 @@
 //!
 //! Who makes something holds the lock of a file that stands for it, as long as it lives; the kernel
 //! gives the lock back in any case. What can be locked by somebody else is left over. So nothing
-//! that is in use is ever taken for a leftover, whoever uses it.
+//! that is in use is ever taken for a leftover, by any process.
 
 use std::fs::{self, File};
 use std::io;

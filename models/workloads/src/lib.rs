@@ -1,7 +1,7 @@
 //! What clients do, as pure generators of operations. The simulated worlds and the harness of real
 //! processes run the same ones, on Accord and on other systems.
 //!
-//! A generator is told what came of each operation and draws the next one: it does no IO, reads no
+//! A generator gets the outcome of each operation and draws the next one: it does no IO, reads no
 //! clock, and draws from what it is handed, so the same draws and outcomes give the same
 //! operations. It also says how an operation is written into a history.
 //!

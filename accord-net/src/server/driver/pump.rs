@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// Events of the group handed in before what came of them is carried out.
 const EVENTS_A_TURN: usize = 64;
-/// How often the server is told what the clock on the wall shows: a clock that was set is noticed
+/// How often the server gets the time of the clock on the wall: a clock that was set is noticed
 /// after so long.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long receiving datagrams rests when the system cannot hand them out.

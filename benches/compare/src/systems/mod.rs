@@ -211,7 +211,7 @@ impl Cluster {
         wait_until_ready(&mut servers)?;
         let addresses = servers.addresses();
         let counters = match setup.system {
-            // They are out of reach of whoever asks.
+            // They are out of reach of the caller.
             System::Corosync => Vec::new(),
             _ => (0..servers.len()).filter_map(|at| servers.metrics_address(at)).collect(),
         };
