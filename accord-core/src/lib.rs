@@ -99,9 +99,9 @@
 //!             Output::Disconnect { .. } => client.handle(now, ClientInput::Disconnected),
 //!             Output::Persist { .. } => unreachable!("memory mode writes nothing"),
 //!             Output::Peer { .. } => unreachable!("there is no other server"),
-//!             Output::Admin { .. } => unreachable!("no operator asked anything"),
+//!             Output::Operator { .. } => unreachable!("no operator asked anything"),
 //!             Output::Standing(_) => {} // One server alone has nothing to choose.
-//!             Output::Work(job) => server.handle(now, Input::Worked(job.run())),
+//!             Output::Job(job) => server.handle(now, Input::JobDone(job.run())),
 //!             Output::Halt(reason) => panic!("{reason}"),
 //!         }
 //!     }

@@ -101,7 +101,7 @@ pub(super) struct PendingRequest {
     pub(super) acked_below: RequestId,
     /// The size of its transaction.
     pub(super) bytes: usize,
-    /// Its transaction, while it is held back. Bytes of its own, so that it does not keep alive
+    /// Its transaction, while it is deferred. Bytes of its own, so that it does not keep alive
     /// whatever buffer it arrived in.
     pub(super) txn: Option<Bytes>,
 }
@@ -324,6 +324,6 @@ impl Gateway {
                 || conn.request_bytes >= limits.request_bytes_per_conn_max
                 || conn.reads.len() >= limits.reads_per_conn_max
         };
-        self.conns.get(&conn).is_some_and(busy) || !self.held.accepts()
+        self.conns.get(&conn).is_some_and(busy) || !self.deferred.accepts()
     }
 }

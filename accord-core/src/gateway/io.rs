@@ -69,10 +69,10 @@ pub struct ServerLimits {
     pub watches_per_conn_max: usize,
     /// Weight of one connection's messages that have not left; one heavier message may be alone.
     pub unsent_bytes_max: usize,
-    /// Commands held back while there is no primary component or the replica is full.
-    pub held_max: usize,
+    /// Commands deferred while there is no primary component or the replica is full.
+    pub deferred_max: usize,
     /// Bytes of those commands.
-    pub held_bytes_max: usize,
+    pub deferred_bytes_max: usize,
     /// Events kept for watches that resume.
     pub history_events_max: usize,
     /// Weight of those events, in bytes.
@@ -93,8 +93,8 @@ impl Default for ServerLimits {
             reads_per_conn_max: 10_000,
             watches_per_conn_max: 100_000,
             unsent_bytes_max: 64 << 20,
-            held_max: 100_000,
-            held_bytes_max: 64 << 20,
+            deferred_max: 100_000,
+            deferred_bytes_max: 64 << 20,
             history_events_max: 100_000,
             history_bytes_max: 64 << 20,
             read_wait_max: Duration::from_secs(5),
@@ -110,7 +110,7 @@ impl ServerLimits {
     /// If they do not: an operator's limits are to be checked where they are read.
     pub fn check(&self) {
         assert!(self.conns_max > 0 && self.requests_per_conn_max > 0);
-        assert!(self.reads_per_conn_max > 0 && self.held_max > 0);
+        assert!(self.reads_per_conn_max > 0 && self.deferred_max > 0);
         assert!(self.unsent_bytes_max > 0 && self.read_wait_max > Duration::ZERO);
     }
 }

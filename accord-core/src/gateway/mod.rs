@@ -38,7 +38,7 @@ use conn::{Conn, Phase};
 use events::WatchRequest;
 use history::History;
 use reads::ReadQueue;
-use requests::HeldQueue;
+use requests::DeferredQueue;
 use sessions::Timers;
 use watches::{Delivery, WatchTable};
 
@@ -66,7 +66,7 @@ pub struct Gateway {
     tokens: BTreeMap<u64, ConnId>,
     /// Invariant: the number of requests of all connections.
     requests_pending: usize,
-    held: HeldQueue,
+    deferred: DeferredQueue,
     reads: ReadQueue,
     watches: WatchTable,
     history: History,
@@ -96,8 +96,8 @@ pub struct GatewayStatus {
     pub history_floor: Revision,
     /// Requests taken from connected clients and not answered.
     pub requests: usize,
-    /// Commands held back.
-    pub held: usize,
+    /// Commands deferred.
+    pub deferred: usize,
     /// Reads that wait.
     pub reads: usize,
     /// What was turned away since the start, by reason.
@@ -134,7 +134,7 @@ impl Gateway {
             attached: BTreeMap::new(),
             tokens: BTreeMap::new(),
             requests_pending: 0,
-            held: HeldQueue::new(limits.held_max, limits.held_bytes_max),
+            deferred: DeferredQueue::new(limits.deferred_max, limits.deferred_bytes_max),
             reads: ReadQueue::default(),
             watches: WatchTable::default(),
             history: History::new(present, limits.history_events_max, limits.history_bytes_max),
@@ -332,7 +332,7 @@ impl Gateway {
             history_events: self.history.len(),
             history_floor: self.history.floor(),
             requests: self.requests_pending,
-            held: self.held.len(),
+            deferred: self.deferred.len(),
             reads: self.reads.len(),
             refusals: self.refusals.clone(),
             disconnects: self.disconnects.clone(),
@@ -360,7 +360,7 @@ impl Gateway {
             attached,
             tokens,
             requests_pending,
-            held,
+            deferred,
             reads,
             watches,
             history,
@@ -369,7 +369,7 @@ impl Gateway {
         } = self;
         crate::fingerprint::of(&(
             (node, now, rng, primary, members, conns, attached, tokens, requests_pending),
-            (secret_last, held, reads, watches, history, timers, outputs),
+            (secret_last, deferred, reads, watches, history, timers, outputs),
         ))
     }
 
@@ -392,7 +392,7 @@ impl Gateway {
         assert_eq!(reads, self.reads.len(), "a read has a connection");
         let watches: usize = self.conns.values().map(|conn| conn.watches).sum();
         assert_eq!(watches, self.watches.len(), "a watch has a connection");
-        self.held.check();
+        self.deferred.check();
         self.reads.check();
         self.watches.check();
         self.history.check();

@@ -2,7 +2,7 @@
 //!
 //! Every request goes through the order, also one that was applied long ago: its recorded outcome
 //! then comes back as if it had just run. While there is no primary component, or the replica is
-//! full, commands are held back here in the order they came, within a bound; what its client no
+//! full, commands are deferred here in the order they came, within a bound; what its client no
 //! longer waits for is dropped instead of proposed.
 
 use super::Gateway;
@@ -22,7 +22,7 @@ const COMMAND_HEAD_BYTES_MAX: usize = 32;
 
 /// A command that waits to be proposed, by what will tell it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum Deferred {
     /// A request of a connection.
     Request { conn: ConnId, request: RequestId },
     /// The beginning of a session.
@@ -33,15 +33,15 @@ pub(super) enum Held {
 
 /// Commands that wait to be proposed, in the order they came.
 #[derive(Clone, Debug)]
-pub(super) struct HeldQueue {
-    items: VecDeque<(Held, usize)>,
+pub(super) struct DeferredQueue {
+    items: VecDeque<(Deferred, usize)>,
     /// Invariant: the sum of the items' bytes.
     bytes: usize,
     items_max: usize,
     bytes_max: usize,
 }
 
-impl HeldQueue {
+impl DeferredQueue {
     pub(super) const fn new(items_max: usize, bytes_max: usize) -> Self {
         Self { items: VecDeque::new(), bytes: 0, items_max, bytes_max }
     }
@@ -59,26 +59,26 @@ impl HeldQueue {
         self.items.len() < self.items_max && self.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    fn push(&mut self, held: Held, bytes: usize) {
-        self.items.push_back((held, bytes));
+    fn push(&mut self, deferred: Deferred, bytes: usize) {
+        self.items.push_back((deferred, bytes));
         self.bytes += bytes;
     }
 
-    fn pop(&mut self) -> Option<(Held, usize)> {
-        let (held, bytes) = self.items.pop_front()?;
+    fn pop(&mut self) -> Option<(Deferred, usize)> {
+        let (deferred, bytes) = self.items.pop_front()?;
         self.bytes -= bytes;
-        Some((held, bytes))
+        Some((deferred, bytes))
     }
 
-    fn unpop(&mut self, held: Held, bytes: usize) {
-        self.items.push_front((held, bytes));
+    fn push_front(&mut self, deferred: Deferred, bytes: usize) {
+        self.items.push_front((deferred, bytes));
         self.bytes += bytes;
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let bytes: usize = self.items.iter().map(|(_, bytes)| bytes).sum();
-        assert_eq!(bytes, self.bytes, "the bytes held are counted");
+        assert_eq!(bytes, self.bytes, "the bytes of deferred commands are counted");
     }
 }
 
@@ -87,8 +87,8 @@ impl HeldQueue {
 pub(super) enum Proposed {
     /// The replica has it.
     Now,
-    /// It is held back: the server will ask for it again.
-    Held,
+    /// It is deferred: the server will ask for it again.
+    Deferred,
 }
 
 /// The server holds back as much as it may.
@@ -121,11 +121,11 @@ impl Gateway {
         conn.requests.insert(request, pending);
         self.requests_pending += 1;
         let proposed =
-            self.propose(service, command.as_slice(), Held::Request { conn: id, request });
+            self.propose(service, command.as_slice(), Deferred::Request { conn: id, request });
         self.scratch = command;
         match proposed {
             Ok(Proposed::Now) => {}
-            Ok(Proposed::Held) => self.keep_transaction(id, request, &txn),
+            Ok(Proposed::Deferred) => self.keep_transaction(id, request, &txn),
             Err(Busy) => {
                 self.settle_request(id, request);
                 self.count_refusal(Refusal::Busy);
@@ -181,9 +181,9 @@ impl Gateway {
         &mut self,
         service: &mut Service,
         command: &[u8],
-        held: Held,
+        deferred: Deferred,
     ) -> Result<Proposed, Busy> {
-        if self.primary && self.held.len() == 0 {
+        if self.primary && self.deferred.len() == 0 {
             match service.propose(command) {
                 Ok(()) | Err(ProposeError::Halted) => return Ok(Proposed::Now),
                 Err(ProposeError::TooLarge { .. }) => {
@@ -192,37 +192,37 @@ impl Gateway {
                 Err(ProposeError::Full) => {}
             }
         }
-        if !self.held.has_room(command.len()) {
+        if !self.deferred.has_room(command.len()) {
             self.drop_unwanted();
         }
-        if !self.held.has_room(command.len()) {
+        if !self.deferred.has_room(command.len()) {
             return Err(Busy);
         }
-        self.held.push(held, command.len());
-        Ok(Proposed::Held)
+        self.deferred.push(deferred, command.len());
+        Ok(Proposed::Deferred)
     }
 
-    /// Proposes what was held back, as far as the replica takes it.
-    pub fn propose_held(&mut self, service: &mut Service) {
+    /// Proposes the deferred commands, as far as the replica takes it.
+    pub fn propose_deferred(&mut self, service: &mut Service) {
         if !self.primary {
             return;
         }
-        while let Some((held, bytes)) = self.held.pop() {
+        while let Some((deferred, bytes)) = self.deferred.pop() {
             let mut command = core::mem::take(&mut self.scratch);
             command.clear();
-            let wanted = self.encode_held(held, &mut command);
+            let wanted = self.encode_deferred(deferred, &mut command);
             let proposed = if wanted { service.propose(command.as_slice()) } else { Ok(()) };
             self.scratch = command;
             if proposed == Err(ProposeError::Full) {
-                return self.held.unpop(held, bytes);
+                return self.deferred.push_front(deferred, bytes);
             }
-            self.drop_transaction(held);
+            self.drop_transaction(deferred);
         }
     }
 
     /// What the replica has need not be kept here.
-    fn drop_transaction(&mut self, held: Held) {
-        if let Held::Request { conn, request } = held
+    fn drop_transaction(&mut self, deferred: Deferred) {
+        if let Deferred::Request { conn, request } = deferred
             && let Some(conn) = self.conns.get_mut(&conn)
             && let Some(pending) = conn.requests.get_mut(request)
         {
@@ -231,45 +231,45 @@ impl Gateway {
     }
 
     fn drop_unwanted(&mut self) {
-        let mut held = core::mem::replace(&mut self.held, HeldQueue::new(0, 0));
-        let (items_max, bytes_max) = (held.items_max, held.bytes_max);
-        self.held = HeldQueue::new(items_max, bytes_max);
-        while let Some((item, bytes)) = held.pop() {
+        let mut deferred = core::mem::replace(&mut self.deferred, DeferredQueue::new(0, 0));
+        let (items_max, bytes_max) = (deferred.items_max, deferred.bytes_max);
+        self.deferred = DeferredQueue::new(items_max, bytes_max);
+        while let Some((item, bytes)) = deferred.pop() {
             if self.is_wanted(item) {
-                self.held.push(item, bytes);
+                self.deferred.push(item, bytes);
             }
         }
     }
 
-    fn is_wanted(&self, held: Held) -> bool {
-        match held {
-            Held::Request { conn, request } => {
+    fn is_wanted(&self, deferred: Deferred) -> bool {
+        match deferred {
+            Deferred::Request { conn, request } => {
                 self.conns.get(&conn).is_some_and(|conn| conn.requests.contains(request))
             }
-            Held::Session { token } => self.tokens.contains_key(&token),
-            Held::Close { conn } => self.conns.contains_key(&conn),
+            Deferred::Session { token } => self.tokens.contains_key(&token),
+            Deferred::Close { conn } => self.conns.contains_key(&conn),
         }
     }
 
-    /// Writes the command that was held back. False if nobody waits for it any more.
-    fn encode_held(&self, held: Held, out: &mut Writer) -> bool {
-        if !self.is_wanted(held) {
+    /// Writes a deferred command. False if nobody waits for it any more.
+    fn encode_deferred(&self, deferred: Deferred, out: &mut Writer) -> bool {
+        if !self.is_wanted(deferred) {
             return false;
         }
         let server = self.node;
-        match held {
-            Held::Request { conn, request } => {
+        match deferred {
+            Deferred::Request { conn, request } => {
                 let conn = &self.conns[&conn];
                 let pending = conn.requests.get(request).expect("what is wanted is here");
                 let session = conn.session().expect("requests need a session");
-                let txn = pending.txn.as_ref().expect("what is held back is kept");
+                let txn = pending.txn.as_ref().expect("a deferred command keeps it");
                 encode_request(session, request, pending.acked_below, txn, out);
             }
-            Held::Session { token } => {
+            Deferred::Session { token } => {
                 let conn = &self.conns[&self.tokens[&token]];
                 conn.beginning(server, conn.phase).encode(out);
             }
-            Held::Close { conn } => match self.conns[&conn].session() {
+            Deferred::Close { conn } => match self.conns[&conn].session() {
                 Some(session) => Command::Close { session }.encode(out),
                 None => return false,
             },

@@ -9,7 +9,7 @@
 use super::Gateway;
 use super::conn::Phase;
 use super::io::DisconnectReason;
-use super::requests::Held;
+use super::requests::Deferred;
 use crate::holder::SessionSecret;
 use crate::ids::{ConnId, NodeId, Revision, SessionId};
 use crate::protocol::{ServerMessage, SessionEnd, SessionRefusal};
@@ -164,7 +164,7 @@ impl Gateway {
         let command = conn.beginning(self.node, phase).to_bytes();
         conn.phase = phase;
         self.tokens.insert(token, id);
-        if self.propose(service, &command, Held::Session { token }).is_err() {
+        if self.propose(service, &command, Deferred::Session { token }).is_err() {
             self.refuse_session(id, SessionRefusal::Busy);
         }
     }
@@ -176,7 +176,7 @@ impl Gateway {
 
     pub(super) fn on_close(&mut self, service: &mut Service, id: ConnId, session: SessionId) {
         let command = Command::Close { session }.to_bytes();
-        if self.propose(service, &command, Held::Close { conn: id }).is_err() {
+        if self.propose(service, &command, Deferred::Close { conn: id }).is_err() {
             // The client will connect again and say it again.
             self.disconnect(id, DisconnectReason::TooSlow);
         }

@@ -74,14 +74,14 @@ impl Disk {
 
 /// What a snapshot says besides the state, which [`Action::SnapshotWanted`] asks for.
 #[derive(Clone, Debug)]
-pub struct SnapshotFrame {
+pub struct SnapshotHead {
     pub(super) last: LogPosition,
     ends: super::ends::EpochEnds,
     voters: super::voters::VoterSet,
     origins: BTreeMap<NodeId, super::io::Origin>,
 }
 
-impl SnapshotFrame {
+impl SnapshotHead {
     /// The last entry that the state contains.
     pub const fn last(&self) -> LogPosition {
         self.last
@@ -226,9 +226,9 @@ impl Replica {
         }
     }
 
-    pub(super) fn snapshot_frame(&self) -> SnapshotFrame {
+    pub(super) fn snapshot_frame(&self) -> SnapshotHead {
         let last = self.position_applied();
-        SnapshotFrame {
+        SnapshotHead {
             last,
             ends: self.log.ends().up_to(last),
             voters: self.log.voters_at(self.applied).clone(),
@@ -240,7 +240,7 @@ impl Replica {
     ///
     /// # Panics
     /// If nothing was asked for.
-    pub fn wanted_frame(&self) -> SnapshotFrame {
+    pub fn wanted_frame(&self) -> SnapshotHead {
         self.serving.wanted_frame()
     }
 

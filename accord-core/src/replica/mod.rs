@@ -55,7 +55,7 @@ use applying::Backlog;
 use bytes::Bytes;
 use config::{Durability, ReplicaConfig};
 use durable::Disk;
-pub use durable::{Image, SnapshotFrame};
+pub use durable::{Image, SnapshotHead};
 use epoch::OpenEpoch;
 use io::{Action, ClosedReason, HaltReason, Origin, Record, ReplicaStatus, Ticket};
 use log::{Log, Recovered};

@@ -6,7 +6,7 @@
 //! asks one peer at a time, and repeats an unanswered request to the next. A serving member
 //! remembers nothing per requester, except one image of the state while it is being fetched.
 
-use super::durable::SnapshotFrame;
+use super::durable::SnapshotHead;
 use super::io::{Action, Entry, HaltReason, Snapshot, Ticket};
 use super::message::PeerMessage;
 use super::transfer_rate::TransferRate;
@@ -94,7 +94,7 @@ impl Fetching {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Serving {
     /// The state that the driver is asked for, and whether a checkpoint wants it.
-    wanted: Option<(SnapshotFrame, bool)>,
+    wanted: Option<(SnapshotHead, bool)>,
     /// The image being served.
     image: Option<Image>,
     /// Requests that wait for an image, or came before the epoch opened here. One per member.
@@ -123,12 +123,12 @@ impl Serving {
         wanted.into_iter().chain(image).min().unwrap_or(Index(u64::MAX))
     }
 
-    pub(super) fn wanted_frame(&self) -> SnapshotFrame {
+    pub(super) fn wanted_frame(&self) -> SnapshotHead {
         let (frame, _) = self.wanted.as_ref().expect("a snapshot is provided only when asked for");
         frame.clone()
     }
 
-    pub(super) fn take_wanted(&mut self) -> (SnapshotFrame, bool) {
+    pub(super) fn take_wanted(&mut self) -> (SnapshotHead, bool) {
         self.wanted.take().expect("a snapshot is provided only when asked for")
     }
 }

@@ -24,8 +24,8 @@ use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::replica::config::ReplicaConfig;
 use crate::replica::io::{HaltReason, Record, ReplicaStatus, Ticket};
 use crate::replica::voters::{ChangeError, VoterChange};
-pub use crate::service::work::Backup as Image;
-use crate::service::work::{Done, Job};
+pub use crate::service::job::Backup as Image;
+use crate::service::job::{Job, JobResult};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use bytes::Bytes;
@@ -78,14 +78,14 @@ pub enum Input {
         message: Bytes,
     },
     /// An operator asks something.
-    Admin {
+    Operator {
         /// The driver's number for it, for the answer.
-        admin: AdminId,
+        id: OperatorRequestId,
         /// What.
-        request: AdminRequest,
+        request: OperatorRequest,
     },
-    /// What came of [`Output::Work`].
-    Worked(Box<Done>),
+    /// The result of an [`Output::Job`].
+    JobDone(Box<JobResult>),
     /// What the clock on the wall shows now. The server counts on from it by the time of its
     /// inputs, so it is to be told at the start and every second or so: then a clock that is set
     /// is noticed. Without it the server's batches have no time.
@@ -135,26 +135,26 @@ pub enum Output {
     /// later replaces it, and nothing relies on it.
     Standing(Standing),
     /// Answer an operator.
-    Admin {
+    Operator {
         /// The driver's number for the question.
-        admin: AdminId,
+        id: OperatorRequestId,
         /// The answer.
-        reply: AdminReply,
+        reply: OperatorReply,
     },
-    /// Run the job, on any thread, and tell [`Input::Worked`]. Jobs may overlap, and end in any
+    /// Run the job, on any thread, and hand in [`Input::JobDone`]. Jobs may overlap, and end in any
     /// order; one that is lost with its server is not missed.
-    Work(Job),
+    Job(Job),
     /// Stop: going on could do harm. Nothing follows; every connection is to be closed.
     Halt(HaltReason),
 }
 
 /// A driver's number for an operator's question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AdminId(pub u64);
+pub struct OperatorRequestId(pub u64);
 
 /// What an operator asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminRequest {
+pub enum OperatorRequest {
     /// How the server is.
     Status,
     /// Change who votes, by one server.
@@ -168,7 +168,7 @@ pub enum AdminRequest {
 
 /// What an operator is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminReply {
+pub enum OperatorReply {
     /// How the server is.
     Status(Box<ServerStatus>),
     /// The change is committed, or was refused.
@@ -220,7 +220,7 @@ pub struct ServerStatus {
     /// Requests taken from connected clients and not answered.
     pub requests: usize,
     /// Commands held back.
-    pub held: usize,
+    pub deferred: usize,
     /// Reads that wait.
     pub reads: usize,
     /// What was turned away since the start, by reason.

@@ -10,15 +10,15 @@
 //! and local are kept apart: [`crate::state`] is the same on every server, the gateway is this
 //! server's own.
 
-mod admin;
 mod clock;
 pub mod io;
+mod operator;
 
-pub use crate::service::work;
+pub use crate::service::job;
 
 pub use io::{
-    AdminId, AdminReply, AdminRequest, DisconnectReason, Image, Input, Output, ServerConfig,
-    ServerLimits, ServerStatus,
+    DisconnectReason, Image, Input, OperatorReply, OperatorRequest, OperatorRequestId, Output,
+    ServerConfig, ServerLimits, ServerStatus,
 };
 
 use crate::gateway::{self, Gateway};
@@ -31,11 +31,11 @@ use crate::rng::Rng;
 use crate::service::{self, Service};
 use crate::state::{Completion, State};
 use crate::time::Instant;
-use admin::Question;
 use alloc::collections::{BTreeMap, VecDeque};
 #[cfg(feature = "testing")]
 use alloc::vec::Vec;
 use clock::Clock;
+use operator::Question;
 
 /// The largest command that a server itself makes: the beginning or the end of a session.
 const COMMAND_BYTES_MIN: usize = 64;
@@ -48,13 +48,13 @@ pub struct Server {
     service: Service,
     gateway: Gateway,
     /// Changes of voters under way, by number.
-    changes: BTreeMap<u64, AdminId>,
+    changes: BTreeMap<u64, OperatorRequestId>,
     change_last: u64,
     /// Questions about the state, answered when all that came before them is worked out. Bounded by
     /// what a driver hands in between two polls.
-    questions: VecDeque<(AdminId, Question)>,
+    questions: VecDeque<(OperatorRequestId, Question)>,
     /// Answers to operators.
-    replies: VecDeque<(AdminId, AdminReply)>,
+    replies: VecDeque<(OperatorRequestId, OperatorReply)>,
     malformed: u64,
     halted: bool,
     /// True once [`Self::poll_output`] has said that nothing is left, until the next input.
@@ -113,8 +113,8 @@ impl Server {
             Input::Stored { ticket } => service.handle_stored(now, ticket),
             Input::StoreFailed => service.handle_store_failed(),
             Input::Peer { from, message } => service.handle_peer(now, from, &message),
-            Input::Admin { admin, request } => self.on_admin(admin, request),
-            Input::Worked(done) => service.handle_worked(now, *done),
+            Input::Operator { id, request } => self.on_operator(id, request),
+            Input::JobDone(done) => service.handle_job_done(now, *done),
             Input::Clock { wall } => self.on_clock(wall),
             Input::Timer => {
                 service.handle_timer(now);
@@ -135,8 +135,8 @@ impl Server {
                     }
                 });
             }
-            if let Some((admin, reply)) = self.replies.pop_front() {
-                return Some(Output::Admin { admin, reply });
+            if let Some((id, reply)) = self.replies.pop_front() {
+                return Some(Output::Operator { id, reply });
             }
             let Some(output) = self.poll_service() else {
                 if self.answer_next() {
@@ -156,7 +156,7 @@ impl Server {
         if self.halted {
             return None;
         }
-        self.gateway.propose_held(&mut self.service);
+        self.gateway.propose_deferred(&mut self.service);
         self.service.poll_output()
     }
 
@@ -178,7 +178,7 @@ impl Server {
             service::Output::Persist { ticket, record } => Some(Output::Persist { ticket, record }),
             service::Output::Peer { to, message } => Some(Output::Peer { to, message }),
             service::Output::Standing(standing) => Some(Output::Standing(standing)),
-            service::Output::Work(job) => Some(Output::Work(job)),
+            service::Output::Job(job) => Some(Output::Job(job)),
             service::Output::Halt(reason) => {
                 self.halted = true;
                 Some(Output::Halt(reason))
@@ -188,7 +188,7 @@ impl Server {
                 None
             }
             service::Output::BackedUp { number, backup } => {
-                self.replies.push_back((AdminId(number), AdminReply::Image(backup)));
+                self.replies.push_back((OperatorRequestId(number), OperatorReply::Image(backup)));
                 None
             }
             output => unreachable!("the gateway follows {output:?}"),

@@ -14,7 +14,7 @@
 //! - commands are applied in the order of the log, each once;
 //! - an entry is [`Output::Reached`] when all its commands are applied.
 
-pub mod work;
+pub mod job;
 
 pub use crate::replica::ProposeError;
 pub use crate::replica::io::BarrierId;
@@ -36,7 +36,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use work::{Backup, Job};
+use job::{Backup, Job};
 
 /// What a service does and asks. The order of outputs is a promise.
 #[derive(Clone, Debug)]
@@ -59,8 +59,8 @@ pub enum Output {
     },
     /// Tell the group layer what the end of the log says of the vote.
     Standing(Standing),
-    /// Run the job on any thread, and tell [`Service::handle_worked`].
-    Work(Job),
+    /// Run the job on any thread, and tell [`Service::handle_job_done`].
+    Job(Job),
     /// Stop. Nothing follows.
     Halt(HaltReason),
     /// This server is in the primary component, with these members, and has the epoch's beginning.

@@ -11,7 +11,7 @@ use accord_core::replica::io::{
     Action, BarrierId, Body, Entry, HaltReason, Record, Snapshot, Ticket, commands,
 };
 use accord_core::replica::log::Recovered;
-use accord_core::replica::{Replica, SnapshotFrame};
+use accord_core::replica::{Replica, SnapshotHead};
 use accord_core::rng::Rng;
 use accord_core::time::{Duration, Instant};
 use accord_core::wire::{Decode, Encode, Reader, Writer};
@@ -67,7 +67,7 @@ pub struct Server {
 }
 
 enum Job {
-    Image(SnapshotFrame, Bytes),
+    Image(SnapshotHead, Bytes),
     Received(u64, Bytes),
 }
 

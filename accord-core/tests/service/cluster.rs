@@ -11,8 +11,8 @@ use accord_core::replica::config::{Durability, ReplicaConfig, ReplicaLimits};
 use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
 use accord_core::server::{
-    AdminId, AdminReply, AdminRequest, DisconnectReason, Input, Output, Server, ServerConfig,
-    ServerLimits,
+    DisconnectReason, Input, OperatorReply, OperatorRequest, OperatorRequestId, Output, Server,
+    ServerConfig, ServerLimits,
 };
 use accord_core::state::{Flags, OpRef, Outcome, Step, Txn, TxnOutcome};
 use accord_core::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub struct Cluster {
     pub inboxes: BTreeMap<ConnId, Inbox>,
     /// Of every session that was opened.
     pub secrets: BTreeMap<SessionId, SessionSecret>,
-    pub replies: Vec<(AdminId, AdminReply)>,
+    pub replies: Vec<(OperatorRequestId, OperatorReply)>,
     pub halts: Vec<(NodeId, HaltReason)>,
     /// Messages leave for the network at once; else the test says so.
     pub writes_at_once: bool,
@@ -146,8 +146,8 @@ impl Cluster {
                 self.homes.remove(&conn);
             }
             Output::Peer { to, message } => self.input(to, Input::Peer { from: node, message }),
-            Output::Work(job) => self.input(node, Input::Worked(job.run())),
-            Output::Admin { admin, reply } => self.replies.push((admin, reply)),
+            Output::Job(job) => self.input(node, Input::JobDone(job.run())),
+            Output::Operator { id: admin, reply } => self.replies.push((admin, reply)),
             Output::Standing(_) => {}
             Output::Halt(reason) => self.halts.push((node, reason)),
         }
@@ -262,9 +262,9 @@ impl Cluster {
         }
     }
 
-    pub fn ask(&mut self, node: u32, request: AdminRequest) -> AdminReply {
-        let admin = AdminId(self.replies.len() as u64);
-        self.input(NodeId(node), Input::Admin { admin, request });
+    pub fn ask(&mut self, node: u32, request: OperatorRequest) -> OperatorReply {
+        let admin = OperatorRequestId(self.replies.len() as u64);
+        self.input(NodeId(node), Input::Operator { id: admin, request });
         self.run();
         self.replies.pop().expect("an operator is answered").1
     }

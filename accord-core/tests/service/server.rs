@@ -9,7 +9,7 @@ use accord_core::protocol::{
 };
 use accord_core::replica::io::HaltReason;
 use accord_core::replica::voters::{ChangeError, VoterChange};
-use accord_core::server::{AdminReply, AdminRequest, DisconnectReason, Input};
+use accord_core::server::{DisconnectReason, Input, OperatorReply, OperatorRequest};
 use accord_core::state::{Event, KeyEventKind, Outcome, ReadQuery, ReadResult};
 use accord_core::time::Duration;
 use bytes::Bytes;
@@ -543,7 +543,7 @@ fn an_operator_sees_how_the_server_is() {
     let mut cluster = Cluster::new(3);
     let (conn, _) = cluster.open(1, 5000);
     cluster.tell(conn, watch(1, "a"));
-    let AdminReply::Status(status) = cluster.ask(1, AdminRequest::Status) else { panic!() };
+    let OperatorReply::Status(status) = cluster.ask(1, OperatorRequest::Status) else { panic!() };
     assert!(status.primary);
     assert_eq!((status.sessions, status.attached, status.watches, status.conns), (1, 1, 1, 1));
     assert_eq!(status.replica.voters.voters.len(), 3);
@@ -648,13 +648,13 @@ fn an_operator_changes_who_votes() {
     let mut cluster = Cluster::new(3);
     let store = accord_core::ids::StoreId(3);
     let change = VoterChange::Remove { node: NodeId(3), store, returning: false };
-    let removed = cluster.ask(1, AdminRequest::ChangeVoters(change));
-    assert_eq!(removed, AdminReply::VotersChanged(Ok(())));
+    let removed = cluster.ask(1, OperatorRequest::ChangeVoters(change));
+    assert_eq!(removed, OperatorReply::VotersChanged(Ok(())));
     assert_eq!(cluster.servers[&NodeId(2)].status().replica.voters.voters.len(), 2);
-    let again = cluster.ask(1, AdminRequest::ChangeVoters(change));
-    assert_eq!(again, AdminReply::VotersChanged(Err(ChangeError::NotVoter)));
-    let forced = cluster.ask(1, AdminRequest::ForceRecovery);
-    assert!(matches!(forced, AdminReply::Recovering(Err(_))), "{forced:?}");
+    let again = cluster.ask(1, OperatorRequest::ChangeVoters(change));
+    assert_eq!(again, OperatorReply::VotersChanged(Err(ChangeError::NotVoter)));
+    let forced = cluster.ask(1, OperatorRequest::ForceRecovery);
+    assert!(matches!(forced, OperatorReply::Recovering(Err(_))), "{forced:?}");
 }
 
 #[test]
@@ -710,7 +710,7 @@ fn a_small_request_does_not_overtake_a_large_one_for_which_there_is_no_room() {
         let bytes = if number % 3 == 0 { 5 } else { 300 };
         cluster.say(conn, request(number, &put("k", &"x".repeat(bytes))));
     }
-    assert!(cluster.servers[&NodeId(1)].status().held > 0);
+    assert!(cluster.servers[&NodeId(1)].status().deferred > 0);
     cluster.run();
     let replies = cluster.take(conn);
     let revisions: Vec<u64> = replies.iter().map(|reply| committed(reply).0).collect();
@@ -760,8 +760,8 @@ fn what_the_lost_majority_gave_is_never_given_again_after_a_recovery() {
     // Servers 2 and 3 are gone for good, with all their memory. The operator recovers.
     cluster.partition(&[&[1]]);
     cluster.hang_up(a);
-    let reply = cluster.ask(1, AdminRequest::ForceRecovery);
-    assert!(matches!(reply, AdminReply::Recovering(Ok(()))), "{reply:?}");
+    let reply = cluster.ask(1, OperatorRequest::ForceRecovery);
+    assert!(matches!(reply, OperatorReply::Recovering(Ok(()))), "{reply:?}");
     // Sessions from before learn that history was cut: their clients may have gone on elsewhere.
     let gone = ServerMessage::SessionClosed { reason: SessionEnd::Gone };
     assert!(cluster.take(before).contains(&gone), "the session of {session_before} has ended");

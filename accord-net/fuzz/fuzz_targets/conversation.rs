@@ -35,8 +35,8 @@ fn config() -> ServerConfig {
         reads_per_conn_max: 3,
         watches_per_conn_max: 3,
         unsent_bytes_max: 4096,
-        held_max: 4,
-        held_bytes_max: 1000,
+        deferred_max: 4,
+        deferred_bytes_max: 1000,
         history_events_max: 8,
         history_bytes_max: 2000,
         ..ServerLimits::default()
@@ -91,7 +91,7 @@ impl World {
             Output::Client { conn, .. } if written => {
                 self.server.handle(self.now, Input::Written { conn, messages: 1 });
             }
-            Output::Work(job) => self.server.handle(self.now, Input::Worked(job.run())),
+            Output::Job(job) => self.server.handle(self.now, Input::JobDone(job.run())),
             Output::Disconnect { conn, .. } => {
                 self.conns.remove(&conn);
             }

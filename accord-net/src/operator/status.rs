@@ -86,8 +86,8 @@ pub struct StatusReport {
     pub history_floor: u64,
     /// Requests taken and not answered.
     pub requests_pending: usize,
-    /// Commands held back.
-    pub held: usize,
+    /// Commands deferred.
+    pub deferred: usize,
     /// Reads that wait.
     pub reads_waiting: usize,
     /// Bytes of commands that wait for commitment.
@@ -244,8 +244,8 @@ impl fmt::Display for StatusReport {
         )?;
         writeln!(
             f,
-            "  waiting    {} requests, {} held back, {} reads",
-            self.requests_pending, self.held, self.reads_waiting
+            "  waiting    {} requests, {} deferred, {} reads",
+            self.requests_pending, self.deferred, self.reads_waiting
         )?;
         if let Some(ring) = &self.ring {
             writeln!(

@@ -81,7 +81,7 @@ struct Gauges {
     watches: Gauge,
     history_events: Gauge,
     requests_pending: Gauge,
-    commands_held: Gauge,
+    commands_deferred: Gauge,
     reads_waiting: Gauge,
     proposals_bytes: Gauge,
     ring_pending_messages: Gauge,
@@ -205,7 +205,7 @@ impl Metrics {
             ("watches", "Watches set here", &g.watches),
             ("history_events", "Events kept for watches that resume", &g.history_events),
             ("requests_pending", "Requests taken and not answered", &g.requests_pending),
-            ("commands_held", "Commands held back", &g.commands_held),
+            ("commands_deferred", "Commands deferred", &g.commands_deferred),
             ("reads_waiting", "Reads that wait", &g.reads_waiting),
             ("proposals_bytes", "Bytes of commands that wait for commitment", &g.proposals_bytes),
         ] {
@@ -281,7 +281,7 @@ impl Metrics {
             (&g.watches, status.watches as u64),
             (&g.history_events, status.history_events as u64),
             (&g.requests_pending, status.requests_pending as u64),
-            (&g.commands_held, status.held as u64),
+            (&g.commands_deferred, status.deferred as u64),
             (&g.reads_waiting, status.reads_waiting as u64),
             (&g.proposals_bytes, status.proposals_bytes as u64),
         ] {

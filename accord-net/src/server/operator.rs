@@ -17,7 +17,7 @@ use crate::transport::{READ_BYTES, Transport, in_time};
 use accord_core::ids::{NodeId, StoreId};
 use accord_core::pieces::Pieces;
 use accord_core::replica::voters::VoterChange;
-use accord_core::server::{AdminReply, AdminRequest, Image};
+use accord_core::server::{Image, OperatorReply, OperatorRequest};
 use bytes::Bytes;
 use std::io;
 use std::rc::Rc;
@@ -92,9 +92,9 @@ async fn answer<E: Env>(
 ) -> Answered {
     match question {
         Question::Status => (Answer::Status(Box::new(status::status(driver))), None),
-        Question::Recover => match driver.ask(AdminRequest::ForceRecovery).await {
-            Some(AdminReply::Recovering(Ok(()))) => (Answer::Recovering, None),
-            Some(AdminReply::Recovering(Err(why))) => refused(why),
+        Question::Recover => match driver.ask(OperatorRequest::ForceRecovery).await {
+            Some(OperatorReply::Recovering(Ok(()))) => (Answer::Recovering, None),
+            Some(OperatorReply::Recovering(Err(why))) => refused(why),
             Some(_) | None => refused(STOPPED),
         },
         Question::AddServer { node, address } => {
@@ -130,12 +130,12 @@ async fn change_voters<E: Env>(driver: &Rc<Driver<E>>, node: NodeId, promote: bo
             VoterChange::Remove { node, store, returning: false }
         }
     };
-    match driver.ask(AdminRequest::ChangeVoters(change)).await {
-        Some(AdminReply::VotersChanged(Ok(()))) => {
+    match driver.ask(OperatorRequest::ChangeVoters(change)).await {
+        Some(OperatorReply::VotersChanged(Ok(()))) => {
             let voters = status::status(driver).voters;
             (Answer::Voters { voters }, None)
         }
-        Some(AdminReply::VotersChanged(Err(error))) => {
+        Some(OperatorReply::VotersChanged(Err(error))) => {
             let (error, reason) = (snake_case(&format!("{error:?}")), error.to_string());
             (Answer::VotersUnchanged { error, reason }, None)
         }
@@ -149,7 +149,7 @@ async fn image<E: Env>(driver: &Rc<Driver<E>>, held: &mut Option<Held>) -> Answe
     let Some(slot) = driver.image_slot() else {
         return refused("another backup is being taken from this server; try again later");
     };
-    let Some(AdminReply::Image(taken)) = driver.ask(AdminRequest::Image).await else {
+    let Some(OperatorReply::Image(taken)) = driver.ask(OperatorRequest::Image).await else {
         return refused(STOPPED);
     };
     let head = image_head(driver.options(), &taken);

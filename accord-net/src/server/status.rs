@@ -75,7 +75,7 @@ fn report(options: &ServerOptions, server: &ServerStatus, group: &GroupReport) -
         history_events: server.history_events,
         history_floor: server.history_floor.0,
         requests_pending: server.requests,
-        held: server.held,
+        deferred: server.deferred,
         reads_waiting: server.reads,
         proposals_bytes: replica.proposals_bytes,
         refused: by_name(server.refusals.iter()),

@@ -376,7 +376,7 @@ fn client_rules(s: &Settings) -> Vec<Rule> {
             &["limits.reads_per_conn_max"],
             "limits.reads_per_conn_max is 0: at least 1",
         ),
-        (l.held_max > 0, &["limits.held_max"], "limits.held_max is 0: at least 1"),
+        (l.deferred_max > 0, &["limits.deferred_max"], "limits.deferred_max is 0: at least 1"),
         (
             l.unsent_bytes_max > 0,
             &["limits.unsent_bytes_max"],

@@ -352,9 +352,9 @@ section! {
         /// Bytes of one connection's messages that have not left; one larger message may be alone.
         unsent_bytes_max: usize,
         /// Commands held back while there is no majority or replication is full.
-        held_max: usize,
+        deferred_max: usize,
         /// Bytes of those commands.
-        held_bytes_max: usize,
+        deferred_bytes_max: usize,
         /// Events kept for watches that resume.
         history_events_max: usize,
         /// Bytes of those events.

@@ -3,8 +3,9 @@
 //! The kernel can kill a child when its parent dies (`PR_SET_PDEATHSIG`), but it means the *thread*
 //! that made the child. So one thread, which never ends, starts all of them. The program `setpriv`
 //! asks the kernel for it, between the fork and the program: there is no safe way to do so from
-//! here. Without it, servers end when they are dropped, and Accord's also when their standard input
-//! ends.
+//! here. This process may die after the fork and before `setpriv` has asked. So a shell, which is
+//! run after `setpriv`, checks its parent's number before it runs the program. Without `setpriv`,
+//! servers end when they are dropped, and Accord's also when their standard input ends.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,9 @@ static SPAWNER: LazyLock<Sender<Job>> = LazyLock::new(|| {
     give
 });
 
+/// Runs the rest of the arguments unless the parent is another one than the first argument says.
+const RUN_FOR_PARENT: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
+
 static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| find("setpriv"));
 
 /// Has the thread that starts programs in the network that the caller is in, if it does not run
@@ -37,7 +41,8 @@ pub fn command(program: &Path) -> Command {
         None => Command::new(program),
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", RUN_FOR_PARENT, "sh"]);
+            command.arg(std::process::id().to_string()).arg(program);
             command
         }
     }

@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(Sort::of(server, line), None, "{line}");
         }
         assert_eq!(Sort::of(server, "-> Persist { ticket: 1 }"), Some(Sort::Disk));
-        assert_eq!(Sort::of(server, "<- Admin"), Some(Sort::Server));
+        assert_eq!(Sort::of(server, "<- Operator"), Some(Sort::Server));
         assert_eq!(Sort::of(Actor::Client(1), "is told Done"), Some(Sort::Told));
     }
 

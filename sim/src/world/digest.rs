@@ -53,7 +53,7 @@ fn server_input(trace: &mut Trace, now: WorldTime, who: Actor, input: &Input) {
             trace.numbered(now, who, EventKind::Input, conn.0, &count);
         }
         // What was worked out shows in what the server writes, sends and serves because of it.
-        Input::Worked(_) => trace.event(now, who, EventKind::Input, b"worked"),
+        Input::JobDone(_) => trace.event(now, who, EventKind::Input, b"worked"),
         // Seldom: the words of all it has.
         other => trace.event(now, who, EventKind::Input, format!("{other:?}").as_bytes()),
     }
@@ -83,7 +83,7 @@ pub fn output(trace: &mut Trace, now: WorldTime, who: Actor, output: &Output) {
             return trace.event(now, who, EventKind::Output, payload);
         }
         Output::Client { .. } | Output::Peer { .. } => return,
-        Output::Work(job) => format!("work on {} bytes", job.bytes()),
+        Output::Job(job) => format!("work on {} bytes", job.bytes()),
         // Seldom: the words of all it has.
         other => format!("{other:?}"),
     };

@@ -38,7 +38,7 @@ use accord_core::group::adversary::{AdversarialGroup, AdversaryLimits};
 use accord_core::ids::{ConnId, NodeId};
 use accord_core::replica::history::Recovery;
 use accord_core::replica::log::Log;
-use accord_core::server::work::Done;
+use accord_core::server::job::JobResult;
 use bytes::Bytes;
 
 /// Something that is going to happen.
@@ -84,13 +84,13 @@ pub enum Event {
         incarnation: u64,
     },
     /// What a server works out beside is done.
-    Worked {
+    JobDone {
         /// The server.
         node: u32,
         /// The incarnation of the process that waits for it.
         incarnation: u64,
         /// What came of it.
-        done: Box<Done>,
+        done: Box<JobResult>,
     },
     /// A process that stopped itself is started again.
     Restart {

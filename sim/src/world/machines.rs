@@ -11,7 +11,7 @@ use crate::world::node::Node;
 use crate::world::who::Actor;
 use accord_core::ids::{ConnId, LogPosition, NodeId, StoreId};
 use accord_core::replica::voters::{VoterChange, VoterSet};
-use accord_core::server::{AdminId, AdminRequest, Input};
+use accord_core::server::{Input, OperatorRequest, OperatorRequestId};
 use accord_core::time::Duration;
 
 impl World {
@@ -160,9 +160,9 @@ impl Machines for World {
     }
 
     fn ask_for_change(&mut self, node: u32, change: VoterChange) {
-        let admin = AdminId(self.env.counts.core_events);
-        let request = AdminRequest::ChangeVoters(change);
-        self.tell_node(node, NodeInput::Server(Box::new(Input::Admin { admin, request })));
+        let admin = OperatorRequestId(self.env.counts.core_events);
+        let request = OperatorRequest::ChangeVoters(change);
+        self.tell_node(node, NodeInput::Server(Box::new(Input::Operator { id: admin, request })));
     }
 
     fn begin_recovery(&mut self, number: usize) -> bool {

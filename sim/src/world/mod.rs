@@ -253,10 +253,10 @@ impl World {
                 });
             }
             Event::Synced { node, incarnation } => self.on_synced(node, incarnation),
-            Event::Worked { node, incarnation, done } => {
+            Event::JobDone { node, incarnation, done } => {
                 let waiting = self.node_mut(node);
                 if waiting.incarnation == incarnation && waiting.process.is_some() {
-                    self.tell_node(node, NodeInput::Server(Box::new(Input::Worked(done))));
+                    self.tell_node(node, NodeInput::Server(Box::new(Input::JobDone(done))));
                 }
             }
             Event::Restart { node, incarnation } => self.on_restart(node, incarnation),

@@ -30,7 +30,7 @@ use accord_core::replica::config::Durability;
 use accord_core::replica::io::HaltReason;
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterSet;
-use accord_core::server::{AdminReply, Input, Output, Server, ServerStatus};
+use accord_core::server::{Input, OperatorReply, Output, Server, ServerStatus};
 use accord_core::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -531,13 +531,13 @@ impl Node {
                     ring.set_standing(self.clock.local(env.now), standing);
                 }
             }
-            Output::Work(job) => {
+            Output::Job(job) => {
                 let after = Duration::from_micros(self.rng.log_uniform(1, WORK_MICROS_MAX));
                 let (node, incarnation, done) = (self.id, self.incarnation, job.run());
-                env.agenda.push(env.now.after(after), Event::Worked { node, incarnation, done });
+                env.agenda.push(env.now.after(after), Event::JobDone { node, incarnation, done });
             }
-            Output::Admin { admin: _, reply } => {
-                if let AdminReply::VotersChanged(result) = reply {
+            Output::Operator { id: _, reply } => {
+                if let OperatorReply::VotersChanged(result) = reply {
                     env.tell(self.actor(), || format!("voters changed: {result:?}"));
                 }
             }

@@ -21,7 +21,7 @@ use accord_core::ids::{LogPosition, NodeId};
 use accord_core::replica::config::Durability;
 use accord_core::replica::io::ClosedReason;
 use accord_core::replica::voters::VoterSet;
-use accord_core::server::{AdminId, AdminRequest, Input};
+use accord_core::server::{Input, OperatorRequest, OperatorRequestId};
 use accord_core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a server is seen to be left behind before it is started with an empty disk.
 const ATTEMPTS_BEFORE_WIPE: u32 = 10;
 /// Administration of the world's own.
-const ADMIN: AdminId = AdminId(u64::MAX);
+const ADMIN: OperatorRequestId = OperatorRequestId(u64::MAX);
 
 /// A majority that is lost.
 #[derive(Debug)]
@@ -189,8 +189,8 @@ impl World {
         if let Some(recovering) = &mut self.recovering {
             recovering.asked = Some(best);
         }
-        let request = AdminRequest::ForceRecovery;
-        let input = Input::Admin { admin: ADMIN, request };
+        let request = OperatorRequest::ForceRecovery;
+        let input = Input::Operator { id: ADMIN, request };
         self.tell_node(best, NodeInput::Server(Box::new(input)));
     }
 

@@ -10,11 +10,11 @@ use crate::world::env::Surroundings;
 use crate::world::faults::{DiskFault, Faults, Machines};
 use accord_core::ids::{LogPosition, StoreId};
 use accord_core::replica::voters::{VoterChange, VoterSet};
-use accord_core::server::{AdminId, AdminRequest, Input};
+use accord_core::server::{Input, OperatorRequest, OperatorRequestId};
 use accord_core::time::{Duration, DurationExt};
 
 /// Administration of the world's own, which no operator's number can be.
-const ADMIN: AdminId = AdminId(u64::MAX);
+const ADMIN: OperatorRequestId = OperatorRequestId(u64::MAX);
 
 /// The world and the simulator that it runs in, for as long as it takes to do something to it.
 pub(super) struct Driven<'a> {
@@ -191,9 +191,9 @@ impl Machines for Driven<'_> {
 
     fn ask_for_change(&mut self, node: u32, change: VoterChange) {
         let served = self.harness().machine(node).borrow().served.clone();
-        let request = AdminRequest::ChangeVoters(change);
+        let request = OperatorRequest::ChangeVoters(change);
         if let Some(served) = served {
-            served.tell(Input::Admin { admin: ADMIN, request });
+            served.tell(Input::Operator { id: ADMIN, request });
         }
     }
 }

@@ -34,8 +34,8 @@ use accord_core::ids::{ConnId, NodeId, RequestId, StoreId};
 use accord_core::protocol::ClientMessage;
 use accord_core::replica::io::{HaltReason, Ticket};
 use accord_core::replica::log::Recovered;
-use accord_core::server::work::Job;
-use accord_core::server::{AdminId, AdminReply, AdminRequest, Input, Server};
+use accord_core::server::job::Job;
+use accord_core::server::{Input, OperatorReply, OperatorRequest, OperatorRequestId, Server};
 use accord_core::time::Instant;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -102,7 +102,7 @@ pub(super) struct Inner {
     /// Invariant: the bytes of `unwritten` and `records`.
     unwritten_bytes: usize,
     peers: BTreeMap<NodeId, Rc<PeerOutbox>>,
-    asked: BTreeMap<AdminId, oneshot::Sender<AdminReply>>,
+    asked: BTreeMap<OperatorRequestId, oneshot::Sender<OperatorReply>>,
     asked_last: u64,
     /// When sampled requests were taken.
     sampled: BTreeMap<(ConnId, RequestId), Instant>,
@@ -307,14 +307,14 @@ impl<E: Env> Driver<E> {
     }
 
     /// An operator asks. `None`: the server stopped before it answered.
-    pub(super) async fn ask(&self, request: AdminRequest) -> Option<AdminReply> {
+    pub(super) async fn ask(&self, request: OperatorRequest) -> Option<OperatorReply> {
         let (asked, answer) = oneshot::channel();
         {
             let inner = &mut *self.inner.borrow_mut();
             inner.asked_last += 1;
-            let admin = AdminId(inner.asked_last);
+            let admin = OperatorRequestId(inner.asked_last);
             inner.asked.insert(admin, asked);
-            inner.server.handle(self.env.now(), Input::Admin { admin, request });
+            inner.server.handle(self.env.now(), Input::Operator { id: admin, request });
         }
         self.turn.notify_one();
         answer.await.ok()

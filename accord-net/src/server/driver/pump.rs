@@ -113,7 +113,7 @@ impl<E: Env> Driver<E> {
                 let driver = self.clone();
                 self.env.spawn(async move {
                     let done = driver.env.work(|| job.run()).await;
-                    driver.inner.borrow_mut().server.handle(driver.env.now(), Input::Worked(done));
+                    driver.inner.borrow_mut().server.handle(driver.env.now(), Input::JobDone(done));
                     driver.pump_beside_timers();
                 });
             }
@@ -268,14 +268,14 @@ impl<E: Env> Driver<E> {
                     self.metrics.peer_messages_dropped.inc();
                 }
             }
-            Output::Admin { admin, reply } => {
+            Output::Operator { id: admin, reply } => {
                 if let Some(asked) = inner.asked.remove(&admin) {
                     // The operator's connection may be gone.
                     let _ = asked.send(reply);
                 }
             }
             Output::Standing(standing) => inner.group.set_standing(self.env.now(), standing),
-            Output::Work(job) => {
+            Output::Job(job) => {
                 inner.jobs.push(job);
                 self.work.notify_one();
             }

@@ -411,8 +411,8 @@ impl State {
                 Output::Peer { .. } => unreachable!("no server is left behind here"),
                 // The adversary chooses views as it likes.
                 Output::Standing(_) => {}
-                Output::Work(job) => host.server.handle(host.clock, Input::Worked(job.run())),
-                Output::Admin { .. } => unreachable!("no operator asked anything"),
+                Output::Job(job) => host.server.handle(host.clock, Input::JobDone(job.run())),
+                Output::Operator { .. } => unreachable!("no operator asked anything"),
                 Output::Halt(reason) => panic!("{reason}"),
             }
         }

@@ -1,7 +1,7 @@
-//! Work that takes long and touches nothing: making images of the state, restoring them.
+//! JobKind that takes long and touches nothing: making images of the state, restoring them.
 //!
 //! A store of a million records takes a good part of a second to be written down or read back.
-//! Done in between, that would hold up all that the server's thread does, and the group would take
+//! JobResult in between, that would hold up all that the server's thread does, and the group would take
 //! the server for dead. So the server hands such work out as a [`Job`]; the driver runs it
 //! beside, on a thread of its own or after a time that a simulation draws, and hands back what came
 //! of it. A job works on what nobody else changes, so when and where it runs makes no difference.
@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::pieces::Pieces;
 use crate::replica::io::{HaltReason, Snapshot};
 use crate::replica::voters::VoterSet;
-use crate::replica::{Image, SnapshotFrame};
+use crate::replica::{Image, SnapshotHead};
 use crate::state::{Frozen, State};
 use crate::time::Instant;
 use crate::wire::Decode;
@@ -34,24 +34,24 @@ pub struct Backup {
     pub state: Pieces,
 }
 
-/// Something to be worked out.
+/// Long work that needs nothing but its own data.
 #[derive(Clone, Debug)]
-pub struct Job(Work);
+pub struct Job(JobKind);
 
 #[derive(Clone, Debug)]
-enum Work {
-    Image(Box<(SnapshotFrame, Frozen)>),
+enum JobKind {
+    Image(Box<(SnapshotHead, Frozen)>),
     Backup { number: u64, backup: Box<Backup>, frozen: Box<Frozen> },
     Restore { number: u64, bytes: Bytes, limits: Limits },
     Discard(Box<State>),
 }
 
-/// What came of a [`Job`].
+/// The result of a [`Job`].
 #[derive(Clone, Debug)]
-pub struct Done(Worked);
+pub struct JobResult(JobOutcome);
 
 #[derive(Clone, Debug)]
-enum Worked {
+enum JobOutcome {
     Image(Image),
     Backup {
         number: u64,
@@ -72,53 +72,53 @@ enum Worked {
 }
 
 impl Job {
-    /// Does it.
-    pub fn run(self) -> Box<Done> {
-        Box::new(Done(match self.0 {
-            Work::Image(work) => {
+    /// Runs the job to its end.
+    pub fn run(self) -> Box<JobResult> {
+        Box::new(JobResult(match self.0 {
+            JobKind::Image(work) => {
                 let (frame, frozen) = *work;
-                Worked::Image(frame.image(frozen.image()))
+                JobOutcome::Image(frame.image(frozen.image()))
             }
-            Work::Backup { number, mut backup, frozen } => {
+            JobKind::Backup { number, mut backup, frozen } => {
                 backup.state = frozen.image();
-                Worked::Backup { number, backup }
+                JobOutcome::Backup { number, backup }
             }
-            Work::Restore { number, bytes, limits } => restore(number, &bytes, limits),
-            Work::Discard(state) => {
+            JobKind::Restore { number, bytes, limits } => restore(number, &bytes, limits),
+            JobKind::Discard(state) => {
                 drop(state);
-                Worked::Discarded
+                JobOutcome::Discarded
             }
         }))
     }
 
-    /// About how many bytes it works on, for whoever is to say how long it takes.
+    /// About how many bytes the job works on: simulations draw its duration from it.
     pub fn bytes(&self) -> u64 {
         match &self.0 {
-            Work::Image(work) => work.1.bytes(),
-            Work::Backup { frozen, .. } => frozen.bytes(),
-            Work::Restore { bytes, .. } => bytes.len() as u64,
-            Work::Discard(state) => state.store_bytes(),
+            JobKind::Image(work) => work.1.bytes(),
+            JobKind::Backup { frozen, .. } => frozen.bytes(),
+            JobKind::Restore { bytes, .. } => bytes.len() as u64,
+            JobKind::Discard(state) => state.store_bytes(),
         }
     }
 }
 
-fn restore(number: u64, bytes: &Bytes, limits: Limits) -> Worked {
-    let Ok(snapshot) = Snapshot::from_bytes(bytes) else { return Worked::Damaged { number } };
+fn restore(number: u64, bytes: &Bytes, limits: Limits) -> JobOutcome {
+    let Ok(snapshot) = Snapshot::from_bytes(bytes) else { return JobOutcome::Damaged { number } };
     match State::restore(&snapshot.state.whole(), limits) {
-        Ok(state) => Worked::Restored { number, snapshot, state: Box::new(state) },
-        Err(_) => Worked::Unusable,
+        Ok(state) => JobOutcome::Restored { number, snapshot, state: Box::new(state) },
+        Err(_) => JobOutcome::Unusable,
     }
 }
 
 impl Service {
     pub(super) fn image_job(&self) -> Output {
         let work = Box::new((self.replica.wanted_frame(), self.state.freeze()));
-        Output::Work(Job(Work::Image(work)))
+        Output::Job(Job(JobKind::Image(work)))
     }
 
     pub(super) fn restore_job(&self, number: u64, bytes: Bytes) -> Output {
         let limits = self.limits.clone();
-        Output::Work(Job(Work::Restore { number, bytes, limits }))
+        Output::Job(Job(JobKind::Restore { number, bytes, limits }))
     }
 
     /// Has the state written down, as it is now: it comes as [`Output::BackedUp`] with the caller's
@@ -134,36 +134,36 @@ impl Service {
             state: Pieces::default(),
         });
         let frozen = Box::new(self.state.freeze());
-        self.outputs.push_back(Output::Work(Job(Work::Backup { number, backup, frozen })));
+        self.outputs.push_back(Output::Job(Job(JobKind::Backup { number, backup, frozen })));
     }
 
-    /// Takes what came of a job.
-    pub fn handle_worked(&mut self, now: Instant, done: Done) {
+    /// Takes the result of a job.
+    pub fn handle_job_done(&mut self, now: Instant, done: JobResult) {
         self.now = now;
         match done.0 {
-            Worked::Image(image) => self.replica.provide_snapshot(now, image),
-            Worked::Backup { number, backup } => {
+            JobOutcome::Image(image) => self.replica.provide_snapshot(now, image),
+            JobOutcome::Backup { number, backup } => {
                 self.outputs.push_back(Output::BackedUp { number, backup });
             }
-            Worked::Restored { number, snapshot, state } => {
+            JobOutcome::Restored { number, snapshot, state } => {
                 if self.replica.handle_received(now, number, Some(snapshot)) {
                     self.prepared = Some(state);
                 } else {
                     self.discard(*state);
                 }
             }
-            Worked::Damaged { number } => {
+            JobOutcome::Damaged { number } => {
                 self.replica.handle_received(now, number, None);
             }
-            Worked::Unusable => self.halt(HaltReason::BadSnapshot),
-            Worked::Discarded => {}
+            JobOutcome::Unusable => self.halt(HaltReason::BadSnapshot),
+            JobOutcome::Discarded => {}
         }
     }
 
-    /// Lets somebody else free the memory of a state.
+    /// Has the memory of a state freed off the server's thread.
     pub(super) fn discard(&mut self, state: State) {
         if state.records() > 0 {
-            self.outputs.push_back(Output::Work(Job(Work::Discard(Box::new(state)))));
+            self.outputs.push_back(Output::Job(Job(JobKind::Discard(Box::new(state)))));
         }
     }
 }

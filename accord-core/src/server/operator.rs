@@ -1,7 +1,7 @@
 //! What operators ask: how the server is, who votes, and the last resort.
 
 use super::Server;
-use super::io::{AdminId, AdminReply, AdminRequest, ServerStatus};
+use super::io::{OperatorReply, OperatorRequest, OperatorRequestId, ServerStatus};
 use crate::replica::voters::{ChangeError, VoterChange};
 use alloc::boxed::Box;
 
@@ -14,50 +14,50 @@ pub(super) enum Question {
 }
 
 impl Server {
-    pub(super) fn on_admin(&mut self, admin: AdminId, request: AdminRequest) {
+    pub(super) fn on_operator(&mut self, id: OperatorRequestId, request: OperatorRequest) {
         match request {
-            AdminRequest::Status => self.questions.push_back((admin, Question::Status)),
-            AdminRequest::ChangeVoters(change) => self.on_change_voters(admin, change),
-            AdminRequest::Image => self.questions.push_back((admin, Question::Image)),
-            AdminRequest::ForceRecovery => {
-                let reply = AdminReply::Recovering(self.service.force_recovery());
-                self.replies.push_back((admin, reply));
+            OperatorRequest::Status => self.questions.push_back((id, Question::Status)),
+            OperatorRequest::ChangeVoters(change) => self.on_change_voters(id, change),
+            OperatorRequest::Image => self.questions.push_back((id, Question::Image)),
+            OperatorRequest::ForceRecovery => {
+                let reply = OperatorReply::Recovering(self.service.force_recovery());
+                self.replies.push_back((id, reply));
             }
         }
     }
 
     /// Answers the next question about the state as a whole. False if there is none.
     pub(super) fn answer_next(&mut self) -> bool {
-        let Some((admin, question)) = self.questions.pop_front() else { return false };
+        let Some((id, question)) = self.questions.pop_front() else { return false };
         match question {
             Question::Status => {
-                let reply = AdminReply::Status(Box::new(self.status()));
-                self.replies.push_back((admin, reply));
+                let reply = OperatorReply::Status(Box::new(self.status()));
+                self.replies.push_back((id, reply));
             }
-            Question::Image => self.service.back_up(admin.0),
+            Question::Image => self.service.back_up(id.0),
         }
         true
     }
 
-    fn on_change_voters(&mut self, admin: AdminId, change: VoterChange) {
+    fn on_change_voters(&mut self, id: OperatorRequestId, change: VoterChange) {
         self.change_last += 1;
         let number = self.change_last;
         match self.service.change_voters(number, change) {
             Ok(()) => {
-                self.changes.insert(number, admin);
+                self.changes.insert(number, id);
             }
-            Err(error) => self.answer_change(admin, Err(error)),
+            Err(error) => self.answer_change(id, Err(error)),
         }
     }
 
     pub(super) fn on_voters_changed(&mut self, number: u64, result: Result<(), ChangeError>) {
-        if let Some(admin) = self.changes.remove(&number) {
-            self.answer_change(admin, result);
+        if let Some(id) = self.changes.remove(&number) {
+            self.answer_change(id, result);
         }
     }
 
-    fn answer_change(&mut self, admin: AdminId, result: Result<(), ChangeError>) {
-        self.replies.push_back((admin, AdminReply::VotersChanged(result)));
+    fn answer_change(&mut self, id: OperatorRequestId, result: Result<(), ChangeError>) {
+        self.replies.push_back((id, OperatorReply::VotersChanged(result)));
     }
 
     /// How the server is.
@@ -77,7 +77,7 @@ impl Server {
             history_events: gateway.history_events,
             history_floor: gateway.history_floor,
             requests: gateway.requests,
-            held: gateway.held,
+            deferred: gateway.deferred,
             reads: gateway.reads,
             refusals: gateway.refusals,
             disconnects: gateway.disconnects,
