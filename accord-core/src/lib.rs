@@ -131,5 +131,6 @@ pub mod rng;
 pub mod server;
 pub mod service;
 pub mod state;
+pub mod stream;
 pub mod time;
 pub mod wire;

@@ -4,8 +4,8 @@
 //! time and completions between it and a world, and decides nothing about the protocol. Read on:
 //!
 //! 1. [`env`](mod@env): the seam to the world: clock, sockets, tasks.
-//! 2. [`transport`]: streams; [`frame`]: messages in them.
-//! 3. [`server`]: a running server; [`front_end`]: the protocols that its clients speak.
+//! 2. [`transport`]: streams of bytes; [`accord_core::stream`] has the messages in them.
+//! 3. [`server`]: a running server; a listener for each protocol that its clients speak.
 //! 4. [`client`]: the client library; [`blocking`]: the same without async.
 //! 5. [`operator`]: asking servers and changing a cluster while it serves; [`backup`]: its state
 //!    in a file.
@@ -20,8 +20,6 @@ pub mod client;
 pub mod corosync;
 pub mod embedded;
 pub mod env;
-pub mod frame;
-pub mod front_end;
 pub mod operator;
 pub mod ports;
 pub mod server;

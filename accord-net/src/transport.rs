@@ -12,7 +12,7 @@
 //! - A stream has one owner, which reads and writes in turn: bytes that were written leave when
 //!   the stream is flushed, at the latest.
 //!
-//! Where next: [`crate::frame`], `server::listen`.
+//! Where next: [`accord_core::stream`], `server::listen`.
 
 use crate::env::{Env, within};
 use accord_core::holder::Principal;

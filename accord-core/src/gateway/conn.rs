@@ -6,9 +6,9 @@
 
 use super::Gateway;
 use super::io::{DisconnectReason, Output};
+use super::message::{Refusal, ServerMessage, SessionEnd};
 use crate::holder::{Holder, Principal, SessionSecret};
 use crate::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
-use crate::protocol::{Refusal, ServerMessage, SessionEnd};
 use crate::state::Command;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;

@@ -5,11 +5,11 @@
 
 use super::Gateway;
 use super::io::DisconnectReason;
-use super::watches::{Delivery, Target, Terms};
-use crate::ids::{ConnId, Revision, WatchId};
-use crate::protocol::{
+use super::message::{
     EventMask, Refusal, ServerMessage, WATCH_KEY_BYTES_MAX, WatchFilter, event_weight,
 };
+use super::watches::{Delivery, Target, Terms};
+use crate::ids::{ConnId, Revision, WatchId};
 use crate::service::Service;
 use crate::state::Event;
 use alloc::sync::Arc;

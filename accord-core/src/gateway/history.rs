@@ -9,9 +9,9 @@
 //! bytes, side by side in large pieces: to keep an event is to append to memory that is at hand,
 //! and to forget it is to move on; nothing is allocated or given back for each.
 
+use super::message::{EVENT_WEIGHT, EventMask, WatchFilter, event_weight};
 use super::watches::concerns;
 use crate::ids::{Revision, SessionId};
-use crate::protocol::{EVENT_WEIGHT, EventMask, WatchFilter, event_weight};
 use crate::state::{Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a gateway says to its connections, and its bounds.
 
+use super::message::ServerMessage;
 use crate::ids::ConnId;
-use crate::protocol::ServerMessage;
 use crate::time::Duration;
 
 /// What a gateway asks of its driver. The order of outputs is a promise.

@@ -15,8 +15,11 @@
 
 mod conn;
 mod events;
+pub mod front_end;
 mod history;
 pub mod io;
+pub mod message;
+pub mod native;
 mod reads;
 mod requests;
 mod sessions;
@@ -26,7 +29,6 @@ pub use io::{DisconnectReason, Output, ServerLimits};
 
 use crate::holder::{Principal, SecretKey};
 use crate::ids::{ConnId, NodeId, Revision, SessionId};
-use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::rng::Rng;
 use crate::service::{self, Service};
 use crate::state::Completion;
@@ -37,6 +39,7 @@ use alloc::vec::Vec;
 use conn::{Conn, Phase};
 use events::WatchRequest;
 use history::History;
+use message::{ClientMessage, Refusal, ServerMessage};
 use reads::ReadQueue;
 use requests::DeferredQueue;
 use sessions::Timers;

@@ -8,8 +8,8 @@
 //! application.
 
 use super::Gateway;
+use super::message::{Consistency, Refusal, ServerMessage};
 use crate::ids::{ConnId, Index, Revision};
-use crate::protocol::{Consistency, Refusal, ServerMessage};
 use crate::service::{BarrierId, Service};
 use crate::state::ReadQuery;
 use crate::time::Instant;

@@ -8,8 +8,8 @@
 use super::Gateway;
 use super::conn::{Conn, PendingRequest};
 use super::io::DisconnectReason;
+use super::message::{Refusal, ServerMessage};
 use crate::ids::{ConnId, RequestId, SessionId};
-use crate::protocol::{Refusal, ServerMessage};
 use crate::service::{ProposeError, Service};
 use crate::state::{Command, Outcome, encode_request};
 use crate::wire::{Encode, Writer};

@@ -9,10 +9,10 @@
 use super::Gateway;
 use super::conn::Phase;
 use super::io::DisconnectReason;
+use super::message::{ServerMessage, SessionEnd, SessionRefusal};
 use super::requests::Deferred;
 use crate::holder::SessionSecret;
 use crate::ids::{ConnId, NodeId, Revision, SessionId};
-use crate::protocol::{ServerMessage, SessionEnd, SessionRefusal};
 use crate::service::Service;
 use crate::state::{Command, EndCause};
 use crate::time::{Duration, DurationExt, Instant};

@@ -10,8 +10,8 @@
 //!
 //! Where next: `history`, from which a watch catches up.
 
+use super::message::{EventMask, WatchFilter};
 use crate::ids::{ConnId, Revision, WatchId};
-use crate::protocol::{EventMask, WatchFilter};
 use crate::state::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;

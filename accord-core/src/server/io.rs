@@ -16,11 +16,11 @@
 //! [`state`](super::Server::state)) is as of the last output polled.
 
 pub use crate::gateway::io::{DisconnectReason, ServerLimits};
+use crate::gateway::message::{ClientMessage, Refusal, ServerMessage};
 use crate::group::{GroupEvent, Standing};
 use crate::holder::{Principal, SecretKey};
 use crate::ids::{ConnId, Index, NodeId, Revision, Stamp};
 use crate::limits::Limits;
-use crate::protocol::{ClientMessage, Refusal, ServerMessage};
 use crate::replica::config::ReplicaConfig;
 use crate::replica::io::{HaltReason, Record, ReplicaStatus, Ticket};
 use crate::replica::voters::{ChangeError, VoterChange};

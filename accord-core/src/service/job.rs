@@ -1,8 +1,8 @@
-//! JobKind that takes long and touches nothing: making images of the state, restoring them.
+//! Work that takes long and touches nothing: making images of the state, restoring them.
 //!
 //! A store of a million records takes a good part of a second to be written down or read back.
-//! JobResult in between, that would hold up all that the server's thread does, and the group would take
-//! the server for dead. So the server hands such work out as a [`Job`]; the driver runs it
+//! Done on the server's thread, that would hold up all that it does, and the group would take the
+//! server for dead. So the server hands such work out as a [`Job`]; the driver runs it
 //! beside, on a thread of its own or after a time that a simulation draws, and hands back what came
 //! of it. A job works on what nobody else changes, so when and where it runs makes no difference.
 

@@ -231,6 +231,11 @@ fn an_import_across_a_seam_is_found() {
     assert_eq!(planted("service/mod.rs", "use crate::gateway;").len(), 1);
     assert!(planted("service/mod.rs", "use crate::replica::Replica;").is_empty());
     assert!(planted("gateway/conn.rs", "// crate::replica is not known here.").is_empty());
+    let codec = "use crate::protocol::decode_client;";
+    assert_eq!(planted("gateway/conn.rs", codec).len(), 1);
+    assert_eq!(planted("gateway/another/mod.rs", codec).len(), 1);
+    assert!(planted("gateway/native/mod.rs", codec).is_empty());
+    assert_eq!(planted("gateway/native/mod.rs", "use crate::replica::Replica;").len(), 1);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use accord_core::state::{
 };
 use accord_core::wire::Encode;
 use accord_fuzz::push_operation;
-use accord_net::frame::{Kind, Preface, write_message};
+use accord_core::stream::{Kind, Preface, write_message};
 use bytes::Bytes;
 use std::path::Path;
 use std::{fs, io};

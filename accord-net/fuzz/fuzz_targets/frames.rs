@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use accord_net::frame::{FrameError, FrameReader, PREFACE_BYTES, Preface, write_message};
+use accord_core::stream::{FrameError, FrameReader, PREFACE_BYTES, Preface, write_message};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 

@@ -8,7 +8,6 @@ use super::task::open;
 use super::{IntoBytes, Record};
 use crate::env::Env;
 use crate::env::real::Real;
-use crate::frame::{FrameReader, write_message};
 use crate::transport::Transport;
 use accord_core::ids::Revision;
 use accord_core::protocol::{
@@ -16,6 +15,7 @@ use accord_core::protocol::{
     encode_client_into,
 };
 use accord_core::state::{Range, ReadQuery, ReadResult};
+use accord_core::stream::{FrameReader, write_message};
 use accord_core::time::Duration;
 use accord_core::wire::Writer;
 use bytes::Bytes;

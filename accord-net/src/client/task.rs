@@ -3,13 +3,13 @@
 use super::address::ServerAddr;
 use super::shared::Shared;
 use crate::env::Env;
-use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use crate::transport::{READ_BYTES, Transport};
 use accord_core::client::{ClientInput, ClientOutput};
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server,
     encode_client_into,
 };
+use accord_core::stream::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use accord_core::time::Instant;
 use accord_core::wire::Writer;
 use bytes::{Buf, Bytes};

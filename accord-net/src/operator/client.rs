@@ -14,8 +14,8 @@
 use super::protocol::{Answer, ImageHead, OPERATOR_BYTES_MAX, OPERATOR_VERSION, Question};
 use super::status::StatusReport;
 use crate::env::{Env, within};
-use crate::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use crate::transport::Transport;
+use accord_core::stream::{FrameReader, Kind, PREFACE_BYTES, Preface, PrefaceError, write_message};
 use accord_core::time::Duration;
 use bytes::Bytes;
 use std::fmt;

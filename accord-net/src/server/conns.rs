@@ -12,8 +12,8 @@
 use super::driver::Driver;
 use super::outbox::Outbox;
 use crate::env::Env;
-use crate::front_end::{FrontEnd, Malformed, Next};
 use crate::transport::{READ_BYTES, Transport};
+use accord_core::gateway::front_end::{FrontEnd, Malformed, Next};
 use accord_core::holder::Principal;
 use accord_core::time::{Duration, Instant};
 use bytes::{Buf, Bytes};

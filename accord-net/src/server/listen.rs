@@ -9,18 +9,21 @@ use super::metrics::Reason;
 use super::slots::{Slot, Slots};
 use super::{operator, peers};
 use crate::env::Env;
-use crate::frame::{Kind, PREFACE_BYTES, Preface, PrefaceError};
-use crate::front_end::native::Native;
-use crate::front_end::{Factory, FrontEnd};
 use crate::operator::protocol::OPERATOR_VERSION;
 use crate::transport::{Listener, Transport, in_time};
+use accord_core::gateway::front_end::FrontEnd;
+use accord_core::gateway::native::Native;
 use accord_core::holder::Principal;
 use accord_core::protocol::PROTOCOL_VERSION;
+use accord_core::stream::{Kind, PREFACE_BYTES, Preface, PrefaceError};
 use accord_core::time::Duration;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Makes the front-end of each connection of a listener.
+pub type Factory = Rc<dyn Fn() -> Box<dyn FrontEnd>>;
 
 /// How long accepting rests when the system has no room for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);

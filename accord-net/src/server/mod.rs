@@ -42,13 +42,13 @@ mod witness;
 
 #[cfg(feature = "testing")]
 pub use driver::Witness;
+pub use listen::Factory;
 pub use names::{PeerName, Tempo};
 pub use options::{CorosyncOptions, GroupOptions, NetLimits, RingOptions, ServerOptions};
 pub use roster_file::RosterFile;
 
 use crate::corosync::CorosyncError;
 use crate::env::Env;
-use crate::front_end::Factory;
 use crate::operator::status::StatusReport;
 use crate::transport::Listener;
 use accord_core::replica::config::Durability;

@@ -4,9 +4,9 @@
 //! task empties it. The core bounds how many messages wait: it hangs up on clients that do not take
 //! them.
 
-use crate::front_end::{FrontEnd, Malformed, Next};
+use accord_core::gateway::front_end::{FrontEnd, Malformed, Next};
+use accord_core::gateway::message::ServerMessage;
 use accord_core::ids::ConnId;
-use accord_core::protocol::ServerMessage;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -4,13 +4,15 @@
 //! read stands behind the writes that the same client sent before it, and a watch tells the value
 //! at once. Answers come in the order of the commands, and events before what shows them.
 
+use accord_core::gateway::front_end::{FrontEnd, Malformed, Next};
+use accord_core::gateway::message::{
+    ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter,
+};
 use accord_core::ids::{RequestId, WatchId};
-use accord_core::protocol::{ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter};
 use accord_core::state::{
     Event, Flags, OpRef, Outcome, ReadQuery, ReadResult, Step, Txn, TxnOutcome,
 };
 use accord_core::wire::Encode;
-use accord_net::front_end::{FrontEnd, Malformed, Next};
 use bytes::Bytes;
 use std::io::Write;
 

@@ -2,7 +2,7 @@
 
 use crate::raw::{Noise, Raw};
 use crate::siege::Siege;
-use accord_net::frame::{FRAME_BYTES_MAX, Kind};
+use accord_core::stream::{FRAME_BYTES_MAX, Kind};
 use accord_net::operator::protocol::{Answer, OPERATOR_VERSION};
 
 async fn operator(siege: &Siege) -> Raw {

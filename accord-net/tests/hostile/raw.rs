@@ -6,7 +6,7 @@ use accord_core::ids::SessionId;
 use accord_core::protocol::{
     ClientMessage, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ServerMessage, decode_server, encode_client,
 };
-use accord_net::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
+use accord_core::stream::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

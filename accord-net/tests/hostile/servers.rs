@@ -3,7 +3,7 @@
 use crate::raw::{Noise, Raw};
 use crate::siege::{Siege, TIMEOUT, counted, until};
 use accord_core::protocol::PROTOCOL_VERSION;
-use accord_net::frame::{Kind, Preface};
+use accord_core::stream::{Kind, Preface};
 use accord_net::server::GroupOptions;
 use std::net::SocketAddr;
 use tokio::net::UdpSocket;

@@ -9,8 +9,8 @@ use accord_core::protocol::{
     SessionRefusal, WATCH_KEY_BYTES_MAX, WatchFilter, encode_client,
 };
 use accord_core::state::{OpRef, Outcome, ReadQuery, RequestError, Step, Txn};
+use accord_core::stream::FRAME_BYTES_MAX;
 use accord_core::wire::Encode;
-use accord_net::frame::FRAME_BYTES_MAX;
 use bytes::Bytes;
 
 /// A frame's header, as it is on the wire.
@@ -312,14 +312,14 @@ async fn a_flood_of_reads_and_pings_slows_only_itself() {
                 query: ReadQuery::Members { after: None, limit: 1 },
             },
         ] {
-            accord_net::frame::write_message(&mut flood, |out| {
+            accord_core::stream::write_message(&mut flood, |out| {
                 out.extend_from_slice(&encode_client(&message));
             });
         }
     }
     let reading = async {
         use tokio::io::AsyncReadExt;
-        let mut frames = accord_net::frame::FrameReader::new(1 << 20);
+        let mut frames = accord_core::stream::FrameReader::new(1 << 20);
         let (mut buffer, mut heard) = (vec![0; 1 << 16], 0);
         while heard < 2 * COUNT {
             let count = reader.read(&mut buffer).await.expect("it is served");

@@ -3,8 +3,8 @@
 use crate::raw::{Noise, Raw};
 use crate::siege::Siege;
 use accord_core::protocol::{ClientMessage, PROTOCOL_VERSION};
+use accord_core::stream::{Kind, Preface};
 use accord_net::client::{Client, ClientOptions, ConnectError};
-use accord_net::frame::{Kind, Preface};
 use std::net::SocketAddr;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;

@@ -12,9 +12,9 @@ use accord_core::state::{
     Compare, KeyEventKind, ListQuery, Op, Page, Range, ReadQuery, ReadResult, Relation,
     RequestError, SessionInfo, Stat, StepError,
 };
+use accord_core::stream::{FRAME_BYTES_MAX, FrameReader, Kind, PREFACE_BYTES, Preface};
 use accord_core::time::DurationExt;
 use accord_core::wire::{Decode, Encode};
-use accord_net::frame::{FRAME_BYTES_MAX, FrameReader, Kind, PREFACE_BYTES, Preface};
 use accord_net::operator::protocol::{Answer, OPERATOR_BYTES_MAX, Question};
 use accord_net::server::NetLimits;
 use bytes::Bytes;

@@ -14,9 +14,9 @@ use accord_core::protocol::{
     decode_server, encode_client_into,
 };
 use accord_core::state::{Flags, Outcome, ReadQuery, ReadResult, Step, StepError, Txn, TxnOutcome};
+use accord_core::stream::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use accord_core::time::Instant;
 use accord_core::wire::Writer;
-use accord_net::frame::{FrameReader, Kind, PREFACE_BYTES, Preface, write_message};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

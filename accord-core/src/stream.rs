@@ -8,6 +8,7 @@
 //!
 //! No IO here: bytes in, messages out. Invariant: what is kept is what arrived, no more.
 
+use alloc::vec::Vec;
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
@@ -194,7 +195,7 @@ impl FrameReader {
             }
             self.message.extend_from_slice(&payload);
             if !more {
-                return Ok(Some(std::mem::take(&mut self.message).freeze()));
+                return Ok(Some(core::mem::take(&mut self.message).freeze()));
             }
         }
         Ok(None)
@@ -214,7 +215,7 @@ impl FrameReader {
         if self.partial.len() < HEADER_BYTES + length {
             return Ok(None);
         }
-        let mut frame = std::mem::take(&mut self.partial).freeze();
+        let mut frame = core::mem::take(&mut self.partial).freeze();
         frame.advance(HEADER_BYTES);
         Ok(Some((frame, more)))
     }

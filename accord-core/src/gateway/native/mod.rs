@@ -3,10 +3,13 @@
 //! Invariant: what begins a session fits into one frame: more is not gathered for a client without
 //! one.
 
-use super::{FrontEnd, Malformed, Next};
-use crate::frame::{FRAME_BYTES_MAX, FrameError, FrameReader, write_message};
-use accord_core::protocol::{MESSAGE_BYTES_MAX, ServerMessage, decode_client, encode_server_into};
-use accord_core::wire::{WireError, Writer};
+use super::front_end::{FrontEnd, Malformed, Next};
+use super::message::ServerMessage;
+use crate::protocol::{MESSAGE_BYTES_MAX, decode_client, encode_server_into};
+use crate::stream::{FRAME_BYTES_MAX, FrameError, FrameReader, write_message};
+use crate::wire::{WireError, Writer};
+use alloc::format;
+use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Speaks the native protocol with one client.
@@ -45,7 +48,7 @@ impl FrontEnd for Native {
             self.frames.set_message_bytes_max(MESSAGE_BYTES_MAX);
         }
         write_message(out, |bytes| {
-            let mut writer = Writer::from(std::mem::take(bytes));
+            let mut writer = Writer::from(core::mem::take(bytes));
             encode_server_into(message, &mut writer);
             *bytes = writer.into_vec();
         });

@@ -1,9 +1,9 @@
 //! Protocol front-ends: one machine for each connection, between its bytes and the server.
 //!
 //! A [`FrontEnd`] speaks one protocol with one client. It does no IO and knows no clock: bytes come
-//! in and calls to the server come out; what the server says comes in and bytes come out. A
-//! listener has a [`Factory`] and makes a front-end for each connection that it accepts. The
-//! [`native`] protocol is the first one, and the server knows none of them by name.
+//! in and calls to the server come out; what the server says comes in and bytes come out. The
+//! driver makes one for each connection, as the connection's listener says. The
+//! [`native`](super::native) protocol is the first one, and the gateway knows none of them by name.
 //!
 //! The server holds back and bounds all front-ends alike:
 //!
@@ -17,17 +17,13 @@
 //! What the server promises each of them: the calls of a connection are taken in order, and the
 //! events of a revision are said before any result that shows it.
 //!
-//! Where next: [`native`]; `accord-net/tests/front_end.rs` has a whole one in lines of text.
+//! Where next: [`native`](super::native); `accord-net/tests/front_end/lines.rs` is a whole one in
+//! lines of text.
 
-pub mod native;
-
-use accord_core::protocol::{ClientMessage, ServerMessage};
+use super::message::{ClientMessage, ServerMessage};
+use alloc::string::String;
+use alloc::vec::Vec;
 use bytes::Bytes;
-use std::rc::Rc;
-use thiserror::Error;
-
-/// Makes the front-end of one connection.
-pub type Factory = Rc<dyn Fn() -> Box<dyn FrontEnd>>;
 
 /// Speaks one protocol with one client.
 pub trait FrontEnd {
@@ -63,7 +59,7 @@ pub enum Next {
 }
 
 /// Why a stream cannot be read on.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Malformed {
     /// What is malformed, in a word for metrics, such as `malformed_frame`.
