@@ -17,11 +17,13 @@
 //! and a lock's fencing token is the revision that created its key.
 
 pub mod command;
+mod compact;
 mod digest;
 pub mod event;
 mod invariant;
 mod kind;
 pub mod kv;
+mod map;
 pub mod op;
 pub mod outcome;
 pub mod read;

@@ -5,11 +5,11 @@
 //! steps alone; a branch of one step keeps no undo log. Changes share the revision that the command
 //! will have if it commits with a change, and the one after the current in any case.
 
+use super::super::compact::Value;
 use super::super::event::Event;
-use super::compact::Value;
+use super::super::map::Vacancy;
 use super::event::{KeyEvent, KeyEventKind};
 use super::outcome::{Branch, Results, StepError, StepResult, TxnOutcome};
-use super::records::Vacancy;
 use super::store::{Edit, Record, Store, Undo};
 use super::txn::{Compare, Flags, Relation, Step, Txn, Width};
 use crate::ids::{Revision, SessionId};

@@ -2,15 +2,12 @@
 //!
 //! It knows neither sessions (but for the id of a record's owner) nor which requests ran before:
 //! the state around it does. Read in this order: [`txn`] and [`list`] (what can be asked),
-//! [`outcome`] and [`event`] (what comes of it), then `execute`, `store`, `records` and `compact`
-//! for how; `section` is its part of a snapshot.
+//! [`outcome`] and [`event`] (what comes of it), then `execute` and `store` for how; `section` is its part of a snapshot.
 
-mod compact;
 pub mod event;
 mod execute;
 pub mod list;
 pub mod outcome;
-mod records;
 pub(super) mod section;
 mod store;
 pub mod txn;

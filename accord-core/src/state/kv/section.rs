@@ -1,9 +1,9 @@
 //! The store as a snapshot holds it: its records, in the order of their keys.
 
+use super::super::compact::{Key, Value};
 use super::super::kind;
+use super::super::map::Map;
 use super::Kv;
-use super::compact::{Key, Value};
-use super::records::Records;
 use super::store::{Record, Store};
 use crate::ids::SessionId;
 use crate::pieces::PiecesWriter;
@@ -19,7 +19,7 @@ pub(in crate::state) struct FrozenKv {
     sequence: u64,
     /// Of keys and values.
     pub(in crate::state) bytes: u64,
-    records: Records,
+    records: Map<Record>,
 }
 
 impl Kv {

@@ -4,10 +4,10 @@
 //! the byte count and the index of ephemeral records true; an [`Undo`] takes one back. Which
 //! changes are allowed is decided in [`super::execute`].
 
+use super::super::compact::{Key, Value};
 use super::super::invariant::first_broken;
-use super::compact::{Key, Value};
+use super::super::map::{Map, Vacancy};
 use super::list::{ENTRY_OVERHEAD_BYTES, ListEntry, ListQuery, Page, Stat};
-use super::records::{Records, Vacancy};
 use crate::ids::{Revision, SessionId};
 use crate::limits::Limits;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,7 @@ pub(super) enum Undo {
 /// The records, in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
-    records: Records,
+    records: Map<Record>,
     /// Invariant: the sum of the sizes of all keys and values; at most `store_bytes_max`.
     bytes: u64,
     /// The keys of the records with an owner. Invariant: exactly those, and no empty set.
@@ -92,7 +92,7 @@ impl Store {
         self.records.get(key)
     }
     /// The records as they are now; later changes do not affect them.
-    pub(super) fn records(&self) -> Records {
+    pub(super) fn records(&self) -> Map<Record> {
         self.records.clone()
     }
     /// How many records die with this session.
@@ -110,7 +110,7 @@ impl Store {
 
     /// A store of these records, whose keys ascend.
     pub(super) fn from_records(records: impl Iterator<Item = (Key, Record)>) -> Self {
-        let records = Records::from_ascending(records);
+        let records = Map::from_ascending(records);
         let mut store = Self::default();
         for (key, record) in records.iter() {
             store.bytes += size(key, record);

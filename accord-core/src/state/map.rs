@@ -1,4 +1,4 @@
-//! The ordered map of the records, made for many small records and scattered writes.
+//! The ordered map of records and of znodes, made for many small values and scattered writes.
 //!
 //! What a write of a few bytes costs in a large store is the memory that its search touches: each
 //! step that waits for memory costs more than all of its arithmetic. So nodes are wide and hold,
@@ -7,7 +7,7 @@
 //! then, unless heads are equal, one entry. Entries are not moved when others come: their order is
 //! an array of places.
 //!
-//! Records stand in leaves, leaves in branches under a lower bound of their keys, branches in the
+//! Values stand in leaves, leaves in branches under a lower bound of their keys, branches in the
 //! root under the bound of their first leaf. Branches are a sixtieth of the size of the whole and
 //! the root a sixtieth of that, so that a cache can hold both. The root is one sorted array: to
 //! move its end once in thousands of insertions costs less than to search a deeper tree each time.
@@ -24,32 +24,31 @@
 
 mod node;
 
-use super::super::invariant::first_broken;
 use super::compact::Key;
-use super::store::Record;
+use super::invariant::first_broken;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
 use node::{NODE_FILLED, NODE_MAX, NODE_MIN, Node, common, wide_head};
 
-/// Records in the order of their keys.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Records {
+/// Values in the order of their keys.
+#[derive(Clone, Debug)]
+pub(super) struct Map<V> {
     /// Invariant: a branch has a leaf, and each leaf's keys are at least the one it stands under
     /// and less than the next leaf's. No leaf is empty, but one that is alone.
-    root: Root,
+    root: Root<V>,
     /// Invariant: the sum of the leaves' entries.
     len: usize,
 }
 
-type Leaf = Node<Record>;
-type Branch = Node<Arc<Leaf>>;
+type Leaf<V> = Node<V>;
+type Branch<V> = Node<Arc<Leaf<V>>>;
 
 /// The branches, in order.
-#[derive(Clone, Debug, Default)]
-struct Root {
+#[derive(Clone, Debug)]
+struct Root<V> {
     /// Invariant: bounds ascend; each is the one of the branch's first leaf, the first is empty.
-    branches: Vec<(Key, Arc<Branch>)>,
+    branches: Vec<(Key, Arc<Branch<V>>)>,
     /// Invariant: all bounds but the first begin with it.
     prefix: Key,
     /// Invariant: those of all bounds but the first, in order. Sixteen bytes each: in a
@@ -78,19 +77,26 @@ pub(super) struct Place {
     leaf: usize,
 }
 
-impl Records {
+impl<V> Default for Map<V> {
+    fn default() -> Self {
+        let root = Root { branches: Vec::new(), prefix: Key::default(), heads: Vec::new() };
+        Self { root, len: 0 }
+    }
+}
+
+impl<V: Clone> Map<V> {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The record of this key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
+    /// The value of this key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
         self.root.leaf(self.root.find(key)?).get(key)
     }
 
-    /// The record of this key, to be changed; or where it would be.
-    pub(super) fn entry(&mut self, key: &[u8]) -> Result<&mut Record, Vacancy> {
+    /// The value of this key, to be changed; or where it would be.
+    pub(super) fn entry(&mut self, key: &[u8]) -> Result<&mut V, Vacancy> {
         let Some(place) = self.root.find(key) else { return Err(Vacancy::Alone) };
         match self.root.leaf(place).find(key) {
             Ok(rank) => Ok(self.root.leaf_mut(place).at_mut(rank)),
@@ -98,18 +104,18 @@ impl Records {
         }
     }
 
-    /// The record of this key, to be changed.
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Record> {
+    /// The value of this key, to be changed.
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         self.entry(key).ok()
     }
 
     /// All of them, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Record)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
         self.root.leaves_from(0).flat_map(|(_, leaf)| leaf.iter_from(0))
     }
 
     /// Those from this bound on, in order.
-    pub(super) fn range_from(&self, start: Bound<&[u8]>) -> impl Iterator<Item = (&Key, &Record)> {
+    pub(super) fn range_from(&self, start: Bound<&[u8]>) -> impl Iterator<Item = (&Key, &V)> {
         let key = match start {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[],
@@ -129,33 +135,33 @@ impl Records {
         first.into_iter().flatten().chain(later)
     }
 
-    /// Adds the record of a key that has none.
-    pub(super) fn insert(&mut self, key: Key, record: Record) {
-        let vacancy = self.entry(&key).expect_err("a record is inserted where there is none");
-        self.fill(vacancy, key, record);
+    /// Adds the value of a key that has none.
+    pub(super) fn insert(&mut self, key: Key, value: V) {
+        let vacancy = self.entry(&key).err().expect("a value is inserted where there is none");
+        self.fill(vacancy, key, value);
     }
 
-    /// Adds the record of a key where [`Self::entry`] of it said; nothing was added or taken out
+    /// Adds the value of a key where [`Self::entry`] of it said; nothing was added or taken out
     /// since.
-    pub(super) fn fill(&mut self, vacancy: Vacancy, key: Key, record: Record) {
+    pub(super) fn fill(&mut self, vacancy: Vacancy, key: Key, value: V) {
         if let Vacancy::At { place, .. } = vacancy
             && !self.root.has_room(place)
             && self.root.make_room(place)
         {
-            return self.insert(key, record);
+            return self.insert(key, value);
         }
         self.len += 1;
         let Vacancy::At { place, rank } = vacancy else {
-            let leaf = Leaf::of([(key, record)].into_iter());
+            let leaf = Leaf::of([(key, value)].into_iter());
             let branch = Branch::of([(Key::default(), Arc::new(leaf))].into_iter());
             return self.root.insert(0, Key::default(), branch);
         };
         let leaf = self.root.leaf_mut(place);
         if leaf.len() < NODE_MAX {
-            return leaf.insert(rank, key, record);
+            return leaf.insert(rank, key, value);
         }
         if rank < NODE_MAX {
-            let right = leaf.insert_full(rank, key, record);
+            let right = leaf.insert_full(rank, key, value);
             return self.root.insert_leaf(place, right);
         }
         // Behind the end of a full leaf: with what comes next if that is more like it, so that keys
@@ -165,14 +171,14 @@ impl Records {
         match self.root.next(place) {
             Some(next) if self.root.has_room(next) && self.root.common(next, &key) > like_last => {
                 self.root.lower(next, &key);
-                self.root.leaf_mut(next).insert(0, key, record);
+                self.root.leaf_mut(next).insert(0, key, value);
             }
-            _ => self.root.insert_leaf(place, Leaf::of([(key, record)].into_iter())),
+            _ => self.root.insert_leaf(place, Leaf::of([(key, value)].into_iter())),
         }
     }
 
-    /// Takes out the record of this key.
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Key, Record)> {
+    /// Takes out the value of this key.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Key, V)> {
         let place = self.root.find(key)?;
         let leaf = self.root.leaf_mut(place);
         let rank = leaf.find(key).ok()?;
@@ -187,22 +193,22 @@ impl Records {
     }
 
     /// A map of entries whose keys ascend.
-    pub(super) fn from_ascending(entries: impl Iterator<Item = (Key, Record)>) -> Self {
-        let mut records = Self::default();
+    pub(super) fn from_ascending(entries: impl Iterator<Item = (Key, V)>) -> Self {
+        let mut map = Self::default();
         let mut entries = entries.peekable();
         let mut leaves = Vec::with_capacity(NODE_FILLED);
         while let Some((first, _)) = entries.peek() {
-            let bound = if records.len == 0 { Key::default() } else { first.clone() };
+            let bound = if map.len == 0 { Key::default() } else { first.clone() };
             let leaf = Leaf::of(entries.by_ref().take(NODE_FILLED));
-            records.len += leaf.len();
+            map.len += leaf.len();
             leaves.push((bound, Arc::new(leaf)));
             if leaves.len() == NODE_FILLED || entries.peek().is_none() {
                 let branch = Branch::of(leaves.drain(..));
-                records.root.branches.push((branch.at(0).0.clone(), Arc::new(branch)));
+                map.root.branches.push((branch.at(0).0.clone(), Arc::new(branch)));
             }
         }
-        records.root.refresh();
-        records
+        map.root.refresh();
+        map
     }
 
     /// The first invariant that is broken.
@@ -222,7 +228,7 @@ impl Records {
             (ascending, "keys ascend"),
             (
                 leaves().map(|(_, leaf)| leaf.len()).sum::<usize>() == self.len,
-                "records are counted",
+                "entries are counted",
             ),
             (self.root.is_sound(), "branches stand under the bounds of their first leaves"),
             (within, "leaves stand under lower bounds of their keys"),
@@ -231,7 +237,7 @@ impl Records {
     }
 }
 
-impl Root {
+impl<V: Clone> Root<V> {
     /// The leaf that has the key, if any has.
     fn find(&self, key: &[u8]) -> Option<Place> {
         let branch = self.floor(key);
@@ -251,20 +257,20 @@ impl Root {
         from + ties.partition_point(|(bound, _)| bound[..] <= *key)
     }
 
-    fn leaf(&self, at: Place) -> &Leaf {
+    fn leaf(&self, at: Place) -> &Leaf<V> {
         &self.branches[at.branch].1.at(at.leaf).1
     }
 
-    fn branch_mut(&mut self, at: usize) -> &mut Branch {
+    fn branch_mut(&mut self, at: usize) -> &mut Branch<V> {
         Arc::make_mut(&mut self.branches[at].1)
     }
 
-    fn leaf_mut(&mut self, at: Place) -> &mut Leaf {
+    fn leaf_mut(&mut self, at: Place) -> &mut Leaf<V> {
         Arc::make_mut(self.branch_mut(at.branch).at_mut(at.leaf))
     }
 
     /// The leaves from a branch on, under their bounds.
-    fn leaves_from(&self, branch: usize) -> impl Iterator<Item = (&Key, &Arc<Leaf>)> {
+    fn leaves_from(&self, branch: usize) -> impl Iterator<Item = (&Key, &Arc<Leaf<V>>)> {
         self.branches[branch..].iter().flat_map(|(_, branch)| branch.iter_from(0))
     }
 
@@ -316,7 +322,7 @@ impl Root {
     }
 
     /// Adds a leaf behind another.
-    fn insert_leaf(&mut self, after: Place, leaf: Leaf) {
+    fn insert_leaf(&mut self, after: Place, leaf: Leaf<V>) {
         let (bound, leaf) = (leaf.at(0).0.clone(), Arc::new(leaf));
         let at = after.leaf + 1;
         let branch = self.branch_mut(after.branch);
@@ -331,7 +337,7 @@ impl Root {
         self.insert(after.branch + 1, right.at(0).0.clone(), right);
     }
 
-    fn insert(&mut self, at: usize, bound: Key, branch: Branch) {
+    fn insert(&mut self, at: usize, bound: Key, branch: Branch<V>) {
         self.branches.insert(at, (bound, Arc::new(branch)));
         self.refresh();
     }
@@ -367,7 +373,7 @@ impl Root {
     fn is_sound(&self) -> bool {
         let mut fresh = self.clone();
         fresh.refresh();
-        let stand = |(bound, branch): &(Key, Arc<Branch>)| {
+        let stand = |(bound, branch): &(Key, Arc<Branch<V>>)| {
             branch.len() > 0 && *bound == branch.at(0).0 && branch.is_sound()
         };
         self.branches.iter().all(stand)
@@ -377,7 +383,7 @@ impl Root {
     }
 }
 
-impl Branch {
+impl<V: Clone> Branch<V> {
     /// The leaf that has the key, if any has: the last that stands under no greater one.
     fn floor(&self, key: &[u8]) -> usize {
         match self.find(key) {
@@ -410,48 +416,41 @@ impl Branch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compact::Value;
     use super::*;
-    use crate::ids::{Revision, SessionId};
     use crate::rng::Rng;
     use alloc::collections::BTreeMap;
     use alloc::format;
     use proptest::prelude::*;
 
-    fn record(version: u64) -> Record {
-        let (created, modified, owner) = (Revision(1), Revision(1), SessionId(0));
-        Record { value: Value::EMPTY, version, created, modified, owner }
-    }
-
     type Naive = BTreeMap<Vec<u8>, u64>;
 
-    fn toggle(records: &mut Records, naive: &mut Naive, key: &[u8], version: u64) {
+    fn toggle(records: &mut Map<u64>, naive: &mut Naive, key: &[u8], version: u64) {
         match naive.remove(key) {
             Some(version) => {
                 let removed = records.remove(key).expect("the naive map has it");
-                assert_eq!((&removed.0[..], removed.1.version), (key, version));
+                assert_eq!((&removed.0[..], removed.1), (key, version));
                 assert!(records.remove(key).is_none());
             }
             None => {
                 assert!(records.get(key).is_none());
-                records.insert(Key::new(key), record(version));
+                records.insert(Key::new(key), version);
                 naive.insert(key.to_vec(), version);
             }
         }
     }
 
-    fn compare(records: &mut Records, naive: &Naive) {
+    fn compare(records: &mut Map<u64>, naive: &Naive) {
         assert_eq!(records.fault(), None);
         assert_eq!(records.len(), naive.len());
-        let pair = |(key, record): (&Key, &Record)| (key.to_vec(), record.version);
+        let pair = |(key, version): (&Key, &u64)| (key.to_vec(), *version);
         assert!(records.iter().map(pair).eq(naive.iter().map(|(k, v)| (k.clone(), *v))));
         for (key, version) in naive {
-            assert_eq!(records.get(key).map(|record| record.version), Some(*version));
-            assert_eq!(records.get_mut(key).map(|record| record.version), Some(*version));
+            assert_eq!(records.get(key).copied(), Some(*version));
+            assert_eq!(records.get_mut(key).copied(), Some(*version));
         }
     }
 
-    fn compare_ranges(records: &Records, naive: &Naive, key: &[u8]) {
+    fn compare_ranges(records: &Map<u64>, naive: &Naive, key: &[u8]) {
         for start in [Bound::Included(key), Bound::Excluded(key), Bound::Unbounded] {
             let found = records.range_from(start).map(|(key, _)| key.to_vec());
             let expected = naive.range::<[u8], _>((start, Bound::Unbounded));
@@ -463,7 +462,7 @@ mod tests {
         #[test]
         fn a_map_behaves_as_a_btree_map(seed: u64, rounds in 1u64..4, spread in 1u64..5) {
             let mut rng = Rng::new(seed);
-            let (mut records, mut naive) = (Records::default(), Naive::new());
+            let (mut records, mut naive) = (Map::default(), Naive::new());
             for round in 0..rounds {
                 let removing = round % 2 == 1;
                 let (mut clone, then) = (records.clone(), naive.clone());
@@ -487,16 +486,16 @@ mod tests {
                 compare(&mut records, &naive);
                 compare(&mut clone, &then);
             }
-            let entries = records.iter().map(|(key, record)| (key.clone(), record.clone()));
-            compare(&mut Records::from_ascending(entries), &naive);
+            let entries = records.iter().map(|(key, version)| (key.clone(), *version));
+            compare(&mut Map::from_ascending(entries), &naive);
         }
     }
 
     #[test]
     fn keys_that_come_in_order_fill_their_leaves() {
-        let mut records = Records::default();
+        let mut records = Map::default();
         for number in 0..6400 {
-            records.insert(Key::new(format!("{number:08}").as_bytes()), record(1));
+            records.insert(Key::new(format!("{number:08}").as_bytes()), 1);
         }
         assert_eq!(records.fault(), None);
         let leaves = records.root.leaves_from(0).count();
@@ -505,10 +504,10 @@ mod tests {
 
     #[test]
     fn keys_that_come_in_descending_order_behind_others_share_leaves() {
-        let mut records = Records::default();
+        let mut records = Map::default();
         let keys = (0..800).map(|n| format!("a/{n:04}"));
         for key in keys.chain((0..800).rev().map(|n| format!("b/{n:04}"))) {
-            records.insert(Key::new(key.as_bytes()), record(1));
+            records.insert(Key::new(key.as_bytes()), 1);
         }
         assert_eq!(records.fault(), None);
         let leaves = records.root.leaves_from(0).count();
@@ -517,26 +516,26 @@ mod tests {
 
     #[test]
     fn writers_that_each_count_upwards_fill_leaves_of_their_own() {
-        let mut records = Records::default();
+        let mut records = Map::default();
         for number in 0..800 {
             for writer in 0..16 {
-                records
-                    .insert(Key::new(format!("w/{writer:02}/{number:09}").as_bytes()), record(1));
+                records.insert(Key::new(format!("w/{writer:02}/{number:09}").as_bytes()), 1);
             }
         }
         assert_eq!(records.fault(), None);
         let leaves = records.root.leaves_from(0).count();
         assert!(leaves <= 16 * 800 * 10 / (NODE_MAX * 9), "{leaves} leaves");
-        let mixed = |leaf: &Leaf| common(&leaf.at(0).0, &leaf.at(leaf.len() - 1).0) < "w/00/".len();
+        let mixed =
+            |leaf: &Leaf<u64>| common(&leaf.at(0).0, &leaf.at(leaf.len() - 1).0) < "w/00/".len();
         assert!(records.root.leaves_from(0).filter(|(_, leaf)| mixed(leaf)).count() <= 16);
     }
 
     #[test]
     fn numbers_that_are_counted_without_leading_zeros_fill_leaves() {
-        let mut records = Records::default();
+        let mut records = Map::default();
         for number in 0..20_000 {
             for writer in 0..4 {
-                records.insert(Key::new(format!("w/{writer}/{number}").as_bytes()), record(1));
+                records.insert(Key::new(format!("w/{writer}/{number}").as_bytes()), 1);
             }
         }
         assert_eq!(records.fault(), None);
@@ -547,10 +546,10 @@ mod tests {
     #[test]
     fn keys_that_come_in_descending_order_behind_full_branches_share_leaves() {
         for behind in [NODE_MAX, NODE_MAX * NODE_MAX] {
-            let mut records = Records::default();
+            let mut records = Map::default();
             let keys = (0..behind).map(|n| format!("a/{n:04}"));
             for key in keys.chain((0..800).rev().map(|n| format!("b/{n:04}"))) {
-                records.insert(Key::new(key.as_bytes()), record(1));
+                records.insert(Key::new(key.as_bytes()), 1);
             }
             assert_eq!(records.fault(), None);
             let leaves = records.root.leaves_from(0).count();
@@ -560,9 +559,9 @@ mod tests {
 
     #[test]
     fn a_map_that_was_emptied_holds_no_more_than_one_leaf() {
-        let mut records = Records::default();
+        let mut records = Map::default();
         let keys: Vec<_> = (0..5000).map(|n| format!("{:08x}", n * 7919 % 5000)).collect();
-        keys.iter().for_each(|key| records.insert(Key::new(key.as_bytes()), record(1)));
+        keys.iter().for_each(|key| records.insert(Key::new(key.as_bytes()), 1));
         keys.iter().for_each(|key| drop(records.remove(key.as_bytes())));
         assert_eq!((records.len(), records.fault()), (0, None));
         let leaves = records.root.leaves_from(0).count();

@@ -1,4 +1,4 @@
-//! Keys and values as the store holds them: small ones inline, large ones in memory of their own.
+//! Keys and values as the objects hold them: small ones inline, large ones in memory of their own.
 //!
 //! What arrives is a slice of the message that it came in; keeping the slice would keep the
 //! message, so bytes are copied once, on their way into the store. A key of up to 22 bytes and a
