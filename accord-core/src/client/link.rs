@@ -217,7 +217,7 @@ impl Client {
         self.next_read += 1;
         self.lease.on_ping(nonce, read, self.now);
         let (consistency, query) = (Consistency::Linearizable, ReadQuery::Session { session });
-        self.send(ClientMessage::Read { read: read.0, consistency, query });
+        self.send(ClientMessage::read(read.0, consistency, query));
     }
 
     fn ping_interval(&self) -> Duration {

@@ -177,6 +177,11 @@ impl Client {
         self.seen
     }
 
+    /// The last request submitted; 0: none was.
+    pub const fn last_request(&self) -> RequestId {
+        RequestId(self.next_request.0 - 1)
+    }
+
     /// True while the session is attached to a server.
     pub const fn is_ready(&self) -> bool {
         self.link.is_ready()

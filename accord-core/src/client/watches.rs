@@ -8,7 +8,7 @@
 use super::io::{ClientError, ClientEvent};
 use super::{Client, Life};
 use crate::ids::{Revision, SessionId, WatchId};
-use crate::protocol::{ClientMessage, EventMask, Refusal, WatchFilter};
+use crate::protocol::{ClientMessage, EventMask, ReadWatch, Refusal, WatchFilter};
 use crate::state::Event;
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -27,6 +27,22 @@ pub(super) struct ClientWatch {
     /// Pings from this number on were sent after the watch, over the present connection. None: it
     /// was not sent over the present connection.
     proven_by: Option<u64>,
+    /// It is set by a read that is not answered.
+    by_read: bool,
+}
+
+impl ClientWatch {
+    /// A watch that a read is to set.
+    pub(super) const fn of_read(filter: WatchFilter, mask: EventMask, once: bool) -> Self {
+        let (complete, announced, proven_by) = (None, true, None);
+        Self { filter, mask, once, complete, announced, proven_by, by_read: true }
+    }
+
+    /// What the read says of it.
+    pub(super) fn as_part_of_read(&self, watch: WatchId) -> ReadWatch {
+        let Self { filter, mask, once, .. } = self;
+        ReadWatch { watch, filter: filter.clone(), mask: *mask, once: *once }
+    }
 }
 
 impl Client {
@@ -54,7 +70,8 @@ impl Client {
         let watch = self.next_watch;
         self.next_watch = WatchId(watch.0 + 1);
         let announced = false;
-        let set = ClientWatch { filter, mask, once, complete: from, announced, proven_by: None };
+        let (complete, proven_by, by_read) = (from, None, false);
+        let set = ClientWatch { filter, mask, once, complete, announced, proven_by, by_read };
         self.watches.insert(watch, set);
         if self.link.is_ready() {
             self.send_watch(watch);
@@ -78,9 +95,10 @@ impl Client {
         self.send(ClientMessage::Watch { watch, filter, mask, once, from });
     }
 
-    /// Sets every watch again over a new connection.
+    /// Sets every watch again over a new connection, but for those that reads set.
     pub(super) fn send_watches(&mut self) {
-        let watches: Vec<WatchId> = self.watches.keys().copied().collect();
+        let own = self.watches.iter().filter(|(_, watch)| !watch.by_read);
+        let watches: Vec<WatchId> = own.map(|(watch, _)| *watch).collect();
         watches.into_iter().for_each(|watch| self.send_watch(watch));
     }
 
@@ -101,6 +119,17 @@ impl Client {
             set.announced = true;
             self.event(ClientEvent::Watching { watch, from, members });
         }
+    }
+
+    /// A read was answered that sets a watch.
+    pub(super) fn on_read_watching(&mut self, watch: WatchId, from: Revision) {
+        let nonce = self.link.nonce();
+        let Some(set) = self.watches.get_mut(&watch) else { return };
+        set.by_read = false;
+        set.complete = Some(from);
+        // Pings sent before may have been answered before the watch was set.
+        set.proven_by = Some(nonce);
+        self.event(ClientEvent::Watching { watch, from, members: None });
     }
 
     pub(super) fn on_events(&mut self, watch: WatchId, revision: Revision, events: Arc<[Event]>) {

@@ -7,10 +7,11 @@
 use super::Gateway;
 use super::io::{DisconnectReason, Output};
 use super::message::{Refusal, ServerMessage, SessionEnd};
+use super::order::Order;
 use crate::holder::{Holder, Principal, SessionSecret};
-use crate::ids::{ConnId, NodeId, RequestId, Revision, SessionId};
+use crate::ids::{ConnId, NodeId, RequestId, Revision, SessionId, WatchId};
 use crate::state::Command;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -27,8 +28,13 @@ pub(super) struct Conn {
     pub(super) request_bytes: usize,
     /// Reads that wait, by their place in the server's queue.
     pub(super) reads: BTreeSet<u64>,
+    /// Of those and of its commands, what is in the session's order.
+    pub(super) order: Order,
     /// Watches set.
     pub(super) watches: usize,
+    /// Watches that reads under way will set, by their number, with the reads' places. They count
+    /// as watches when others are admitted.
+    pub(super) promised: BTreeMap<WatchId, u64>,
     /// Weights of the messages that have not left, oldest first.
     unsent: VecDeque<usize>,
     /// Invariant: the sum of `unsent`.
@@ -58,6 +64,11 @@ impl Requests {
             (_, Some((last, _))) if *last < request => Err(self.entries.len()),
             _ => self.entries.binary_search_by_key(&request, |(number, _)| *number),
         }
+    }
+
+    /// The request with the lowest number.
+    pub(super) fn first(&self) -> Option<RequestId> {
+        self.entries.front().map(|(number, _)| *number)
     }
 
     pub(super) fn contains(&self, request: RequestId) -> bool {
@@ -128,7 +139,9 @@ impl Conn {
             requests: Requests::default(),
             request_bytes: 0,
             reads: BTreeSet::new(),
+            order: Order::default(),
             watches: 0,
+            promised: BTreeMap::new(),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
         }
@@ -157,6 +170,11 @@ impl Conn {
             Phase::Attached { session, .. } => Some(session),
             Phase::Idle | Phase::Opening { .. } | Phase::Attaching { .. } => None,
         }
+    }
+
+    /// True if no request up to this one is under way, and no read that has a place.
+    pub(super) fn is_in_turn(&self, after: RequestId) -> bool {
+        self.order.is_empty() && self.requests.first().is_none_or(|first| first > after)
     }
 
     /// True if its session is being opened or attached.
@@ -191,7 +209,10 @@ impl Conn {
         assert_eq!(self.requests.bytes(), self.request_bytes, "the bytes of requests are counted");
         assert!(self.requests.entries.iter().is_sorted_by(|(a, _), (b, _)| a < b), "in order");
         assert_eq!(self.unsent.iter().sum::<usize>(), self.unsent_bytes, "unsent is counted");
-        let quiet = self.requests.is_empty() && self.watches == 0;
+        self.order.check(&self.reads);
+        assert!(self.promised.values().all(|place| self.reads.contains(place)), "a read promises");
+        let watches = self.watches + self.promised.len();
+        let quiet = self.requests.is_empty() && watches == 0 && self.order.is_empty();
         assert!(quiet || self.session().is_some(), "requests and watches need a session");
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct WatchRequest {
 impl Gateway {
     pub(super) fn on_watch(&mut self, service: &Service, id: ConnId, request: WatchRequest) {
         let watch = request.watch;
-        if let Err(reason) = self.admit_watch(id, &request) {
+        if let Err(reason) = self.admit_watch(id, watch, &request.filter) {
             self.count_refusal(reason);
             return self.send(id, ServerMessage::WatchRefused { watch, reason });
         }
@@ -44,24 +44,30 @@ impl Gateway {
         }
     }
 
-    fn admit_watch(&self, id: ConnId, request: &WatchRequest) -> Result<(), Refusal> {
-        let key_bytes = match &request.filter {
+    pub(super) fn admit_watch(
+        &self,
+        id: ConnId,
+        watch: WatchId,
+        filter: &WatchFilter,
+    ) -> Result<(), Refusal> {
+        let conn = &self.conns[&id];
+        let key_bytes = match filter {
             WatchFilter::Key(bytes) | WatchFilter::Prefix(bytes) => bytes.len(),
             WatchFilter::Members => 0,
         };
         if key_bytes > WATCH_KEY_BYTES_MAX {
             return Err(Refusal::KeyTooLong);
         }
-        if self.watches.contains((id, request.watch)) {
+        if self.watches.contains((id, watch)) || conn.promised.contains_key(&watch) {
             return Err(Refusal::WatchInUse);
         }
-        if self.conns[&id].watches >= self.limits.watches_per_conn_max {
+        if conn.watches + conn.promised.len() >= self.limits.watches_per_conn_max {
             return Err(Refusal::TooManyWatches);
         }
         Ok(())
     }
 
-    fn set_watch(&mut self, id: ConnId, after: Revision, request: WatchRequest) {
+    pub(super) fn set_watch(&mut self, id: ConnId, after: Revision, request: WatchRequest) {
         let terms = Terms { mask: request.mask, once: request.once, after };
         // Bytes of its own: a watch lives longer than the buffer that it arrived in should.
         let filter = match request.filter {
@@ -102,6 +108,10 @@ impl Gateway {
     pub(super) fn on_unwatch(&mut self, id: ConnId, watch: WatchId) {
         if self.watches.contains((id, watch)) {
             self.drop_watch((id, watch));
+        }
+        let conn = self.conns.get_mut(&id).expect("the caller found it");
+        if let Some(read) = conn.promised.remove(&watch) {
+            self.reads.forget_watch(read);
         }
     }
 

@@ -11,6 +11,7 @@
 use crate::holder::SessionSecret;
 use crate::ids::{RequestId, Revision, SessionId, WatchId};
 use crate::state::{Event, KeyEventKind, MemberEventKind, Outcome, Page, ReadQuery, ReadResult};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -56,6 +57,14 @@ pub enum ClientMessage {
         read: u64,
         /// How fresh the result has to be.
         consistency: Consistency,
+        /// Gives the read a place in the session's order: behind every request that was sent before
+        /// it over this connection and has at most this number, in front of all later ones. Such
+        /// reads of a connection are answered in the order in which they came. `None`: the read is
+        /// answered as soon as it is fresh enough.
+        after: Option<RequestId>,
+        /// Sets a watch in the same step. It tells everything after the revision that the result
+        /// shows; a read that is refused sets none.
+        watch: Option<Box<ReadWatch>>,
         /// What to read.
         query: ReadQuery,
     },
@@ -72,7 +81,8 @@ pub enum ClientMessage {
         /// Everything after this revision; `None`: everything from now on.
         from: Option<Revision>,
     },
-    /// Be told no more. Answered by nothing; events under way may still arrive.
+    /// Be told no more. Answered by nothing; events under way may still arrive. If the watch is one
+    /// that a read under way is to set, that read sets none.
     Unwatch {
         /// Which watch.
         watch: WatchId,
@@ -82,6 +92,26 @@ pub enum ClientMessage {
         /// Comes back in the [`ServerMessage::Pong`].
         nonce: u64,
     },
+}
+
+impl ClientMessage {
+    /// A read without a place in the session's order, and without a watch.
+    pub const fn read(read: u64, consistency: Consistency, query: ReadQuery) -> Self {
+        Self::Read { read, consistency, after: None, watch: None, query }
+    }
+}
+
+/// A watch that a read sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadWatch {
+    /// The client's number for this watch; never used twice in a session.
+    pub watch: WatchId,
+    /// Of what. It need not be what is read, and need not exist.
+    pub filter: WatchFilter,
+    /// Which kinds of event.
+    pub mask: EventMask,
+    /// One-shot: the first revision's events end the watch.
+    pub once: bool,
 }
 
 /// How fresh a read has to be.
@@ -221,7 +251,7 @@ pub enum ServerMessage {
         /// Why this server does not propose it.
         reason: Refusal,
     },
-    /// The result of a read.
+    /// The result of a read. The watch that it was to set is set.
     ReadReply {
         /// Which read.
         read: u64,
@@ -230,7 +260,7 @@ pub enum ServerMessage {
         /// What was read.
         result: ReadResult,
     },
-    /// The read was not done.
+    /// The read was not done, and sets no watch.
     ReadRefused {
         /// Which read.
         read: u64,
@@ -332,7 +362,8 @@ pub enum Refusal {
     /// The server holds back as much as it may.
     #[error("the server holds back as much as it may")]
     Busy,
-    /// The server was not in the primary component for as long as a read may wait.
+    /// The server was not in the primary component, or did not answer an earlier request of the
+    /// session, for as long as a read may wait.
     #[error("the server is not in the primary component")]
     NotPrimary,
     /// The connection waits for as many reads as it may.

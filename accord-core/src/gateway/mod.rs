@@ -10,8 +10,9 @@
 //! - a session is bound to one connection; the one that had it before is told, and has it no more;
 //! - every queue has a bound; what exceeds it is refused with a reason or the connection is closed.
 //!
-//! Where next: `conn` (connections), `requests`, `reads`, `events` and `watches`, `sessions` (a
-//! session expires there).
+//! Where next: [`message`] (what goes in and out), [`front_end`] and [`native`] (the protocols),
+//! `conn` (connections), `requests`, `reads` and `order` (of both), `events` and `watches`,
+//! `sessions` (a session expires there).
 
 mod conn;
 mod events;
@@ -20,6 +21,8 @@ mod history;
 pub mod io;
 pub mod message;
 pub mod native;
+pub mod numbers;
+mod order;
 mod reads;
 mod requests;
 mod sessions;
@@ -40,7 +43,7 @@ use conn::{Conn, Phase};
 use events::WatchRequest;
 use history::History;
 use message::{ClientMessage, Refusal, ServerMessage};
-use reads::ReadQueue;
+use reads::{ReadQueue, ReadRequest};
 use requests::DeferredQueue;
 use sessions::Timers;
 use watches::{Delivery, WatchTable};
@@ -184,7 +187,7 @@ impl Gateway {
     pub fn handle_timer(&mut self, now: Instant, service: &mut Service) {
         self.now = now;
         self.expire_silent(service);
-        self.refuse_overdue_reads();
+        self.refuse_overdue_reads(service);
     }
 
     /// A client said something. Ignored if the connection is not known (any more).
@@ -210,8 +213,11 @@ impl Gateway {
                 self.conns.get_mut(&id).expect("just seen").floor = seen;
                 self.on_attach(service, id, session, secret);
             }
-            (ClientMessage::Read { read, consistency, query }, _) => {
-                self.on_read(service, id, read, consistency, query);
+            (ClientMessage::Read { read, consistency, after: None, watch: None, query }, None) => {
+                self.on_read(service, id, ReadRequest::plain(read, consistency, query));
+            }
+            (ClientMessage::Read { read, consistency, after, watch, query }, Some(_)) => {
+                self.on_read(service, id, ReadRequest { read, consistency, after, watch, query });
             }
             (ClientMessage::Ping { nonce }, session) => {
                 self.on_ping(service.revision(), id, session, nonce);
@@ -246,7 +252,7 @@ impl Gateway {
             service::Output::PrimaryLost => self.on_primary_lost(),
             service::Output::Applied(completion) => {
                 self.publish(service.events());
-                self.on_completion(service.revision(), completion);
+                self.on_completion(service, completion);
             }
             service::Output::EpochBegan => {
                 self.release_sessions(service);
@@ -285,10 +291,11 @@ impl Gateway {
         }
     }
 
-    fn on_completion(&mut self, revision: Revision, completion: Completion) {
+    fn on_completion(&mut self, service: &Service, completion: Completion) {
+        let revision = service.revision();
         match completion {
             Completion::Request { session, request, outcome } => {
-                self.on_outcome(session, request, outcome);
+                self.on_outcome(service, session, request, outcome);
             }
             Completion::Opened { server, token, session, timeout_ms } => {
                 self.on_opened(revision, (server, token), session, timeout_ms);

@@ -3,25 +3,43 @@
 //! A linearizable read joins the next barrier, passes it, and waits until what the barrier names is
 //! applied. If the primary component is lost meanwhile, the barrier passes in a later epoch or the
 //! read is refused after a while; it is never answered from a state that might be old. A local read
-//! waits only until the state has what its session saw before. A read is answered after the events
-//! of everything that it reflects, because both go out over one connection in the order of
-//! application.
+//! waits only until the state has what its session saw before. A read may have a place among the
+//! requests of its session as well: see `order`. A read is answered after the events of everything
+//! that it reflects, because both go out over one connection in the order of application.
 
 use super::Gateway;
-use super::message::{Consistency, Refusal, ServerMessage};
-use crate::ids::{ConnId, Index, Revision};
+use super::events::WatchRequest;
+use super::message::{Consistency, ReadWatch, Refusal, ServerMessage};
+use crate::ids::{ConnId, Index, RequestId, Revision};
 use crate::service::{BarrierId, Service};
 use crate::state::ReadQuery;
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+
+/// A read as its client asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct ReadRequest {
+    pub(super) read: u64,
+    pub(super) consistency: Consistency,
+    pub(super) after: Option<RequestId>,
+    pub(super) watch: Option<Box<ReadWatch>>,
+    pub(super) query: ReadQuery,
+}
+
+impl ReadRequest {
+    /// A read without a place and without a watch.
+    pub(super) const fn plain(read: u64, consistency: Consistency, query: ReadQuery) -> Self {
+        Self { read, consistency, after: None, watch: None, query }
+    }
+}
 
 /// A read that waits.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
     pub(super) conn: ConnId,
-    pub(super) read: u64,
-    pub(super) query: ReadQuery,
+    request: ReadRequest,
     stage: Stage,
     deadline: Instant,
 }
@@ -34,6 +52,8 @@ enum Stage {
     Index(Index),
     /// For the revision to be reached.
     Floor(Revision),
+    /// The state is fresh enough: for its place in the session's order.
+    Turn,
 }
 
 /// All reads that wait, by their place in the queue: places ascend, and deadlines with them.
@@ -68,7 +88,7 @@ impl ReadQueue {
     pub(super) fn remove(&mut self, place: u64) -> Option<Wait> {
         let wait = self.waits.remove(&place)?;
         match wait.stage {
-            Stage::Barrier => {}
+            Stage::Barrier | Stage::Turn => {}
             Stage::Index(index) => {
                 self.by_index.remove(&(index, place));
             }
@@ -80,6 +100,26 @@ impl ReadQueue {
             self.barriers.pop_front();
         }
         Some(wait)
+    }
+
+    /// The state is fresh enough for a read. Returns its connection if it waits for its place in
+    /// the session's order.
+    fn freshen(&mut self, place: u64) -> Option<ConnId> {
+        let wait = self.waits.get_mut(&place).expect("the caller just saw it");
+        wait.request.after?;
+        match core::mem::replace(&mut wait.stage, Stage::Turn) {
+            Stage::Index(index) => self.by_index.remove(&(index, place)),
+            Stage::Floor(revision) => self.by_floor.remove(&(revision, place)),
+            Stage::Barrier | Stage::Turn => unreachable!("it waited for the state"),
+        };
+        Some(wait.conn)
+    }
+
+    /// A read sets no watch, though its client had asked for one.
+    pub(super) fn forget_watch(&mut self, place: u64) {
+        if let Some(wait) = self.waits.get_mut(&place) {
+            wait.request.watch = None;
+        }
     }
 
     fn on_barrier_done(&mut self, up_to: BarrierId, index: Index) {
@@ -124,45 +164,75 @@ impl ReadQueue {
     }
 }
 
+const READS_GO_WITH_IT: &str = "the reads of a connection go with it";
+
 impl Gateway {
-    pub(super) fn on_read(
-        &mut self,
-        service: &mut Service,
-        id: ConnId,
-        read: u64,
-        consistency: Consistency,
-        query: ReadQuery,
-    ) {
+    pub(super) fn on_read(&mut self, service: &mut Service, id: ConnId, request: ReadRequest) {
+        let read = request.read;
+        if let Some(watch) = &request.watch
+            && let Err(reason) = self.admit_watch(id, watch.watch, &watch.filter)
+        {
+            return self.refuse_read(id, read, reason);
+        }
         let conn = &self.conns[&id];
-        let stage = match consistency {
+        let stage = match request.consistency {
             Consistency::Linearizable => Stage::Barrier,
-            Consistency::Local if conn.floor <= service.revision() => {
-                return self.answer_read(service, id, read, &query);
-            }
+            Consistency::Local if conn.floor <= service.revision() => Stage::Turn,
             Consistency::Local => Stage::Floor(conn.floor),
         };
+        if stage == Stage::Turn && request.after.is_none_or(|after| conn.is_in_turn(after)) {
+            return self.answer_read(service, id, request);
+        }
         if conn.reads.len() >= self.limits.reads_per_conn_max {
             return self.refuse_read(id, read, Refusal::TooManyReads);
         }
+        self.enqueue_read(service, id, request, stage);
+    }
+
+    fn enqueue_read(
+        &mut self,
+        service: &mut Service,
+        id: ConnId,
+        request: ReadRequest,
+        stage: Stage,
+    ) {
+        let (after, watch) = (request.after, request.watch.as_ref().map(|watch| watch.watch));
         let deadline = self.now + self.limits.read_wait_max;
-        let place = self.reads.push(Wait { conn: id, read, query, stage, deadline });
+        let place = self.reads.push(Wait { conn: id, request, stage, deadline });
         if stage == Stage::Barrier {
             let barrier = service.read_barrier();
             self.reads.barriers.push_back((barrier, place));
         }
-        self.conns.get_mut(&id).expect("just seen").reads.insert(place);
+        let conn = self.conns.get_mut(&id).expect("the caller found it");
+        conn.reads.insert(place);
+        if let Some(after) = after {
+            conn.order.push(place, after, stage == Stage::Turn);
+        }
+        if let Some(watch) = watch {
+            conn.promised.insert(watch, place);
+        }
     }
 
-    fn answer_read(&mut self, service: &Service, id: ConnId, read: u64, query: &ReadQuery) {
-        let result = service.read(query);
+    /// Answers a read that waited.
+    pub(super) fn answer_wait(&mut self, service: &Service, wait: Wait) {
+        self.answer_read(service, wait.conn, wait.request);
+    }
+
+    /// Answers a read from the state, and sets its watch where the result stands.
+    fn answer_read(&mut self, service: &Service, id: ConnId, request: ReadRequest) {
+        let ReadRequest { read, query, watch, .. } = request;
+        let result = service.read(&query);
         let revision = service.revision();
         let reply = ServerMessage::ReadReply { read, revision, result };
         let Some(conn) = self.conns.get(&id) else { return };
-        if conn.has_room(reply.weight(), self.limits.unsent_bytes_max) {
-            self.send(id, reply);
-        } else {
-            self.refuse_read(id, read, Refusal::Busy);
+        if !conn.has_room(reply.weight(), self.limits.unsent_bytes_max) {
+            return self.refuse_read(id, read, Refusal::Busy);
         }
+        if let Some(watch) = watch {
+            let ReadWatch { watch, filter, mask, once } = *watch;
+            self.set_watch(id, revision, WatchRequest { watch, filter, mask, once, from: None });
+        }
+        self.send(id, reply);
     }
 
     fn refuse_read(&mut self, id: ConnId, read: u64, reason: Refusal) {
@@ -178,23 +248,37 @@ impl Gateway {
     /// Answers every read for which the state is recent enough.
     pub(super) fn answer_ready_reads(&mut self, service: &Service) {
         while let Some(place) = self.reads.next_ready(service.applied(), service.revision()) {
-            let wait = self.take_wait(place);
-            self.answer_read(service, wait.conn, wait.read, &wait.query);
+            if let Some(id) = self.reads.freshen(place) {
+                self.conns.get_mut(&id).expect(READS_GO_WITH_IT).order.freshen(place);
+                self.advance(service, id);
+            } else {
+                let wait = self.take_wait(place);
+                self.answer_wait(service, wait);
+            }
         }
     }
 
     /// Refuses the reads that waited for as long as they may.
-    pub(super) fn refuse_overdue_reads(&mut self) {
+    pub(super) fn refuse_overdue_reads(&mut self, service: &Service) {
         while let Some(place) = self.reads.next_overdue(self.now) {
             let wait = self.take_wait(place);
-            self.refuse_read(wait.conn, wait.read, Refusal::NotPrimary);
+            self.refuse_read(wait.conn, wait.request.read, Refusal::NotPrimary);
+            if wait.request.after.is_some() {
+                self.advance(service, wait.conn);
+            }
         }
     }
 
-    fn take_wait(&mut self, place: u64) -> Wait {
+    pub(super) fn take_wait(&mut self, place: u64) -> Wait {
         let wait = self.reads.remove(place).expect("the caller just saw it");
-        let conn = self.conns.get_mut(&wait.conn).expect("the reads of a connection go with it");
+        let conn = self.conns.get_mut(&wait.conn).expect(READS_GO_WITH_IT);
         conn.reads.remove(&place);
+        if wait.request.after.is_some() {
+            conn.order.pop(place);
+        }
+        if let Some(watch) = &wait.request.watch {
+            conn.promised.remove(&watch.watch);
+        }
         wait
     }
 }
@@ -208,7 +292,9 @@ mod tests {
     fn push(queue: &mut ReadQueue, read: u64, stage: Stage) -> u64 {
         let query = ReadQuery::Session { session: SessionId(1) };
         let deadline = Instant::from_nanos(100 + read);
-        queue.push(Wait { conn: ConnId(1), read, query, stage, deadline })
+        let consistency = Consistency::Local;
+        let request = ReadRequest::plain(read, consistency, query);
+        queue.push(Wait { conn: ConnId(1), request, stage, deadline })
     }
 
     #[test]
@@ -218,7 +304,7 @@ mod tests {
             let place = push(&mut queue, read, Stage::Barrier);
             queue.barriers.push_back((BarrierId(1 + read / 2), place));
         }
-        assert_eq!(queue.remove(1).map(|wait| wait.read), Some(1), "its client is gone");
+        assert_eq!(queue.remove(1).map(|wait| wait.request.read), Some(1), "its client is gone");
         queue.on_barrier_done(BarrierId(1), Index(7));
         queue.check();
         assert_eq!(queue.next_ready(Index(6), Revision(99)), None, "passed, but not applied");
@@ -240,7 +326,7 @@ mod tests {
         assert_eq!(queue.next_ready(Index(0), Revision(4)), Some(2));
         let mut gone = vec![];
         while let Some(place) = queue.next_overdue(Instant::from_nanos(101)) {
-            gone.extend(queue.remove(place).map(|wait| wait.read));
+            gone.extend(queue.remove(place).map(|wait| wait.request.read));
         }
         assert_eq!(gone, [0, 1]);
         assert_eq!(queue.next_deadline(), Some(Instant::from_nanos(102)));

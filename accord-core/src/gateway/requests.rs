@@ -120,18 +120,13 @@ impl Gateway {
         let pending = PendingRequest { acked_below, bytes: txn.len(), txn: None };
         conn.requests.insert(request, pending);
         self.requests_pending += 1;
-        let proposed =
-            self.propose(service, command.as_slice(), Deferred::Request { conn: id, request });
+        let (deferred, behind) = (Deferred::Request { conn: id, request }, conn.order.last_stale());
+        let proposed = self.propose_behind(service, id, command.as_slice(), deferred, behind);
         self.scratch = command;
         match proposed {
             Ok(Proposed::Now) => {}
             Ok(Proposed::Deferred) => self.keep_transaction(id, request, &txn),
-            Err(Busy) => {
-                self.settle_request(id, request);
-                self.count_refusal(Refusal::Busy);
-                let reason = Refusal::Busy;
-                self.send(id, ServerMessage::RequestRefused { request, reason });
-            }
+            Err(Busy) => self.refuse_request(id, request),
         }
     }
 
@@ -161,18 +156,30 @@ impl Gateway {
         Ok(())
     }
 
-    /// Forgets a request that was answered. False if nobody here waits for it.
-    fn settle_request(&mut self, id: ConnId, request: RequestId) -> bool {
-        let settled = self.conns.get_mut(&id).is_some_and(|conn| conn.take_request(request));
-        self.requests_pending -= usize::from(settled);
-        settled
+    /// Forgets a request that was answered. `None` if nobody here waits for it; else whether reads
+    /// of the connection may have waited for it.
+    pub(super) fn settle_request(&mut self, id: ConnId, request: RequestId) -> Option<bool> {
+        let conn = self.conns.get_mut(&id)?;
+        conn.take_request(request).then(|| {
+            self.requests_pending -= 1;
+            !conn.order.is_empty()
+        })
     }
 
-    /// The outcome of a request is known: its client hears of it, if it is attached here and waits.
-    pub(super) fn on_outcome(&mut self, session: SessionId, request: RequestId, outcome: Outcome) {
+    /// The outcome of a request is known: its client hears of it, if it is attached here and waits,
+    /// and then what the reads behind it show.
+    pub(super) fn on_outcome(
+        &mut self,
+        service: &Service,
+        session: SessionId,
+        request: RequestId,
+        outcome: Outcome,
+    ) {
         let Some(id) = self.attached.get(&session).copied() else { return };
-        if self.settle_request(id, request) {
-            self.send(id, ServerMessage::Reply { request, outcome });
+        let Some(awaited) = self.settle_request(id, request) else { return };
+        self.send(id, ServerMessage::Reply { request, outcome });
+        if awaited {
+            self.advance(service, id);
         }
     }
 
@@ -192,14 +199,20 @@ impl Gateway {
                 Err(ProposeError::Full) => {}
             }
         }
-        if !self.deferred.has_room(command.len()) {
+        self.defer(deferred, command.len())?;
+        Ok(Proposed::Deferred)
+    }
+
+    /// Leaves a command of this many bytes to [`Self::propose_deferred`].
+    pub(super) fn defer(&mut self, deferred: Deferred, bytes: usize) -> Result<(), Busy> {
+        if !self.deferred.has_room(bytes) {
             self.drop_unwanted();
         }
-        if !self.deferred.has_room(command.len()) {
+        if !self.deferred.has_room(bytes) {
             return Err(Busy);
         }
-        self.deferred.push(deferred, command.len());
-        Ok(Proposed::Deferred)
+        self.deferred.push(deferred, bytes);
+        Ok(())
     }
 
     /// Proposes the deferred commands, as far as the replica takes it.
@@ -241,7 +254,7 @@ impl Gateway {
         }
     }
 
-    fn is_wanted(&self, deferred: Deferred) -> bool {
+    pub(super) fn is_wanted(&self, deferred: Deferred) -> bool {
         match deferred {
             Deferred::Request { conn, request } => {
                 self.conns.get(&conn).is_some_and(|conn| conn.requests.contains(request))
@@ -280,8 +293,12 @@ impl Gateway {
     /// The state was replaced by one that may contain commands of this server, whose completions
     /// are lost with their entries. Requests that it settled are answered from its records. What
     /// became of anything else is not known here: those clients attach again and ask again, so that
-    /// they, who count the copies of a request, know of every one.
+    /// they, who count the copies of a request, know of every one. What a read behind a request
+    /// would have shown is not known either: the state may contain later requests.
     pub(super) fn answer_after_install(&mut self, service: &Service) {
+        let overtaken =
+            |conn: &Conn| conn.requests.first().is_some_and(|it| conn.order.waits_for(it));
+        self.disconnect_all(DisconnectReason::Replaced, overtaken);
         let pending: Vec<(SessionId, RequestId)> = self
             .attached
             .iter()
@@ -290,7 +307,7 @@ impl Gateway {
         for (session, request) in pending {
             let open = service.session(session);
             if let Some(outcome) = open.and_then(|open| open.settled(request)) {
-                self.on_outcome(session, request, outcome);
+                self.on_outcome(service, session, request, outcome);
             }
         }
         let unsettled = |conn: &Conn| conn.is_beginning() || !conn.requests.is_empty();

@@ -176,7 +176,9 @@ impl Gateway {
 
     pub(super) fn on_close(&mut self, service: &mut Service, id: ConnId, session: SessionId) {
         let command = Command::Close { session }.to_bytes();
-        if self.propose(service, &command, Deferred::Close { conn: id }).is_err() {
+        let behind = self.conns[&id].order.last_stale();
+        let deferred = Deferred::Close { conn: id };
+        if self.propose_behind(service, id, &command, deferred, behind).is_err() {
             // The client will connect again and say it again.
             self.disconnect(id, DisconnectReason::TooSlow);
         }

@@ -1,12 +1,13 @@
 //! Messages as bytes: version, tag, fields. One message, one encoding; a decoder for any bytes.
 
 use super::{
-    ClientMessage, Consistency, EventMask, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, Refusal,
+    ClientMessage, Consistency, EventMask, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, ReadWatch, Refusal,
     ServerMessage, SessionEnd, SessionRefusal, WATCH_KEY_BYTES_MAX, WatchFilter,
 };
-use crate::ids::{Revision, SessionId};
+use crate::ids::{RequestId, Revision, SessionId};
 use crate::state::Event;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -122,10 +123,14 @@ impl Encode for ClientMessage {
                 acked_below.encode(out);
                 out.raw(op);
             }
-            Self::Read { read, consistency, query } => {
+            Self::Read { read, consistency, after, watch, query } => {
                 out.u8(tag::READ);
                 out.varint(*read);
                 out.u8(*consistency as u8);
+                out.bool(after.is_some());
+                after.iter().for_each(|after| after.encode(out));
+                out.bool(watch.is_some());
+                watch.iter().for_each(|watch| watch.encode(out));
                 query.encode(out);
             }
             Self::Watch { watch, filter, mask, once, from } => {
@@ -167,6 +172,8 @@ impl Decode for ClientMessage {
             tag::READ => Self::Read {
                 read: input.varint()?,
                 consistency: Decode::decode(input)?,
+                after: if input.bool()? { Some(RequestId::decode(input)?) } else { None },
+                watch: if input.bool()? { Some(Box::new(ReadWatch::decode(input)?)) } else { None },
                 query: Decode::decode(input)?,
             },
             tag::WATCH => Self::Watch {
@@ -179,6 +186,26 @@ impl Decode for ClientMessage {
             tag::UNWATCH => Self::Unwatch { watch: Decode::decode(input)? },
             tag::PING => Self::Ping { nonce: input.varint()? },
             found => return Err(unknown("client message", found)),
+        })
+    }
+}
+
+impl Encode for ReadWatch {
+    fn encode(&self, out: &mut Writer) {
+        self.watch.encode(out);
+        self.filter.encode(out);
+        out.u8(self.mask.bits());
+        out.bool(self.once);
+    }
+}
+
+impl Decode for ReadWatch {
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            watch: Decode::decode(input)?,
+            filter: Decode::decode(input)?,
+            mask: Decode::decode(input)?,
+            once: input.bool()?,
         })
     }
 }

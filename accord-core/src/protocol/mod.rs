@@ -10,8 +10,8 @@
 mod codec;
 
 pub use crate::gateway::message::{
-    ClientMessage, Consistency, EventMask, Refusal, ServerMessage, SessionEnd, SessionRefusal,
-    WATCH_KEY_BYTES_MAX, WatchFilter,
+    ClientMessage, Consistency, EventMask, ReadWatch, Refusal, ServerMessage, SessionEnd,
+    SessionRefusal, WATCH_KEY_BYTES_MAX, WatchFilter,
 };
 pub use codec::{
     decode_client, decode_server, encode_client, encode_client_into, encode_server,

@@ -123,6 +123,10 @@ impl Cluster {
         let server = self.servers.get_mut(&node).expect("the test names a server");
         server.handle(now, input);
         server.check();
+        self.poll(node);
+    }
+
+    fn poll(&mut self, node: NodeId) {
         while let Some(output) = self.servers.get_mut(&node).expect("just used").poll_output() {
             self.on_output(node, output);
         }
@@ -214,6 +218,25 @@ impl Cluster {
         {
             self.input(node, Input::Client { conn, message });
         }
+    }
+
+    /// Says all of it before the server works out anything.
+    pub fn say_at_once(&mut self, conn: ConnId, messages: Vec<ClientMessage>) {
+        let Some(node) = self.homes.get(&conn).copied() else { return };
+        let now = self.now;
+        let server = self.servers.get_mut(&node).expect("it is somewhere");
+        for message in messages {
+            server.handle(now, Input::Client { conn, message });
+            server.check();
+        }
+        self.poll(node);
+    }
+
+    /// What a server multicast, and is not delivered, comes after all that the others did.
+    pub fn overtake(&mut self, node: u32) {
+        let all = std::mem::take(&mut self.queue).into_iter();
+        let (late, early): (Vec<_>, Vec<_>) = all.partition(|(from, _)| *from == NodeId(node));
+        self.queue.extend(early.into_iter().chain(late));
     }
 
     /// Says something and delivers what follows.

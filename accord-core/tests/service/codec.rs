@@ -3,8 +3,9 @@
 use accord_core::holder::SessionSecret;
 use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::protocol::{
-    ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, Refusal, ServerMessage, SessionEnd,
-    SessionRefusal, WatchFilter, decode_client, decode_server, encode_client, encode_server,
+    ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ReadWatch, Refusal, ServerMessage,
+    SessionEnd, SessionRefusal, WatchFilter, decode_client, decode_server, encode_client,
+    encode_server,
 };
 use accord_core::state::{
     Branch, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind, Outcome, ReadQuery,
@@ -28,6 +29,11 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         Just(WatchFilter::Members),
     ];
     let mask = (1..=EventMask::ALL.bits()).prop_map(|bits| EventMask::from_bits(bits).unwrap());
+    let read_watch = (any::<(u64, bool)>(), filter.clone(), mask.clone()).prop_map(
+        |((watch, once), filter, mask)| {
+            Box::new(ReadWatch { watch: WatchId(watch), filter, mask, once })
+        },
+    );
     let consistency = prop_oneof![Just(Consistency::Linearizable), Just(Consistency::Local)];
     prop_oneof![
         any::<u32>().prop_map(|timeout_ms| ClientMessage::Open { timeout_ms }),
@@ -41,10 +47,12 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
             let (request, acked_below) = (RequestId(request), RequestId(acked));
             ClientMessage::Request { request, acked_below, op }
         }),
-        (any::<u64>(), consistency, bytes()).prop_map(|(read, consistency, key)| {
-            let query = ReadQuery::Get { key, offset: read / 2, length_max: read / 3 };
-            ClientMessage::Read { read, consistency, query }
-        }),
+        (any::<u64>(), consistency, bytes(), option::of(any::<u64>()), option::of(read_watch))
+            .prop_map(|(read, consistency, key, after, watch)| {
+                let query = ReadQuery::Get { key, offset: read / 2, length_max: read / 3 };
+                let after = after.map(RequestId);
+                ClientMessage::Read { read, consistency, after, watch, query }
+            }),
         (any::<(u64, bool)>(), filter, mask, option::of(any::<u64>())).prop_map(
             |((watch, once), filter, mask, from)| ClientMessage::Watch {
                 watch: WatchId(watch),
@@ -250,7 +258,7 @@ fn each_refusal_of_the_decoder_is_named() {
     assert_eq!(decode(&[2, 3, 0]), WireError::Trailing { count: 1 });
     // A read and an event of a kind of object that is not known.
     let kind = WireError::UnknownTag { what: "kind of object", tag: 7 };
-    assert_eq!(decode(&[2, 5, 1, 0, 7, 1, 0, 0]), kind);
+    assert_eq!(decode(&[2, 5, 1, 0, 0, 0, 7, 1, 0, 0]), kind);
     let strange = decode_server(&Bytes::from_static(&[2, 75, 1, 1, 1, 7, 0, 1, 1, 1]));
     assert_eq!(strange, Err(kind));
     // A watch with an empty mask, and one with a bit that means nothing.

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 fn get(read: u64, consistency: Consistency, key: &'static str) -> ClientMessage {
     let key = Bytes::from_static(key.as_bytes());
     let query = ReadQuery::Get { key, offset: 0, length_max: 1 << 20 };
-    ClientMessage::Read { read, consistency, query }
+    ClientMessage::read(read, consistency, query)
 }
 
 fn value(message: &ServerMessage) -> &[u8] {

@@ -5,15 +5,15 @@ use accord_core::holder::{Holder, SessionSecret};
 use accord_core::ids::{NodeId, RequestId, Revision, SessionId, WatchId};
 use accord_core::limits::Limits;
 use accord_core::protocol::{
-    ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ServerMessage, WatchFilter,
+    ClientMessage, Consistency, EventMask, PROTOCOL_VERSION, ReadWatch, ServerMessage, WatchFilter,
     encode_client, encode_server,
 };
 use accord_core::state::{
     Command, Compare, Flags, ListQuery, OpRef, Range, ReadQuery, Relation, State, Step, Txn, Width,
 };
+use accord_core::stream::{Kind, Preface, write_message};
 use accord_core::wire::Encode;
 use accord_fuzz::push_operation;
-use accord_core::stream::{Kind, Preface, write_message};
 use bytes::Bytes;
 use std::path::Path;
 use std::{fs, io};
@@ -57,7 +57,7 @@ fn client_messages() -> Vec<Bytes> {
         once: false,
         from: Some(Revision(0)),
     };
-    let read = |query| ClientMessage::Read { read: 1, consistency: Consistency::Local, query };
+    let read = |query| ClientMessage::read(1, Consistency::Local, query);
     let mut all = vec![ClientMessage::Open { timeout_ms: 100 }];
     all.extend(transactions().into_iter().enumerate().map(request));
     all.extend([
@@ -68,6 +68,18 @@ fn client_messages() -> Vec<Bytes> {
         watch(WatchFilter::Members),
         ClientMessage::Unwatch { watch: WatchId(1) },
         ClientMessage::Ping { nonce: 1 },
+        ClientMessage::Read {
+            read: 2,
+            consistency: Consistency::Linearizable,
+            after: Some(RequestId(3)),
+            watch: Some(Box::new(ReadWatch {
+                watch: WatchId(2),
+                filter: WatchFilter::Key(key("k")),
+                mask: EventMask::ALL,
+                once: true,
+            })),
+            query: ReadQuery::Get { key: key("k"), offset: 0, length_max: 9 },
+        },
         ClientMessage::Attach { session: SessionId(1), secret: SECRET, seen: Revision(1) },
         ClientMessage::Close,
     ]);
@@ -129,10 +141,15 @@ fn main() -> io::Result<()> {
             .to_bytes();
     write("client_messages", &plain(client_messages()))?;
     write("server_messages", &[sequence(5, &server_messages())])?;
-    write("frames", &[stream, preface])?;
+    write("frames", &[stream.clone(), preface])?;
     write("ring_datagrams", &ring)?;
     write("replica_messages", &[snapshot(), [&[2], &open[..]].concat()])?;
     write("operator_json", &[b"{\"op\":\"status\"}".to_vec()])?;
     write("transactions", &[sequence(1, &transactions()), sequence(2, &transactions())])?;
-    write("conversation", &[conversation])
+    write("conversation", &[conversation])?;
+    let mut bytes = vec![0, 0];
+    for piece in stream[4..].chunks(50) {
+        push_operation(&mut bytes, 3, piece);
+    }
+    write("front_ends", &[bytes])
 }

@@ -1,4 +1,6 @@
-//! What the fuzz targets share: operations taken from a fuzzer's bytes.
+//! What the fuzz targets share: operations taken from a fuzzer's bytes, and a server for them.
+
+pub mod world;
 
 use accord_core::wire::{Decode, Encode};
 use bytes::Bytes;

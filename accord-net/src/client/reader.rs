@@ -192,7 +192,7 @@ impl Conn {
     ) -> io::Result<Result<(ReadResult, Revision), Refusal>> {
         let number = self.next_read;
         self.next_read += 1;
-        let message = ClientMessage::Read { read: number, consistency, query: query.clone() };
+        let message = ClientMessage::read(number, consistency, query.clone());
         let mut bytes = Vec::new();
         write_message(&mut bytes, |bytes| {
             let mut writer = Writer::from(std::mem::take(bytes));

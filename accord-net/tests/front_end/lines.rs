@@ -1,14 +1,16 @@
 //! A key-value protocol in lines of text: a whole front-end, for tests.
 //!
-//! `session`, `put KEY VALUE`, `get KEY`, `watch KEY`, one a line. The server numbers requests, a
-//! read stands behind the writes that the same client sent before it, and a watch tells the value
-//! at once. Answers come in the order of the commands, and events before what shows them.
+//! `session`, `attach SESSION SECRET`, `put KEY VALUE`, `get KEY`, `watch KEY`, one a line. The
+//! front-end numbers requests, and names the last one in each read: the server then answers in the
+//! order of the commands. `watch` reads the value and tells all that comes after it.
 
 use accord_core::gateway::front_end::{FrontEnd, Malformed, Next};
 use accord_core::gateway::message::{
-    ClientMessage, Consistency, EventMask, ServerMessage, WatchFilter,
+    ClientMessage, Consistency, EventMask, ReadWatch, ServerMessage, WatchFilter,
 };
-use accord_core::ids::{RequestId, WatchId};
+use accord_core::gateway::numbers::Numbers;
+use accord_core::holder::SessionSecret;
+use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::state::{
     Event, Flags, OpRef, Outcome, ReadQuery, ReadResult, Step, Txn, TxnOutcome,
 };
@@ -23,16 +25,11 @@ pub const LINE_BYTES_MAX: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub struct Lines {
     input: Vec<u8>,
-    /// Writes, reads and watches so far.
-    requests: u64,
+    /// Once there is a session.
+    numbers: Option<Numbers>,
+    /// The server is asked for the session, and the next line waits for it.
+    beginning: bool,
     reads: u64,
-    watches: u64,
-    /// Writes that are not answered: a read waits for them.
-    writing: u64,
-    /// The server is asked for a session or a watch, and the next line waits for it.
-    waiting: bool,
-    /// A watch that was just set: its key is read before the next line.
-    watched: Option<Bytes>,
 }
 
 impl FrontEnd for Lines {
@@ -41,11 +38,8 @@ impl FrontEnd for Lines {
     }
 
     fn next(&mut self) -> Result<Next, Malformed> {
-        if self.waiting {
+        if self.beginning {
             return Ok(Next::Word);
-        }
-        if let Some(key) = self.watched.take() {
-            return Ok(self.read(key));
         }
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
             return match self.input.len() > LINE_BYTES_MAX {
@@ -53,44 +47,52 @@ impl FrontEnd for Lines {
                 false => Ok(Next::Bytes),
             };
         };
-        let line = String::from_utf8(self.input[..end].to_vec());
-        let line = line.map_err(|_| malformed("a line that is no text"))?;
-        let words: Vec<&str> = line.split(' ').collect();
-        if let ["get" | "watch", _] = words[..]
-            && self.writing > 0
-        {
-            return Ok(Next::Word);
-        }
-        self.input.drain(..=end);
+        let line: Vec<u8> = self.input.drain(..=end).collect();
+        let line = std::str::from_utf8(&line).map_err(|_| malformed("a line that is no text"))?;
+        let words: Vec<&str> = line.trim_end().split(' ').collect();
         let bytes = |word: &str| Bytes::copy_from_slice(word.as_bytes());
-        match words[..] {
-            ["session"] => {
-                self.waiting = true;
-                Ok(Next::Call(ClientMessage::Open { timeout_ms: 10_000 }))
+        match (&words[..], &mut self.numbers) {
+            (["session"], None) => Ok(self.begin(ClientMessage::Open { timeout_ms: 10_000 })),
+            (["attach", session, secret], None) => {
+                let session = session.parse().map_err(|_| malformed("a session that is none"))?;
+                let secret = u128::from_str_radix(secret, 16);
+                let secret = secret.map_err(|_| malformed("a secret that is none"))?;
+                let (session, secret) = (SessionId(session), SessionSecret(secret.to_be_bytes()));
+                Ok(self.begin(ClientMessage::Attach { session, secret, seen: Revision(0) }))
             }
-            ["put", key, value] => Ok(self.write(bytes(key), bytes(value))),
-            ["get", key] => Ok(self.read(bytes(key))),
-            ["watch", key] => Ok(self.watch(bytes(key))),
-            _ => Err(malformed("a line that is no command")),
+            (["put", key, value], Some(numbers)) => write(numbers, bytes(key), bytes(value)),
+            (["get", key], Some(numbers)) => {
+                let after = numbers.given();
+                Ok(self.read(bytes(key), after, false))
+            }
+            (["watch", key], Some(numbers)) => {
+                let after = numbers.given();
+                Ok(self.read(bytes(key), after, true))
+            }
+            _ => Err(malformed("a line that is no command, or needs a session")),
         }
     }
 
     fn say(&mut self, message: &ServerMessage, out: &mut Vec<u8>) {
         match message {
-            ServerMessage::Opened { .. } => {
-                self.waiting = false;
-                tell(out, "session");
+            ServerMessage::Opened { session, secret, .. } => {
+                (self.beginning, self.numbers) = (false, Some(Numbers::new(1)));
+                let secret = u128::from_be_bytes(secret.0);
+                tell(out, &format!("session {} {secret:x}", session.0));
             }
-            ServerMessage::Watching { .. } => self.waiting = false,
-            ServerMessage::Reply { outcome, .. } => {
-                self.writing -= 1;
+            ServerMessage::Attached { generation, .. } => {
+                (self.beginning, self.numbers) = (false, Some(Numbers::new(*generation)));
+                tell(out, "attached");
+            }
+            ServerMessage::Reply { request, outcome } => {
+                self.note_answer(*request);
                 match outcome {
                     Outcome::Txn(TxnOutcome::Committed { .. }) => tell(out, "ok"),
                     other => tell(out, &format!("failed {other:?}")),
                 }
             }
-            ServerMessage::RequestRefused { reason, .. } => {
-                self.writing -= 1;
+            ServerMessage::RequestRefused { request, reason } => {
+                self.note_answer(*request);
                 tell(out, &format!("refused {reason}"));
             }
             ServerMessage::ReadReply { result: ReadResult::Value { value, .. }, .. } => {
@@ -110,31 +112,32 @@ impl FrontEnd for Lines {
 }
 
 impl Lines {
-    fn write(&mut self, key: Bytes, value: Bytes) -> Next {
-        self.requests += 1;
-        let acked_below = RequestId(self.requests - self.writing);
-        self.writing += 1;
-        let flags = Flags::CREATE.with(Flags::REPLACE);
-        let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]);
-        let op = OpRef::Kv(&txn).to_bytes();
-        Next::Call(ClientMessage::Request { request: RequestId(self.requests), acked_below, op })
+    const fn begin(&mut self, call: ClientMessage) -> Next {
+        self.beginning = true;
+        Next::Call(call)
     }
 
-    fn read(&mut self, key: Bytes) -> Next {
+    fn note_answer(&mut self, request: RequestId) {
+        self.numbers.iter_mut().for_each(|numbers| numbers.note_answer(request));
+    }
+
+    fn read(&mut self, key: Bytes, after: RequestId, watches: bool) -> Next {
         self.reads += 1;
+        let (watch, filter) = (WatchId(self.reads), WatchFilter::Key(key.clone()));
+        let watch = ReadWatch { watch, filter, mask: EventMask::ALL, once: false };
+        let (read, after, watch) = (self.reads, Some(after), watches.then(|| Box::new(watch)));
         let query = ReadQuery::Get { key, offset: 0, length_max: LINE_BYTES_MAX as u64 };
         let consistency = Consistency::Local;
-        Next::Call(ClientMessage::Read { read: self.reads, consistency, query })
+        Next::Call(ClientMessage::Read { read, consistency, after, watch, query })
     }
+}
 
-    fn watch(&mut self, key: Bytes) -> Next {
-        self.watches += 1;
-        self.waiting = true;
-        self.watched = Some(key.clone());
-        let (watch, filter) = (WatchId(self.watches), WatchFilter::Key(key));
-        let mask = EventMask::ALL;
-        Next::Call(ClientMessage::Watch { watch, filter, mask, once: false, from: None })
-    }
+fn write(numbers: &mut Numbers, key: Bytes, value: Bytes) -> Result<Next, Malformed> {
+    let given = numbers.give().ok_or_else(|| malformed("more requests than numbers"))?;
+    let flags = Flags::CREATE.with(Flags::REPLACE);
+    let txn = Txn::of(vec![Step::Write { key, value, offset: 0, flags }]);
+    let ((request, acked_below), op) = (given, OpRef::Kv(&txn).to_bytes());
+    Ok(Next::Call(ClientMessage::Request { request, acked_below, op }))
 }
 
 fn tell(out: &mut Vec<u8>, line: &str) {

@@ -34,11 +34,22 @@ impl Served {
         Self { running, at }
     }
 
+    /// A client without a session.
+    async fn begin(&self) -> Talk {
+        Talk(BufReader::new(TcpStream::connect(self.at).await.unwrap()))
+    }
+
     async fn connect(&self) -> Talk {
-        let mut talk = Talk(BufReader::new(TcpStream::connect(self.at).await.unwrap()));
+        self.open().await.0
+    }
+
+    /// A client with a session, and what attaches it again.
+    async fn open(&self) -> (Talk, String) {
+        let mut talk = self.begin().await;
         talk.send("session\n").await;
-        talk.expect(&["session"]).await;
-        talk
+        let line = talk.line().await;
+        let words = line.strip_prefix("session ").expect("a session");
+        (talk, format!("attach {words}\n"))
     }
 }
 
@@ -52,10 +63,14 @@ impl Talk {
 
     async fn expect(&mut self, lines: &[&str]) {
         for expected in lines {
-            let mut line = String::new();
-            self.0.read_line(&mut line).await.unwrap();
-            assert_eq!(line.trim_end(), *expected);
+            assert_eq!(self.line().await, *expected);
         }
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
     }
 }
 
@@ -68,6 +83,29 @@ async fn a_read_stands_behind_the_writes_that_were_sent_before_it() {
             // All in one piece: the server gives the numbers and keeps the order.
             talk.send("get k\nput k 1\nput k 2\nget k\nput k 3\nget k\n").await;
             talk.expect(&["none", "ok", "ok", "value 2", "ok", "value 3"]).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_attaches_and_its_writes_are_new_ones() {
+    LocalSet::new()
+        .run_until(async {
+            let served = Served::start(|_| {}).await;
+            let (mut talk, attach) = served.open().await;
+            let mut other = served.connect().await;
+            for round in 0..20 {
+                // Some of these are under way when the connection breaks.
+                talk.send(&format!("put before {round}\n").repeat(30)).await;
+                drop(talk);
+                talk = served.begin().await;
+                talk.send(&attach).await;
+                talk.expect(&["attached"]).await;
+                talk.send(&format!("put after {round}\nget after\n")).await;
+                talk.expect(&["ok", &format!("value {round}")]).await;
+                other.send("get after\n").await;
+                other.expect(&[&format!("value {round}")]).await;
+            }
         })
         .await;
 }

@@ -22,7 +22,7 @@ async fn floods(siege: &Siege, consistency: Consistency) -> Vec<Raw> {
         for read in 0..5000 {
             let key = Bytes::from_static(b"large");
             let query = ReadQuery::Get { key, offset: 0, length_max: u64::MAX };
-            if !raw.tell(&ClientMessage::Read { read, consistency, query }).await {
+            if !raw.tell(&ClientMessage::read(read, consistency, query)).await {
                 break;
             }
         }

@@ -306,11 +306,11 @@ async fn a_flood_of_reads_and_pings_slows_only_itself() {
     for nonce in 0..COUNT {
         for message in [
             ClientMessage::Ping { nonce },
-            ClientMessage::Read {
-                read: nonce,
-                consistency: Consistency::Linearizable,
-                query: ReadQuery::Members { after: None, limit: 1 },
-            },
+            ClientMessage::read(
+                nonce,
+                Consistency::Linearizable,
+                ReadQuery::Members { after: None, limit: 1 },
+            ),
         ] {
             accord_core::stream::write_message(&mut flood, |out| {
                 out.extend_from_slice(&encode_client(&message));

@@ -75,6 +75,10 @@ def list_query(prefix, after=None, limit=100, keys_only=False):
     return head + varint(limit) + bytes([keys_only])
 
 
+def get_query(key):
+    return b"\1\1" + string(key) + varint(0) + varint(2**64 - 1)
+
+
 class Reader:
     """Takes a message apart."""
 
@@ -304,16 +308,21 @@ class Client:
             self.seen = max(self.seen, outcome[1])
         return outcome
 
-    def read(self, query, local=False):
+    def send_read(self, query, local=False, after=None, watch=None):
         self.reads += 1
-        self.say(5, varint(self.reads) + bytes([local]) + query)
+        place = option(after, varint) + option(watch, bytes)
+        self.say(5, varint(self.reads) + bytes([local]) + place + query)
+        return self.reads
+
+    def read(self, query, local=False):
+        self.send_read(query, local)
         number, revision, result = self.hear("read reply")
         assert number == self.reads
         self.seen = max(self.seen, revision)
         return result
 
     def get(self, key, local=False):
-        return self.read(b"\1\1" + string(key) + varint(0) + varint(2**64 - 1), local)
+        return self.read(get_query(key), local)
 
     def watch(self, number, filter, mask=63, once=False, since=None):
         fields = varint(number) + filter + bytes([mask, once]) + option(since, varint)
@@ -389,6 +398,30 @@ def pipelining(servers):
     assert values == {number: number for number in range(1, count + 1)}
     client.close()
     print(count, "requests at once were carried out in order")
+
+
+def places(servers):
+    """Writes and reads in one go, each read behind the writes before it; one sets a watch."""
+    client, other = Client(servers[2]), Client(servers[0])
+    for number in range(1, 41):
+        txn = transaction(then=[write(b"py/place", b"%d" % number)])
+        client.send_request(number, 1, txn)
+        watch = varint(7) + b"\1" + string(b"py/place") + bytes([63, False])
+        watch = watch if number == 40 else None
+        client.send_read(get_query(b"py/place"), number % 2 == 0, number, watch)
+    for number in range(1, 41):
+        assert client.hear("reply")[0] == number
+        read, revision, result = client.hear("read reply")
+        assert (read, result[:2]) == (number, ("value", b"%d" % number)), result
+    other.do(write(b"py/place", b"other"))
+    watch, later, [event] = client.next_events()
+    assert (watch, event[0], event[5]) == (7, "changed", b"other") and later > revision
+    again = varint(7) + b"\3" + bytes([63, True])
+    read = client.send_read(get_query(b"py/place"), True, 40, again)
+    assert client.hear("read refused") == (read, 7), "the number is in use"
+    client.close()
+    other.close()
+    print("reads stood behind the writes in front of them")
 
 
 def moving(servers):
@@ -472,7 +505,7 @@ def refusals(servers):
 
 def main():
     servers = sys.argv[1:]
-    for part in (basics, pipelining, moving, refusals):
+    for part in (basics, pipelining, places, moving, refusals):
         part(servers)
     print("all is well")
 

@@ -2,7 +2,8 @@
 //!
 //! It knows neither sessions (but for the id of a record's owner) nor which requests ran before:
 //! the state around it does. Read in this order: [`txn`] and [`list`] (what can be asked),
-//! [`outcome`] and [`event`] (what comes of it), then `execute` and `store` for how; `section` is its part of a snapshot.
+//! [`outcome`] and [`event`] (what comes of it), then `execute` and `store` for how; `section` is
+//! its part of a snapshot.
 
 pub mod event;
 mod execute;

@@ -179,7 +179,7 @@ fn read(world: &mut World, arguments: &mut Arguments) -> Said {
     let reads = &mut world.client(&client)?.reads;
     *reads += 1;
     let read = *reads;
-    world.tell(&client, ClientMessage::Read { read, consistency, query })
+    world.tell(&client, ClientMessage::read(read, consistency, query))
 }
 
 fn watch(world: &mut World, arguments: &mut Arguments) -> Said {
