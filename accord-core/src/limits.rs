@@ -15,18 +15,22 @@ pub const STEPS_MAX: usize = 65_535;
 /// The bounds of the replicated state. The same on every server of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest key, in bytes.
+    /// The longest key of a record, and the longest path of a znode, in bytes.
     pub key_bytes_max: u32,
-    /// The largest value, in bytes, however it comes about (a write far behind the end fills the
-    /// gap with zeros, so this also bounds what one short command can allocate).
+    /// The largest value of a record, and the largest data of a znode, in bytes, however it comes
+    /// about (a write far behind the end fills the gap with zeros, so this also bounds what one
+    /// short command can allocate).
     pub value_bytes_max: u64,
-    /// Keys and values together, in bytes, over the whole store.
+    /// Keys and values together, in bytes, over the whole store. Paths and data of all znodes may
+    /// be as many again.
     pub store_bytes_max: u64,
     /// The largest encoded command, in bytes.
     pub command_bytes_max: u64,
-    /// Steps in one branch of a transaction, and comparisons in its guard; at most [`STEPS_MAX`].
+    /// Steps in one branch of a transaction, and comparisons in its guard; steps of one operation
+    /// on the tree, and questions in one; at most [`STEPS_MAX`].
     pub steps_max: u32,
-    /// Bytes that the results of one transaction may carry (values read, pages listed).
+    /// Bytes that the results of one transaction may carry (values read, pages listed), and the
+    /// answers to a question about the tree.
     pub result_bytes_max: u64,
     /// Entries on one page of a list or of the members.
     pub page_entries_max: u32,
@@ -34,8 +38,14 @@ pub struct Limits {
     pub page_bytes_max: u64,
     /// Sessions open at once.
     pub sessions_max: u32,
-    /// Ephemeral records that one session may own: what its end deletes in one command.
+    /// Ephemeral records, and as many ephemeral znodes, that one session may own: what its end
+    /// deletes in one command.
     pub ephemerals_max: u32,
+    /// Entries of the access control list of one znode.
+    pub acl_entries_max: u32,
+    /// Whether the hard limits of quotas on the tree are enforced; if not, what is there is counted
+    /// all the same.
+    pub quota_enforced: bool,
     /// Outcomes recorded for one session, that is, requests that ran and are not yet acknowledged.
     pub outcomes_max: u32,
     /// Bytes of recorded results for one session at which further requests are refused. One outcome
@@ -62,6 +72,8 @@ impl Default for Limits {
             page_bytes_max: MIB,
             sessions_max: 100_000,
             ephemerals_max: 10_000,
+            acl_entries_max: 1000,
+            quota_enforced: false,
             outcomes_max: 10_000,
             outcome_bytes_max: 4 * MIB,
             timeout_ms_min: 100,
@@ -84,6 +96,8 @@ impl Limits {
             page_bytes_max: 64,
             sessions_max: 4,
             ephemerals_max: 2,
+            acl_entries_max: 3,
+            quota_enforced: true,
             outcomes_max: 3,
             outcome_bytes_max: 160,
             timeout_ms_min: 10,
@@ -110,6 +124,7 @@ impl Limits {
         assert!(self.steps_max >= 1, "a transaction needs a step");
         assert!(self.page_entries_max >= 1, "a page has at least one entry");
         assert!(self.sessions_max >= 1, "a state without sessions takes no requests");
+        assert!(self.acl_entries_max >= 1, "an access control list has an entry");
         assert!(self.outcomes_max >= 1, "a request that runs leaves an outcome");
         assert!(self.outcome_bytes_max >= 1, "a request that runs leaves an outcome");
         assert!(self.timeout_ms_min <= self.timeout_ms_max, "timeouts: min is above max");
@@ -128,6 +143,8 @@ impl Encode for Limits {
         out.varint(self.page_bytes_max);
         out.varint(u64::from(self.sessions_max));
         out.varint(u64::from(self.ephemerals_max));
+        out.varint(u64::from(self.acl_entries_max));
+        out.bool(self.quota_enforced);
         out.varint(u64::from(self.outcomes_max));
         out.varint(self.outcome_bytes_max);
         out.varint(u64::from(self.timeout_ms_min));

@@ -175,9 +175,14 @@ impl Client {
         if let Outcome::Txn(TxnOutcome::Committed { revision, .. }) = &outcome {
             self.see(*revision);
         }
+        if let Outcome::Tree(outcome) = &outcome {
+            self.see(outcome.revision);
+        }
         let Some(pending) = self.requests.remove(request) else { return };
         let error = match outcome {
-            Outcome::Txn(_) => return self.event(ClientEvent::Done { request, outcome }),
+            Outcome::Txn(_) | Outcome::Tree(_) => {
+                return self.event(ClientEvent::Done { request, outcome });
+            }
             Outcome::Refused(error) => error,
         };
         let cause = Cause::Rejected(error);

@@ -82,11 +82,21 @@ impl History {
         *self = Self::new(floor, self.events_max, self.bytes_max);
     }
 
-    /// Adds the events of the next revision that had any.
+    /// Adds the events of the next revision that had any, but for those of znodes: what a watch of
+    /// znodes missed is worked out from the tree itself.
     ///
     /// # Panics
     /// If the revision is not later than the last.
     pub(super) fn push(&mut self, events: &[Event]) {
+        let of_tree = |event: &Event| matches!(event, Event::Tree(_));
+        if events.iter().any(of_tree) {
+            let kept: Vec<_> = events.iter().filter(|event| !of_tree(event)).cloned().collect();
+            return self.keep(&kept);
+        }
+        self.keep(events);
+    }
+
+    fn keep(&mut self, events: &[Event]) {
         let Some(first) = events.first().map(Event::revision) else { return };
         assert!(first > self.last, "revisions ascend");
         self.last = first;
@@ -301,6 +311,7 @@ fn write_group(events: &[Event], weight: usize, out: &mut Vec<u8>) {
                 out.extend_from_slice(&event.key);
                 out.extend_from_slice(&event.data);
             }
+            Event::Tree(_) => unreachable!("events of znodes are not kept"),
             Event::Member(event) => {
                 put(event.session.0, out);
                 put(u64::from(event.members), out);

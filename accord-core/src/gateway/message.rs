@@ -166,7 +166,8 @@ impl EventMask {
     pub fn admits(self, event: &Event) -> bool {
         self.0 & Self::of(event).0 != 0
     }
-    /// The kind of `event`, alone.
+    /// The kind of `event`, alone. A change of a znode is of none: no watch of records or members
+    /// sees it.
     pub fn of(event: &Event) -> Self {
         match event {
             Event::Key(event) => match event.kind {
@@ -179,6 +180,7 @@ impl EventMask {
                 MemberEventKind::Joined => Self::JOINED,
                 MemberEventKind::Left => Self::LEFT,
             },
+            Event::Tree(_) => Self(0),
         }
     }
 }
@@ -404,6 +406,7 @@ pub(crate) const EVENT_WEIGHT: usize = 64;
 pub fn event_weight(event: &Event) -> usize {
     match event {
         Event::Key(event) => EVENT_WEIGHT + event.key.len() + event.data.len(),
+        Event::Tree(event) => EVENT_WEIGHT + event.path.len(),
         Event::Member(_) => EVENT_WEIGHT,
     }
 }
@@ -417,6 +420,7 @@ fn result_weight(result: &ReadResult) -> usize {
         ReadResult::Value { value, .. } => value.len(),
         ReadResult::Listed(page) => page_weight(page),
         ReadResult::Members { members, .. } => members.len() * 8,
+        ReadResult::Tree(answer) => answer.weight(),
         ReadResult::NotFound | ReadResult::Session(_) => 0,
     }
 }

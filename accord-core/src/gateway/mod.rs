@@ -311,7 +311,9 @@ impl Gateway {
             Completion::ExpireIgnored { server, session, generation } => {
                 self.on_expire_ignored(server, session, generation);
             }
-            Completion::CloseRefused { .. } | Completion::Malformed { .. } => {}
+            Completion::CloseRefused { .. }
+            | Completion::Reaped { .. }
+            | Completion::Malformed { .. } => {}
         }
     }
 

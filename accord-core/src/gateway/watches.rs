@@ -228,11 +228,11 @@ fn remove_from(index: &mut BTreeMap<Bytes, BTreeMap<Target, Terms>>, key: &Bytes
     }
 }
 
-/// The record that an event is about; `None` for an event of the membership.
+/// The record that an event is about; `None` for an event of the membership, or of a znode.
 pub(super) fn key_of(event: &Event) -> Option<&[u8]> {
     match event {
         Event::Key(event) => Some(&event.key),
-        Event::Member(_) => None,
+        Event::Member(_) | Event::Tree(_) => None,
     }
 }
 

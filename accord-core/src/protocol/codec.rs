@@ -5,7 +5,7 @@ use super::{
     ServerMessage, SessionEnd, SessionRefusal, WATCH_KEY_BYTES_MAX, WatchFilter,
 };
 use crate::ids::{RequestId, Revision, SessionId};
-use crate::state::Event;
+use crate::state::{Event, Op, ReadQuery};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -167,14 +167,14 @@ impl Decode for ClientMessage {
             tag::REQUEST => Self::Request {
                 request: Decode::decode(input)?,
                 acked_below: Decode::decode(input)?,
-                op: input.rest(),
+                op: decode_op(input)?,
             },
             tag::READ => Self::Read {
                 read: input.varint()?,
                 consistency: Decode::decode(input)?,
                 after: if input.bool()? { Some(RequestId::decode(input)?) } else { None },
                 watch: if input.bool()? { Some(Box::new(ReadWatch::decode(input)?)) } else { None },
-                query: Decode::decode(input)?,
+                query: decode_query(input)?,
             },
             tag::WATCH => Self::Watch {
                 watch: Decode::decode(input)?,
@@ -449,3 +449,18 @@ decode_unit_enum! {
     Refusal, "refusal": TooManyOutstanding, TooManyBytes, TooLarge, Busy, NotPrimary, TooManyReads,
         TooManyWatches, WatchInUse, KeyTooLong;
 }
+
+/// Reads an operation up to the end of a message, unless it names identities: clients of this
+/// protocol have none, and may not say whose they are.
+fn decode_op(input: &mut Reader) -> Result<Bytes, WireError> {
+    let op = input.rest();
+    if Op::names_identities(&op) { Err(IDENTITIES) } else { Ok(op) }
+}
+
+/// As [`decode_op`], of a question.
+fn decode_query(input: &mut Reader) -> Result<ReadQuery, WireError> {
+    let query = ReadQuery::decode(input)?;
+    if query.names_identities() { Err(IDENTITIES) } else { Ok(query) }
+}
+
+const IDENTITIES: WireError = WireError::Invalid { what: "identities of a client" };

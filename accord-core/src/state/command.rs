@@ -6,9 +6,11 @@
 //! encoded, and a transaction that does not decode is still refused by name.
 
 use super::op::Op;
+use super::tree::reap::{ReapCandidate, decode_candidates};
 use crate::holder::Holder;
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::vec::Vec;
 
 /// The version of the command encoding that this build writes and reads.
 pub const COMMAND_VERSION: u8 = 2;
@@ -65,6 +67,12 @@ pub enum Command {
         /// The attachment that was silent: void if the client attached again meanwhile.
         generation: u32,
     },
+    /// Containers and znodes with a time to live may be over.
+    Reap {
+        /// Which, at most [`CANDIDATES_MAX`](super::tree::reap::CANDIDATES_MAX). Void for those
+        /// that changed since, or are not over.
+        candidates: Vec<ReapCandidate>,
+    },
 }
 
 mod tag {
@@ -73,6 +81,7 @@ mod tag {
     pub(super) const ATTACH: u8 = 3;
     pub(super) const CLOSE: u8 = 4;
     pub(super) const EXPIRE: u8 = 5;
+    pub(super) const REAP: u8 = 6;
 }
 
 /// Appends the encoding of a [`Command::Request`] whose operation is already encoded.
@@ -137,6 +146,7 @@ impl Head {
                 session: Decode::decode(input)?,
                 generation: input.varint_u32("generation")?,
             },
+            tag::REAP => Command::Reap { candidates: decode_candidates(input)? },
             found => return Err(WireError::UnknownTag { what: "command", tag: u64::from(found) }),
         };
         Ok(Self::Whole(whole))
@@ -175,6 +185,11 @@ impl Encode for Command {
                 server.encode(out);
                 session.encode(out);
                 out.varint(u64::from(*generation));
+            }
+            Self::Reap { candidates } => {
+                out.u8(tag::REAP);
+                out.varint(candidates.len() as u64);
+                candidates.iter().for_each(|candidate| candidate.encode(out));
             }
         }
     }

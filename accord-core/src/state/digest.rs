@@ -9,6 +9,7 @@
 use super::event::{AttachError, Completion, EndCause, Event, NoSession};
 use super::kv::{Branch, Stat, StepResult, TxnOutcome};
 use super::outcome::{Outcome, RequestError};
+use super::tree::{StepDone, TreeOutcome, TreeResult, ZnodeStat};
 use crate::ids::NodeId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -46,6 +47,10 @@ impl Digest {
                 self.numbers([event.kind as u64, event.version, event.offset, event.size]);
                 self.bytes(&event.key);
                 self.bytes(&event.data);
+            }
+            Event::Tree(event) => {
+                self.numbers([24 + event.kind as u64, event.revision.0]);
+                self.bytes(&event.path);
             }
             Event::Member(event) => {
                 let kind = 16 + event.kind as u64;
@@ -89,6 +94,7 @@ impl Digest {
                 self.numbers([8, u64::from(server.0), session.0, u64::from(*generation)]);
             }
             Completion::Malformed { .. } => self.numbers([9]),
+            Completion::Reaped { count } => self.numbers([10, u64::from(*count)]),
         }
     }
 
@@ -103,6 +109,10 @@ impl Digest {
                 let head = 34 + u64::from(*branch == Branch::Then);
                 let step = u64::from(*step) << 8 | *error as u64;
                 self.numbers([session, request, head, step]);
+            }
+            Outcome::Tree(outcome) => {
+                self.numbers([session, request, 36, outcome.revision.0]);
+                self.tree(outcome);
             }
             Outcome::Refused(error) => {
                 let [head, number] = match error {
@@ -119,6 +129,42 @@ impl Digest {
                 self.numbers([session, request, head, number]);
             }
         }
+    }
+
+    fn tree(&mut self, outcome: &TreeOutcome) {
+        match &outcome.result {
+            TreeResult::One(done) => self.done(done),
+            TreeResult::Failed(error) => self.numbers([1, *error as u64]),
+            TreeResult::Multi(all) => {
+                self.numbers([2, all.len() as u64]);
+                all.iter().for_each(|done| self.done(done));
+            }
+            TreeResult::MultiFailed { step, steps, error } => {
+                self.numbers([3, u64::from(*step), u64::from(*steps), *error as u64]);
+            }
+        }
+    }
+
+    fn done(&mut self, done: &StepDone) {
+        match done {
+            StepDone::Created { path, stat } => {
+                self.znode(4, stat);
+                self.bytes(path);
+            }
+            StepDone::Deleted => self.numbers([5]),
+            StepDone::DataSet(stat) => self.znode(6, stat),
+            StepDone::AclSet(stat) => self.znode(7, stat),
+            StepDone::Checked => self.numbers([8]),
+        }
+    }
+
+    fn znode(&mut self, head: u64, stat: &ZnodeStat) {
+        let wide = |number: i32| u64::from(number.cast_unsigned());
+        self.numbers([head, stat.czxid.0, stat.mzxid.0, stat.pzxid.0]);
+        self.numbers([stat.ctime.0, stat.mtime.0, wide(stat.version), wide(stat.cversion)]);
+        let [length, children] = [stat.data_length, stat.num_children].map(u64::from);
+        let owner = stat.lifetime.kept_owner();
+        self.numbers([wide(stat.aversion), owner, length, children]);
     }
 
     fn result(&mut self, result: &StepResult) {

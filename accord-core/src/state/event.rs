@@ -7,6 +7,7 @@
 use super::kind;
 use super::kv::event::KeyEvent;
 use super::outcome::Outcome;
+use super::tree::event::TreeEvent;
 use crate::ids::{NodeId, RequestId, Revision, SessionId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 use thiserror::Error;
@@ -16,6 +17,8 @@ use thiserror::Error;
 pub enum Event {
     /// A record changed.
     Key(KeyEvent),
+    /// A znode changed.
+    Tree(TreeEvent),
     /// A session came or went.
     Member(MemberEvent),
 }
@@ -38,7 +41,8 @@ pub struct MemberEvent {
 pub enum MemberEventKind {
     /// It was opened.
     Joined,
-    /// It was closed or expired. Its ephemeral records were deleted before, in the same revision.
+    /// It was closed or expired. Its ephemeral records and znodes were deleted before, in the same
+    /// revision.
     Left,
 }
 
@@ -47,6 +51,7 @@ impl Event {
     pub const fn revision(&self) -> Revision {
         match self {
             Self::Key(event) => event.revision,
+            Self::Tree(event) => event.revision,
             Self::Member(event) => event.revision,
         }
     }
@@ -57,6 +62,7 @@ impl Event {
     pub fn detached(&self) -> Self {
         match self {
             Self::Key(event) => Self::Key(event.detached()),
+            Self::Tree(event) => Self::Tree(event.detached()),
             Self::Member(event) => Self::Member(*event),
         }
     }
@@ -67,6 +73,10 @@ impl Encode for Event {
         match self {
             Self::Key(event) => {
                 out.u8(kind::KV);
+                event.encode(out);
+            }
+            Self::Tree(event) => {
+                out.u8(kind::TREE);
                 event.encode(out);
             }
             Self::Member(event) => {
@@ -84,6 +94,7 @@ impl Decode for Event {
         match input.u8()? {
             kind::SESSIONS => {}
             kind::KV => return Ok(Self::Key(Decode::decode(input)?)),
+            kind::TREE => return Ok(Self::Tree(Decode::decode(input)?)),
             other => return Err(kind::unknown(other)),
         }
         let kind = match input.u8()? {
@@ -211,6 +222,11 @@ pub enum Completion {
         session: SessionId,
         /// The attachment that was silent.
         generation: u32,
+    },
+    /// Of [`super::Command::Reap`].
+    Reaped {
+        /// How many znodes it ended.
+        count: u32,
     },
     /// The bytes are no command, and say not even whose. Nothing happened.
     Malformed {

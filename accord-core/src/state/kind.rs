@@ -9,6 +9,8 @@ use crate::wire::WireError;
 pub(super) const SESSIONS: u8 = 0;
 /// The key-value object.
 pub(super) const KV: u8 = 1;
+/// The tree of znodes.
+pub(super) const TREE: u8 = 2;
 
 pub(super) const fn unknown(kind: u8) -> WireError {
     WireError::UnknownTag { what: "kind of object", tag: kind as u64 }

@@ -1,17 +1,20 @@
-//! What is replicated: an ordered store of records, the sessions, and what they may do with them.
+//! What is replicated: a store of records, a tree of znodes, the sessions, and what they may do
+//! with them.
 //!
 //! The [`State`] is a deterministic function of the commands applied: no clock, no connection, no
 //! randomness, no iteration in hash order. What is here is the same for every kind of object: the
 //! sessions, exactly-once, the revision, the digest and the framing of snapshots. Read in this
 //! order: [`command`] (what the order carries), [`outcome`] and [`event`] (what comes of it),
 //! [`read`] (questions outside the order), [`session`] and [`snapshot`] for how. The objects are
-//! folders: [`kv`], the ordered store of records and its transactions.
+//! folders: [`kv`], the ordered store of records and its transactions, and [`tree`], ZooKeeper's
+//! znodes.
 //!
 //! # Revisions
 //!
 //! The revision grows by one with each command that changes what can be watched: a transaction that
 //! commits and ran at least one write, delete, copy or increment (whether or not bytes differ after
-//! it), an opening, and an end of a session. All changes of a command share its revision. It stays
+//! it), an operation on the tree that changed something, an opening, an end of a session, and a
+//! command that reaped a znode. All changes of a command share its revision. It stays
 //! with a command that is refused or a duplicate, with a transaction that aborts or only reads,
 //! with an attachment, and with an epoch's marker. A session's id is the revision of its opening,
 //! and a lock's fencing token is the revision that created its key.
@@ -30,6 +33,7 @@ pub mod read;
 mod renewal;
 pub mod session;
 pub mod snapshot;
+pub mod tree;
 
 pub use command::{Command, encode_request};
 pub use event::{
@@ -44,12 +48,14 @@ pub use outcome::{Outcome, RequestError};
 pub use read::{ReadQuery, ReadResult, SessionInfo};
 pub use session::Session;
 pub use snapshot::{Frozen, SnapshotError};
+pub use tree::{ReapCandidate, TreeEvent, TreeEventKind, TreeOp, TreeOutcome, TreeQuery};
 
 use crate::holder::Holder;
 use crate::ids::{NodeId, RequestId, Revision, SessionId, Stamp};
 use crate::limits::Limits;
 use crate::wire::Reader;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use command::Head;
@@ -58,6 +64,7 @@ use digest::Digest;
 use invariant::first_broken;
 use kv::{Context, Kv, Unfit};
 use session::Admission;
+use tree::Tree;
 
 /// The replicated state.
 #[derive(Clone, Debug)]
@@ -69,8 +76,9 @@ pub struct State {
     /// Over everything applied.
     digest: Digest,
     kv: Kv,
-    /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record is
-    /// here.
+    tree: Tree,
+    /// Invariant: ids are at most `revision`; at most `sessions_max`; every owner of a record or
+    /// a znode is here.
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -86,6 +94,7 @@ impl State {
             stamp: Stamp(0),
             digest: Digest(limits.fingerprint()),
             kv: Kv::default(),
+            tree: Tree::default(),
             sessions: BTreeMap::new(),
             limits,
         }
@@ -111,6 +120,14 @@ impl State {
     /// The size of all keys and values, in bytes.
     pub const fn store_bytes(&self) -> u64 {
         self.kv.bytes()
+    }
+    /// How many znodes there are.
+    pub fn znodes(&self) -> usize {
+        self.tree.len()
+    }
+    /// The size of all paths and data of znodes, in bytes.
+    pub const fn tree_bytes(&self) -> u64 {
+        self.tree.bytes()
     }
     /// The open sessions, in the order in which they joined.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
@@ -193,15 +210,24 @@ impl State {
         if command_bytes > self.limits.command_bytes_max {
             return Outcome::Refused(RequestError::CommandTooLarge);
         }
-        match input.u8() {
-            Ok(kind::KV) => {}
+        let (limits, revision, now) = (&self.limits, self.revision, self.stamp);
+        let ran = match input.u8() {
+            Ok(kind::KV) => {
+                let context = Context { events, limits, session, revision };
+                self.kv.run(input, context).map(Outcome::Txn)
+            }
+            Ok(kind::TREE) => {
+                let context = tree::Context { events, limits, session, revision, now };
+                let outcome = self.tree.run(input, context);
+                outcome
+                    .map(|outcome| Outcome::Tree(Arc::new(outcome)))
+                    .map_err(|_| Unfit::Malformed)
+            }
             Ok(kind) => return Outcome::Refused(RequestError::UnknownKind { kind }),
-            Err(_) => return Outcome::Refused(RequestError::Malformed),
-        }
-        let limits = &self.limits;
-        let context = Context { events, limits, session, revision: self.revision };
-        let outcome = match self.kv.run(input, context) {
-            Ok(outcome) => Outcome::Txn(outcome),
+            Err(_) => Err(Unfit::Malformed),
+        };
+        let outcome = match ran {
+            Ok(outcome) => outcome,
             Err(Unfit::Malformed) => return Outcome::Refused(RequestError::Malformed),
             Err(Unfit::TooManySteps) => return Outcome::Refused(RequestError::TooManySteps),
         };
@@ -238,6 +264,7 @@ impl State {
                 self.end_session(session, events);
                 Completion::Ended { session, cause: EndCause::Expired }
             }
+            Command::Reap { candidates } => self.on_reap(&candidates, events),
             Command::Request { .. } => unreachable!("a request is not decoded whole"),
         }
     }
@@ -285,10 +312,27 @@ impl State {
         }
     }
 
-    /// Ends an open session: first its records, then itself, in one revision.
+    fn on_reap(&mut self, candidates: &[ReapCandidate], events: &mut Vec<Event>) -> Completion {
+        let next = self.revision.next();
+        let count = self.tree.reap(candidates, (next, self.stamp), events);
+        if count > 0 {
+            self.revision = next;
+        }
+        Completion::Reaped { count }
+    }
+
+    /// Containers and znodes with a time to live that are over now: those behind `after` in the
+    /// order of their paths, at most `max`. A [`Command::Reap`] ends them if they still are as they
+    /// were when it runs.
+    pub fn reap_candidates(&self, after: Option<&[u8]>, max: usize) -> Vec<ReapCandidate> {
+        self.tree.reap_candidates(after, self.stamp, max)
+    }
+
+    /// Ends an open session: first its records and znodes, then itself, in one revision.
     fn end_session(&mut self, session: SessionId, events: &mut Vec<Event>) {
         self.revision = self.revision.next();
         self.kv.end_session(session, self.revision, events);
+        self.tree.end_session(session, self.revision, events);
         self.sessions.remove(&session);
         events.push(self.member_event(MemberEventKind::Left, session));
     }
@@ -314,11 +358,13 @@ impl State {
                 }
             }
             ReadQuery::List(query) => ReadResult::Listed(self.kv.page(query, &self.limits)),
+            ReadQuery::Tree(query) => ReadResult::Tree(self.tree.answer(query, &self.limits)),
             ReadQuery::Members { after, limit } => self.members(*after, *limit),
             ReadQuery::Session { session } => match self.sessions.get(session) {
                 None => ReadResult::NotFound,
                 Some(open) => {
-                    ReadResult::Session(SessionInfo::new(open, self.kv.ephemerals(*session)))
+                    let owned = self.kv.ephemerals(*session) + self.tree.ephemerals(*session);
+                    ReadResult::Session(SessionInfo::new(open, owned))
                 }
             },
         }
@@ -343,7 +389,7 @@ impl State {
     /// The first invariant that is broken. What [`State::check`] asserts and a snapshot must
     /// fulfil.
     fn fault(&self) -> Option<&'static str> {
-        let mut owners = self.kv.owners();
+        let mut owners = self.kv.owners().chain(self.tree.owners());
         let own = first_broken(&[
             (self.sessions.len() <= self.limits.sessions_max as usize, "sessions_max holds"),
             (owners.all(|id| self.sessions.contains_key(&id)), "ephemerals die with their session"),
@@ -353,6 +399,10 @@ impl State {
             let own = first_broken(&[(opened, "a session's id is the revision of its opening")]);
             own.or_else(|| session.fault(&self.limits))
         });
-        own.or(sessions).or_else(|| self.kv.fault(self.revision, &self.limits))
+        let objects = || {
+            let tree = || self.tree.fault(self.revision, &self.limits);
+            self.kv.fault(self.revision, &self.limits).or_else(tree)
+        };
+        own.or(sessions).or_else(objects)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::kind;
 use super::kv::Txn;
+use super::tree::op::TreeOp;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
 /// An operation.
@@ -9,6 +10,16 @@ use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 pub enum Op {
     /// A transaction on the key-value object.
     Kv(Txn),
+    /// An operation on the tree of znodes.
+    Tree(TreeOp),
+}
+
+impl Op {
+    /// True if these bytes begin as an operation that names the identities of the client. Only a
+    /// front-end that established them may pass it on.
+    pub fn names_identities(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&kind::TREE)
+    }
 }
 
 /// An operation that is somebody else's, to be encoded.
@@ -16,6 +27,8 @@ pub enum Op {
 pub enum OpRef<'a> {
     /// As [`Op::Kv`].
     Kv(&'a Txn),
+    /// As [`Op::Tree`].
+    Tree(&'a TreeOp),
 }
 
 impl Encode for OpRef<'_> {
@@ -25,6 +38,10 @@ impl Encode for OpRef<'_> {
                 out.u8(kind::KV);
                 txn.encode(out);
             }
+            Self::Tree(op) => {
+                out.u8(kind::TREE);
+                op.encode(out);
+            }
         }
     }
 }
@@ -32,6 +49,7 @@ impl Encode for Op {
     fn encode(&self, out: &mut Writer) {
         match self {
             Self::Kv(txn) => OpRef::Kv(txn).encode(out),
+            Self::Tree(op) => OpRef::Tree(op).encode(out),
         }
     }
 }
@@ -39,6 +57,7 @@ impl Decode for Op {
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         match input.u8()? {
             kind::KV => Ok(Self::Kv(Decode::decode(input)?)),
+            kind::TREE => Ok(Self::Tree(Decode::decode(input)?)),
             other => Err(kind::unknown(other)),
         }
     }

@@ -1,21 +1,25 @@
 //! Outcomes: what became of a request, as sent to the client and recorded for its retries.
 //!
 //! An outcome is cheap to clone (results are inline or shared) since it is both recorded and sent.
-//! An [`Outcome::Txn`] is final and recorded: every retry is answered with it. An
-//! [`Outcome::Refused`] is about this copy of the request, which had no effect;
+//! An [`Outcome::Txn`] or [`Outcome::Tree`] is final and recorded: every retry is answered with it.
+//! An [`Outcome::Refused`] is about this copy of the request, which had no effect;
 //! [`RequestError::is_definite`] says whether an earlier copy may have had one.
 
 use super::kind;
 use super::kv::outcome::TxnOutcome;
+use super::tree::outcome::TreeOutcome;
 use crate::ids::RequestId;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use alloc::sync::Arc;
 use thiserror::Error;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ran, now or when an earlier copy of it was applied.
+    /// The transaction ran, now or when an earlier copy of it was applied.
     Txn(TxnOutcome),
+    /// The same of an operation on the tree.
+    Tree(Arc<TreeOutcome>),
     /// It did not run.
     Refused(RequestError),
 }
@@ -25,6 +29,7 @@ impl Outcome {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Txn(outcome) => outcome.bytes(),
+            Self::Tree(outcome) => outcome.bytes(),
             Self::Refused(_) => 0,
         }
     }
@@ -34,6 +39,7 @@ impl Outcome {
     pub fn detached(&self) -> Self {
         match self {
             Self::Txn(outcome) => Self::Txn(outcome.detached()),
+            Self::Tree(outcome) => Self::Tree(Arc::new(outcome.detached())),
             Self::Refused(error) => Self::Refused(*error),
         }
     }
@@ -113,6 +119,10 @@ impl Encode for Outcome {
                 out.u8(kind::KV);
                 outcome.encode(out);
             }
+            Self::Tree(outcome) => {
+                out.u8(kind::TREE);
+                outcome.encode(out);
+            }
             Self::Refused(error) => {
                 out.u8(kind::SESSIONS);
                 error.encode(out);
@@ -125,6 +135,7 @@ impl Decode for Outcome {
         match input.u8()? {
             kind::SESSIONS => Ok(Self::Refused(Decode::decode(input)?)),
             kind::KV => Ok(Self::Txn(Decode::decode(input)?)),
+            kind::TREE => Ok(Self::Tree(Arc::new(Decode::decode(input)?))),
             other => Err(kind::unknown(other)),
         }
     }

@@ -5,6 +5,7 @@
 use super::kind;
 use super::kv::{ListQuery, Page, Stat};
 use super::session::Session;
+use super::tree::read::{TreeAnswer, TreeQuery};
 use crate::ids::{NodeId, RequestId, SessionId};
 use crate::wire::{
     Decode, Encode, Reader, WireError, Writer, decode_key, decode_option, encode_option,
@@ -26,6 +27,8 @@ pub enum ReadQuery {
     },
     /// A page of records.
     List(ListQuery),
+    /// A question about the tree of znodes.
+    Tree(TreeQuery),
     /// A page of the open sessions, in the order in which they joined.
     Members {
         /// Only those that joined after this one.
@@ -38,6 +41,13 @@ pub enum ReadQuery {
         /// The session; it may have ended.
         session: SessionId,
     },
+}
+
+impl ReadQuery {
+    /// True if it names the identities of the client, which only a front-end may say.
+    pub const fn names_identities(&self) -> bool {
+        matches!(self, Self::Tree(_))
+    }
 }
 
 /// The answer to a [`ReadQuery`].
@@ -54,6 +64,8 @@ pub enum ReadResult {
     NotFound,
     /// To a list.
     Listed(Page),
+    /// To a question about the tree.
+    Tree(TreeAnswer),
     /// To a members query.
     Members {
         /// The sessions, in the order in which they joined.
@@ -76,12 +88,12 @@ pub struct SessionInfo {
     pub timeout_ms: u32,
     /// The last request that ran.
     pub last: RequestId,
-    /// How many ephemeral records it owns.
+    /// How many ephemeral records and znodes it owns.
     pub ephemerals: u32,
 }
 
 impl SessionInfo {
-    /// What is known of `session`, which owns `ephemerals` ephemeral records.
+    /// What is known of `session`, which owns `ephemerals` ephemeral records and znodes.
     pub(super) fn new(session: &Session, ephemerals: usize) -> Self {
         Self {
             owner: session.owner(),
@@ -106,6 +118,10 @@ impl Encode for ReadQuery {
                 out.raw(&[kind::KV, 2]);
                 query.encode(out);
             }
+            Self::Tree(query) => {
+                out.raw(&[kind::TREE, 1]);
+                query.encode(out);
+            }
             Self::Members { after, limit } => {
                 out.raw(&[kind::SESSIONS, 1]);
                 encode_option(after.as_ref(), out, SessionId::encode);
@@ -127,12 +143,13 @@ impl Decode for ReadQuery {
                 length_max: input.varint()?,
             }),
             (kind::KV, 2) => Ok(Self::List(Decode::decode(input)?)),
+            (kind::TREE, 1) => Ok(Self::Tree(Decode::decode(input)?)),
             (kind::SESSIONS, 1) => Ok(Self::Members {
                 after: decode_option(input, SessionId::decode)?,
                 limit: input.varint_u32("limit")?,
             }),
             (kind::SESSIONS, 2) => Ok(Self::Session { session: Decode::decode(input)? }),
-            (kind::KV | kind::SESSIONS, found) => {
+            (kind::KV | kind::TREE | kind::SESSIONS, found) => {
                 Err(WireError::UnknownTag { what: "read query", tag: u64::from(found) })
             }
             (other, _) => Err(kind::unknown(other)),
@@ -152,6 +169,10 @@ impl Encode for ReadResult {
             Self::Listed(page) => {
                 out.raw(&[kind::KV, 2]);
                 page.encode(out);
+            }
+            Self::Tree(answer) => {
+                out.raw(&[kind::TREE, 1]);
+                answer.encode(out);
             }
             Self::Members { members, more } => {
                 out.raw(&[kind::SESSIONS, 2]);
@@ -175,6 +196,7 @@ impl Decode for ReadResult {
             }
             (kind::SESSIONS, 1) => Ok(Self::NotFound),
             (kind::KV, 2) => Ok(Self::Listed(Decode::decode(input)?)),
+            (kind::TREE, 1) => Ok(Self::Tree(Decode::decode(input)?)),
             (kind::SESSIONS, 2) => {
                 let count = input.count("members", usize::MAX, 1)?;
                 let mut members = Vec::with_capacity(count.min(64));
@@ -184,7 +206,7 @@ impl Decode for ReadResult {
                 Ok(Self::Members { members, more: input.bool()? })
             }
             (kind::SESSIONS, 3) => Ok(Self::Session(Decode::decode(input)?)),
-            (kind::KV | kind::SESSIONS, found) => {
+            (kind::KV | kind::TREE | kind::SESSIONS, found) => {
                 Err(WireError::UnknownTag { what: "read result", tag: u64::from(found) })
             }
             (other, _) => Err(kind::unknown(other)),

@@ -5,8 +5,9 @@
 //! lost servers had. So that nothing they hold is ever taken for something new, the numbers go on
 //! far above any that can have been given: revisions, which are also the ids of sessions and the
 //! fencing tokens of locks, and the numbers of sequence keys. The old sessions end, and their
-//! ephemeral records with them: a session may have gone on elsewhere, and what it was answered
-//! there is not here.
+//! ephemeral records and znodes with them: a session may have gone on elsewhere, and what it was
+//! answered there is not here. The numbers of sequential znodes have 32 bits and go on as they
+//! were: they are counted by their parent.
 
 use super::State;
 use crate::ids::Revision;
@@ -42,6 +43,7 @@ impl State {
         let sequence = within(self.kv.sequence())?;
         while let Some((session, _)) = self.sessions.pop_first() {
             self.kv.forget_session(session);
+            self.tree.forget_session(session, Revision(revision));
         }
         self.revision = Revision(revision);
         self.kv.skip_to_sequence(sequence);

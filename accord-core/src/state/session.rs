@@ -8,11 +8,13 @@
 use super::invariant::first_broken;
 use super::kv::{Branch, RESULT_OVERHEAD_BYTES, Results, StepResult, TxnOutcome};
 use super::outcome::{Outcome, RequestError};
+use super::tree::outcome::TreeOutcome;
 use crate::holder::{Holder, Principal};
 use crate::ids::{NodeId, RequestId, Revision};
 use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 /// A client's standing with the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,9 @@ pub(super) struct Recorded {
 enum Kept {
     /// Of a transaction of one write, not of a sequence key.
     Written { branch: Branch, revision: Revision, version: u64 },
-    /// Any.
+    /// Of an operation on the tree, shared with what is sent.
+    Tree(Arc<TreeOutcome>),
+    /// Any other.
     Whole(Box<Outcome>),
 }
 
@@ -60,7 +64,11 @@ impl Recorded {
             let (branch, revision) = (*branch, *revision);
             return Self { request, outcome: Kept::Written { branch, revision, version } };
         }
-        Self { request, outcome: Kept::Whole(Box::new(outcome.clone())) }
+        let outcome = match outcome {
+            Outcome::Tree(outcome) => Kept::Tree(outcome.clone()),
+            whole => Kept::Whole(Box::new(whole.clone())),
+        };
+        Self { request, outcome }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -70,6 +78,7 @@ impl Recorded {
                 let (branch, revision) = (*branch, *revision);
                 Outcome::Txn(TxnOutcome::Committed { revision, branch, results })
             }
+            Kept::Tree(outcome) => Outcome::Tree(outcome.clone()),
             Kept::Whole(whole) => (**whole).clone(),
         }
     }
@@ -78,14 +87,15 @@ impl Recorded {
     pub(super) fn bytes(&self) -> u64 {
         match &self.outcome {
             Kept::Written { .. } => RESULT_OVERHEAD_BYTES,
+            Kept::Tree(outcome) => outcome.bytes(),
             Kept::Whole(whole) => whole.bytes(),
         }
     }
 
-    /// True if it is of a transaction, as all that is recorded is to be.
-    fn is_of_txn(&self) -> bool {
+    /// True if it is of what ran, as all that is recorded is to be.
+    fn ran(&self) -> bool {
         match &self.outcome {
-            Kept::Written { .. } => true,
+            Kept::Written { .. } | Kept::Tree(_) => true,
             Kept::Whole(whole) => matches!(**whole, Outcome::Txn(_)),
         }
     }
@@ -218,7 +228,7 @@ impl Session {
         for recorded in &self.outcomes {
             let within = (self.acked_below..=self.last).contains(&recorded.request);
             let ascends = above < Some(recorded.request);
-            recorded_rightly &= ascends && within && recorded.is_of_txn();
+            recorded_rightly &= ascends && within && recorded.ran();
             above = Some(recorded.request);
             bytes_before_last = bytes;
             bytes += recorded.bytes();

@@ -4,9 +4,13 @@
 //! magic "ACDS" | version 1 byte | chunk ... | trailer chunk
 //! chunk:   kind 1 byte | payload length 4 bytes | CRC-32 of kind and payload 4 bytes | payload
 //! head:    limits' fingerprint | revision | stamp | digest | sessions | objects
-//! object:  kind 1 byte | by kind; of the key-value object: next sequence number | records
+//! object:  kind 1 byte | by kind; of the key-value object: next sequence number | records;
+//!          of the tree: access control lists | znodes
 //! items:   of the object before; of the key-value object, by key:
 //!          (flags | key | value | version | created | modified | owner if flag 1)*
+//!          of the tree, first each list once: (entries: permissions | identity)*
+//!          then by path: (flags | path | data unless flag 1 | place of the list | czxid | mzxid |
+//!          pzxid | ctime | mtime | version | creations | aversion | lifetime | children)*
 //! sessions, by id:
 //!          (id | principal | hash of the secret | owner | generation | timeout | last |
 //!           acked_below | recorded outcomes)*
@@ -14,8 +18,8 @@
 //! ```
 //!
 //! Integers are little-endian or varints, as in [`crate::wire`]. A chunk ends with the first item
-//! that fills 64 KiB. Record flags other than 1 are kept for what records may become. Restoring is
-//! total: bytes that are no snapshot, were damaged, or describe a state that breaks an invariant
+//! that fills 64 KiB. Flags other than 1 are kept for what records and znodes may become. Restoring
+//! is total: bytes that are no snapshot, were damaged, or describe a state that breaks an invariant
 //! are refused.
 
 use super::State;
@@ -24,6 +28,8 @@ use super::kv::Kv;
 use super::kv::section::{FrozenKv, KvHead, SnapshotRecord};
 use super::outcome::Outcome;
 use super::session::{Recorded, Session};
+use super::tree::Tree;
+use super::tree::section::{FrozenTree, SnapshotZnode, TreeHead, decode_acl, encode_acl};
 use crate::ids::{NodeId, RequestId, Revision, SessionId, Stamp};
 use crate::limits::Limits;
 use crate::pieces::{Part, Pieces, PiecesWriter};
@@ -38,7 +44,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 4] = *b"ACDS";
 /// The version of the snapshot encoding that this build writes and reads.
-pub const SNAPSHOT_VERSION: u8 = 2;
+pub const SNAPSHOT_VERSION: u8 = 3;
 /// A chunk ends with the first item that makes its payload this large.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -51,7 +57,7 @@ mod kind {
 }
 
 /// How many objects there are: one of each kind.
-const OBJECTS: u8 = 1;
+const OBJECTS: u8 = 2;
 
 /// Why bytes could not be restored. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -98,6 +104,7 @@ pub struct Frozen {
     stamp: Stamp,
     digest: u64,
     kv: FrozenKv,
+    tree: FrozenTree,
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -110,6 +117,7 @@ impl State {
             stamp: self.stamp,
             digest: self.digest.0,
             kv: self.kv.freeze(),
+            tree: self.tree.freeze(),
             sessions: self.sessions.clone(),
         }
     }
@@ -141,6 +149,7 @@ impl State {
         }
         let object = chunks.next(kind::OBJECT, KvHead::decode)?;
         let records = chunks.items(kind::ITEMS, object.records, SnapshotRecord::decode)?;
+        let tree = restore_tree(&mut chunks)?;
         let sessions = chunks.items(kind::SESSIONS, head.sessions, decode_session)?;
         let hash = chunks.hash();
         if chunks.next(kind::TRAILER, Reader::u64)? != hash {
@@ -157,6 +166,7 @@ impl State {
             stamp: head.stamp,
             digest: Digest(head.digest),
             kv,
+            tree,
             sessions: sessions.into_iter().collect::<BTreeMap<_, _>>(),
             limits,
         };
@@ -168,9 +178,9 @@ impl State {
 }
 
 impl Frozen {
-    /// Its keys and values, in bytes.
+    /// Its keys and values, and the paths and data of its znodes, in bytes.
     pub const fn bytes(&self) -> u64 {
-        self.kv.bytes
+        self.kv.bytes + self.tree.bytes
     }
 
     /// The whole state as bytes. Replicas that applied the same commands give the same bytes.
@@ -181,7 +191,8 @@ impl Frozen {
     /// As [`Self::snapshot`], but large values are not copied: the image keeps them in memory as
     /// long as it lives, also if the state replaces them.
     pub fn image(&self) -> Pieces {
-        let mut all = PiecesWriter::with_capacity(self.kv.copied_bytes() + CHUNK_BYTES);
+        let copied = self.kv.copied_bytes() + self.tree.copied_bytes();
+        let mut all = PiecesWriter::with_capacity(copied + CHUNK_BYTES);
         let digest = self.write_chunks(|part| all.part(part));
         let mut trailer = Chunk::new(kind::TRAILER);
         trailer.payload.copied.u64(digest);
@@ -221,6 +232,7 @@ impl Frozen {
             chunk.emit_if_full(&mut sink);
         }
         chunk.emit(&mut sink);
+        self.write_tree(&mut chunk, &mut sink);
         chunk.kind = kind::SESSIONS;
         for (id, session) in &self.sessions {
             encode_session(*id, session, &mut chunk.payload.copied);
@@ -229,6 +241,32 @@ impl Frozen {
         chunk.emit(&mut sink);
         hash.digest()
     }
+
+    fn write_tree(&self, chunk: &mut Chunk, sink: &mut impl FnMut(Part<'_>)) {
+        let lists = self.tree.lists();
+        chunk.kind = kind::OBJECT;
+        self.tree.encode_head(&lists, &mut chunk.payload.copied);
+        chunk.emit(sink);
+        chunk.kind = kind::ITEMS;
+        for list in lists.iter() {
+            encode_acl(list, &mut chunk.payload);
+            chunk.emit_if_full(sink);
+        }
+        chunk.emit(sink);
+        for node in self.tree.iter() {
+            node.encode(&lists, &mut chunk.payload);
+            chunk.emit_if_full(sink);
+        }
+        chunk.emit(sink);
+    }
+}
+
+fn restore_tree(chunks: &mut Chunks<'_>) -> Result<Tree, SnapshotError> {
+    let head = chunks.next(kind::OBJECT, TreeHead::decode)?;
+    let lists = chunks.items(kind::ITEMS, head.lists, decode_acl)?;
+    let nodes =
+        chunks.items(kind::ITEMS, head.nodes, |input| SnapshotZnode::decode(input, &lists))?;
+    Tree::restore(&lists, nodes).map_err(|what| SnapshotError::Invalid { what })
 }
 
 /// A chunk being filled.

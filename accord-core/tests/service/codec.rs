@@ -7,6 +7,7 @@ use accord_core::protocol::{
     SessionEnd, SessionRefusal, WatchFilter, decode_client, decode_server, encode_client,
     encode_server,
 };
+use accord_core::state::tree::{Ask, Identity, TreeQuery, TreeQuestion, ZnodeQuestion};
 use accord_core::state::{
     Branch, Event, KeyEvent, KeyEventKind, MemberEvent, MemberEventKind, Outcome, ReadQuery,
     ReadResult, RequestError, StepResult, TxnOutcome,
@@ -20,6 +21,11 @@ use std::sync::Arc;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..20).prop_map(Bytes::from)
+}
+
+/// What begins as an operation of the tree is not of this protocol.
+fn op() -> impl Strategy<Value = Bytes> {
+    bytes().prop_filter("an operation of the tree", |op| op.first() != Some(&2))
 }
 
 fn client_message() -> impl Strategy<Value = ClientMessage> {
@@ -43,7 +49,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
             seen: Revision(seen)
         }),
         Just(ClientMessage::Close),
-        (any::<(u64, u64)>(), bytes()).prop_map(|((request, acked), op)| {
+        (any::<(u64, u64)>(), op()).prop_map(|((request, acked), op)| {
             let (request, acked_below) = (RequestId(request), RequestId(acked));
             ClientMessage::Request { request, acked_below, op }
         }),
@@ -272,4 +278,22 @@ fn each_refusal_of_the_decoder_is_named() {
     // A member event of revision 2 in a message of revision 1.
     let strange = events(&[2, 75, 1, 1, 1, 0, 0, 2, 9, 1]);
     assert_eq!(strange, WireError::Invalid { what: "event revision" });
+}
+
+#[test]
+fn a_client_cannot_say_whose_identities_it_has() {
+    let request = ClientMessage::Request {
+        request: RequestId(1),
+        acked_below: RequestId(0),
+        op: Bytes::from_static(&[2, 0, 2, 2, b'/', b'a', 1]),
+    };
+    let query = ReadQuery::Tree(TreeQuery {
+        identities: vec![Identity::new("super", "")],
+        question: TreeQuestion::One(ZnodeQuestion { what: Ask::Data, path: "/a".into() }),
+    });
+    let (consistency, after, watch) = (Consistency::Local, None, None);
+    let read = ClientMessage::Read { read: 1, consistency, after, watch, query };
+    for message in [request, read] {
+        assert!(decode_client(&encode_client(&message)).is_err(), "{message:?}");
+    }
 }

@@ -42,6 +42,7 @@ pub fn in_short(messages: &[ServerMessage]) -> Vec<String> {
         ServerMessage::Events { watch, events, .. } => {
             let events = events.iter().map(|event| match event {
                 Event::Key(event) => text(&event.data),
+                Event::Tree(event) => text(&event.path),
                 Event::Member(_) => "member".into(),
             });
             format!("{watch}:{}", events.collect::<Vec<_>>().join("+"))

@@ -4,6 +4,7 @@
 mod codec;
 mod model;
 mod naive;
+mod reseal;
 mod sessions;
 mod snapshots;
 mod support;

@@ -266,6 +266,7 @@ impl Pair {
                     found_keys.push((e.kind, e.key.to_vec(), e.version));
                     mirror(&mut self.mirror, e);
                 }
+                Event::Tree(e) => panic!("the model has no znodes: {e:?}"),
                 Event::Member(e) => {
                     assert_eq!(e.members as usize, self.model.sessions.len());
                     found_member = Some((e.kind, e.session.0));

@@ -465,6 +465,7 @@ pub fn answer_of(outcome: &Outcome) -> Answer {
         Outcome::Txn(TxnOutcome::Aborted { branch, step, error }) => {
             Answer::Aborted { then: *branch == Branch::Then, step: *step as usize, error: *error }
         }
+        Outcome::Tree(outcome) => panic!("the model has no znodes: {outcome:?}"),
         Outcome::Refused(error) => Answer::Refused(*error),
     }
 }

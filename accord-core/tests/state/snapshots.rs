@@ -1,10 +1,12 @@
 //! Snapshots and digests: canonical, restored exactly, and total on what is none.
 
+use crate::reseal::{TRAILER, reseal};
 use crate::support::*;
 use accord_core::holder::Holder;
 use accord_core::ids::{RequestId, Stamp};
 use accord_core::limits::Limits;
 use accord_core::pieces::Pieces;
+use accord_core::state::snapshot::SNAPSHOT_VERSION;
 use accord_core::state::{Command, Completion, Flags, Op, Range, SnapshotError, State, Step, Txn};
 use accord_core::wire::{Encode, WireError};
 use bytes::Bytes;
@@ -147,7 +149,7 @@ fn what_is_no_snapshot_is_named() {
     let fail = |bytes: &[u8]| restore(&Bytes::copy_from_slice(bytes)).expect_err("not a snapshot");
     assert_eq!(fail(b""), SnapshotError::Magic);
     assert_eq!(fail(b"ACDX\x01"), SnapshotError::Magic);
-    let error = WireError::Version { found: 9, known: 2 };
+    let error = WireError::Version { found: 9, known: u64::from(SNAPSHOT_VERSION) };
     assert_eq!(fail(b"ACDS\x09"), SnapshotError::Wire { chunk: 0, error });
     let mut damaged = bytes.to_vec();
     *damaged.last_mut().expect("not empty") ^= 1;
@@ -196,7 +198,8 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
     let mut world = World::new(Limits::tiny());
     world.commit(vec![put("k1", "v"), put("k2", "v")]);
     let swapped = reseal(&world.state.snapshot(), |kind, payload| {
-        if kind == ITEMS {
+        let of_records = payload.windows(2).any(|two| two == b"k1");
+        if kind == ITEMS && of_records {
             let half = payload.len() / 2;
             payload.rotate_left(half);
         }
@@ -208,7 +211,6 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
 /// Kinds of chunks.
 const OBJECT: u8 = 2;
 const ITEMS: u8 = 3;
-const TRAILER: u8 = 5;
 
 #[test]
 fn an_object_of_an_unknown_kind_is_refused_by_name() {
@@ -236,29 +238,6 @@ fn the_time_of_batches_never_goes_back_and_outlives_a_snapshot() {
     assert_eq!(restored.stamp(), Stamp(51));
     others.state.begin_batch(Stamp(52));
     assert_ne!(restored.digest(), others.state.digest(), "the time is part of it");
-}
-
-/// Changes the payloads of a snapshot's chunks and makes its checksums and its hash right again.
-fn reseal(bytes: &Bytes, change: impl Fn(u8, &mut [u8])) -> Bytes {
-    let (mut at, mut all) = (5, bytes[..5].to_vec());
-    while at < bytes.len() {
-        let kind = bytes[at];
-        let length = bytes[at + 1..at + 5].try_into().map(u32::from_le_bytes).expect("four bytes");
-        let mut payload = bytes[at + 9..at + 9 + length as usize].to_vec();
-        change(kind, &mut payload);
-        if kind == TRAILER {
-            payload = xxhash_rust::xxh3::xxh3_64(&all).to_le_bytes().to_vec();
-        }
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&[kind]);
-        crc.update(&payload);
-        all.push(kind);
-        all.extend_from_slice(&length.to_le_bytes());
-        all.extend_from_slice(&crc.finalize().to_le_bytes());
-        all.extend_from_slice(&payload);
-        at += 9 + length as usize;
-    }
-    Bytes::from(all)
 }
 
 #[test]

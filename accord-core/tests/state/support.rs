@@ -122,6 +122,7 @@ pub fn show(event: &Event) -> String {
             e.offset,
             e.size
         ),
+        Event::Tree(e) => format!("{:?} {}", e.kind, e.path.escape_ascii()),
         Event::Member(e) => format!("{:?} {} of {}", e.kind, e.session, e.members),
     }
 }

@@ -197,7 +197,7 @@ fn comparisons_hold_fail_or_miss_their_key() {
                 Ok(())
             }
             Outcome::Txn(TxnOutcome::Aborted { error, .. }) => Err(error),
-            Outcome::Refused(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         };
         assert_eq!(found, expected, "{compare:?}");
         // In a guard the same comparison chooses the branch.

@@ -64,7 +64,8 @@ pub use accord_core::ids::{Revision, SessionId};
 pub use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 pub use accord_core::state::{
     Compare, Event, Flags, KeyEvent, KeyEventKind, ListEntry, MemberEvent, MemberEventKind, Range,
-    ReadQuery, ReadResult, Relation, SessionInfo, Stat, Step, StepError, StepResult, Width,
+    ReadQuery, ReadResult, Relation, SessionInfo, Stat, Step, StepError, StepResult, TreeEvent,
+    TreeEventKind, Width,
 };
 pub use accord_core::time::Duration;
 pub use address::ServerAddr;

@@ -408,7 +408,7 @@ impl Barrier {
             };
             came.extend(arrival.events.iter().filter_map(|event| match event {
                 Event::Key(event) => Some(event.key.clone()),
-                Event::Member(_) => None,
+                Event::Tree(_) | Event::Member(_) => None,
             }));
         }
         let last = came.pop_last().unwrap_or_default();

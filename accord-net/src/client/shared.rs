@@ -441,6 +441,7 @@ impl Shared {
             ClientEvent::Done { request, outcome } => {
                 let outcome = match outcome {
                     Outcome::Txn(outcome) => Ok(outcome),
+                    Outcome::Tree(_) => Err(Error::Failed(Failure::Unexpected)),
                     Outcome::Refused(error) => {
                         Err(Error::Failed(Failure::Cause(Cause::Rejected(error))))
                     }

@@ -163,6 +163,8 @@ limits_form! {
     page_bytes_max: u64,
     sessions_max: u32,
     ephemerals_max: u32,
+    acl_entries_max: u32,
+    quota_enforced: bool,
     outcomes_max: u32,
     outcome_bytes_max: u64,
     timeout_ms_min: u32,
@@ -174,6 +176,7 @@ impl LimitsForm {
     pub(crate) fn checked(&self) -> Option<Limits> {
         let steps = (1..=STEPS_MAX).contains(&(self.steps_max as usize));
         let some = self.page_entries_max > 0 && self.sessions_max > 0 && self.outcomes_max > 0;
+        let some = some && self.acl_entries_max > 0;
         let sound = self.outcome_bytes_max > 0 && self.timeout_ms_min <= self.timeout_ms_max;
         (steps && some && sound).then(|| self.into())
     }

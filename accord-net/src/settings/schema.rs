@@ -391,8 +391,12 @@ section! {
         page_bytes_max: u64,
         /// Sessions open at once.
         sessions_max: u32,
-        /// Ephemeral records that one session may own.
+        /// Ephemeral records, and as many ephemeral znodes, that one session may own.
         ephemerals_max: u32,
+        /// Entries of the access control list of one znode.
+        acl_entries_max: u32,
+        /// Whether the hard limits of quotas on the tree of znodes are enforced.
+        quota_enforced: bool,
         /// Outcomes kept for one session: requests that ran and are not yet acknowledged.
         outcomes_max: u32,
         /// Bytes of those outcomes, above which further requests are refused.

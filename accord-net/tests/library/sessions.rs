@@ -80,7 +80,7 @@ async fn members_are_told_of_each_other_and_ephemerals_go_with_their_session() {
     let joined = members.next().await.unwrap();
     let is = |event: &Event, kind| match event {
         Event::Member(event) => event.kind == kind && event.session == session,
-        Event::Key(_) => false,
+        Event::Key(_) | Event::Tree(_) => false,
     };
     assert!(is(&joined.events[0], MemberEventKind::Joined));
     visitor.create_ephemeral("here", "now").await.unwrap();

@@ -320,10 +320,13 @@ const fn all_are_named(
     match query {
         ReadQuery::Get { .. } | ReadQuery::List(_) => {}
         ReadQuery::Members { .. } | ReadQuery::Session { .. } => {}
+        // Not of this protocol.
+        ReadQuery::Tree(_) => {}
     }
     match result {
         ReadResult::Value { .. } | ReadResult::NotFound | ReadResult::Listed(_) => {}
         ReadResult::Members { .. } | ReadResult::Session(_) => {}
+        ReadResult::Tree(_) => {}
     }
     match filter {
         WatchFilter::Key(_) | WatchFilter::Prefix(_) | WatchFilter::Members => {}

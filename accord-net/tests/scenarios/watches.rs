@@ -21,7 +21,7 @@ async fn next(watch: &mut accord_net::client::Watch) -> KeyEvent {
     assert_eq!(item.events.len(), 1);
     match &item.events[0] {
         Event::Key(event) => event.clone(),
-        Event::Member(event) => panic!("{event:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -273,7 +273,7 @@ impl Committed {
                     Event::Member(event) => {
                         members.remove(&event.session);
                     }
-                    Event::Key(_) => {}
+                    Event::Key(_) | Event::Tree(_) => {}
                 }
             }
         }

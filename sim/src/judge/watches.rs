@@ -34,7 +34,7 @@ impl Watched {
             (WatchFilter::Key(key), Event::Key(event)) => event.key == *key,
             (WatchFilter::Prefix(prefix), Event::Key(event)) => event.key.starts_with(prefix),
             (WatchFilter::Members, Event::Member(_)) => true,
-            (WatchFilter::Members, Event::Key(_)) | (_, Event::Member(_)) => false,
+            (WatchFilter::Members, Event::Key(_)) | (_, Event::Member(_) | Event::Tree(_)) => false,
         };
         place && self.mask.admits(event)
     }

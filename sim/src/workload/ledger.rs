@@ -99,6 +99,7 @@ impl<T> Ledger<T> {
                 let entry = self.take_request(life, *request)?;
                 match outcome {
                     Outcome::Txn(outcome) => return Some(Answer::Txn(entry, outcome.clone())),
+                    Outcome::Tree(outcome) => panic!("no client asks for a znode: {outcome:?}"),
                     Outcome::Refused(error) => self.fail(now, entry.id, error.to_string()),
                 }
             }

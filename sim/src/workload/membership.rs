@@ -50,7 +50,7 @@ impl Seen {
                 self.deleted.insert(event.key.clone(), event.revision);
             }
             Event::Key(event) => self.on_alive(&event.key, event.revision),
-            Event::Member(_) => {}
+            Event::Member(_) | Event::Tree(_) => {}
         }
     }
 

@@ -149,6 +149,7 @@ fn event(event: &Event) -> String {
             };
             format!("{} {kind} {}", text(&it.key), text(&it.data)).trim_end().to_string()
         }
+        Event::Tree(it) => format!("{:?} {}", it.kind, text(&it.path)),
         Event::Member(it) => match it.kind {
             MemberEventKind::Joined => format!("{} joined", it.session),
             MemberEventKind::Left => format!("{} left", it.session),

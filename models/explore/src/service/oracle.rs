@@ -220,6 +220,8 @@ impl Oracle {
                     self.ran.insert((session, request));
                 }
             }
+            // No client of the model has znodes.
+            Command::Reap { .. } => {}
         }
     }
 
@@ -315,7 +317,7 @@ impl Oracle {
 fn change(event: &Event) -> Option<Revision> {
     match event {
         Event::Key(event) if event.key == COUNTER => Some(event.revision),
-        Event::Key(_) | Event::Member(_) => None,
+        Event::Key(_) | Event::Tree(_) | Event::Member(_) => None,
     }
 }
 

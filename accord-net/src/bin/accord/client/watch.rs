@@ -8,8 +8,8 @@ use crate::signals::Signals;
 use accord_core::protocol::{Consistency, WATCH_KEY_BYTES_MAX};
 use accord_core::state::ReadQuery;
 use accord_net::client::{
-    Client, Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, Watch, WatchEnd,
-    WatchFilter,
+    Client, Event, EventMask, KeyEvent, KeyEventKind, MemberEventKind, Revision, TreeEventKind,
+    Watch, WatchEnd, WatchFilter,
 };
 use clap::Args;
 
@@ -178,6 +178,12 @@ const fn kind(event: &Event) -> &'static str {
             MemberEventKind::Joined => "joined",
             MemberEventKind::Left => "left",
         },
+        Event::Tree(event) => match event.kind {
+            TreeEventKind::Created => "created",
+            TreeEventKind::Deleted => "deleted",
+            TreeEventKind::DataChanged => "changed",
+            TreeEventKind::AclChanged => "acl",
+        },
     }
 }
 
@@ -191,6 +197,7 @@ fn line(event: &Event) -> String {
         Event::Member(event) => {
             format!("{what} session {}, {} sessions now\n", event.session.0, event.members)
         }
+        Event::Tree(event) => format!("{what} {}\n", quoted(&event.path)),
         Event::Key(event) if event.kind == KeyEventKind::Deleted => {
             format!("{what} {}\n", quoted(&event.key))
         }
@@ -214,6 +221,7 @@ fn object(event: &Event) -> Object {
             object.insert("session".to_owned(), event.session.0.into());
             object.insert("members".to_owned(), event.members.into());
         }
+        Event::Tree(event) => put_bytes(&mut object, "path", &event.path),
         Event::Key(event) => {
             put_bytes(&mut object, "key", &event.key);
             object.insert("version".to_owned(), event.version.into());
