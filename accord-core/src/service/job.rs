@@ -1,10 +1,10 @@
-//! Work that takes long and touches nothing: making images of the state, restoring them.
+//! Long jobs on immutable data, run off the server's thread: making and restoring snapshots.
 //!
-//! A store of a million records takes a good part of a second to be written down or read back.
-//! Done on the server's thread, that would hold up all that it does, and the group would take the
-//! server for dead. So the server hands such work out as a [`Job`]; the driver runs it
-//! beside, on a thread of its own or after a time that a simulation draws, and hands back what came
-//! of it. A job works on what nobody else changes, so when and where it runs makes no difference.
+//! A store of a million records takes a good part of a second to encode or decode. On the server's
+//! thread that would delay all else, and the group would take the server for dead. So the server
+//! emits a [`Job`]. The driver runs it on another thread, or after a delay that a simulation draws,
+//! and hands in the [`JobResult`]. A job owns its data, so when and where it runs makes no
+//! difference.
 
 use super::{Output, Service};
 use crate::ids::{LogPosition, Revision};
