@@ -266,6 +266,7 @@ impl Gateway {
             self.reads.remove(read);
         }
         self.requests_pending -= conn.requests.len();
+        conn.order.kept_back().for_each(|bytes| self.deferred.let_go(bytes));
     }
 
     /// Hangs up.

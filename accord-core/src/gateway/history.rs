@@ -173,8 +173,8 @@ impl History {
         Some(missed)
     }
 
-    /// Asserts the invariants. Groups do not change once they are written, and simulations call this
-    /// after every step: of a long history only the two ends are looked at.
+    /// Asserts the invariants. Groups do not change once they are written, and simulations call
+    /// this after every step: of a long history only the two ends are looked at.
     pub(super) fn check(&self) {
         assert!(self.events <= self.events_max && self.bytes <= self.bytes_max);
         let oldest = self.groups_from(0).next();

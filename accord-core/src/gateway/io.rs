@@ -69,7 +69,8 @@ pub struct ServerLimits {
     pub watches_per_conn_max: usize,
     /// Weight of one connection's messages that have not left; one heavier message may be alone.
     pub unsent_bytes_max: usize,
-    /// Commands deferred while there is no primary component or the replica is full.
+    /// Commands deferred while there is no primary component or the replica is full, or kept back
+    /// behind reads.
     pub deferred_max: usize,
     /// Bytes of those commands.
     pub deferred_bytes_max: usize,

@@ -404,7 +404,8 @@ impl Gateway {
         assert_eq!(reads, self.reads.len(), "a read has a connection");
         let watches: usize = self.conns.values().map(|conn| conn.watches).sum();
         assert_eq!(watches, self.watches.len(), "a watch has a connection");
-        self.deferred.check();
+        let kept_back = || self.conns.values().flat_map(|conn| conn.order.kept_back());
+        self.deferred.check((kept_back().count(), kept_back().sum()));
         self.reads.check();
         self.watches.check();
         self.history.check();

@@ -9,14 +9,13 @@
 //! - reads with a place are answered or refused in the order in which they came;
 //! - a command is kept back only while a read in front of it is not fresh: what makes a read fresh
 //!   never waits for a command of the same connection, so neither waits for the other;
-//! - what is kept back counts as under way, against the bounds of requests and reads.
+//! - what is kept back counts as under way, against the bounds of requests and reads, and as
+//!   deferred, against the bound for all connections.
 
 #[cfg(doc)]
 use super::message::ClientMessage;
 
 use super::Gateway;
-use super::io::DisconnectReason;
-use super::message::{Refusal, ServerMessage};
 use super::requests::{Busy, Deferred, Proposed};
 use crate::ids::{ConnId, RequestId};
 use crate::service::Service;
@@ -108,6 +107,11 @@ impl Order {
         self.commands.pop_front().map(|next| (next.command, next.bytes))
     }
 
+    /// The bytes of each command that is kept back.
+    pub(super) fn kept_back(&self) -> impl Iterator<Item = usize> {
+        self.commands.iter().map(|kept| kept.bytes)
+    }
+
     /// Asserts the invariants. `reads` are the connection's reads that wait.
     pub(super) fn check(&self, reads: &BTreeSet<u64>) {
         assert!(self.reads.iter().is_sorted_by(|a, b| a.place < b.place), "places ascend");
@@ -138,10 +142,13 @@ impl Gateway {
         behind: Option<u64>,
     ) -> Result<Proposed, Busy> {
         let Some(behind) = behind else { return self.propose(service, command, deferred) };
+        self.make_room(command.len())?;
         let order = &mut self.conns.get_mut(&id).expect("the caller found it").order;
         // To say twice that the session is to be closed says no more.
         if order.commands.back().is_none_or(|last| last.command != deferred) {
-            order.commands.push_back(KeptBack { command: deferred, bytes: command.len(), behind });
+            let bytes = command.len();
+            order.commands.push_back(KeptBack { command: deferred, bytes, behind });
+            self.deferred.keep_back(bytes);
         }
         Ok(Proposed::Deferred)
     }
@@ -154,33 +161,14 @@ impl Gateway {
                 let wait = self.take_wait(place);
                 self.answer_wait(service, wait);
             } else if let Some((command, bytes)) = conn.order.next_command() {
-                if self.is_wanted(command) && self.defer(command, bytes).is_err() {
-                    self.refuse_kept_back(command);
+                self.deferred.let_go(bytes);
+                if self.is_wanted(command) {
+                    self.deferred.push(command, bytes);
                 }
             } else {
                 return;
             }
         }
-    }
-
-    /// There is no room for a command that was kept back.
-    fn refuse_kept_back(&mut self, command: Deferred) {
-        match command {
-            Deferred::Request { conn, request } => self.refuse_request(conn, request),
-            // The client will connect again and say it again.
-            Deferred::Close { conn } => self.disconnect(conn, DisconnectReason::TooSlow),
-            Deferred::Session { .. } => {
-                unreachable!("no read is in front of a session's beginning")
-            }
-        }
-    }
-
-    /// Refuses a request that was taken, because too much is deferred.
-    pub(super) fn refuse_request(&mut self, id: ConnId, request: RequestId) {
-        self.settle_request(id, request);
-        let reason = Refusal::Busy;
-        self.count_refusal(reason);
-        self.send(id, ServerMessage::RequestRefused { request, reason });
     }
 }
 

@@ -37,29 +37,48 @@ pub(super) struct DeferredQueue {
     items: VecDeque<(Deferred, usize)>,
     /// Invariant: the sum of the items' bytes.
     bytes: usize,
+    /// Commands that are kept back behind reads, and their bytes: see `order`. They count as well.
+    kept_back: usize,
+    kept_back_bytes: usize,
     items_max: usize,
     bytes_max: usize,
 }
 
 impl DeferredQueue {
     pub(super) const fn new(items_max: usize, bytes_max: usize) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, items_max, bytes_max }
+        let items = VecDeque::new();
+        Self { items, bytes: 0, kept_back: 0, kept_back_bytes: 0, items_max, bytes_max }
     }
 
+    /// Commands that wait, also those behind reads.
     pub(super) fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() + self.kept_back
+    }
+
+    /// Counts a command that is kept back.
+    pub(super) fn keep_back(&mut self, bytes: usize) {
+        self.kept_back += 1;
+        self.kept_back_bytes += bytes;
+    }
+
+    /// A command is kept back no longer.
+    pub(super) fn let_go(&mut self, bytes: usize) {
+        self.kept_back -= 1;
+        self.kept_back_bytes -= bytes;
     }
 
     /// True if the queue is far enough from its bounds that clients may go on.
     pub(super) fn accepts(&self) -> bool {
-        self.items.len() <= self.items_max / 2 && self.bytes <= self.bytes_max / 2
+        let bytes = self.bytes + self.kept_back_bytes;
+        self.len() <= self.items_max / 2 && bytes <= self.bytes_max / 2
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.items.len() < self.items_max && self.bytes.saturating_add(bytes) <= self.bytes_max
+        let all = (self.bytes + self.kept_back_bytes).saturating_add(bytes);
+        self.len() < self.items_max && all <= self.bytes_max
     }
 
-    fn push(&mut self, deferred: Deferred, bytes: usize) {
+    pub(super) fn push(&mut self, deferred: Deferred, bytes: usize) {
         self.items.push_back((deferred, bytes));
         self.bytes += bytes;
     }
@@ -75,8 +94,10 @@ impl DeferredQueue {
         self.bytes += bytes;
     }
 
-    /// Asserts the invariants.
-    pub(super) fn check(&self) {
+    /// Asserts the invariants. `kept_back` are the commands behind reads, with their bytes.
+    pub(super) fn check(&self, kept_back: (usize, usize)) {
+        let counted = (self.kept_back, self.kept_back_bytes);
+        assert_eq!(kept_back, counted, "what is kept back is counted");
         let bytes: usize = self.items.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(bytes, self.bytes, "the bytes of deferred commands are counted");
     }
@@ -126,7 +147,12 @@ impl Gateway {
         match proposed {
             Ok(Proposed::Now) => {}
             Ok(Proposed::Deferred) => self.keep_transaction(id, request, &txn),
-            Err(Busy) => self.refuse_request(id, request),
+            Err(Busy) => {
+                self.settle_request(id, request);
+                let reason = Refusal::Busy;
+                self.count_refusal(reason);
+                self.send(id, ServerMessage::RequestRefused { request, reason });
+            }
         }
     }
 
@@ -190,7 +216,7 @@ impl Gateway {
         command: &[u8],
         deferred: Deferred,
     ) -> Result<Proposed, Busy> {
-        if self.primary && self.deferred.len() == 0 {
+        if self.primary && self.deferred.items.is_empty() {
             match service.propose(command) {
                 Ok(()) | Err(ProposeError::Halted) => return Ok(Proposed::Now),
                 Err(ProposeError::TooLarge { .. }) => {
@@ -199,20 +225,17 @@ impl Gateway {
                 Err(ProposeError::Full) => {}
             }
         }
-        self.defer(deferred, command.len())?;
+        self.make_room(command.len())?;
+        self.deferred.push(deferred, command.len());
         Ok(Proposed::Deferred)
     }
 
-    /// Leaves a command of this many bytes to [`Self::propose_deferred`].
-    pub(super) fn defer(&mut self, deferred: Deferred, bytes: usize) -> Result<(), Busy> {
+    /// Finds out whether a command of this many bytes may be deferred.
+    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Busy> {
         if !self.deferred.has_room(bytes) {
             self.drop_unwanted();
         }
-        if !self.deferred.has_room(bytes) {
-            return Err(Busy);
-        }
-        self.deferred.push(deferred, bytes);
-        Ok(())
+        if self.deferred.has_room(bytes) { Ok(()) } else { Err(Busy) }
     }
 
     /// Proposes the deferred commands, as far as the replica takes it.
@@ -244,10 +267,8 @@ impl Gateway {
     }
 
     fn drop_unwanted(&mut self) {
-        let mut deferred = core::mem::replace(&mut self.deferred, DeferredQueue::new(0, 0));
-        let (items_max, bytes_max) = (deferred.items_max, deferred.bytes_max);
-        self.deferred = DeferredQueue::new(items_max, bytes_max);
-        while let Some((item, bytes)) = deferred.pop() {
+        for _ in 0..self.deferred.items.len() {
+            let (item, bytes) = self.deferred.pop().expect("it has so many");
             if self.is_wanted(item) {
                 self.deferred.push(item, bytes);
             }

@@ -91,11 +91,15 @@ fn a_read_shows_no_later_request_though_its_barrier_passes_later() {
     let (conn, _) = cluster.open(1, 5000);
     cluster.tell(conn, request(1, &put("k", "1")));
     cluster.take(conn);
-    cluster.say(conn, behind(1, Consistency::Linearizable, "k", 1));
-    cluster.say(conn, request(2, &put("k", "2")));
-    cluster.say(conn, behind(2, Consistency::Local, "k", 2));
-    cluster.say(conn, ClientMessage::Close);
-    cluster.say(conn, ClientMessage::Close);
+    // What comes together travels in one frame: the barrier and the request behind it.
+    let together = vec![
+        behind(1, Consistency::Linearizable, "k", 1),
+        request(2, &put("k", "2")),
+        behind(2, Consistency::Local, "k", 2),
+        ClientMessage::Close,
+        ClientMessage::Close,
+    ];
+    cluster.say_at_once(conn, together);
     cluster.run();
     assert_eq!(heard(&mut cluster, conn), ["1=1", "q2", "2=2", "Closed"]);
 }
@@ -210,21 +214,31 @@ fn what_waits_in_a_sessions_order_is_bounded_as_all_else() {
 }
 
 #[test]
-fn what_was_kept_back_is_refused_where_there_is_no_room_for_it() {
-    let mut cluster = Cluster::with(3, |config| config.limits.deferred_max = 2);
+fn what_is_kept_back_counts_for_all_connections_together() {
+    let mut cluster = Cluster::with(3, |config| config.limits.deferred_max = 3);
     let (conn, _) = cluster.open(1, 60_000);
     let (other, _) = cluster.open(1, 60_000);
+    let (third, _) = cluster.open(1, 60_000);
     cluster.partition(&[&[1], &[2], &[3]]);
-    (cluster.take(conn), cluster.take(other));
-    cluster.tell(conn, behind(1, Consistency::Linearizable, "k", 0));
-    cluster.tell(conn, request(1, &put("k", "1")));
-    cluster.tell(conn, behind(2, Consistency::Local, "k", 1));
-    cluster.pass(Duration::from_millis(1000));
-    for number in 1..=2 {
-        cluster.tell(other, request(number, &put("o", "v")));
+    for conn in [conn, other, third] {
+        cluster.take(conn);
     }
-    cluster.pass(Duration::from_millis(4100));
-    assert_eq!(heard(&mut cluster, conn), ["1 NotPrimary", "q1 Busy", "2=none"]);
+    for conn in [conn, other] {
+        cluster.tell(conn, behind(1, Consistency::Linearizable, "k", 0));
+        cluster.tell(conn, request(1, &put("k", "1")));
+    }
+    assert!(!cluster.servers[&NodeId(1)].accepts(third), "half of the bound is reached");
+    cluster.tell(third, request(1, &put("o", "v")));
+    cluster.tell(conn, request(2, &put("k", "2")));
+    assert_eq!(heard(&mut cluster, conn), ["q2 Busy"]);
+    cluster.hang_up(other);
+    cluster.tell(conn, request(2, &put("k", "2")));
+    cluster.pass(Duration::from_millis(5100));
+    cluster.tell(conn, behind(2, Consistency::Local, "k", 2));
+    cluster.partition(&[&[1, 2, 3]]);
+    let heard = heard(&mut cluster, conn);
+    assert_eq!(heard[0], "1 NotPrimary");
+    assert_eq!(heard[heard.len() - 3..], ["q1", "q2", "2=2"], "{heard:?}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::clients::World;
 use super::cluster::{Cluster, put, request};
 use crate::script::{Arguments, Command, duration};
-use accord_core::ids::{NodeId, Revision, WatchId};
-use accord_core::protocol::{ClientMessage, Consistency, EventMask, WatchFilter};
+use accord_core::ids::{NodeId, RequestId, Revision, WatchId};
+use accord_core::protocol::{ClientMessage, Consistency, EventMask, ReadWatch, WatchFilter};
 use accord_core::server::Input;
 use accord_core::state::{Flags, ReadQuery, Step, Txn};
 use accord_core::time::Duration;
@@ -173,13 +173,22 @@ fn read(world: &mut World, arguments: &mut Arguments) -> Said {
         true => Consistency::Local,
         false => Consistency::Linearizable,
     };
+    let after = arguments.option("after").map(|after| after.parse().map(RequestId));
+    let after = after.transpose().map_err(|_| "after=NUMBER is a number")?;
+    let watches = arguments.flag("watch").then_some(false);
+    let watches = if arguments.flag("once") { Some(true) } else { watches };
     let client = arguments.word()?;
     let key = Bytes::from(arguments.word()?.into_bytes());
+    let filter = WatchFilter::Key(key.clone());
     let query = ReadQuery::Get { key, offset: 0, length_max: 1000 };
-    let reads = &mut world.client(&client)?.reads;
-    *reads += 1;
-    let read = *reads;
-    world.tell(&client, ClientMessage::read(read, consistency, query))
+    let me = world.client(&client)?;
+    me.reads += 1;
+    let read = me.reads;
+    let watch = watches.map(|once| {
+        me.watches += 1;
+        Box::new(ReadWatch { watch: WatchId(me.watches), filter, mask: EventMask::ALL, once })
+    });
+    world.tell(&client, ClientMessage::Read { read, consistency, after, watch, query })
 }
 
 fn watch(world: &mut World, arguments: &mut Arguments) -> Said {

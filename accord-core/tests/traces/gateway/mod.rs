@@ -20,7 +20,8 @@
 //! Requests and reads:
 //! - `put CLIENT KEY VALUE`, `lock CLIENT KEY` (creates an ephemeral record), `delete CLIENT KEY`:
 //!   a request with the next number. `again CLIENT NUMBER` sends one again.
-//! - `read CLIENT KEY [local]`.
+//! - `read CLIENT KEY [local] [after=NUMBER] [watch] [once]`: with a place behind a request; with a
+//!   watch that is set in the same step (`once`: for the first change).
 //! - `watch CLIENT KEY [once] [from=REVISION]`, `watch CLIENT members`, `unwatch CLIENT NUMBER`.
 //!
 //! Servers and the network between them:
