@@ -10,8 +10,8 @@
 //! 5. [`operator`]: asking servers and changing a cluster while it serves; [`backup`]: its state
 //!    in a file.
 //! 6. [`embedded`]: a cluster inside this process, for tests and examples.
-//! 7. [`storage`]: what a persistent server keeps on its disk; [`corosync`]: groups over Corosync,
-//!    for clusters of several machines.
+//! 7. [`storage`]: what a persistent server keeps on its disk, its own crate; [`corosync`]: groups
+//!    over Corosync, for clusters of several machines.
 //! 8. `settings` (feature `cli`): from `accord.toml`, the environment and flags to a server.
 
 pub mod backup;
@@ -25,5 +25,6 @@ pub mod ports;
 pub mod server;
 #[cfg(feature = "cli")]
 pub mod settings;
-pub mod storage;
 pub mod transport;
+
+pub use accord_storage as storage;

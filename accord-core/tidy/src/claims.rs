@@ -273,14 +273,14 @@ mod tests {
             ("sim/src/judge/mod.rs", PROPERTY),
             ("models/src/spec/lock.rs", MODEL),
             ("accord-core/tests/state/main.rs", TEST),
-            ("accord-net/tests/storage/power.rs", TEST),
-            ("accord-net/tests/storage/power.rs", TEST),
+            ("accord-net/storage/tests/store/power.rs", TEST),
+            ("accord-net/storage/tests/store/power.rs", TEST),
         ];
         let claims = read(PAGE, &sources);
         assert_eq!(claims.remarks(), Vec::<String>::new());
         let expected = "| claim | properties | models | tests |\n|---|---|---|---|\n\
-            | `C-a` | exactly-once | models/spec/lock | core/state, net/storage/power (2) |\n\
-            | `C-b` |  |  | core/state, net/storage/power (2) |\n";
+            | `C-a` | exactly-once | models/spec/lock | core/state, net/storage/store/power (2) |\n\
+            | `C-b` |  |  | core/state, net/storage/store/power (2) |\n";
         assert_eq!(claims.table(), expected);
         let document = format!("before\n{BEGIN}\nold\n{END}\nafter");
         let current = format!("before\n{BEGIN}\n{expected}{END}\nafter");

@@ -1,6 +1,6 @@
 //! Disks that cannot be written or are full, as file systems of their own: these tests run in a
 //! mount namespace, which needs root. Without it they are skipped, and say so; what they check is
-//! also checked on the simulated disk (`tests/storage/errors.rs`).
+//! also checked on the simulated disk (`storage/tests/store/errors.rs`).
 
 use crate::contents;
 use crate::directories::{flags, server};

@@ -13,8 +13,8 @@ use crate::world::disk::{Opened, Synced};
 use accord_core::ids::NodeId;
 use accord_core::replica::io::{Record, Ticket};
 use accord_core::replica::log::Recovered;
-use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{OpenError, Options, Store, Worker};
+use accord_storage::simdisk::SimDisk;
+use accord_storage::{OpenError, Options, Store, Worker};
 
 /// Steps of the worker after a commit, at most.
 const STEPS_MAX: u64 = 6;

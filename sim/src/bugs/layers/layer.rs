@@ -389,8 +389,12 @@ pub fn is_in_checkers(patched: &Patched) -> bool {
 
 impl Suite {
     fn of(patched: &Patched) -> Self {
-        if patched.keys().any(|path| path.starts_with("accord-net")) {
-            return Self::new("accord-net", &["--lib", "--test", "storage"]);
+        let touches = |part: &str| patched.keys().any(|path| path.starts_with(part));
+        if touches("accord-net/storage") {
+            return Self::new("accord-storage", &["--lib", "--test", "store"]);
+        }
+        if touches("accord-net") {
+            return Self::new("accord-net", &["--lib", "--test", "directory"]);
         }
         let package = if is_in_checkers(patched) { "accord-models" } else { "accord-core" };
         Self::new(package, &[])
@@ -463,7 +467,8 @@ mod tests {
         };
         assert_eq!(package(&["models/src/check/lock.rs"]), "accord-models");
         assert_eq!(package(&["models/src/check/lock.rs", "accord-core/src/x.rs"]), "accord-core");
-        assert_eq!(package(&["accord-net/src/storage/log.rs"]), "accord-net");
+        assert_eq!(package(&["accord-net/storage/src/log.rs"]), "accord-storage");
+        assert_eq!(package(&["accord-net/src/server/mod.rs"]), "accord-net");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The store on real files: what it keeps, and each error with the data left as it was.
 
+use crate::scratch::{Scratch, written};
 use crate::script::{Author, Model, NODE, STORE, identity, tiny};
 use accord_core::ids::{Epoch, NodeId};
 use accord_core::replica::io::Record;
-use accord_net::server::journal::Disk;
-use accord_net::storage::{
+use accord_storage::{
     Access, Directory, DiskFile, Guard, OpenError, Options, RealDirectory, StorageError, Store,
     inspect,
 };
@@ -13,84 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const CHECKPOINT: &str = "checkpoint.redb";
-
-/// An empty directory that is removed in the end.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    pub fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storage-{name}"));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn directory(&self) -> RealDirectory {
-        RealDirectory::new(&self.0).expect("a directory can be made")
-    }
-
-    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = fs::read_dir(&self.0).expect("it is there");
-        let paths = entries.map(|entry| entry.expect("it is there").path());
-        paths.map(|path| (path.clone(), fs::read(path).expect("it is readable"))).collect()
-    }
-
-    fn segment(&self) -> PathBuf {
-        let used = |(_, bytes): &(&PathBuf, &Vec<u8>)| bytes[512..].iter().any(|byte| *byte != 0);
-        let contents = self.contents();
-        let mut logs =
-            contents.iter().filter(|(path, _)| path.display().to_string().contains("log-"));
-        logs.rfind(used).expect("there is a log").0.clone()
-    }
-
-    fn state(&self) -> PathBuf {
-        let mut files = self.contents().into_keys();
-        let is_state = |path: &PathBuf| path.display().to_string().contains("state-");
-        files.find(is_state).expect("there is a checkpoint")
-    }
-
-    /// The error of a start, which must have changed nothing.
-    fn refusal(&self, node: NodeId, options: Options) -> OpenError {
-        let before = self.contents();
-        let error = Store::open(self.directory(), node, options).expect_err("it is refused");
-        assert!(self.contents() == before, "{error}");
-        error
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o755));
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A directory with a checkpoint and a log, and what was written to it.
-pub fn written(name: &str) -> (Scratch, Model) {
-    let scratch = Scratch::new(name);
-    let mut author = Author::new(11);
-    let mut model = Model::empty();
-    for life in 0..4 {
-        let opened = Store::open(scratch.directory(), NODE, tiny()).expect("it is intact");
-        model.is(opened.recovered.as_ref()).expect("what was written");
-        let (mut store, mut worker) = (opened.store, opened.worker);
-        for batch in 0..30 {
-            let mut records: Vec<Record> = (0..5).map(|_| author.next()).collect();
-            if (life, batch) == (0, 0) {
-                records.insert(0, identity());
-            }
-            records.iter().for_each(|record| model.write(record));
-            store.commit(&records).expect("a healthy disk");
-            worker.step().expect("a healthy disk");
-        }
-        worker.run().expect("a healthy disk");
-    }
-    (scratch, model)
-}
 
 #[test]
 fn what_was_written_is_there_at_the_next_start() {
@@ -371,27 +297,4 @@ fn a_full_disk_stops_the_store_and_what_was_durable_is_there() {
     let opened = Store::open(scratch.directory(), NODE, tiny()).expect("there is room now");
     let found = opened.recovered.expect("it was written").promised.0;
     assert!((promised..=promised + 1).contains(&found), "{found} of {promised}");
-}
-
-#[test]
-fn what_is_in_a_directory_is_for_its_user_alone() {
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-    let (scratch, _) = written("permissions");
-    let is_closed = || {
-        assert_eq!(mode(&scratch.0), 0o700);
-        let files = scratch.contents().into_keys();
-        files.filter(|path| !path.ends_with("notes")).for_each(|path| {
-            assert_eq!(mode(&path), 0o600, "{}", path.display());
-        });
-    };
-    is_closed();
-    // As an earlier release made them.
-    fs::write(scratch.0.join("notes"), b"not the server's").expect("a healthy disk");
-    for path in scratch.contents().keys() {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("it is ours");
-    }
-    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    drop(Disk::open(&scratch.0, NODE, tiny()).expect("it is intact"));
-    is_closed();
-    assert_eq!(mode(&scratch.0.join("notes")), 0o644, "it is left alone");
 }

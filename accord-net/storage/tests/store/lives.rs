@@ -4,8 +4,8 @@ use crate::script::{Author, NODE, check, identity, prefixes, tiny};
 use accord_core::replica::io::Record;
 use accord_core::replica::log::Recovered;
 use accord_core::rng::Rng;
-use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{OpenError, Opened, Store, Worker};
+use accord_storage::simdisk::SimDisk;
+use accord_storage::{OpenError, Opened, Store, Worker};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The bytes of a simulated file, cheap to copy: pages are shared until they are written.
 
-use crate::storage::SECTOR_BYTES;
+use crate::SECTOR_BYTES;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 
 use super::SimDisk;
 use super::image::Image;
-use crate::storage::SECTOR_BYTES;
+use crate::SECTOR_BYTES;
 use accord_core::rng::Rng;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

@@ -149,8 +149,8 @@ impl RealDirectory {
 }
 
 const DIRECTORY_MODE: u32 = 0o700;
-/// Of every file in it.
-pub(crate) const FILE_MODE: u32 = 0o600;
+/// The permissions of every file in a server's directory: its user alone reads and writes it.
+pub const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 fn close_to_others(path: &Path) -> io::Result<bool> {

@@ -1,4 +1,4 @@
-//! What durability costs on this machine's disk: `cargo bench -p accord-net --bench storage`.
+//! What durability costs on this machine's disk: `cargo bench -p accord-storage --bench storage`.
 //!
 //! The alternatives run in turn, several times, and the medians are compared; the disk of a shared
 //! machine gives anything else but a comparison. What is measured is rates of commits and their
@@ -9,7 +9,7 @@ use accord_core::replica::ends::EpochEnds;
 use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::voters::VoterSet;
 use accord_core::wire::Encode;
-use accord_net::storage::{Opened, Options, RealDirectory, Store};
+use accord_storage::{Opened, Options, RealDirectory, Store};
 use bytes::Bytes;
 use redb::{Database, TableDefinition};
 use std::collections::BTreeMap;

@@ -66,7 +66,7 @@ pub(super) fn open(
 
 /// True if a server has only ever waited here: it took no part in any cluster, so it may as well be
 /// new.
-pub(crate) fn holds_nothing(recovered: &Recovered) -> bool {
+pub fn holds_nothing(recovered: &Recovered) -> bool {
     recovered.snapshot.is_none()
         && recovered.log.last() == LogPosition::default()
         && recovered.log.voters().is_empty()
@@ -121,7 +121,7 @@ pub(super) fn names(directory: &dyn Directory) -> Result<Vec<String>, OpenError>
 const OWN_NAMES: [&str; 4] = [LOCK_NAME, SUSPECT_NAME, "servers.json", "servers.json.new"];
 
 /// True if a server makes files of this name in its directory.
-pub(crate) fn is_own(name: &str) -> bool {
+pub fn is_own(name: &str) -> bool {
     let finished = name.strip_suffix(UNFINISHED).unwrap_or(name);
     OWN_NAMES.contains(&name)
         || finished == checkpoint::NAME
@@ -129,8 +129,12 @@ pub(crate) fn is_own(name: &str) -> bool {
         || state_file::generation_of(name).is_some()
 }
 
-/// A directory in which no server has been, and something else is, is somebody else's.
-pub(crate) fn refuse_foreign(directory: &dyn Directory) -> Result<(), OpenError> {
+/// Refuses a directory in which no server has been, but something else is: it belongs to another
+/// program.
+///
+/// # Errors
+/// [`OpenError::Foreign`] with the first such name; [`OpenError::Io`] if it cannot be listed.
+pub fn refuse_foreign(directory: &dyn Directory) -> Result<(), OpenError> {
     let names = names(directory)?;
     // A file system has this when it is new.
     let mut others = names.iter().filter(|name| !is_own(name) && *name != "lost+found");

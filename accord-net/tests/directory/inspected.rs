@@ -1,7 +1,7 @@
 //! An inspection says of a directory what a start says of it: each of its files is spoilt in turn,
 //! in each way, and both are asked.
 
-use crate::files::{Scratch, written};
+use crate::scratch::{Scratch, written};
 use crate::script::{NODE, tiny};
 use accord_core::rng::Rng;
 use accord_net::server::journal::Disk;

@@ -3,7 +3,7 @@
 
 mod errors;
 mod files;
-mod inspected;
 mod lives;
 mod power;
+mod scratch;
 mod script;

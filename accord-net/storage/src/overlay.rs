@@ -140,8 +140,8 @@ impl StorageBackend for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Directory;
-    use crate::storage::simdisk::SimDisk;
+    use crate::Directory;
+    use crate::simdisk::SimDisk;
     use accord_core::rng::Rng;
 
     #[test]

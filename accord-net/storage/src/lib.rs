@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! use accord_core::ids::NodeId;
-//! use accord_net::storage::{Options, RealDirectory, Store};
+//! use accord_storage::{Options, RealDirectory, Store};
 //!
 //! let directory = RealDirectory::new("data/n1")?;
 //! let opened = Store::open(directory, NodeId(1), Options::default())?;
@@ -23,7 +23,8 @@
 //! ```
 //!
 //! `docs/storage.md` explains the bytes, the assumptions and the recovery; its reasons are in
-//! `docs/decisions/0010-a-log-of-our-own.md`. Everything reaches the disk through [`Directory`], so
+//! `docs/decisions/0010-a-log-of-our-own.md`. It is a crate of its own, so that a simulation of the
+//! core on real storage builds no server. Everything reaches the disk through [`Directory`], so
 //! the same code runs on a simulated disk that loses power (`simdisk`, with
 //! the feature `testing`).
 
@@ -44,10 +45,11 @@ mod state_file;
 mod store;
 mod worker;
 
-pub(crate) use disk::FILE_MODE;
-pub use disk::{Access, Directory, DiskFile, Guard, LOCK_NAME, RealDirectory, SECTOR_BYTES};
+pub use disk::{
+    Access, Directory, DiskFile, FILE_MODE, Guard, LOCK_NAME, RealDirectory, SECTOR_BYTES,
+};
 pub use error::{Damage, OpenError, StorageError};
 pub use inspect::{Inspection, inspect};
-pub(crate) use recover::{holds_nothing, is_own, refuse_foreign};
+pub use recover::{holds_nothing, is_own, refuse_foreign};
 pub use store::{CLUSTER_NAME_DEFAULT, Opened, Options, Store, cluster_label};
 pub use worker::Worker;

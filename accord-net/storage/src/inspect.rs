@@ -2,8 +2,8 @@
 //!
 //! It runs the code with which a start reads and judges ([`super::recover`]), so a directory that
 //! can be inspected can be started from, and one that cannot is refused with the same words. The
-//! list of servers in the directory is not the storage's: [`crate::server::journal::Disk::inspect`]
-//! reads both.
+//! list of servers in the directory is not the storage's: `Disk::inspect` of `accord-net` reads
+//! both.
 
 use super::checkpoint;
 use super::disk::{Directory, Guard, LOCK_NAME};

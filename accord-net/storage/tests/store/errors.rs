@@ -5,8 +5,8 @@ use crate::script::{Author, NODE, identity, tiny};
 use accord_core::ids::{Epoch, Index, NodeId};
 use accord_core::replica::io::Record;
 use accord_core::rng::Rng;
-use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{Damage, Directory, OpenError, Options, StorageError, Store, inspect};
+use accord_storage::simdisk::SimDisk;
+use accord_storage::{Damage, Directory, OpenError, Options, StorageError, Store, inspect};
 
 const CHECKPOINT: &str = "checkpoint.redb";
 

@@ -6,7 +6,7 @@ use accord_core::replica::io::{Body, Entry, Record, Snapshot};
 use accord_core::replica::log::Recovered;
 use accord_core::replica::voters::VoterSet;
 use accord_core::rng::Rng;
-use accord_net::storage::Options;
+use accord_storage::Options;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 

@@ -9,8 +9,8 @@ use crate::script::{Author, Model, NODE, batch, check, identity, prefixes, tiny}
 use accord_core::ids::Epoch;
 use accord_core::replica::io::Record;
 use accord_core::rng::Rng;
-use accord_net::storage::simdisk::SimDisk;
-use accord_net::storage::{Opened, Store};
+use accord_storage::simdisk::SimDisk;
+use accord_storage::{Opened, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
