@@ -196,6 +196,7 @@ fn check<T: Encode + Decode + PartialEq + Debug>(value: &T, at: usize, by: u8) {
 }
 
 proptest! {
+    // Claims: C-input
     #[test]
     fn what_concerns_the_tree_is_written_and_read(
         op in op(), outcome in outcome(), query in query(), answer in answer(), event in event(),

@@ -356,6 +356,7 @@ impl Pair {
 }
 
 proptest! {
+    // Claims: C-tree-atomic, C-ephemeral, C-state-documented
     #[test]
     fn the_tree_behaves_as_the_naive_one(ops in vec(op(), 0..60), roomy: bool) {
         let limits = if roomy {

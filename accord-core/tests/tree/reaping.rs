@@ -15,6 +15,7 @@ fn paths(candidates: &[ReapCandidate]) -> Vec<&[u8]> {
     candidates.iter().map(|candidate| &candidate.path[..]).collect()
 }
 
+// Claims: C-tree-reaped
 #[test]
 fn a_container_ends_when_its_last_child_is_gone() {
     let mut world = World::new(Limits::default());
@@ -35,6 +36,7 @@ fn a_container_ends_when_its_last_child_is_gone() {
     assert_eq!((world.reap(candidates), world.state.revision()), (0, before));
 }
 
+// Claims: C-tree-reaped
 #[test]
 fn a_child_or_a_write_that_came_before_the_command_wins() {
     let mut world = World::new(Limits::default());
@@ -61,6 +63,7 @@ fn a_child_or_a_write_that_came_before_the_command_wins() {
     assert_eq!(world.reap(candidates), 2);
 }
 
+// Claims: C-tree-reaped
 #[test]
 fn a_time_to_live_is_measured_by_the_time_of_the_order() {
     let mut world = World::new(Limits::default());
@@ -80,6 +83,7 @@ fn a_time_to_live_is_measured_by_the_time_of_the_order() {
     assert_eq!(world.stat("/t"), None);
 }
 
+// Claims: C-tree-reaped
 #[test]
 fn candidates_come_in_pages_and_others_are_void() {
     let mut world = World::new(Limits::default());

@@ -36,6 +36,7 @@ fn differences(name: &str, expected: &str, found: &str) -> Vec<String> {
     all
 }
 
+// Claims: C-tree-zookeeper
 #[test]
 fn the_tree_answers_as_the_recorded_server() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tree/cases");

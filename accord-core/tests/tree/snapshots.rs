@@ -41,6 +41,7 @@ fn restore(bytes: &Bytes) -> Result<State, SnapshotError> {
     State::restore(bytes, Limits::default())
 }
 
+// Claims: C-input
 #[test]
 fn a_changed_byte_is_refused_or_is_another_state() {
     let bytes = full().0.state.snapshot();

@@ -296,6 +296,38 @@ fn numbered(path: &[u8], number: i32) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
+
+    /// As a ZooKeeper 3.8.0 that started from a snapshot with such numbers.
+    #[test]
+    fn the_count_of_creations_stays_at_the_end_of_32_bits() {
+        let (mut store, limits) = (Store::default(), Limits::default());
+        let list = store.acl(&[Acl::open()]);
+        let mut root = Znode::new(None, list, Lifetime::Persistent, (Revision(0), Stamp(0)));
+        root.creations = i32::MAX - 1;
+        store.insert(path::held(path::ROOT), root);
+        let mode = CreateMode { life: Life::Persistent, sequential: true };
+        let (path, acl) = (Bytes::from_static(b"/n-"), vec![Acl::open()]);
+        let step = TreeStep::Create { path, data: None, acl, mode };
+        let op = TreeOp { identities: Vec::new(), change: TreeChange::One(step) };
+        let mut create = |revision: u64| {
+            let mut events = Vec::new();
+            let (session, revision, now) = (SessionId(1), Revision(revision), Stamp(0));
+            let context = Context { events: &mut events, limits: &limits, session, revision, now };
+            let outcome = run(&mut store, &op, context);
+            let root = store.get(b"").expect("the root is there").stat();
+            (outcome.result, root.pzxid.0, root.cversion)
+        };
+        let path = |result: TreeResult| match result {
+            TreeResult::One(StepDone::Created { path, .. }) => path,
+            other => panic!("{other:?}"),
+        };
+        let (first, pzxid, cversion) = create(6);
+        assert_eq!((path(first), pzxid, cversion), ("/n-2147483646".into(), 7, -3));
+        let (second, pzxid, cversion) = create(7);
+        assert_eq!((path(second), pzxid, cversion), ("/n-2147483647".into(), 7, -4));
+        assert_eq!(create(8).0, TreeResult::Failed(TreeError::NodeExists));
+    }
 
     #[test]
     fn numbers_are_written_as_zookeeper_does() {

@@ -380,3 +380,21 @@ fn below(held: &[u8]) -> Vec<u8> {
     prefix.push(b'/');
     prefix
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_znode_takes_twelve_words_and_its_short_path_three() {
+        assert_eq!((size_of::<Znode>(), size_of::<Key>()), (96, 24));
+    }
+
+    #[test]
+    fn a_version_is_never_the_one_that_stands_for_any() {
+        let table = [(0, 1), (i32::MAX, i32::MIN), (-3, -2), (-2, 0), (-1, 0)];
+        for (version, next) in table {
+            assert_eq!(next_version(version), next, "after {version}");
+        }
+    }
+}
