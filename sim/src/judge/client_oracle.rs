@@ -3,9 +3,10 @@
 //! Whoever carries a client's messages hands each event here before the workload hears it.
 
 use crate::judge::Property;
+use crate::judge::session_order::SessionOrder;
 use crate::world::env::Surroundings;
 use accord_core::client::{ClientEvent, ReadId};
-use accord_core::ids::{RequestId, Revision, SessionId};
+use accord_core::ids::{RequestId, Revision, SessionId, WatchId};
 use accord_core::state::{Outcome, StepResult, TxnOutcome};
 use std::collections::BTreeMap;
 
@@ -20,12 +21,23 @@ pub struct ClientOracle {
     pub session: Option<SessionId>,
     /// Requests and reads that are not answered.
     pub outstanding: u32,
+    /// What it has under way, in its order.
+    pub order: SessionOrder,
+    /// Watches that reads under way set.
+    pub by_reads: BTreeMap<ReadId, WatchId>,
 }
 
 impl ClientOracle {
     /// A life that was told nothing.
-    pub const fn new(life: u64) -> Self {
-        Self { life, floors: BTreeMap::new(), session: None, outstanding: 0 }
+    pub fn new(life: u64) -> Self {
+        Self {
+            life,
+            floors: BTreeMap::new(),
+            session: None,
+            outstanding: 0,
+            order: SessionOrder::default(),
+            by_reads: BTreeMap::new(),
+        }
     }
 
     /// Judges an event. True if the life is over with it.
@@ -33,6 +45,7 @@ impl ClientOracle {
         if is_answer(event) {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
+        env.judge(Property::ReadsFresh, self.order.on_event(event));
         self.judge_watches(env, event);
         match event {
             ClientEvent::SessionOpened { session, .. } => {
@@ -75,7 +88,7 @@ impl ClientOracle {
         env.judge(Property::SessionsLast, judgement);
     }
 
-    fn judge_watches(&self, env: &mut Surroundings, event: &ClientEvent) {
+    fn judge_watches(&mut self, env: &mut Surroundings, event: &ClientEvent) {
         let life = self.life;
         let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
         let judgement = match event {
@@ -105,6 +118,12 @@ impl ClientOracle {
                 outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
                 ..
             } => watches.on_result(life, *revision, committed),
+            ClientEvent::ReadFailed { read, .. } => {
+                if let Some(watch) = self.by_reads.remove(read) {
+                    watches.on_ended(life, watch);
+                }
+                return;
+            }
             _ => return,
         };
         env.judge(Property::WatchesTell, judgement);

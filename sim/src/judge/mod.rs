@@ -47,6 +47,7 @@ pub mod naive;
 pub mod outputs;
 pub mod prefixes;
 pub mod remains;
+pub mod session_order;
 pub mod silence;
 pub mod situations;
 pub mod snapshots;
@@ -69,7 +70,7 @@ pub enum Property {
     AcknowledgedSurvive,
     /// A request takes effect once.
     ExactlyOnce,
-    /// A read is not older than what was answered before it began.
+    /// A read is not older than what was answered before it began, and keeps to its place.
     ReadsFresh,
     /// A watch tells all, once, in order, and before any result.
     WatchesTell,
@@ -164,7 +165,7 @@ impl Property {
             Self::EpochsUnique => "an epoch is opened in one view, with one marker",
             Self::AcknowledgedSurvive => "what a client was told is committed, and survives",
             Self::ExactlyOnce => "a request takes effect once, with one outcome",
-            Self::ReadsFresh => "a read reflects all that was answered before it",
+            Self::ReadsFresh => "a read reflects all that was answered before it, in its place",
             Self::WatchesTell => "a watch tells all, once, in order, before any result",
             Self::BarriersFollow => "a read's barrier is sent after the read came in",
             Self::SessionsLast => "a session ends for silence alone, and by the log",
@@ -193,12 +194,13 @@ impl Property {
                 &["C-outcome-done", "C-write-durable", "C-disk-power", "C-memory-majority"]
             }
             Self::ExactlyOnce => &["C-write-once", "C-token-ascending"],
-            Self::ReadsFresh => &["C-read-fresh", "C-read-monotonic"],
+            Self::ReadsFresh => &["C-read-fresh", "C-read-monotonic", "C-read-order"],
             Self::WatchesTell => &[
                 "C-watch-first",
                 "C-watch-complete",
                 "C-watch-resume",
                 "C-watch-whole",
+                "C-read-watch",
                 "C-members",
             ],
             Self::BarriersFollow => &["C-read-fresh"],

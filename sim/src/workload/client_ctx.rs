@@ -1,6 +1,7 @@
 //! What a workload has at hand when it acts for one client.
 
 use crate::judge::Property;
+use crate::judge::session_order::SessionOrder;
 use crate::plan::rng::Rng;
 use crate::world::env::Surroundings;
 use crate::world::who::Actor;
@@ -34,6 +35,10 @@ pub struct ClientCtx<'a> {
     pub(crate) now: Instant,
     /// The revision that each outstanding read must reach.
     pub(crate) floors: &'a mut BTreeMap<ReadId, Revision>,
+    /// What is under way, in its order.
+    pub(crate) order: &'a mut SessionOrder,
+    /// Watches that reads under way set.
+    pub(crate) by_reads: &'a mut BTreeMap<ReadId, WatchId>,
     /// Requests and reads of this life that are not answered.
     pub(crate) outstanding: &'a mut u32,
     pub(crate) intent: &'a mut Option<Intent>,
@@ -63,6 +68,7 @@ impl ClientCtx<'_> {
     /// Submits a transaction. `None`: not taken, nothing happened.
     pub fn submit(&mut self, txn: &Txn) -> Option<RequestId> {
         let request = self.core.submit(self.now, txn).ok()?;
+        self.order.on_submitted(request);
         *self.outstanding += 1;
         self.env.trace.event(
             self.env.now,
@@ -76,8 +82,43 @@ impl ClientCtx<'_> {
 
     /// Begins a read. `None`: not taken, nothing happened.
     pub fn read(&mut self, query: ReadQuery, consistency: Consistency) -> Option<ReadId> {
-        let (client, what) = (self.client, query.clone());
+        let what = query.clone();
         let read = self.core.read(self.now, query, consistency).ok()?;
+        self.note_read(read, consistency, &what);
+        Some(read)
+    }
+
+    /// Begins a read behind every request so far and in front of all later ones. `None`: not taken,
+    /// nothing happened.
+    pub fn read_in_order(&mut self, query: ReadQuery, consistency: Consistency) -> Option<ReadId> {
+        let what = query.clone();
+        let read = self.core.read_in_order(self.now, query, consistency).ok()?;
+        self.order.on_begun(read, self.core.last_request(), self.core.is_ready());
+        self.note_read(read, consistency, &what);
+        Some(read)
+    }
+
+    /// Begins a read in order that sets a watch. `None`: not taken, nothing happened.
+    pub fn read_and_watch(
+        &mut self,
+        query: ReadQuery,
+        consistency: Consistency,
+        (filter, mask, once): (WatchFilter, EventMask, bool),
+    ) -> Option<(ReadId, WatchId)> {
+        let what = query.clone();
+        let line = format!("watches {filter:?} {mask:?} once {once} by a read");
+        let watch = (filter.clone(), mask, once);
+        let (read, watch) = self.core.read_and_watch(self.now, query, consistency, watch).ok()?;
+        self.order.on_begun(read, self.core.last_request(), self.core.is_ready());
+        self.note_read(read, consistency, &what);
+        self.by_reads.insert(read, watch);
+        self.env.judges.watches.on_set((self.life, watch), filter, mask, once, None);
+        self.env.tell(Actor::Client(self.client), || format!("{watch}: {line}"));
+        Some((read, watch))
+    }
+
+    fn note_read(&mut self, read: ReadId, consistency: Consistency, what: &ReadQuery) {
+        let client = self.client;
         let floor = self.env.judges.fresh_reads.floor(self.life, consistency);
         self.floors.insert(read, floor);
         *self.outstanding += 1;
@@ -91,7 +132,6 @@ impl ClientCtx<'_> {
         self.env.tell(Actor::Client(client), || {
             format!("begins read {id} {consistency:?} {what:?}, due at {floor}")
         });
-        Some(read)
     }
 
     /// Sets a watch. `None`: not taken, nothing happened.

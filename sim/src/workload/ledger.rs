@@ -75,7 +75,32 @@ impl<T> Ledger<T> {
         value: Value,
         memo: T,
     ) -> bool {
-        let Some(read) = ctx.read(query, Consistency::Linearizable) else { return false };
+        let read = ctx.read(query, Consistency::Linearizable);
+        self.note_read(ctx, read, f, value, memo)
+    }
+
+    /// Begins a read as [`Self::read`] does, with a place in the session's order.
+    pub fn read_in_order(
+        &mut self,
+        ctx: &mut ClientCtx<'_>,
+        query: ReadQuery,
+        f: &'static str,
+        value: Value,
+        memo: T,
+    ) -> bool {
+        let read = ctx.read_in_order(query, Consistency::Linearizable);
+        self.note_read(ctx, read, f, value, memo)
+    }
+
+    fn note_read(
+        &mut self,
+        ctx: &ClientCtx<'_>,
+        read: Option<ReadId>,
+        f: &'static str,
+        value: Value,
+        memo: T,
+    ) -> bool {
+        let Some(read) = read else { return false };
         let id = self.recorder.invoke(u64::from(ctx.client), ctx.time_ns(), f, value);
         self.reads.insert((ctx.life, read), Entry { id, memo });
         true

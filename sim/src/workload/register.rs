@@ -2,8 +2,9 @@
 //!
 //! What clients do is drawn by [`accord_workloads::register`]; here it becomes requests of the
 //! core's client. Some reads go through the order (a transaction's step), some beside it (a
-//! linearizable query): both must fit into one order. Local reads are made as well; they promise
-//! less, and the world judges them by their revision alone.
+//! linearizable query, with or without a place among the session's requests): all must fit into one
+//! order. Local reads are made as well; they promise less, and the world judges them by their
+//! revision and their place alone.
 
 use super::ledger::{self, Entry, Ledger};
 use super::{ClientCtx, Workload, WorkloadKind};
@@ -44,9 +45,17 @@ impl Registers {
     }
 
     fn begin(&mut self, ctx: &mut ClientCtx<'_>, op: Op) {
+        // Reads of every other key have a place among the session's requests.
+        let has_place = op.key().is_multiple_of(2);
         match request(op) {
             Request::Txn(txn) => drop(self.ledger.submit(ctx, &txn, op.f(), op.input(), op)),
+            Request::Read(query) if has_place => {
+                self.ledger.read_in_order(ctx, query, op.f(), op.input(), op);
+            }
             Request::Read(query) => drop(self.ledger.read(ctx, query, op.f(), op.input(), op)),
+            Request::LocalRead(query) if has_place => {
+                ctx.read_in_order(query, Consistency::Local);
+            }
             Request::LocalRead(query) => drop(ctx.read(query, Consistency::Local)),
         }
     }

@@ -1,6 +1,6 @@
 //! Watches: on keys and prefixes, by kind of event, once or for good, from now or from before,
-//! while records are written, copied and deleted, connections break and watches are ended and set
-//! again.
+//! alone or with a read, while records are written, copied and deleted, connections break and
+//! watches are ended and set again.
 //!
 //! The history is judged by the model of watches with the committed log beside it: every event
 //! once, in order, none missed, and before any result that reflects it. (The world judges the same
@@ -11,7 +11,7 @@ use super::ledger::{Answer, Entry, Ledger};
 use super::{ClientCtx, Intent, Workload, WorkloadKind, get};
 use crate::plan::options::Options;
 use crate::world::env::Surroundings;
-use accord_core::client::ClientEvent;
+use accord_core::client::{ClientEvent, ReadId};
 use accord_core::ids::{Revision, SessionId, WatchId};
 use accord_core::protocol::{Consistency, EventMask, WatchFilter};
 use accord_core::state::{Event, Flags, KeyEventKind, Step, StepResult, Txn, TxnOutcome};
@@ -54,6 +54,8 @@ struct Set {
 #[derive(Debug, Default)]
 struct Life {
     watches: BTreeMap<WatchId, Set>,
+    /// Those that reads under way set.
+    by_reads: BTreeMap<ReadId, WatchId>,
     seen: Revision,
     /// In the end, it has read once more.
     looked: bool,
@@ -91,7 +93,18 @@ impl Watches {
         let from = rng.percent(40).then(|| Revision(seen.0.saturating_sub(back)));
         let bytes = Bytes::from_static(name.as_bytes());
         let filter = if on_key { WatchFilter::Key(bytes) } else { WatchFilter::Prefix(bytes) };
-        let Some(watch) = ctx.watch(filter, mask, once, from) else { return };
+        let watch = if on_key && once && from.is_none() {
+            // What the key holds is read in the same step.
+            let query = get(Bytes::from_static(name.as_bytes()), 8);
+            let set = ctx.read_and_watch(query, Consistency::Local, (filter, mask, once));
+            set.map(|(read, watch)| {
+                self.life(ctx.life).by_reads.insert(read, watch);
+                watch
+            })
+        } else {
+            ctx.watch(filter, mask, once, from)
+        };
+        let Some(watch) = watch else { return };
         let input = Value::map([
             ("session", Value::from(session.0)),
             ("watch", Value::from(watch.0)),
@@ -242,6 +255,14 @@ impl Workload for Watches {
             }
             ClientEvent::WatchFailed { watch, reason } => {
                 self.on_lost(ctx, *watch, &reason.to_string());
+            }
+            ClientEvent::ReadDone { read, .. } => {
+                self.life(ctx.life).by_reads.remove(read);
+            }
+            ClientEvent::ReadFailed { read, cause } => {
+                if let Some(watch) = self.life(ctx.life).by_reads.remove(read) {
+                    self.on_lost(ctx, watch, &cause.to_string());
+                }
             }
             _ => {}
         }

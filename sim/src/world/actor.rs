@@ -131,6 +131,8 @@ impl ClientActor {
             core,
             now,
             floors: &mut self.oracle.floors,
+            order: &mut self.oracle.order,
+            by_reads: &mut self.oracle.by_reads,
             outstanding: &mut self.oracle.outstanding,
             intent: &mut intent,
         });

@@ -110,6 +110,8 @@ impl ClientHost {
                 core,
                 now,
                 floors: &mut oracle.floors,
+                order: &mut oracle.order,
+                by_reads: &mut oracle.by_reads,
                 outstanding: &mut oracle.outstanding,
                 intent: &mut intent,
             });
