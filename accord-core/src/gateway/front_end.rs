@@ -14,8 +14,15 @@
 //! - what a front-end keeps of unfinished input is bounded by its protocol, and what is long counts
 //!   against a bound for all clients together ([`FrontEnd::fragment_bytes`]).
 //!
-//! What the server promises each of them: the calls of a connection are taken in order, and the
-//! events of a revision are said before any result that shows it.
+//! What the server promises each of them:
+//!
+//! - the calls of a connection are taken in order, and the events of a revision are said before any
+//!   result that shows it;
+//! - a read that names the requests in front of it is answered in its place, so a front-end never
+//!   waits before it hands on a read;
+//! - a read can set a watch in the same step.
+//!
+//! A protocol whose clients number nothing has [`Numbers`](super::numbers::Numbers).
 //!
 //! Where next: [`native`](super::native); `accord-net/tests/front_end/lines.rs` is a whole one in
 //! lines of text.

@@ -384,3 +384,85 @@ fn each_request_may_have_a_time_of_its_own() {
     assert_eq!(told, [ClientEvent::Failed { request: hasty, cause }], "it was never sent");
     assert_ne!(patient, hasty);
 }
+
+fn value(event: &ClientEvent) -> Option<String> {
+    match event {
+        ClientEvent::ReadDone { result: ReadResult::Value { value, .. }, .. } => {
+            Some(String::from_utf8_lossy(value).to_string())
+        }
+        ClientEvent::ReadDone { .. } => Some(String::new()),
+        _ => None,
+    }
+}
+
+// Claims: C-read-order
+#[test]
+fn reads_in_order_show_the_requests_submitted_before_them() {
+    let mut cluster = Cluster::new(3);
+    let mut app = App::ready(&mut cluster, 3, 31);
+    for number in 1..=5 {
+        app.client.submit(cluster.now, &put("k", &number.to_string())).unwrap();
+        let consistency = match number % 2 {
+            0 => Consistency::Local,
+            _ => Consistency::Linearizable,
+        };
+        app.client.read_in_order(cluster.now, get("k"), consistency).unwrap();
+    }
+    app.run(&mut cluster);
+    let events = app.take();
+    let values: Vec<String> = events.iter().filter_map(value).collect();
+    assert_eq!(values, ["1", "2", "3", "4", "5"]);
+    let answers = events.iter().filter(|event| !matches!(event, ClientEvent::ReadDone { .. }));
+    assert_eq!(answers.count(), 5);
+    // Sent again over another connection, they still stand behind their requests.
+    app.client.submit(cluster.now, &put("k", "6")).unwrap();
+    app.client.read_in_order(cluster.now, get("k"), Consistency::Local).unwrap();
+    app.break_connection(&mut cluster);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    let events = app.take();
+    assert_eq!(events.iter().filter_map(value).collect::<Vec<_>>(), ["6"]);
+    assert!(matches!(events[events.len() - 2], ClientEvent::Done { .. }), "{events:?}");
+}
+
+// Claims: C-read-watch, C-watch-resume
+#[test]
+fn a_watch_that_a_read_sets_goes_on_over_lost_connections() {
+    let mut cluster = Cluster::new(3);
+    let mut app = App::ready(&mut cluster, 3, 32);
+    let mut writer = App::ready(&mut cluster, 3, 33);
+    let on_k = || (WatchFilter::Key(Bytes::from_static(b"k")), EventMask::ALL, false);
+    // The connection breaks before the server has heard of it, and once more when it is set.
+    let set = app.client.read_and_watch(cluster.now, get("k"), Consistency::Linearizable, on_k());
+    let (_, watch) = set.unwrap();
+    app.break_connection(&mut cluster);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    let events = app.take();
+    let set = events.iter().position(|event| matches!(event, ClientEvent::Watching { .. }));
+    let read = events.iter().position(|event| matches!(event, ClientEvent::ReadDone { .. }));
+    assert!(read.is_some() && set == read.map(|at| at + 1), "{events:?}");
+    app.break_connection(&mut cluster);
+    writer.client.submit(cluster.now, &put("k", "1")).unwrap();
+    writer.run(&mut cluster);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    writer.client.submit(cluster.now, &put("k", "2")).unwrap();
+    writer.run(&mut cluster);
+    app.run(&mut cluster);
+    let told = watched(&app.take());
+    assert_eq!(told.iter().map(|(watch, _)| *watch).collect::<Vec<_>>(), [watch.0, watch.0]);
+}
+
+#[test]
+fn a_read_that_is_given_up_leaves_no_watch() {
+    let mut cluster = Cluster::new(3);
+    let mut app = App::ready(&mut cluster, 1, 34);
+    cluster.partition(&[&[1], &[2], &[3]]);
+    let on_k = (WatchFilter::Key(Bytes::from_static(b"k")), EventMask::ALL, false);
+    app.client.read_and_watch(cluster.now, get("k"), Consistency::Linearizable, on_k).unwrap();
+    app.pass(&mut cluster, Duration::from_secs(6));
+    let failed = |event: &ClientEvent| matches!(event, ClientEvent::ReadFailed { .. });
+    assert_eq!(app.take().iter().filter(|event| failed(event)).count(), 1);
+    cluster.partition(&[&[1, 2, 3]]);
+    app.pass(&mut cluster, Duration::from_secs(1));
+    assert_eq!(cluster.servers[&NodeId(1)].status().watches, 0);
+    app.client.check();
+}
