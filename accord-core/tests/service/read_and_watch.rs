@@ -195,11 +195,11 @@ fn check_events_first(messages: &[ServerMessage], what: &str) {
             ServerMessage::ReadReply { revision, .. } | ServerMessage::Pong { revision, .. } => {
                 revision.0
             }
-            ServerMessage::Reply { outcome, .. } => match outcome {
-                Outcome::Txn(TxnOutcome::Committed { revision, .. }) => revision.0,
-                // The key was not there yet: nothing is shown.
-                _ => continue,
-            },
+            ServerMessage::Reply {
+                outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
+                ..
+            } => revision.0,
+            // A refusal, or an outcome that shows nothing: the key was not there yet.
             _ => continue,
         };
         // Two sessions were opened, and the third revision is the change that is watched.
