@@ -2,7 +2,7 @@
 
 use accord_core::ids::{Revision, SessionId, Stamp};
 use accord_core::state::tree::{
-    Acl, Ask, CreateMode, Identity, Life, Lifetime, ReapCandidate, StepDone, TreeAnswer,
+    Acl, AclList, Ask, CreateMode, Identity, Life, Lifetime, ReapCandidate, StepDone, TreeAnswer,
     TreeChange, TreeError, TreeEvent, TreeEventKind, TreeOp, TreeOutcome, TreeQuery, TreeQuestion,
     TreeResult, TreeStep, ZnodeAnswer, ZnodeQuestion, ZnodeStat,
 };
@@ -41,6 +41,7 @@ fn mode() -> impl Strategy<Value = CreateMode> {
         Just(Life::Container),
         any::<i64>().prop_map(Life::Ttl),
         Just(Life::Unknown),
+        Just(Life::Unfit),
     ];
     (life, any::<bool>()).prop_map(|(life, sequential)| CreateMode { life, sequential })
 }
@@ -166,8 +167,10 @@ fn answer() -> impl Strategy<Value = ReadResult> {
 
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop::sample::select(TreeEventKind::ALL.to_vec());
-    (0u64..1 << 60, kind, text()).prop_map(|(revision, kind, path)| {
-        Event::Tree(TreeEvent { revision: Revision(revision), kind, path })
+    let lists = (acls(), prop::option::of(acls()));
+    (0u64..1 << 60, kind, text(), lists).prop_map(|(revision, kind, path, (acl, parent))| {
+        let (acl, parent_acl) = (AclList::of(acl), parent.map(AclList::of));
+        Event::Tree(TreeEvent { revision: Revision(revision), kind, path, acl, parent_acl })
     })
 }
 

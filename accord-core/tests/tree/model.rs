@@ -283,7 +283,7 @@ impl Pair {
 
     fn compare_events(&self) {
         let of_tree = |event: &Event| match event {
-            Event::Tree(TreeEvent { revision, kind, path }) => {
+            Event::Tree(TreeEvent { revision, kind, path, .. }) => {
                 assert_eq!(*revision, self.state.revision());
                 Some((*kind, String::from_utf8(path.to_vec()).unwrap()))
             }
@@ -312,7 +312,7 @@ impl Pair {
                 Life::Ephemeral => Lifetime::Session(SessionId(owner)),
                 Life::Container => Lifetime::Container,
                 Life::Ttl(ms) => Lifetime::Ttl(ms as u64),
-                Life::Persistent | Life::Unknown => Lifetime::Persistent,
+                Life::Persistent | Life::Unknown | Life::Unfit => Lifetime::Persistent,
             },
             data_length: data.map_or(0, |data| data.len() as u32),
             num_children: children as u32,

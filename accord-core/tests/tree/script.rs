@@ -27,9 +27,9 @@ use crate::world::World;
 use accord_core::ids::{Revision, SessionId};
 use accord_core::limits::Limits;
 use accord_core::state::tree::{
-    Acl, Ask, CreateMode, CreateRequest, Identity, NoticeKind, StepDone, TreeAnswer, TreeChange,
-    TreeEvent, TreeOp, TreeQuestion, TreeResult, TreeStep, WatchKind, ZnodeAnswer, ZnodeQuestion,
-    ZnodeStat,
+    Acl, Ask, CreateMode, CreateRequest, Identity, Life, NoticeKind, StepDone, TreeAnswer,
+    TreeChange, TreeEvent, TreeOp, TreeQuestion, TreeResult, TreeStep, WatchKind, ZnodeAnswer,
+    ZnodeQuestion, ZnodeStat,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -83,11 +83,8 @@ impl Script {
                 "ok".to_owned()
             }
             [name, "multi", ..] => {
-                // There, ZooKeeper answers `create2` as it does `create`.
-                let with_stat = |words: &Vec<&str>| !["create", "create2"].contains(&words[0]);
-                let with_stats: Vec<_> = parts(line).map(|words| with_stat(&words)).collect();
-                let steps = parts(line).map(|words| step(&words)).collect();
-                self.change(name, TreeChange::Multi(steps), &with_stats)
+                let steps = parts(line).map(|words| step(&words, CreateMode::in_multi)).collect();
+                self.multi(name, steps)
             }
             [name, "multiread", ..] => {
                 let all = parts(line).map(|words| question(&words)).collect();
@@ -102,7 +99,8 @@ impl Script {
             [name, what @ ..] if is_question(what[0]) => self.ask(name, what),
             [name, words @ ..] => {
                 let with_stat = words[0] != "create";
-                self.change(name, TreeChange::One(step(words)), &[with_stat])
+                let step = step(words, CreateMode::from_request);
+                self.change(name, TreeChange::One(step), &[with_stat])
             }
             [] => unreachable!("a command has words"),
         };
@@ -139,6 +137,16 @@ impl Script {
         if !watches.contains(&watch) {
             watches.push(watch);
         }
+    }
+
+    fn multi(&mut self, name: &str, steps: Vec<TreeStep>) -> String {
+        // There, ZooKeeper tells the Stat of containers and of what has a time to live alone.
+        let with_stat = |step: &TreeStep| match step {
+            TreeStep::Create { mode, .. } => matches!(mode.life, Life::Container | Life::Ttl(_)),
+            _ => true,
+        };
+        let with_stats: Vec<_> = steps.iter().map(with_stat).collect();
+        self.change(name, TreeChange::Multi(steps), &with_stats)
     }
 
     fn change(&mut self, name: &str, change: TreeChange, with_stats: &[bool]) -> String {
@@ -267,7 +275,7 @@ impl Client {
             let Some(kind) = event.notice(*watch, path) else { return true };
             let of = if kind == NoticeKind::ChildrenChanged { path } else { &event.path };
             let notice = (kind, escape(of));
-            if !told.contains(&notice) {
+            if event.may_tell(kind, &self.identities) && !told.contains(&notice) {
                 told.push(notice);
             }
             matches!(watch, WatchKind::Persistent | WatchKind::PersistentRecursive)
@@ -299,7 +307,7 @@ fn question(words: &[&str]) -> ZnodeQuestion {
     ZnodeQuestion { what, path: unescape(words[1]) }
 }
 
-fn step(words: &[&str]) -> TreeStep {
+fn step(words: &[&str], mode: impl Fn(CreateRequest, i32) -> CreateMode) -> TreeStep {
     let number = |word: &str| word.parse().expect("a number of 32 bits");
     let path = unescape(words[1]);
     match (words[0], &words[2..]) {
@@ -310,7 +318,7 @@ fn step(words: &[&str]) -> TreeStep {
                 "createTTL" => CreateRequest::Ttl(rest[0].parse().expect("milliseconds")),
                 other => panic!("{other} creates nothing"),
             };
-            let mode = CreateMode::from_request(request, number(flags));
+            let mode = mode(request, number(flags));
             TreeStep::Create { path, data: data_of(data), acl: acl_of(acl), mode }
         }
         ("delete", [version]) => TreeStep::Delete { path, version: number(version) },

@@ -164,17 +164,22 @@ pub(super) fn redacted(list: &[Acl]) -> Vec<Acl> {
 
 /// A list that znodes share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct AclList(Arc<Box<[Acl]>>);
+pub struct AclList(Arc<Box<[Acl]>>);
 
 impl AclList {
     /// A list of entries that have bytes of their own.
-    pub(super) fn of(entries: Vec<Acl>) -> Self {
+    pub fn of(entries: Vec<Acl>) -> Self {
         Self(Arc::new(entries.into()))
     }
 
     /// The entries.
-    pub(super) fn entries(&self) -> &[Acl] {
+    pub fn entries(&self) -> &[Acl] {
         &self.0
+    }
+
+    /// True if it lets one of the identities read.
+    pub fn lets_read(&self, who: &[Identity]) -> bool {
+        check(&self.0, perms::READ, who).is_ok()
     }
 
     /// True if it is the same in memory.

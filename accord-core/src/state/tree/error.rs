@@ -9,9 +9,10 @@ pub enum TreeError {
     /// The path, the kind of znode, the time to live or a size is not allowed.
     #[error("bad arguments")]
     BadArguments,
-    /// An answer would be larger than the limit.
-    #[error("the answer is too large")]
-    TooLarge,
+    /// An answer would be larger than the limit, or a step of a multi has flags that its request
+    /// cannot have. The reply as a whole has this error.
+    #[error("marshalling error")]
+    Marshalling,
     /// There is no znode of this path, or none to create a child in.
     #[error("no node")]
     NoNode,
@@ -42,7 +43,7 @@ impl TreeError {
     /// Each error; its place is its tag in encodings.
     pub const ALL: [Self; 10] = [
         Self::BadArguments,
-        Self::TooLarge,
+        Self::Marshalling,
         Self::NoNode,
         Self::NoAuth,
         Self::BadVersion,
@@ -56,7 +57,7 @@ impl TreeError {
     /// ZooKeeper's number for it.
     pub const fn code(self) -> i32 {
         match self {
-            Self::TooLarge => -5,
+            Self::Marshalling => -5,
             Self::BadArguments => -8,
             Self::NoNode => -101,
             Self::NoAuth => -102,

@@ -1,8 +1,9 @@
 //! Events of the tree: what one change did to one znode, and which watches see it.
 
+use super::acl::{AclList, Identity, decode_list, encode_list};
 use super::path;
 use crate::ids::Revision;
-use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+use crate::wire::{Decode, Encode, Reader, WireError, Writer, decode_option, encode_option};
 use bytes::Bytes;
 
 /// A change of a znode.
@@ -14,6 +15,10 @@ pub struct TreeEvent {
     pub kind: TreeEventKind,
     /// To which znode.
     pub path: Bytes,
+    /// Its access control list: who may not read the znode is told nothing.
+    pub acl: AclList,
+    /// The list of the parent whose children changed, if any did.
+    pub parent_acl: Option<AclList>,
 }
 
 /// What happened to a znode.
@@ -68,9 +73,10 @@ impl TreeEvent {
         children.then(|| path::named(path::parent(&self.path)))
     }
 
-    /// What a watch of this kind on `watched` is told of the event; a recursive one is told it of
-    /// [`Self::path`], the others of `watched`. ZooKeeper tells of the znode itself before it tells
-    /// of the parent's children.
+    /// What a watch of this kind on `watched` is told of the event, if [`Self::may_tell`] allows
+    /// it; a one-shot watch is over in any case. A recursive one is told it of [`Self::path`], the
+    /// others of `watched`. ZooKeeper tells of the znode itself before it tells of the parent's
+    /// children.
     pub fn notice(&self, watch: WatchKind, watched: &[u8]) -> Option<NoticeKind> {
         let own = match self.kind {
             TreeEventKind::Created => NoticeKind::Created,
@@ -91,6 +97,16 @@ impl TreeEvent {
         (of_children && self.parent() == Some(watched)).then_some(NoticeKind::ChildrenChanged)
     }
 
+    /// True if a client with these identities may be told that: if it may read the znode that it is
+    /// about.
+    pub fn may_tell(&self, notice: NoticeKind, who: &[Identity]) -> bool {
+        let list = match notice {
+            NoticeKind::ChildrenChanged => self.parent_acl.as_ref(),
+            NoticeKind::Created | NoticeKind::Deleted | NoticeKind::DataChanged => Some(&self.acl),
+        };
+        list.is_some_and(|list| list.lets_read(who))
+    }
+
     fn is_below(&self, above: &[u8]) -> bool {
         self.path.strip_prefix(path::held(above)).is_some_and(|rest| rest.starts_with(b"/"))
     }
@@ -106,6 +122,8 @@ impl Encode for TreeEvent {
         out.u8(self.kind as u8);
         self.revision.encode(out);
         out.bytes(&self.path);
+        encode_list(self.acl.entries(), out);
+        encode_option(self.parent_acl.as_ref(), out, |acl, out| encode_list(acl.entries(), out));
     }
 }
 impl Decode for TreeEvent {
@@ -116,13 +134,18 @@ impl Decode for TreeEvent {
             .copied()
             .ok_or(WireError::UnknownTag { what: "event", tag: u64::from(tag) })?;
         let revision = Decode::decode(input)?;
-        Ok(Self { revision, kind, path: input.bytes("path", usize::MAX)? })
+        let path = input.bytes("path", usize::MAX)?;
+        let acl = AclList::of(decode_list(input)?);
+        let parent_acl = decode_option(input, |input| decode_list(input).map(AclList::of))?;
+        Ok(Self { revision, kind, path, acl, parent_acl })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::acl::Acl;
     use super::*;
+    use std::vec;
 
     #[test]
     fn each_kind_of_watch_sees_what_it_waits_for() {
@@ -130,6 +153,8 @@ mod tests {
             revision: Revision(1),
             kind,
             path: Bytes::from_static(path.as_bytes()),
+            acl: AclList::of(vec![Acl::read_only()]),
+            parent_acl: Some(AclList::of(vec![Acl::read_only()])),
         };
         use NoticeKind as Notice;
         use TreeEventKind as Kind;
@@ -163,5 +188,27 @@ mod tests {
             });
             assert_eq!(seen, expected, "{kind:?} {path} at {watched}");
         }
+    }
+
+    #[test]
+    fn a_watch_sees_only_what_its_client_may_read() {
+        let joe = [Identity::new("digest", "joe:x")];
+        let of_joe = AclList::of(vec![Acl { perms: 1, identity: joe[0].clone() }]);
+        let open = AclList::of(vec![Acl::open()]);
+        let event = |acl: &AclList, parent: &AclList| TreeEvent {
+            revision: Revision(1),
+            kind: TreeEventKind::Deleted,
+            path: Bytes::from_static(b"/a/b"),
+            acl: acl.clone(),
+            parent_acl: Some(parent.clone()),
+        };
+        let tells = |event: &TreeEvent, who: &[Identity]| {
+            [NoticeKind::Deleted, NoticeKind::ChildrenChanged].map(|kind| event.may_tell(kind, who))
+        };
+        let hidden = event(&of_joe, &open);
+        assert_eq!((tells(&hidden, &[]), tells(&hidden, &joe)), ([false, true], [true, true]));
+        let below_hidden = event(&open, &of_joe);
+        let seen = (tells(&below_hidden, &[]), tells(&below_hidden, &joe));
+        assert_eq!(seen, ([true, false], [true, true]));
     }
 }

@@ -70,25 +70,30 @@ pub(super) fn end_session(
 ) {
     let paths: Vec<_> = store.ephemerals_of(session).cloned().collect();
     for held in paths {
-        delete(store, &held, revision);
-        events.push(event(revision, TreeEventKind::Deleted, held.to_bytes()));
+        events.push(delete(store, &held, revision));
     }
 }
 
-/// Takes a znode out that has no children.
-pub(super) fn delete(store: &mut Store, held: &[u8], revision: Revision) {
+/// Takes a znode out that has no children, and gives the event of that.
+pub(super) fn delete(store: &mut Store, held: &[u8], revision: Revision) -> Event {
+    let event = event(store, revision, TreeEventKind::Deleted, Bytes::copy_from_slice(held));
     let node = store.remove(held).expect("the caller found it");
     store.update(path::parent(held), |parent| {
         parent.children -= 1;
         parent.pzxid = revision;
     });
     quota::count(store, held, Added::node(node.data_len()).removed());
+    event
 }
 
-/// A change of a znode, as an event.
-pub(super) fn event(revision: Revision, kind: TreeEventKind, held: Bytes) -> Event {
-    let path = if held.is_empty() { Bytes::from_static(path::ROOT) } else { held };
-    Event::Tree(TreeEvent { revision, kind, path })
+/// A change of a znode that is there, as an event.
+fn event(store: &Store, revision: Revision, kind: TreeEventKind, path: Bytes) -> Event {
+    let held = path::held(&path);
+    let list = |held: &[u8]| store.get(held).expect("the caller found it").acl.clone();
+    let children = matches!(kind, TreeEventKind::Created | TreeEventKind::Deleted);
+    let parent_acl = children.then(|| list(path::parent(held)));
+    let acl = list(held);
+    Event::Tree(TreeEvent { revision, kind, path, acl, parent_acl })
 }
 
 fn check_version(found: i32, wanted: i32) -> Result<(), TreeError> {
@@ -111,6 +116,9 @@ impl Run<'_, '_> {
                 Err(error) => {
                     self.store.roll_back();
                     self.context.events.clear();
+                    if error == TreeError::Marshalling {
+                        return TreeResult::Failed(error);
+                    }
                     return TreeResult::MultiFailed { step: step as u32, steps: count, error };
                 }
             }
@@ -180,7 +188,8 @@ impl Run<'_, '_> {
         });
         quota::on_create(self.store, path);
         quota::count(self.store, path, added);
-        self.context.events.push(event(revision, TreeEventKind::Created, path.clone()));
+        let event = event(self.store, revision, TreeEventKind::Created, path.clone());
+        self.context.events.push(event);
     }
 
     const fn lifetime(&self, life: Life) -> Result<Lifetime, TreeError> {
@@ -190,6 +199,7 @@ impl Run<'_, '_> {
             Life::Container => Ok(Lifetime::Container),
             Life::Ttl(ms) if ms > 0 && ms as u64 <= TTL_MS_MAX => Ok(Lifetime::Ttl(ms as u64)),
             Life::Ttl(_) | Life::Unknown => Err(TreeError::BadArguments),
+            Life::Unfit => Err(TreeError::Marshalling),
         }
     }
 
@@ -229,8 +239,8 @@ impl Run<'_, '_> {
         if node.children > 0 {
             return Err(TreeError::NotEmpty);
         }
-        delete(self.store, path, self.revision);
-        self.push(TreeEventKind::Deleted, path);
+        let event = delete(self.store, path, self.revision);
+        self.context.events.push(event);
         Ok(StepDone::Deleted)
     }
 
@@ -281,8 +291,8 @@ impl Run<'_, '_> {
     }
 
     fn push(&mut self, kind: TreeEventKind, path: &Bytes) {
-        let path = Bytes::copy_from_slice(path);
-        self.context.events.push(event(self.revision, kind, path));
+        let event = event(self.store, self.revision, kind, Bytes::copy_from_slice(path));
+        self.context.events.push(event);
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) mod section;
 pub mod stat;
 mod store;
 
-pub use acl::{Acl, Identity, perms};
+pub use acl::{Acl, AclList, Identity, perms};
 pub use error::TreeError;
 pub use event::{NoticeKind, TreeEvent, TreeEventKind, WatchKind};
 pub use op::{CreateMode, CreateRequest, Life, TreeChange, TreeOp, TreeStep};

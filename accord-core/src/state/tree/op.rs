@@ -101,6 +101,8 @@ pub enum Life {
     /// Until it was not set and had no children for this long, in milliseconds: from 1 to
     /// [`TTL_MS_MAX`](super::stat::TTL_MS_MAX).
     Ttl(i64),
+    /// What a request in a multi cannot ask for: the whole multi fails when its turn comes.
+    Unfit,
     /// What ZooKeeper does not know. It is refused when its turn comes, as a step of an operation
     /// may be that an earlier one has failed before.
     Unknown,
@@ -136,6 +138,16 @@ impl CreateMode {
             _ => Life::Unknown,
         };
         Self { life, sequential }
+    }
+
+    /// What ZooKeeper creates for such a request inside of a multi, where the flags alone decide.
+    pub const fn in_multi(request: CreateRequest, flags: i32) -> Self {
+        match (request, flags) {
+            (_, 4) => Self { life: Life::Container, sequential: false },
+            (CreateRequest::Ttl(_), 5 | 6) => Self::from_request(request, flags),
+            (_, 5 | 6) => Self { life: Life::Unfit, sequential: false },
+            _ => Self::from_request(CreateRequest::Plain, flags),
+        }
     }
 }
 
@@ -254,6 +266,7 @@ impl Encode for CreateMode {
             Life::Container => 2,
             Life::Ttl(_) => 3,
             Life::Unknown => 4,
+            Life::Unfit => 5,
         };
         out.u8(life | if self.sequential { tag::SEQUENTIAL } else { 0 });
         if let Life::Ttl(ms) = self.life {
@@ -270,6 +283,7 @@ impl Decode for CreateMode {
             2 => Life::Container,
             3 => Life::Ttl(input.varint_signed()?),
             4 => Life::Unknown,
+            5 => Life::Unfit,
             _ => return Err(WireError::UnknownTag { what: "kind", tag: u64::from(found) }),
         };
         Ok(Self { life, sequential: found & tag::SEQUENTIAL != 0 })
@@ -311,5 +325,12 @@ mod tests {
         assert_eq!(container(4), CreateMode { life: Life::Container, sequential: false });
         assert_eq!(container(2), CreateMode { life: Life::Container, sequential: true });
         assert_eq!(container(5).life, Life::Unknown);
+        let in_multi = CreateMode::in_multi;
+        assert_eq!(in_multi(CreateRequest::Plain, 4), container(4));
+        assert_eq!(in_multi(CreateRequest::Container, 2), plain(2));
+        assert_eq!(in_multi(CreateRequest::Ttl(9), 0), CreateMode::PERSISTENT);
+        assert_eq!(in_multi(CreateRequest::Ttl(9), 6), ttl(6));
+        assert_eq!(in_multi(CreateRequest::Container, 5).life, Life::Unfit);
+        assert_eq!(in_multi(CreateRequest::Plain, 99), plain(99));
     }
 }

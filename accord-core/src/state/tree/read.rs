@@ -196,7 +196,7 @@ impl<'a> Reading<'a> {
 
     fn take(&mut self, bytes: usize) -> Result<(), TreeError> {
         let taken = self.room.checked_sub(bytes as u64 + PART_BYTES);
-        self.room = taken.ok_or(TreeError::TooLarge)?;
+        self.room = taken.ok_or(TreeError::Marshalling)?;
         Ok(())
     }
 

@@ -6,11 +6,9 @@
 //! meanwhile wins, and so does a write, which begins a time to live again. Time is that of the
 //! order, so all replicas decide alike.
 
-use super::super::compact::Key;
 use super::super::event::Event;
 use super::acl::decode_all;
-use super::event::TreeEventKind;
-use super::execute::{delete, event};
+use super::execute::delete;
 use super::stat::Lifetime;
 use super::store::{Store, Znode};
 use crate::ids::{Revision, Stamp};
@@ -61,9 +59,7 @@ pub(super) fn reap(
             node.pzxid == candidate.pzxid && node.mzxid == candidate.mzxid && is_due(node, now)
         };
         if store.get(&candidate.path).filter(seen).is_some() {
-            let held = Key::new(&candidate.path);
-            delete(store, &held, revision);
-            events.push(event(revision, TreeEventKind::Deleted, held.to_bytes()));
+            events.push(delete(store, &candidate.path, revision));
             count += 1;
         }
     }
