@@ -24,9 +24,9 @@
 //!
 //! `docs/storage.md` explains the bytes, the assumptions and the recovery; its reasons are in
 //! `docs/decisions/0010-a-log-of-our-own.md`. It is a crate of its own, so that a simulation of the
-//! core on real storage builds no server. Everything reaches the disk through [`Directory`], so
-//! the same code runs on a simulated disk that loses power (`simdisk`, with
-//! the feature `testing`).
+//! core on real storage builds no server (`docs/decisions/0039-a-slim-simulator.md`). Everything
+//! reaches the disk through [`Directory`], so the same code runs on a simulated disk that loses
+//! power (`simdisk`, with the feature `testing`).
 
 mod checkpoint;
 mod database;

@@ -18,7 +18,8 @@ static ACCORD: LazyLock<PathBuf> = LazyLock::new(|| {
     let dir = Path::new(BENCH).parent().expect("it is in a directory");
     let mut build = Command::new(env!("CARGO"));
     // With the features of the whole workspace, as its tests have built it: nothing is built twice.
-    build.args(["build", "--workspace", "--bin", "accord"]);
+    // The feature is one of accord-sim, which its tests need.
+    build.args(["build", "--workspace", "--features", "worlds", "--bin", "accord"]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     if dir.ends_with("release") {
         build.arg("--release");

@@ -16,6 +16,8 @@ const PACKAGES: [&str; 5] = ["accord-core", "accord-net", "jepsen", "models", "s
 const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// The simulator's name, which is that of its package.
 const PROGRAM: &str = "accord-sim";
+/// What cargo is told if the simulator is to have every world.
+const WORLDS: [&str; 2] = ["--features", "worlds"];
 /// What the workspace's manifest says of packages that are optimized as a whole.
 const ONE_UNIT: &str = "codegen-units = 1\n";
 /// The lines of a failed build that are shown.
@@ -46,9 +48,15 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The copy of the sources at `root`, which need not exist yet.
+    /// The copy of the sources at `root`, which need not exist yet. Its simulator has the bare
+    /// world alone: less is built for each bug.
     pub fn of(root: &Path) -> Self {
         Self::at(root, "bugs", PROGRAM, &PACKAGES, &[])
+    }
+
+    /// The same copy, its simulator with the worlds in which whole servers run.
+    pub fn with_worlds(root: &Path) -> Self {
+        Self::at(root, "bugs", PROGRAM, &PACKAGES, &WORLDS)
     }
 
     /// The copy below `target/PLACE` in which another program is built, of a package of that name.

@@ -116,7 +116,7 @@ fn try_all(root: &std::path::Path, bugs: &[Bug], options: &Options) -> ExitCode 
         threads: options.threads.unwrap_or_else(hunt::threads_available),
         shrink: options.shrink.is_some(),
     };
-    let mut runner = layer::Runner::new(root, hunt.threads);
+    let mut runner = layer::Runner::new(root, hunt.threads, &[]);
     let bar = progress_bar(bugs.len());
     let mut trials = Vec::new();
     let mut kept = Ok(());

@@ -17,7 +17,7 @@ Examples:
   accord-sim run --seeds 50 --faults none        does it work when nothing goes wrong?
   accord-sim run --set limits=tiny --set group=adversary
                                                  any option of a plan can be fixed
-  accord-sim run --world turmoil --seeds 300     whole servers and clients of accord-net, in a
+  cargo sim run --world turmoil --seeds 300      whole servers and clients of accord-net, in a
                                                  simulator of sockets and timers
   accord-sim plan --seed 42 > my.plan            the plan of a seed, as text to be edited
   accord-sim run --plan my.plan                  the world of a plan
@@ -29,6 +29,10 @@ Examples:
 
 A world is a function of its plan, and a plan of its seed (and of the options given here): the
 same seed gives the same events in every build and at every number of threads.
+
+The worlds of turmoil and madsim are in builds with the feature `worlds` only: `cargo sim ARGS`, or
+`cargo build --release -p accord-sim --features worlds`. Other builds have the bare world alone, and
+are ready sooner.
 
 Exit code: 0, every property that was judged held; 1, one was violated: the shrunk plan, the trace,
 the history and one command that reproduces it are printed; 2, an option or a plan is wrong; 130, it
@@ -99,7 +103,7 @@ pub struct WorldArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Which world: the core's machines alone (`bare`), or whole servers and clients in a
-    /// simulator of sockets and timers (`turmoil`, `madsim`).
+    /// simulator of sockets and timers (`turmoil`, `madsim`; in builds of `cargo sim`).
     #[arg(long = "world", value_name = WORLDS, default_value = "bare", value_parser = WorldKind::parse)]
     pub kind: WorldKind,
     /// How many worlds: 1000 if not given, or as many as the time of --budget allows.
@@ -281,23 +285,6 @@ pub fn read_plan(path: &Path) -> Result<Plan, String> {
     text::read(&text).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// This program as it was called, so that a command made of it works in the same place, in the
-/// repository or not.
-pub fn this_program() -> String {
-    let called = std::env::args_os().next().map(PathBuf::from);
-    called.map_or_else(|| "accord-sim".to_owned(), |path| typed_path(&path))
-}
-
-/// A path as it is typed in a shell: in quotes if it needs them.
-pub fn typed_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-=,:@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,16 +292,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn a_path_is_quoted_if_a_shell_would_take_it_apart() {
-        assert_eq!(
-            typed_path(Path::new("target/accord-sim/seed-1.plan")),
-            "target/accord-sim/seed-1.plan"
-        );
-        assert_eq!(typed_path(Path::new("my plans/a.plan")), "'my plans/a.plan'");
-        assert_eq!(typed_path(Path::new("it's")), "'it'\\''s'");
-        assert_eq!(typed_path(Path::new("")), "''");
     }
 }

@@ -1,6 +1,6 @@
 //! A campaign with a live display, a table at the end, and everything about a violation.
 
-use super::args::{RunArgs, SEEDS_DEFAULT, read_plan, this_program, typed_path};
+use super::args::{RunArgs, SEEDS_DEFAULT, read_plan};
 use super::nightly::Regression;
 use super::replay::{run_told, save_histories};
 use super::{HELD, INTERRUPTED, VIOLATED};
@@ -10,6 +10,7 @@ use crate::campaign::{Campaign, Outcome, seeds_from};
 use crate::judge::Violation;
 use crate::plan::Plan;
 use crate::report::junit;
+use crate::report::typed::{this_program, typed_path};
 use crate::report::{self, Failure, Report};
 use crate::worlds::{self, WorldKind, fit};
 use indicatif::{ProgressBar, ProgressStyle};

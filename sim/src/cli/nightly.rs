@@ -5,8 +5,9 @@
 //! campaign fixed (`seed 42 --servers 5 --set limits=tiny`), or `plan some.plan`, from the file's
 //! own directory. Empty lines and what follows a `#` are for people.
 
-use super::args::{WorldArgs, read_plan, typed_path};
+use super::args::{WorldArgs, read_plan};
 use crate::plan::Plan;
+use crate::report::typed::typed_path;
 use clap::{Args, Parser};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -134,7 +134,8 @@ pub fn print_plan(args: &PlanArgs) -> Result<u8, String> {
 /// Prints which worlds there are, and what each can express.
 pub fn print_worlds() -> u8 {
     for world in WorldKind::ALL {
-        say!("{}: {}", world.name(), says(world));
+        let here = if world.missing().is_none() { "" } else { " (not in this build)" };
+        say!("{}: {}{here}", world.name(), says(world));
         for kind in Kind::ALL {
             match fit::expressed(world, kind) {
                 Expressed::Fully => say!("  {:<12} as a plan says it", kind.name()),

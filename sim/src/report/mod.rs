@@ -7,6 +7,7 @@ pub mod junit;
 pub mod out;
 pub mod page;
 pub mod record;
+pub mod typed;
 
 use crate::campaign::Outcome;
 use crate::campaign::shrink::Shrunk;

@@ -124,8 +124,8 @@ fn fit_options(options: &mut Options) {
         options.delay_max.clamp(DELAY_MAX_LEAST, DELAY_MAX_MOST).max(options.delay_min + STEPS);
 }
 
-/// The simulator's own delays, whose end is not reached.
-pub(super) fn latencies(options: &Options) -> (Duration, Duration) {
+/// The simulator's own delays in the world of fitted options, whose end is not reached.
+pub fn latencies(options: &Options) -> (Duration, Duration) {
     let min = options.delay_min;
     let max = options.delay_max.to_nanos().saturating_sub(STEPS.to_nanos());
     let max = Duration::from_nanos(max).max(min + Duration::from_millis(1));

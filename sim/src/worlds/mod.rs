@@ -4,35 +4,30 @@
 //! driver of `accord-net` runs as it is: sockets, frames, connections, streams between servers,
 //! timers, the journal. They share plans, workloads, checkers and the trace with the bare world.
 //!
-//! Read in this order: [`fit`] (what a world can express), `simulator` and `host` (what a
-//! simulator must bring), `turmoil` and `madsim` (the two), `harness` (what machines share), `env`
-//! (the seam of `accord-net`), `clock`, `process`, `machine`, `server_task`, `journal`, `client`,
-//! `client_task` (who lives there), `fault_driver`, `machines`, `verdict` (who makes things go
-//! wrong, and judges). Why it is built so: `docs/decisions/0015-worlds.md`.
+//! The bare world needs the core and the storage. The simulators also need servers, clients, tokio,
+//! turmoil and madsim, which take longer to build. So only a build with the feature `worlds` has
+//! them, as that of `cargo sim` (`docs/decisions/0039-a-slim-simulator.md`).
+//!
+//! Read [`fit`] (what a world can express), then `simulators`. Why it is built so:
+//! `docs/decisions/0015-worlds.md`.
 
-mod client;
-mod client_task;
-mod clock;
-mod env;
-mod fault_driver;
 pub mod fit;
-mod harness;
-mod host;
-mod journal;
-mod machine;
-mod machines;
-#[cfg(madsim)]
-mod madsim;
-mod process;
-mod server_task;
-mod simulator;
-mod turmoil;
-mod verdict;
+#[cfg(feature = "worlds")]
+mod simulators;
+/// In the place of the simulators where they are not built.
+#[cfg(not(feature = "worlds"))]
+mod simulators {
+    use super::{Plan, Run, Story, WorldKind};
+
+    pub(super) fn run(world: WorldKind, _: Plan, _: Option<Story>) -> Run {
+        panic!("this build has no {}", world.name())
+    }
+}
 
 use crate::plan::Plan;
+use crate::report::typed;
 use crate::world::trace::Story;
 use crate::world::{self, Run};
-use std::rc::Rc;
 
 /// A world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,13 +61,36 @@ impl WorldKind {
     pub fn parse(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|world| world.name() == name);
         let world = found.ok_or_else(|| "bare, turmoil or madsim".to_owned())?;
-        if world == Self::Madsim && !cfg!(madsim) {
-            return Err("a build with `--cfg madsim`, which .cargo/config.toml sets unless the \
-                        environment variable RUSTFLAGS takes its host: build again with it unset, \
-                        or with `--cfg madsim` in it"
-                .to_owned());
+        world.missing().map_or(Ok(world), Err)
+    }
+
+    /// What this build lacks to run the world, and the command that has it. `None`: nothing.
+    pub fn missing(self) -> Option<String> {
+        self.missing_in(cfg!(feature = "worlds"), cfg!(madsim), typed::arguments)
+    }
+
+    fn missing_in(
+        self,
+        simulators: bool,
+        madsim: bool,
+        arguments: impl Fn() -> String,
+    ) -> Option<String> {
+        if self == Self::Bare {
+            return None;
         }
-        Ok(world)
+        if !simulators {
+            return Some(format!(
+                "this program was built for the bare world alone. In Accord's sources, \
+                 `cargo sim{}` builds it with all worlds and runs this",
+                arguments()
+            ));
+        }
+        (self == Self::Madsim && !madsim).then(|| {
+            "a build with `--cfg madsim`, which .cargo/config.toml sets unless the environment \
+             variable RUSTFLAGS takes its host: build again with it unset, or with `--cfg madsim` \
+             in it"
+                .to_owned()
+        })
     }
 }
 
@@ -85,19 +103,31 @@ pub fn run(world: WorldKind, plan: &Plan, story: Option<Story>) -> Run {
         return world::run(plan, story);
     }
     let (plan, left_out) = fit::fit(world, plan);
-    let mut run = match world {
-        WorldKind::Bare => unreachable!("it was run above"),
-        WorldKind::Turmoil => crate::world::panics::quietly(|| turmoil::run(plan, story)),
-        #[cfg(madsim)]
-        WorldKind::Madsim => madsim::run(plan, story),
-        #[cfg(not(madsim))]
-        WorldKind::Madsim => panic!("this build has no madsim"),
-    };
+    let mut run = simulators::run(world, plan, story);
     run.counts.faults_skipped += left_out;
     run
 }
 
-/// The world is over: disks are taken from processes before their destructors run.
-fn tear_down(harness: &Rc<harness::Harness>) {
-    harness.machines.iter().for_each(|machine| machine.borrow_mut().stop());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_a_world_says_which_command_has_it() {
+        let typed = || " run --world turmoil --seeds 5".to_owned();
+        let missing =
+            |world: WorldKind, simulators, madsim| world.missing_in(simulators, madsim, typed);
+        let said = missing(WorldKind::Turmoil, false, true).expect("it has no simulator");
+        assert!(said.contains("`cargo sim run --world turmoil --seeds 5`"), "{said}");
+        assert_eq!(
+            missing(WorldKind::Madsim, false, false),
+            missing(WorldKind::Madsim, false, true)
+        );
+        assert!(missing(WorldKind::Madsim, true, false).is_some_and(|it| it.contains("RUSTFLAGS")));
+        for world in WorldKind::ALL {
+            assert_eq!(missing(world, true, true), None);
+        }
+        assert_eq!(missing(WorldKind::Bare, false, false), None);
+        assert_eq!(WorldKind::parse("mars"), Err("bare, turmoil or madsim".to_owned()));
+    }
 }

@@ -127,7 +127,9 @@ pub fn built(features: &[&str]) -> PathBuf {
     };
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // With the features of the whole workspace, as its tests have built it: nothing is built twice.
-    cargo.args(["build", "--quiet", "--workspace", "--bin", "accord", "--profile", profile]);
+    // The feature is one of accord-sim, which its tests need.
+    cargo.args(["build", "--quiet", "--workspace", "--features", "worlds"]);
+    cargo.args(["--bin", "accord", "--profile", profile]);
     cargo.arg("--target-dir").arg(dir.parent().expect("it is in a target directory"));
     if !features.is_empty() {
         cargo.arg("--features").arg(features.join(","));

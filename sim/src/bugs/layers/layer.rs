@@ -50,9 +50,24 @@ impl Layer {
         }
     }
 
+    /// The world that it runs.
+    pub const fn world(self) -> Option<WorldKind> {
+        match self {
+            Self::Bare => Some(WorldKind::Bare),
+            Self::Turmoil => Some(WorldKind::Turmoil),
+            Self::Madsim => Some(WorldKind::Madsim),
+            Self::Tests | Self::Stateright => None,
+        }
+    }
+
     /// True if what it does depends on a seed.
     pub const fn draws_seeds(self) -> bool {
-        matches!(self, Self::Bare | Self::Turmoil | Self::Madsim)
+        self.world().is_some()
+    }
+
+    /// True if it runs whole servers, in a simulator of sockets.
+    pub const fn needs_simulators(self) -> bool {
+        matches!(self.world(), Some(WorldKind::Turmoil | WorldKind::Madsim))
     }
 
     /// Reads the word for a layer.
@@ -182,47 +197,65 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The copy's program.
+struct Built {
+    bug: String,
+    all_worlds: bool,
+    program: PathBuf,
+}
+
 /// Runs cells.
 pub struct Runner {
     root: PathBuf,
     tree: Tree,
     threads: NonZero<usize>,
-    /// The bug that the copy has, and its program.
-    built: Option<(String, PathBuf)>,
+    /// Whether every program is built with all worlds.
+    all_worlds: bool,
+    /// The bug that the copy has.
+    built: Option<Built>,
     /// Tests that fail without a bug, once they were looked at.
     failing_anyway: BTreeMap<Suite, BTreeSet<String>>,
 }
 
 impl Runner {
-    /// A runner of cells of the sources at `root`.
-    pub fn new(root: &Path, threads: NonZero<usize>) -> Self {
-        let tree = Tree::of(root);
-        Self { root: root.to_owned(), tree, threads, built: None, failing_anyway: BTreeMap::new() }
+    /// A runner of cells of these layers, and seldom of others, of the sources at `root`.
+    pub fn new(root: &Path, threads: NonZero<usize>, layers: &[Layer]) -> Self {
+        // One build of all worlds for each bug, not a second one besides that of the bare world.
+        let all_worlds = layers.iter().any(|layer| layer.needs_simulators());
+        let (root, tree) = (root.to_owned(), Tree::of(root));
+        Self { root, tree, threads, all_worlds, built: None, failing_anyway: BTreeMap::new() }
     }
 
     /// Runs one cell.
     pub fn run(&mut self, bug: &Bug, cell: &Cell, tell: &dyn Fn(&str)) -> Outcome {
-        let outcome = match cell.layer {
-            Layer::Tests => self.tests(bug, None, tell),
-            Layer::Bare => self.world(WorldKind::Bare, (bug, cell), tell),
-            Layer::Turmoil => self.world(WorldKind::Turmoil, (bug, cell), tell),
-            Layer::Madsim => self.world(WorldKind::Madsim, (bug, cell), tell),
-            Layer::Stateright => self.stateright(cell, tell),
+        let outcome = match (cell.layer.world(), cell.layer) {
+            (Some(world), _) => self.world(world, (bug, cell), tell),
+            (None, Layer::Stateright) => self.stateright(cell, tell),
+            (None, _) => self.tests(bug, None, tell),
         };
         outcome.unwrap_or_else(Outcome::Broken)
     }
 
-    /// The program of the copy that has the bug.
-    fn program(&mut self, bug: &Bug, tell: &dyn Fn(&str)) -> Result<PathBuf, String> {
-        if let Some((name, program)) = &self.built
-            && *name == bug.name
+    /// The program of the copy that has the bug, with this world in it.
+    fn program(
+        &mut self,
+        bug: &Bug,
+        world: WorldKind,
+        tell: &dyn Fn(&str),
+    ) -> Result<PathBuf, String> {
+        let all_worlds = self.all_worlds || world != WorldKind::Bare;
+        if let Some(built) = &self.built
+            && built.bug == bug.name
+            && (built.all_worlds || !all_worlds)
         {
-            return Ok(program.clone());
+            return Ok(built.program.clone());
         }
         self.built = None;
         tell("building");
-        let program = accord_bugs::build(&self.tree, &self.root, bug)?;
-        self.built = Some((bug.name.clone(), program.clone()));
+        let tree = if all_worlds { Tree::with_worlds(&self.root) } else { Tree::of(&self.root) };
+        let program = accord_bugs::build(&tree, &self.root, bug)?;
+        let built = Built { bug: bug.name.clone(), all_worlds, program: program.clone() };
+        self.built = Some(built);
         Ok(program)
     }
 
@@ -247,8 +280,8 @@ impl Runner {
         };
         match outcome {
             Outcome::Found(Detection { by, .. }) => Ok(Some(format!("{}: {by}", layer.name()))),
-            Outcome::Missed { .. } | Outcome::NotBuilt(_) => Ok(None),
-            Outcome::Broken(why) => Err(why),
+            Outcome::Missed { .. } => Ok(None),
+            Outcome::NotBuilt(why) | Outcome::Broken(why) => Err(why),
         }
     }
 
@@ -280,10 +313,10 @@ impl Runner {
         (bug, cell): (&Bug, &Cell),
         tell: &dyn Fn(&str),
     ) -> Result<Outcome, String> {
-        if let Err(why) = WorldKind::parse(world.name()) {
+        if let Some(why) = world.missing() {
             return Ok(Outcome::NotBuilt(why));
         }
-        let program = self.program(bug, tell)?;
+        let program = self.program(bug, world, tell)?;
         let hunt = Hunt {
             world,
             from: cell.from,

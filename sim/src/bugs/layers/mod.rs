@@ -12,6 +12,7 @@ pub mod plot;
 pub mod state;
 pub mod summary;
 
+use crate::worlds::WorldKind;
 use accord_bugs::catalogue::{Bug, Catalogue, CatalogueError};
 use accord_bugs::tree;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -92,11 +93,17 @@ fn fill(
     let mut state = State::read(&file)?;
     let layers =
         if options.layers.is_empty() { Layer::ALL.to_vec() } else { options.layers.clone() };
+    // Said before hours go into the other layers.
+    if layers.iter().any(|layer| layer.needs_simulators())
+        && let Some(why) = WorldKind::Turmoil.missing()
+    {
+        return Err(why);
+    }
     if options.from.checked_add(options.tries * SEEDS_APART).is_none() {
         return Err(format!("--from {}: the last try would be past the last seed", options.from));
     }
     let cells = cells(&bugs, &layers, options, budget);
-    let mut runner = Runner::new(&root, threads);
+    let mut runner = Runner::new(&root, threads, &layers);
     let well = fill_cells(&cells, &mut state, options.again, |bug, cell, tell| {
         runner.run(bug, cell, tell)
     })?;

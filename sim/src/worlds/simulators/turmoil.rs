@@ -137,7 +137,7 @@ pub(super) fn run(plan: Plan, story: Option<Story>) -> Run {
 
 fn build(harness: &Rc<Harness>) -> ::turmoil::Sim<'static> {
     let options = harness.options();
-    let (delay_min, delay_max) = super::fit::latencies(options);
+    let (delay_min, delay_max) = crate::worlds::fit::latencies(options);
     let mut sim = ::turmoil::Builder::new()
         .simulation_duration(FOR_EVER)
         .tick_duration(TICK)

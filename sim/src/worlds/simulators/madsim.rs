@@ -147,7 +147,7 @@ pub(super) fn run(plan: Plan, story: Option<Story>) -> Run {
 }
 
 fn run_here(plan: Plan, story: Option<Story>) -> Run {
-    let (delay_min, delay_max) = super::fit::latencies(&plan.options);
+    let (delay_min, delay_max) = crate::worlds::fit::latencies(&plan.options);
     let mut config = ::madsim::Config::default();
     config.net.send_latency = delay_min..delay_max;
     let runtime = Runtime::with_seed_and_config(plan.options.seed, config);
