@@ -335,7 +335,7 @@ impl Pair {
             let stat = self.stat(path);
             let asks = [Ask::Exists, Ask::Data, Ask::Children, Ask::Acl, Ask::Descendants];
             let asks = asks.map(|what| ZnodeQuestion { what, path: text(path) });
-            let expected = vec![
+            let expected = [
                 ZnodeAnswer::Stat(stat),
                 ZnodeAnswer::Data(node.data.clone().map(Bytes::from), stat),
                 ZnodeAnswer::Children(self.naive.children(path).iter().map(text).collect(), stat),
