@@ -1,5 +1,5 @@
-//! Streams above the seam to the world: every stream that is accepted or opened is a
-//! [`Transport`].
+//! Streams above the seam to the world: every stream of clients, operators and other servers is a
+//! [`Transport`]. HTTP for metrics is served apart.
 //!
 //! Clients, operators and other servers are accepted by a [`Listener`]; the client library, the
 //! operators' client and the streams between servers open theirs with [`Transport::connect`]. No

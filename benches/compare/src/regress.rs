@@ -60,8 +60,12 @@ pub fn build(commit: &str, progress: &Progress) -> Result<Build> {
         // What the commits' dependencies have in common is built once.
         let target = all.join("build");
         let target_text = target.display().to_string();
+        // As the profile `dist` has it, said so that a commit without that profile is built alike.
+        let config = ["profile.release.lto='fat'", "profile.release.codegen-units=1"];
+        let config = config.iter().flat_map(|config| ["--config", config]);
         let args = ["build", "--release", "-p", "accord-net", "--bin", "accord", "--target-dir"];
-        run("cargo", &[&args[..], &[&target_text]].concat(), &dir)?;
+        let args = args.into_iter().chain([&*target_text]).chain(config);
+        run("cargo", &args.collect::<Vec<_>>(), &dir)?;
         let built = target.join("release/accord");
         std::fs::copy(&built, &accord).during(built.display())?;
     }

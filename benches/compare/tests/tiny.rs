@@ -21,8 +21,9 @@ static ACCORD: LazyLock<PathBuf> = LazyLock::new(|| {
     // The feature is one of accord-sim, which its tests need.
     build.args(["build", "--workspace", "--features", "worlds", "--bin", "accord"]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if dir.ends_with("release") {
-        build.arg("--release");
+    let profile = dir.file_name().and_then(|name| name.to_str()).expect("a directory of a profile");
+    if profile != "debug" {
+        build.args(["--profile", profile]);
     }
     build.arg("--target-dir").arg(dir.parent().expect("it is in a target directory"));
     assert!(build.status().expect("cargo runs").success(), "accord builds");
@@ -203,5 +204,5 @@ fn a_server_program_that_is_missing_is_told_with_the_command_that_builds_it() {
     let mut command = Command::new(BENCH);
     let output = command.args(["load", "accord", "--accord", "/nowhere/accord"]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && errors.contains("cargo build --release"), "{errors}");
+    assert!(!output.status.success() && errors.contains("cargo build --profile dist"), "{errors}");
 }

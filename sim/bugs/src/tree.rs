@@ -18,8 +18,6 @@ const FILES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 const PROGRAM: &str = "accord-sim";
 /// What cargo is told if the simulator is to have every world.
 const WORLDS: [&str; 2] = ["--features", "worlds"];
-/// What the workspace's manifest says of packages that are optimized as a whole.
-const ONE_UNIT: &str = "codegen-units = 1\n";
 /// The lines of a failed build that are shown.
 const ERROR_LINES: usize = 12;
 
@@ -107,15 +105,13 @@ impl Tree {
         Ok(())
     }
 
-    /// The workspace's manifest with no member that is not copied, and with packages in as many
-    /// units of code as the compiler likes: from one bug to the next it builds few of them.
+    /// The workspace's manifest with no member that is not copied.
     fn manifest(&self) -> io::Result<String> {
         let text = fs::read_to_string(self.root.join("Cargo.toml"))?;
         let members = format!("members = {:?}", self.members);
         let from = text.find("members = [").ok_or_else(no_members)?;
         let to = text[from..].find(']').ok_or_else(no_members)? + from + 1;
-        let text = format!("{}{members}{}", &text[..from], &text[to..]);
-        Ok(text.replace(ONE_UNIT, ""))
+        Ok(format!("{}{members}{}", &text[..from], &text[to..]))
     }
 
     /// Cargo, about to be run in the copy.
@@ -125,8 +121,7 @@ impl Tree {
             .args(arguments)
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-            // Built once for each bug: what is saved in the run is lost many times in linking.
+            // Built once for each bug: what is saved in the run is lost in building.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_INCREMENTAL", "1")
             .env_remove("RUSTFLAGS")

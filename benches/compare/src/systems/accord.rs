@@ -279,7 +279,7 @@ pub fn program(given: Option<&Path>) -> Result<PathBuf> {
     match path.is_file() {
         true => path.canonicalize().during(path.display()),
         false => Err(Failure::Missing(format!(
-            "there is no {}; build it: cargo build --release -p accord-net --bin accord \
+            "there is no {}; build it: cargo build --profile dist -p accord-net --bin accord \
              (or say where it is with --accord)",
             path.display()
         ))),
@@ -303,6 +303,6 @@ mod tests {
     #[test]
     fn a_missing_program_is_told_with_the_command_that_builds_it() {
         let error = program(Some(Path::new("/nowhere/accord"))).unwrap_err().to_string();
-        assert!(error.contains("cargo build --release -p accord-net"), "{error}");
+        assert!(error.contains("cargo build --profile dist -p accord-net"), "{error}");
     }
 }
