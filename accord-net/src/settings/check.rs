@@ -405,6 +405,11 @@ fn state_rules(s: &Settings) -> Vec<Rule> {
             "state.page_entries_max is 0: at least 1",
         ),
         (l.sessions_max > 0, &["state.sessions_max"], "state.sessions_max is 0: at least 1"),
+        (
+            l.acl_entries_max > 0,
+            &["state.acl_entries_max"],
+            "state.acl_entries_max is 0: at least 1",
+        ),
         (l.outcomes_max > 0, &["state.outcomes_max"], "state.outcomes_max is 0: at least 1"),
         (
             l.outcome_bytes_max > 0,
