@@ -395,6 +395,7 @@ impl Node {
             }
             ToServer::Closed => {
                 conn.server_open = false;
+                while process.read_from(self.id, env, now, id) {}
                 process.inboxes.remove(&id);
                 env.judges.silence.on_disconnected(self.id, id);
                 process.tell(now, Input::Disconnected { conn: id });

@@ -48,8 +48,23 @@ pub struct Process {
 impl Process {
     /// Hands the server a message of a client, if there is one that it accepts.
     pub(crate) fn read_inbox(&mut self, id: u32, env: &mut Surroundings, now: Instant) -> bool {
-        let accepted = self.inboxes.iter_mut().find(|(conn, _)| self.server.accepts(**conn));
-        let Some((&conn, inbox)) = accepted else { return false };
+        let accepted = self.inboxes.keys().copied().find(|conn| self.server.accepts(*conn));
+        accepted.is_some_and(|conn| self.read_from(id, env, now, conn))
+    }
+
+    /// Hands the server the next message of one connection, if there is one that it accepts. A
+    /// connection that ends is read to its end like this, as a socket is.
+    pub(crate) fn read_from(
+        &mut self,
+        id: u32,
+        env: &mut Surroundings,
+        now: Instant,
+        conn: ConnId,
+    ) -> bool {
+        let Some(inbox) = self.inboxes.get_mut(&conn) else { return false };
+        if !self.server.accepts(conn) {
+            return false;
+        }
         let message = inbox.pop_front().expect("inboxes without a message are not kept");
         if inbox.is_empty() {
             self.inboxes.remove(&conn);
