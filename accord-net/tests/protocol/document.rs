@@ -46,14 +46,32 @@ fn block_lines(text: &str, language: &str) -> Vec<String> {
     lines
 }
 
-/// A line of an example: who says it, its bytes, what they mean.
-fn parse(line: &str) -> (char, Vec<u8>, String) {
-    let (head, meaning) = line.split_once("  ").expect("bytes, two blanks, a meaning");
-    let mut words = head.split(' ');
+/// The examples of all blocks of code in this language. Lines that begin with blanks continue the
+/// example above them.
+fn examples(text: &str, language: &str) -> Vec<String> {
+    let mut examples: Vec<String> = Vec::new();
+    for line in block_lines(text, language) {
+        match line.strip_prefix("    ") {
+            Some(more) => {
+                let example = examples.last_mut().expect("an example begins without blanks");
+                example.extend([" ", more]);
+            }
+            None => examples.push(line),
+        }
+    }
+    examples
+}
+
+/// An example: who says it, its bytes, what they mean.
+fn parse(example: &str) -> (char, Vec<u8>, String) {
+    let mut words = example.split_whitespace().peekable();
     let who = words.next().and_then(|word| word.chars().next()).expect("who says it");
-    let byte = |word: &str| u8::from_str_radix(word, 16).expect("two hexadecimal digits");
-    let meaning = meaning.trim_start_matches(' ').to_owned();
-    (who, words.map(byte).collect(), meaning)
+    let byte = |word: &&str| word.len() == 2 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let mut bytes = Vec::new();
+    while let Some(word) = words.next_if(byte) {
+        bytes.push(u8::from_str_radix(word, 16).expect("two hexadecimal digits"));
+    }
+    (who, bytes, words.collect::<Vec<_>>().join(" "))
 }
 
 /// A client's message in words. What is opaque to the codec is taken apart as well.
@@ -90,7 +108,7 @@ fn name(value: &impl Debug) -> String {
 #[test]
 fn every_example_means_what_stands_beside_it() {
     let (mut by_clients, mut by_servers) = (BTreeSet::new(), BTreeSet::new());
-    for line in block_lines(&document(), "accord") {
+    for line in examples(&document(), "accord") {
         let (who, bytes, meaning) = parse(&line);
         match who {
             'C' => {
@@ -117,7 +135,7 @@ fn every_example_means_what_stands_beside_it() {
 #[test]
 fn the_conversation_is_one() {
     let mut said: BTreeMap<char, (Vec<u8>, Vec<String>)> = BTreeMap::new();
-    for line in block_lines(&document(), "wire") {
+    for line in examples(&document(), "wire") {
         let (who, bytes, meaning) = parse(&line);
         let (stream, meanings) = said.entry(who).or_default();
         stream.extend(bytes);

@@ -90,6 +90,13 @@ impl ClientOracle {
 
     fn judge_watches(&mut self, env: &mut Surroundings, event: &ClientEvent) {
         let life = self.life;
+        // Once the read has ended, its watch is one like all others, or none.
+        let by_read = match event {
+            ClientEvent::ReadDone { read, .. } | ClientEvent::ReadFailed { read, .. } => {
+                self.by_reads.remove(read)
+            }
+            _ => None,
+        };
         let (watches, committed) = (&mut env.judges.watches, &env.judges.committed);
         let judgement = match event {
             // The end of all sessions makes no events: nobody's past leads over it.
@@ -118,8 +125,8 @@ impl ClientOracle {
                 outcome: Outcome::Txn(TxnOutcome::Committed { revision, .. }),
                 ..
             } => watches.on_result(life, *revision, committed),
-            ClientEvent::ReadFailed { read, .. } => {
-                if let Some(watch) = self.by_reads.remove(read) {
+            ClientEvent::ReadFailed { .. } => {
+                if let Some(watch) = by_read {
                     watches.on_ended(life, watch);
                 }
                 return;

@@ -79,20 +79,8 @@ impl<T> Ledger<T> {
         self.note_read(ctx, read, f, value, memo)
     }
 
-    /// Begins a read as [`Self::read`] does, with a place in the session's order.
-    pub fn read_in_order(
-        &mut self,
-        ctx: &mut ClientCtx<'_>,
-        query: ReadQuery,
-        f: &'static str,
-        value: Value,
-        memo: T,
-    ) -> bool {
-        let read = ctx.read_in_order(query, Consistency::Linearizable);
-        self.note_read(ctx, read, f, value, memo)
-    }
-
-    fn note_read(
+    /// Notes a read that was begun as the operation `f` with `value`. False: it was not taken.
+    pub fn note_read(
         &mut self,
         ctx: &ClientCtx<'_>,
         read: Option<ReadId>,

@@ -165,7 +165,7 @@ pub(crate) mod tests {
     #[test]
     fn each_workload_alone_gets_its_operations_done_in_a_calm_world() {
         for kind in WorkloadKind::ALL {
-            let run = run(kind, 2, FaultMix::none());
+            let run = run(kind, 5, FaultMix::none());
             assert_eq!(run.violation, None, "{}", kind.name());
             assert!(run.counts.operations_ok >= 20, "{}: {:?}", kind.name(), run.counts);
         }

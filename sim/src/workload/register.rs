@@ -50,7 +50,8 @@ impl Registers {
         match request(op) {
             Request::Txn(txn) => drop(self.ledger.submit(ctx, &txn, op.f(), op.input(), op)),
             Request::Read(query) if has_place => {
-                self.ledger.read_in_order(ctx, query, op.f(), op.input(), op);
+                let read = ctx.read_in_order(query, Consistency::Linearizable);
+                self.ledger.note_read(ctx, read, op.f(), op.input(), op);
             }
             Request::Read(query) => drop(self.ledger.read(ctx, query, op.f(), op.input(), op)),
             Request::LocalRead(query) if has_place => {

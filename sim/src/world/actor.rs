@@ -151,7 +151,8 @@ impl ClientActor {
             return;
         }
         if !self.concluding && env.operations_left > 0 {
-            if self.oracle.outstanding < self.outstanding_max {
+            // Without a session nothing would be taken, and the operation be used up.
+            if self.oracle.session.is_some() && self.oracle.outstanding < self.outstanding_max {
                 env.operations_left -= 1;
                 let intent = self.with_ctx(env, |ctx| workload.step(ctx));
                 self.grant(env, workload, intent);

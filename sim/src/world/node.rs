@@ -173,6 +173,7 @@ impl Node {
             turns: Turns::new(options, self.id),
             server_deadline: None,
             unpolled: 0,
+            told_at: now,
             steps: 0,
             touched: true,
             unchecked: true,
@@ -406,8 +407,7 @@ impl Node {
     /// Carries out what the server and its group layer ask, until nothing is left to do.
     fn pump(&mut self, env: &mut Surroundings, options: &Options) {
         while let Some(process) = self.process.as_mut() {
-            let now = self.clock.local(env.now);
-            process.show(self.id, env, now);
+            process.show(self.id, env);
             let mut busy = false;
             for _ in 0..process.turns.inputs() {
                 let handed_in = self.hand_in(env);
@@ -493,23 +493,23 @@ impl Node {
             && let Some(output) = process.server.poll_output()
         {
             busy = true;
-            process.show(self.id, env, self.clock.local(env.now));
+            process.show(self.id, env);
             crate::world::digest::output(&mut env.trace, env.now, Actor::Server(self.id), &output);
             env.tell(self.actor(), || story::output(&output));
             self.carry_out(env, output);
         }
         if let Some(process) = self.process.as_mut() {
             // What was applied last may have led to no output.
-            process.show(self.id, env, self.clock.local(env.now));
+            process.show(self.id, env);
             process.unpolled = 0;
         }
         busy
     }
 
     fn carry_out(&mut self, env: &mut Surroundings, output: Output) {
-        let now = self.clock.local(env.now);
         let process = self.process.as_mut().expect("a process asked");
-        let (id, server, disk) = (self.id, &process.server, &mut self.disk);
+        let (id, now) = (self.id, process.told_at);
+        let (server, disk) = (&process.server, &mut self.disk);
         Judged { id, server, disk, now }.judge(env, &output);
         match output {
             Output::Multicast(payload) => process.unsubmitted.push_back(payload),

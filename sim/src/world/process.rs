@@ -38,6 +38,9 @@ pub struct Process {
     pub(crate) server_deadline: Option<Instant>,
     /// Inputs handed to the server since its outputs were polled.
     pub(crate) unpolled: u32,
+    /// What its clock said at the last input. The server knows no later time, though its outputs
+    /// may be polled later: what it does is judged by this.
+    pub(crate) told_at: Instant,
     pub(crate) steps: u64,
     /// The server was told something since the judges were shown what is new.
     pub(crate) touched: bool,
@@ -83,15 +86,16 @@ impl Process {
     /// Hands the server an input.
     pub(crate) fn tell(&mut self, now: Instant, input: Input) {
         self.server.handle(now, input);
+        self.told_at = now;
         self.touched = true;
         self.unpolled += 1;
     }
 
     /// Shows the judges what is new, before anything follows from it.
-    pub(crate) fn show(&mut self, id: u32, env: &mut Surroundings, now: Instant) {
+    pub(crate) fn show(&mut self, id: u32, env: &mut Surroundings) {
         self.touched |= self.server.applied() != self.observed.shown;
         if std::mem::take(&mut self.touched) {
-            self.observed.look(id, &mut self.server, env, now);
+            self.observed.look(id, &mut self.server, env, self.told_at);
             self.unchecked = true;
         }
     }

@@ -102,7 +102,9 @@ impl ClientHost {
             (env.stormy, env.operations_left > 0)
         };
         let mut intent = None;
-        if stormy && left && self.oracle.outstanding < self.outstanding_max {
+        // Without a session nothing would be taken, and the operation be used up.
+        let has_session = self.oracle.session.is_some();
+        if stormy && left && has_session && self.oracle.outstanding < self.outstanding_max {
             self.with_world(harness, |me, env, workload| {
                 env.operations_left -= 1;
                 intent = me.with_ctx(env, |ctx| workload.step(ctx));
